@@ -1,0 +1,76 @@
+// Package incident is the domain that every other package shares: an
+// incident as Microsoft 365 Defender describes it, the mirror of a tenant's
+// incidents, and the immutable snapshot of its counts. It is pure: no I/O and
+// no clock, time is always an argument.
+package incident
+
+import "time"
+
+// Incident is one version of an incident, as one API answer described it.
+// Both API flavours are folded into this one shape.
+type Incident struct {
+	// ID is the incident's number. It is the only field without which an
+	// answer's row is unusable.
+	ID int64
+	// RedirectID is the incident that this one was merged into, or 0.
+	RedirectID int64
+	// Created and Updated are UTC. Zero means that the answer did not say, or
+	// said something that is not a time.
+	Created, Updated time.Time
+
+	Severity       Severity
+	Status         Status
+	Classification Classification
+	Determination  Determination
+	// Assigned tells whether somebody owns the incident. Who does is personal
+	// data and is not kept.
+	Assigned bool
+
+	Alerts []Alert
+	// AlertsUnknown is set when the answer was asked for without alerts; a
+	// mirror then keeps the alerts it knew.
+	AlertsUnknown bool
+
+	// Unrecognized names the fields whose value this version of the program
+	// does not know. They read as unknown.
+	Unrecognized Fields
+}
+
+// Alert is what is counted of an alert.
+type Alert struct {
+	Severity Severity
+	Status   AlertStatus
+	// Source and Category are label values as made by [ServiceSource] and
+	// [Label]: open-ended, the mirror bounds them.
+	Source, Category string
+}
+
+// Open tells whether somebody still has to do something: every status but
+// resolved and redirected. A status nobody knows counts as open, because the
+// opposite mistake would hide work.
+func (i *Incident) Open() bool { return i.Status.Open() }
+
+// Fields is a set of fields whose value was not recognised.
+type Fields uint16
+
+// The members of Fields.
+const (
+	FieldStatus Fields = 1 << iota
+	FieldSeverity
+	FieldClassification
+	FieldDetermination
+	FieldAlertStatus
+	FieldAlertSeverity
+	// FieldServiceSource and FieldCategory are set by the mirror, when a value
+	// no longer fits its bounded label.
+	FieldServiceSource
+	FieldCategory
+
+	fieldsEnd
+)
+
+// FieldNames lists the label values of the members of Fields, in bit order.
+var FieldNames = [...]string{
+	"status", "severity", "classification", "determination",
+	"alert_status", "alert_severity", "service_source", "category",
+}

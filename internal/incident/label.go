@@ -1,0 +1,73 @@
+package incident
+
+import (
+	"strings"
+	"unicode"
+)
+
+// sourceSynonyms folds the native API's names of Microsoft's products into
+// the Graph API's; keys are as foldKey makes them.
+var sourceSynonyms = map[string]string{
+	"microsoftdefenderatp":           "microsoft_defender_for_endpoint",
+	"microsoftcloudappsecurity":      "microsoft_defender_for_cloud_apps",
+	"officeatp":                      "microsoft_defender_for_office365",
+	"microsoftdefenderforoffice365":  "microsoft_defender_for_office365",
+	"aadidentityprotection":          "azure_ad_identity_protection",
+	"azureadidentityprotection":      "azure_ad_identity_protection",
+	"azureatp":                       "microsoft_defender_for_identity",
+	"microsoftapplicationprotection": "microsoft_app_governance",
+	"microsoftthreatprotection":      "microsoft365_defender",
+}
+
+// ServiceSource makes the label value of a service source: snake case, the
+// two APIs' names of one product folded into one, unknown if empty.
+func ServiceSource(s string) string {
+	var buf [48]byte
+	if folded, ok := sourceSynonyms[string(foldKey(buf[:0], s))]; ok {
+		return folded
+	}
+	return Label(s)
+}
+
+// maxLabel bounds one label value, in bytes.
+const maxLabel = 64
+
+// Label makes a lower snake case label value of a camel case or free text
+// one: InitialAccess and "initial access" both read initial_access. Characters that
+// are neither letters nor digits separate words; an empty text reads unknown.
+func Label(s string) string {
+	var b strings.Builder
+	runes := []rune(s)
+	for i, r := range runes {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			continue
+		}
+		if b.Len() > 0 && wordStart(runes, i) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+		if b.Len() >= maxLabel {
+			break
+		}
+	}
+	if b.Len() == 0 {
+		return "unknown"
+	}
+	return b.String()
+}
+
+// wordStart tells whether a new word starts at rune i: after a separator,
+// at a capital after a small letter or digit, and at the last capital of a
+// run that a small letter follows (AADIdentity: aad, identity).
+func wordStart(runes []rune, i int) bool {
+	prev, r := runes[i-1], runes[i]
+	switch {
+	case !unicode.IsLetter(prev) && !unicode.IsDigit(prev):
+		return true
+	case !unicode.IsUpper(r):
+		return false
+	case !unicode.IsUpper(prev):
+		return true
+	}
+	return i+1 < len(runes) && unicode.IsLower(runes[i+1])
+}
