@@ -84,12 +84,12 @@ var (
 	alertStatusTable    = table(alertStatusNames[:], nil)
 	classificationTable = table(classificationNames[:], nil)
 	determinationTable  = table(determinationNames[:], map[string]string{
-		"notavailable":             "unknown",
-		"compromiseduser":          "compromised_account",
-		"confirmeduseractivity":    "confirmed_activity",
-		"clean":                    "not_malicious",
-		"insufficientdata":         "not_enough_data_to_validate",
-		"noenoughdatatovalidate":   "not_enough_data_to_validate",
+		"notavailable":           "unknown",
+		"compromiseduser":        "compromised_account",
+		"confirmeduseractivity":  "confirmed_activity",
+		"clean":                  "not_malicious",
+		"insufficientdata":       "not_enough_data_to_validate",
+		"noenoughdatatovalidate": "not_enough_data_to_validate",
 	})
 )
 

@@ -8,15 +8,14 @@ import (
 // sourceSynonyms folds the native API's names of Microsoft's products into
 // the Graph API's; keys are as foldKey makes them.
 var sourceSynonyms = map[string]string{
-	"microsoftdefenderatp":           "microsoft_defender_for_endpoint",
-	"microsoftcloudappsecurity":      "microsoft_defender_for_cloud_apps",
-	"officeatp":                      "microsoft_defender_for_office365",
-	"microsoftdefenderforoffice365":  "microsoft_defender_for_office365",
-	"aadidentityprotection":          "azure_ad_identity_protection",
-	"azureadidentityprotection":      "azure_ad_identity_protection",
-	"azureatp":                       "microsoft_defender_for_identity",
-	"microsoftapplicationprotection": "microsoft_app_governance",
-	"microsoftthreatprotection":      "microsoft365_defender",
+	"microsoftdefenderatp":          "microsoft_defender_for_endpoint",
+	"microsoftcloudappsecurity":     "microsoft_defender_for_cloud_apps",
+	"officeatp":                     "microsoft_defender_for_office365",
+	"microsoftdefenderforoffice365": "microsoft_defender_for_office365",
+	"aadidentityprotection":         "azure_ad_identity_protection",
+	"azureadidentityprotection":     "azure_ad_identity_protection",
+	"azureatp":                      "microsoft_defender_for_identity",
+	"microsoftthreatprotection":     "microsoft365_defender",
 }
 
 // ServiceSource makes the label value of a service source: snake case, the
