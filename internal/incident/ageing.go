@@ -1,0 +1,169 @@
+package incident
+
+import "time"
+
+// Two things happen to an incident by the clock alone: an open one passes an
+// age threshold, and a closed one leaves the look-back. Each row has at most
+// one valid entry in the queue of deadlines; an entry whose instant is not the
+// row's due any more is void.
+
+// enqueue makes sure that the row is looked at again no later than at its next
+// deadline. A row that is due earlier than necessary is simply queued again
+// then, which is cheaper than moving its entry with every update.
+func (m *Mirror) enqueue(slot uint32, r *row) {
+	next := m.nextDeadline(r)
+	if next == noTime || (r.due != noTime && r.due <= next) {
+		return
+	}
+	r.due = next
+	m.deadlines.push(deadline{next, slot})
+}
+
+func (m *Mirror) nextDeadline(r *row) int64 {
+	if r.status.Open() {
+		if r.created == noTime || int(r.age) >= len(m.opts.Thresholds) {
+			return noTime
+		}
+		return r.created + int64(m.opts.Thresholds[r.age])
+	}
+	if last := r.lastKnown(); m.opts.Lookback > 0 && last != noTime {
+		return last + int64(m.opts.Lookback)
+	}
+	return noTime
+}
+
+// Advance lets time pass up to now: open incidents grow older, closed ones
+// leave the look-back. It returns how many left.
+func (m *Mirror) Advance(now time.Time) (left int) {
+	at := now.UnixNano()
+	for len(m.deadlines) > 0 && m.deadlines[0].at <= at {
+		d := m.deadlines.pop()
+		r := m.row(d.slot)
+		if !r.has(flagUsed) || r.due != d.at {
+			continue
+		}
+		r.due = noTime
+		if !r.status.Open() {
+			if next := m.nextDeadline(r); next != noTime && next <= at {
+				m.remove(d.slot)
+				left++
+				continue
+			}
+		} else {
+			m.grow(r, at)
+		}
+		m.enqueue(d.slot, r)
+	}
+	return left
+}
+
+// grow moves an open row past the thresholds that it has reached.
+func (m *Mirror) grow(r *row, at int64) {
+	if r.created == noTime {
+		return
+	}
+	age := r.age
+	for int(age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[age]) <= at {
+		age++
+	}
+	m.counts.older[r.severity][r.age]--
+	m.counts.older[r.severity][age]++
+	r.age = age
+}
+
+// oldestOpen is when the oldest open incident of a severity was created, or
+// noTime. Entries of incidents that are no longer open are removed on the way.
+func (m *Mirror) oldestOpen(sev Severity) int64 {
+	q := &m.oldest[sev]
+	if len(*q) > 2*int(m.counts.open[sev])+1024 {
+		m.compactOldest(sev)
+	}
+	for len(*q) > 0 {
+		if m.oldestValid(sev, (*q)[0]) {
+			return (*q)[0].at
+		}
+		m.unmarkOldest(sev, q.pop())
+	}
+	return noTime
+}
+
+func (m *Mirror) oldestValid(sev Severity, d deadline) bool {
+	r := m.row(d.slot)
+	return r.has(flagUsed) && r.severity == sev && r.created == d.at && r.status.Open()
+}
+
+func (m *Mirror) unmarkOldest(sev Severity, d deadline) {
+	if r := m.row(d.slot); r.created == d.at {
+		r.oldest &^= 1 << sev
+	}
+}
+
+// compactOldest forgets the closed incidents behind a very old open one.
+func (m *Mirror) compactOldest(sev Severity) {
+	old := m.oldest[sev]
+	kept := make(queue, 0, m.counts.open[sev])
+	for _, d := range old {
+		if m.oldestValid(sev, d) {
+			kept = append(kept, d)
+		} else {
+			m.unmarkOldest(sev, d)
+		}
+	}
+	kept.init()
+	m.oldest[sev] = kept
+}
+
+// deadline is an instant in Unix nanoseconds and the row it concerns.
+type deadline struct {
+	at   int64
+	slot uint32
+}
+
+// queue is a binary min-heap of deadlines. container/heap would allocate for
+// every element.
+type queue []deadline
+
+func (q *queue) push(d deadline) {
+	*q = append(*q, d)
+	h := *q
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if h[parent].at <= h[i].at {
+			return
+		}
+		h[parent], h[i] = h[i], h[parent]
+		i = parent
+	}
+}
+
+func (q *queue) pop() deadline {
+	h := *q
+	top := h[0]
+	h[0] = h[len(h)-1]
+	*q = h[:len(h)-1]
+	q.sink(0)
+	return top
+}
+
+func (q *queue) init() {
+	for i := len(*q)/2 - 1; i >= 0; i-- {
+		q.sink(i)
+	}
+}
+
+func (q queue) sink(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(q) {
+			return
+		}
+		if right := child + 1; right < len(q) && q[right].at < q[child].at {
+			child = right
+		}
+		if q[i].at <= q[child].at {
+			return
+		}
+		q[i], q[child] = q[child], q[i]
+		i = child
+	}
+}

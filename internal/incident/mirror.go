@@ -1,0 +1,197 @@
+package incident
+
+import (
+	"time"
+)
+
+// MirrorOptions are the settings of a [Mirror].
+type MirrorOptions struct {
+	// Lookback is how long resolved and redirected incidents stay after their
+	// last update. Zero means for ever.
+	Lookback time.Duration
+	// Thresholds are the ages past which open incidents are counted, ascending.
+	Thresholds []time.Duration
+}
+
+// Change tells what [Mirror.Apply] did with a version of an incident.
+type Change uint8
+
+// The changes.
+const (
+	Same    Change = iota // known already
+	Stale                 // older than what is known: ignored
+	Added                 // the incident was not known
+	Changed               // it was known in another version
+)
+
+// Mirror holds the incidents of one tenant in compact rows and keeps every
+// count up to date with each change, so that neither a refresh nor a
+// [Snapshot] has to walk all of them. It belongs to one goroutine.
+type Mirror struct {
+	opts  MirrorOptions
+	index map[int64]uint32
+	// Rows live in chunks, which never move: growing costs no copy, and no
+	// moment with everything in memory twice.
+	chunks [][]row
+	free   []uint32
+
+	sources, categories labels
+	counts              counts
+	seen                seen
+	flows               Flows
+	flowsSince          int64 // incidents created before are history
+	countFlows          bool
+	deadlines           queue
+	oldest              [NumSeverities]queue
+	sweep               uint8
+	keys                []uint16 // scratch
+}
+
+const chunkRows = 4096
+
+// NewMirror returns an empty mirror.
+func NewMirror(opts MirrorOptions) *Mirror {
+	return &Mirror{opts: opts, index: make(map[int64]uint32)}
+}
+
+// Len is the number of rows, redirected incidents included.
+func (m *Mirror) Len() int { return len(m.index) }
+
+// Updated is the last update of the known version of an incident.
+func (m *Mirror) Updated(id int64) (time.Time, bool) {
+	slot, ok := m.index[id]
+	if !ok {
+		return time.Time{}, false
+	}
+	return fromNano(m.row(slot).updated), true
+}
+
+// StartFlows begins to count transitions: what was seen until now is history.
+// Incidents that appear from now on count as created if they were created
+// after the instant since, by the server's clock.
+func (m *Mirror) StartFlows(since time.Time) {
+	m.countFlows = true
+	m.flowsSince = unixNano(since)
+}
+
+// Apply takes in one version of an incident, which may come twice, late or
+// out of order. It costs no more the more incidents there are.
+func (m *Mirror) Apply(in *Incident) Change {
+	slot, known := m.index[in.ID]
+	if !known {
+		slot = m.allocate(in.ID)
+		r := m.row(slot)
+		unrecognized := m.fill(r, in)
+		m.flows.unrecognized(unrecognized)
+		m.admit(slot, r)
+		m.flowAdded(r)
+		return Added
+	}
+	r := m.row(slot)
+	r.sweep = m.sweep
+	r.set(flagMissed, false)
+	updated := unixNano(in.Updated)
+	if updated != noTime && updated < r.updated {
+		return Stale
+	}
+	next := *r
+	unrecognized := m.fill(&next, in)
+	if next == *r {
+		return Same
+	}
+	m.flows.unrecognized(unrecognized)
+	before := *r
+	m.counts.add(r, -1)
+	*r = next
+	m.admit(slot, r)
+	m.flowChanged(&before, r)
+	return Changed
+}
+
+// Drop forgets an incident that the server no longer has.
+func (m *Mirror) Drop(id int64) bool {
+	slot, ok := m.index[id]
+	if ok {
+		m.remove(slot)
+	}
+	return ok
+}
+
+func (m *Mirror) row(slot uint32) *row { return &m.chunks[slot/chunkRows][slot%chunkRows] }
+
+func (m *Mirror) allocate(id int64) uint32 {
+	var slot uint32
+	if n := len(m.free); n > 0 {
+		slot, m.free = m.free[n-1], m.free[:n-1]
+	} else {
+		last := len(m.chunks) - 1
+		if last < 0 || len(m.chunks[last]) == chunkRows {
+			m.chunks = append(m.chunks, make([]row, 0, chunkRows))
+			last++
+		}
+		slot = uint32(last*chunkRows + len(m.chunks[last]))
+		m.chunks[last] = append(m.chunks[last], row{})
+	}
+	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noAlerts, sweep: m.sweep}
+	m.index[id] = slot
+	return slot
+}
+
+func (m *Mirror) remove(slot uint32) {
+	r := m.row(slot)
+	m.counts.add(r, -1)
+	delete(m.index, r.id)
+	*r = row{alerts: noAlerts}
+	m.free = append(m.free, slot)
+}
+
+// fill writes what the version says into the row and tells which values had to
+// become unknown or other.
+func (m *Mirror) fill(r *row, in *Incident) Fields {
+	unrecognized := in.Unrecognized
+	if created := unixNano(in.Created); created != noTime && created != r.created {
+		r.created, r.oldest, r.age = created, 0, 0
+	}
+	if updated := unixNano(in.Updated); updated != noTime {
+		r.updated = updated
+	}
+	r.severity, r.status = in.Severity, in.Status
+	r.classification, r.determination = in.Classification, in.Determination
+	if in.Status == StatusUnknown && in.RedirectID != 0 && in.RedirectID != in.ID {
+		r.status = StatusRedirected
+	}
+	r.set(flagAssigned, in.Assigned)
+	if in.Assigned {
+		r.set(flagEverAssigned, true)
+	}
+	if in.AlertsUnknown {
+		return unrecognized
+	}
+	r.sources, r.categories, m.keys = 0, 0, m.keys[:0]
+	for i := range in.Alerts {
+		a := &in.Alerts[i]
+		source, ok := m.sources.number(a.Source)
+		if !ok {
+			unrecognized |= FieldServiceSource
+		}
+		category, ok := m.categories.number(a.Category)
+		if !ok {
+			unrecognized |= FieldCategory
+		}
+		r.sources |= 1 << source
+		r.categories |= 1 << category
+		m.keys = append(m.keys, alertKey(a.Severity, a.Status, source))
+	}
+	r.alerts = packAlerts(m.keys)
+	return unrecognized
+}
+
+// admit counts a row and gives it its next deadline.
+func (m *Mirror) admit(slot uint32, r *row) {
+	m.counts.add(r, +1)
+	if r.status.Open() && r.created != noTime && r.oldest&(1<<r.severity) == 0 {
+		r.oldest |= 1 << r.severity
+		m.oldest[r.severity].push(deadline{r.created, slot})
+	}
+	m.enqueue(slot, r)
+}

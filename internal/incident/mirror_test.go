@@ -1,0 +1,330 @@
+package incident
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+var epoch = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+var testOptions = MirrorOptions{
+	Lookback:   180 * 24 * time.Hour,
+	Thresholds: []time.Duration{time.Hour, 4 * time.Hour, 24 * time.Hour, 720 * time.Hour},
+}
+
+// model is the plain truth that the mirror has to agree with: the newest
+// version of every incident, counted by walking all of them.
+type model map[int64]Incident
+
+func (m model) apply(in Incident) {
+	if known, ok := m[in.ID]; ok && in.Updated.Before(known.Updated) {
+		return
+	}
+	m[in.ID] = in
+}
+
+// age drops what left the look-back.
+func (m model) age(now time.Time) {
+	maps.DeleteFunc(m, func(_ int64, in Incident) bool {
+		return !in.Open() && !in.Updated.Add(testOptions.Lookback).After(now)
+	})
+}
+
+// recount writes every count as a line, sorted.
+func (m model) recount(now time.Time) []string {
+	n := map[string]int{}
+	oldest := map[Severity]time.Time{}
+	for _, in := range m {
+		n["rows"]++
+		if in.Status == StatusRedirected {
+			n["redirected"]++
+			continue
+		}
+		n[fmt.Sprint("incidents ", in.Severity, in.Status, in.Assigned)]++
+		sources, categories := map[string]bool{}, map[string]bool{}
+		for _, a := range in.Alerts {
+			n[fmt.Sprint("alerts ", a.Severity, a.Status, a.Source)]++
+			sources[a.Source], categories[a.Category] = true, true
+		}
+		if in.Status == StatusResolved {
+			n[fmt.Sprint("resolved ", in.Severity, in.Classification, in.Determination)]++
+			continue
+		}
+		for s := range sources {
+			n[fmt.Sprint("source ", in.Severity, s)]++
+		}
+		for c := range categories {
+			n[fmt.Sprint("category ", in.Severity, c)]++
+		}
+		for _, t := range testOptions.Thresholds {
+			if !in.Created.Add(t).After(now) {
+				n[fmt.Sprint("older ", in.Severity, t)]++
+			}
+		}
+		if o, ok := oldest[in.Severity]; !ok || in.Created.Before(o) {
+			oldest[in.Severity] = in.Created
+		}
+	}
+	lines := []string{}
+	for k, v := range n {
+		lines = append(lines, fmt.Sprint(k, "=", v))
+	}
+	for sev, t := range oldest {
+		lines = append(lines, fmt.Sprint("oldest ", sev, t.UnixNano()))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// lines writes a snapshot in the same form.
+func lines(s *Snapshot) []string {
+	out := []string{}
+	add := func(n int, parts ...any) {
+		if n != 0 {
+			out = append(out, fmt.Sprint(append(parts, "=", n)...))
+		}
+	}
+	add(s.Rows, "rows")
+	add(s.Redirected, "redirected")
+	for sev := range Severity(NumSeverities) {
+		for status := range Status(NumStatuses) {
+			if status != StatusRedirected {
+				add(int(s.Incidents[sev][status][0]), "incidents ", sev, status, false)
+				add(int(s.Incidents[sev][status][1]), "incidents ", sev, status, true)
+			}
+		}
+		for i, t := range s.Thresholds {
+			add(int(s.Older[sev][i]), "older ", sev, t)
+		}
+		if t := s.OldestOpen[sev]; !t.IsZero() {
+			out = append(out, fmt.Sprint("oldest ", sev, t.UnixNano()))
+		}
+	}
+	for _, c := range s.Resolved {
+		add(int(c.Count), "resolved ", c.Severity, c.Classification, c.Determination)
+	}
+	for _, c := range s.BySource {
+		add(int(c.Count), "source ", c.Severity, c.Label)
+	}
+	for _, c := range s.ByCategory {
+		add(int(c.Count), "category ", c.Severity, c.Label)
+	}
+	for _, c := range s.Alerts {
+		add(int(c.Count), "alerts ", c.Severity, c.Status, c.Source)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func randomAlerts(r *rand.Rand) []Alert {
+	alerts := make([]Alert, r.IntN(5))
+	for i := range alerts {
+		alerts[i] = Alert{
+			Severity: Severity(r.IntN(NumSeverities)),
+			Status:   AlertStatus(r.IntN(NumAlertStatuses)),
+			Source:   fmt.Sprint("source_", r.IntN(7)),
+			Category: fmt.Sprint("category_", r.IntN(9)),
+		}
+	}
+	return alerts
+}
+
+func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
+	in := Incident{
+		ID:             id,
+		Created:        created,
+		Updated:        now,
+		Severity:       Severity(r.IntN(NumSeverities)),
+		Status:         Status(r.IntN(NumStatuses)),
+		Classification: Classification(r.IntN(NumClassifications)),
+		Determination:  Determination(r.IntN(NumDeterminations)),
+		Assigned:       r.IntN(2) == 0,
+	}
+	if in.Status == StatusRedirected {
+		// Chains and loops: the target may be any incident, itself included.
+		in.RedirectID = 1 + r.Int64N(300)
+		return in
+	}
+	in.Alerts = randomAlerts(r)
+	return in
+}
+
+// TestMirrorEqualsRecount plays pages of random versions, out of order, with
+// duplicates and with pauses in which incidents age, and recounts all of them
+// after each page.
+func TestMirrorEqualsRecount(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			m, want := NewMirror(testOptions), model{}
+			created := map[int64]time.Time{}
+			var history []Incident
+			now := epoch
+			for range 200 {
+				now = now.Add(time.Duration(r.Int64N(int64(3*24*time.Hour))) + 1)
+				m.Advance(now)
+				want.age(now)
+				var page []Incident
+				for range r.IntN(20) {
+					id := 1 + r.Int64N(300)
+					if created[id].IsZero() {
+						created[id] = now.Add(-time.Duration(r.Int64N(int64(50 * 24 * time.Hour))))
+					}
+					in := randomVersion(r, id, created[id], now.Add(-time.Duration(r.Int64N(int64(time.Hour)))))
+					page = append(page, in)
+				}
+				history = append(history, page...)
+				for range r.IntN(5) {
+					if len(history) > 0 {
+						page = append(page, history[r.IntN(len(history))])
+					}
+				}
+				r.Shuffle(len(page), func(i, j int) { page[i], page[j] = page[j], page[i] })
+				for _, in := range page {
+					m.Apply(&in)
+					want.apply(in)
+				}
+				want.age(now)
+				if got, want := lines(m.Snapshot(now)), want.recount(now); !slices.Equal(got, want) {
+					t.Fatalf("at %v\ngot  %q\nwant %q", now, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestMirrorStaysSmall: years of churn must not leave anything behind.
+func TestMirrorStaysSmall(t *testing.T) {
+	m := NewMirror(MirrorOptions{Lookback: 24 * time.Hour, Thresholds: testOptions.Thresholds})
+	ancient := Incident{ID: 1, Created: epoch, Updated: epoch, Status: StatusActive}
+	m.Apply(&ancient)
+	now := epoch
+	for id := int64(2); id < 100_000; id++ {
+		now = now.Add(time.Minute)
+		in := Incident{ID: id, Created: now, Updated: now, Status: StatusActive}
+		m.Apply(&in)
+		in.Status, in.Updated = StatusResolved, now.Add(time.Second)
+		m.Apply(&in)
+		ancient.Updated = now
+		m.Apply(&ancient)
+		if id%100 == 0 {
+			m.Snapshot(now)
+		}
+	}
+	if got, limit := m.Len(), 1600; got > limit {
+		t.Errorf("rows: got %d, want at most %d", got, limit)
+	}
+	if got, limit := len(m.deadlines), 5000; got > limit {
+		t.Errorf("deadlines: got %d, want at most %d", got, limit)
+	}
+	if got, limit := len(m.oldest[0]), 3000; got > limit {
+		t.Errorf("oldest: got %d, want at most %d", got, limit)
+	}
+	if got, limit := len(m.chunks), 2; got > limit {
+		t.Errorf("chunks: got %d, want at most %d", got, limit)
+	}
+	if got := m.Snapshot(now).OldestOpen[0]; !got.Equal(epoch) {
+		t.Errorf("oldest open: got %v, want %v", got, epoch)
+	}
+}
+
+func TestMirrorChange(t *testing.T) {
+	m := NewMirror(testOptions)
+	at := func(minutes int, status Status) *Incident {
+		return &Incident{ID: 7, Created: epoch, Updated: epoch.Add(time.Duration(minutes) * time.Minute), Status: status}
+	}
+	steps := []struct {
+		name string
+		in   *Incident
+		want Change
+	}{
+		{"first", at(5, StatusActive), Added},
+		{"again", at(5, StatusActive), Same},
+		{"older version", at(4, StatusResolved), Stale},
+		{"same time, other content", at(5, StatusInProgress), Changed},
+		{"newer", at(6, StatusResolved), Changed},
+		{"only the time moved", at(7, StatusResolved), Changed},
+		{"no time at all", &Incident{ID: 7, Status: StatusActive}, Changed},
+	}
+	for _, step := range steps {
+		if got := m.Apply(step.in); got != step.want {
+			t.Errorf("%s: got %v, want %v", step.name, got, step.want)
+		}
+	}
+	if got, _ := m.Updated(7); !got.Equal(epoch.Add(7 * time.Minute)) {
+		t.Errorf("a version without a time moved the known one: %v", got)
+	}
+}
+
+func TestMirrorKeepsAlertsThatWereNotAskedFor(t *testing.T) {
+	m := NewMirror(testOptions)
+	in := Incident{ID: 1, Created: epoch, Updated: epoch, Status: StatusActive, Alerts: []Alert{{Source: "a", Category: "b"}}}
+	m.Apply(&in)
+	in.Alerts, in.AlertsUnknown, in.Status = nil, true, StatusInProgress
+	in.Updated = epoch.Add(time.Minute)
+	m.Apply(&in)
+	s := m.Snapshot(epoch.Add(time.Minute))
+	if len(s.Alerts) != 1 || s.Alerts[0].Count != 1 {
+		t.Errorf("got %v, want the one alert known before", s.Alerts)
+	}
+}
+
+func TestMirrorBoundsLabels(t *testing.T) {
+	m := NewMirror(testOptions)
+	for id := range int64(80) {
+		m.Apply(&Incident{ID: id + 1, Created: epoch, Updated: epoch, Status: StatusActive,
+			Alerts: []Alert{{Source: fmt.Sprint("s", id), Category: "other"}}})
+	}
+	s := m.Snapshot(epoch)
+	if got, want := len(s.BySource), 51; got != want {
+		t.Errorf("label values: got %d, want %d", got, want)
+	}
+	last := s.BySource[len(s.BySource)-1]
+	if last.Label != "other" || last.Count != 30 {
+		t.Errorf("got %v, want 30 of other", last)
+	}
+	if got := s.Flows.Unrecognized[6]; FieldNames[6] != "service_source" || got != 30 {
+		t.Errorf("counted %d, want 30", got)
+	}
+	if got := s.Flows.Unrecognized[7]; got != 0 {
+		t.Errorf("a category that is called other is not an unknown one: counted %d", got)
+	}
+	if len(s.ByCategory) != 1 || s.ByCategory[0].Count != 80 {
+		t.Errorf("categories: got %v", s.ByCategory)
+	}
+}
+
+func TestMirrorSweep(t *testing.T) {
+	m := NewMirror(testOptions)
+	for id := range int64(4) {
+		m.Apply(&Incident{ID: id + 1, Created: epoch, Updated: epoch.Add(time.Duration(id) * time.Hour), Status: StatusResolved})
+	}
+	old := Incident{ID: 9, Created: epoch.AddDate(-1, 0, 0), Updated: epoch.AddDate(-1, 0, 0), Status: StatusActive}
+	m.Apply(&old)
+	m.BeginSweep()
+	m.Apply(&Incident{ID: 2, Created: epoch, Updated: epoch.Add(time.Hour), Status: StatusResolved})
+	if got, want := m.Unseen(epoch.Add(time.Hour), false), []int64{3, 4}; !slices.Equal(got, want) {
+		t.Errorf("unseen: got %v, want %v", got, want)
+	}
+	if got, want := m.Unseen(epoch.Add(time.Hour), true), []int64{3, 4, 9}; !slices.Equal(got, want) {
+		t.Errorf("unseen with open: got %v, want %v", got, want)
+	}
+	if m.Missed(3) {
+		t.Error("missed once must not be enough")
+	}
+	if !m.Missed(3) {
+		t.Error("missed twice in a row must be enough")
+	}
+	m.Missed(4)
+	m.Apply(&Incident{ID: 4, Created: epoch, Updated: epoch.Add(3 * time.Hour), Status: StatusResolved})
+	if m.Missed(4) {
+		t.Error("seen in between: must not count as missed twice")
+	}
+	if !m.Drop(3) || m.Drop(3) || m.Len() != 4 {
+		t.Errorf("drop: %d rows", m.Len())
+	}
+}

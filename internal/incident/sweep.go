@@ -1,0 +1,46 @@
+package incident
+
+import (
+	"slices"
+	"time"
+)
+
+// BeginSweep starts a new reading of everything: from now on every version
+// that is applied marks its incident as seen.
+func (m *Mirror) BeginSweep() {
+	// 0 is never a sweep's number, so that the first one has unseen rows too.
+	m.sweep = m.sweep%255 + 1
+}
+
+// Unseen lists the incidents that no version was applied of since BeginSweep,
+// although a complete reading of everything last updated at or after since
+// should have had them. With openToo, a reading of all open ones was part of
+// it. It walks all rows.
+func (m *Mirror) Unseen(since time.Time, openToo bool) []int64 {
+	from := unixNano(since)
+	var ids []int64
+	for id, slot := range m.index {
+		r := m.row(slot)
+		if r.sweep == m.sweep {
+			continue
+		}
+		if r.lastKnown() >= from || openToo && r.status.Open() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Missed notes that a complete sweep did not see an incident that could not be
+// looked up. It is true when that happened for the second time in a row.
+func (m *Mirror) Missed(id int64) bool {
+	slot, ok := m.index[id]
+	if !ok {
+		return false
+	}
+	r := m.row(slot)
+	again := r.has(flagMissed)
+	r.set(flagMissed, true)
+	return again
+}
