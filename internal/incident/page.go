@@ -1,6 +1,9 @@
 package incident
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Pass says for which part of the schedule a call is made. Its order is the
 // order of priority, most urgent first.
@@ -52,3 +55,11 @@ type Page struct {
 	Next Cursor
 	Last bool
 }
+
+// What a source of incidents can answer besides incidents and failures.
+var (
+	// ErrNotFound: no incident has this id.
+	ErrNotFound = errors.New("no such incident")
+	// ErrFilterRefused: the server cannot select by status, or does not do so.
+	ErrFilterRefused = errors.New("the server does not select by status")
+)

@@ -1,0 +1,107 @@
+package collector
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// API counts a tenant's calls. Its methods are safe for concurrent use.
+type API struct {
+	requests    *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	tooMany     prometheus.Counter
+	waits       *prometheus.CounterVec
+	waitSeconds *prometheus.CounterVec
+	bytes       prometheus.Counter
+	tokens      prometheus.Counter
+	tokenFails  *prometheus.CounterVec
+}
+
+// NewAPI returns the counters of a tenant, at zero.
+func NewAPI() *API {
+	a := &API{
+		requests: apiRequests.counters(),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:                            apiDuration.Name,
+			Help:                            apiDuration.Help,
+			Buckets:                         []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  100,
+			NativeHistogramMinResetDuration: time.Hour,
+		}, apiDuration.Labels),
+		tooMany:     apiTooMany.counter(),
+		waits:       apiWaits.counters(),
+		waitSeconds: apiWaitSeconds.counters(),
+		bytes:       apiBytes.counter(),
+		tokens:      tokenRequests.counter(),
+		tokenFails:  tokenFailures.counters(),
+	}
+	// What can be counted starts at zero, so that the first increase is seen.
+	for _, reason := range []string{"minute", "hour", "retry_after"} {
+		a.waits.WithLabelValues(reason)
+		a.waitSeconds.WithLabelValues(reason)
+	}
+	a.requests.WithLabelValues("list", "200")
+	a.duration.WithLabelValues("list")
+	return a
+}
+
+func (m *Metric) counter() prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: m.Name, Help: m.Help})
+}
+
+func (m *Metric) counters() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
+}
+
+// Request counts one call: its operation (list or get), HTTP status (0 if
+// there was no answer), duration and the size of the answer's body.
+func (a *API) Request(operation string, code int, took time.Duration, bytes int64) {
+	status := "error"
+	if code != 0 {
+		status = strconv.Itoa(code)
+	}
+	a.requests.WithLabelValues(operation, status).Inc()
+	a.duration.WithLabelValues(operation).Observe(took.Seconds())
+	a.bytes.Add(float64(bytes))
+	if code == 429 {
+		a.tooMany.Inc()
+	}
+}
+
+// Waited counts a wait for quota by the rule that made us wait: minute, hour
+// or retry_after.
+func (a *API) Waited(reason string, d time.Duration) {
+	a.waits.WithLabelValues(reason).Inc()
+	a.waitSeconds.WithLabelValues(reason).Add(d.Seconds())
+}
+
+// Token counts a request for an access token; reason is empty if it succeeded.
+func (a *API) Token(reason string) {
+	a.tokens.Inc()
+	if reason != "" {
+		a.tokenFails.WithLabelValues(reason).Inc()
+	}
+}
+
+func (a *API) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		a.requests, a.duration, a.tooMany, a.waits, a.waitSeconds, a.bytes, a.tokens, a.tokenFails,
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (a *API) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range a.collectors() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (a *API) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range a.collectors() {
+		c.Collect(ch)
+	}
+}

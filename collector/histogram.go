@@ -1,0 +1,43 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// histogram is a constant histogram with classic and native buckets. The
+// library has constant ones of either kind, not of both.
+type histogram struct {
+	prometheus.Metric // the native one
+	classic           []*dto.Bucket
+}
+
+func (m *Metric) histogram(h *incident.Histogram, labels ...string) prometheus.Metric {
+	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
+		incident.NativeSchema, 0, time.Time{}, labels...)
+	if err != nil {
+		return prometheus.NewInvalidMetric(m.desc, err)
+	}
+	classic := make([]*dto.Bucket, len(h.Classic))
+	var sum uint64
+	for i, n := range h.Classic {
+		sum += n
+		classic[i] = &dto.Bucket{UpperBound: &incident.DurationBuckets[i], CumulativeCount: new(sum)}
+	}
+	return histogram{native, classic}
+}
+
+// Write implements prometheus.Metric.
+func (h histogram) Write(out *dto.Metric) error {
+	if err := h.Metric.Write(out); err != nil {
+		return err
+	}
+	out.Histogram.Bucket = h.classic
+	// It goes on over restarts; there is no instant at which it began.
+	out.Histogram.CreatedTimestamp = nil
+	return nil
+}

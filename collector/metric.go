@@ -1,0 +1,105 @@
+// Package collector turns a tenant's snapshot and status into metrics. Every
+// metric is described once, in the table in table.go, from which METRICS.md is
+// generated. A scrape reads memory: nothing here can block or call anything.
+package collector
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Namespace begins every metric's name.
+const Namespace = "m365_defender"
+
+// Type of a metric.
+type Type string
+
+// The types.
+const (
+	Gauge     Type = "gauge"
+	Counter   Type = "counter"
+	Histogram Type = "histogram"
+)
+
+// Metric describes one metric. It says nothing of the tenant: whoever registers
+// a collector wraps it with that label.
+type Metric struct {
+	Name   string
+	Type   Type
+	Help   string
+	Labels []string
+	desc   *prometheus.Desc
+}
+
+// table lists all metrics in the order in which they are documented.
+var table []*Metric
+
+// ageHint ends the help of everything that is served from the cache.
+const ageHint = " Cached: as of " + Namespace + `_refresh_last_success_timestamp_seconds{kind="delta"}.`
+
+func define(name string, typ Type, help string, labels ...string) *Metric {
+	m := &Metric{Name: Namespace + "_" + name, Type: typ, Help: help, Labels: labels}
+	m.desc = prometheus.NewDesc(m.Name, m.Help, labels, nil)
+	table = append(table, m)
+	return m
+}
+
+func cached(name string, typ Type, help string, labels ...string) *Metric {
+	return define(name, typ, help+ageHint, labels...)
+}
+
+// value makes one sample. Its label values are ours, never a user's, so that a
+// mistake in them is a mistake in this package.
+func (m *Metric) value(v float64, labels ...string) prometheus.Metric {
+	typ := prometheus.GaugeValue
+	if m.Type == Counter {
+		typ = prometheus.CounterValue
+	}
+	return prometheus.MustNewConstMetric(m.desc, typ, v, labels...)
+}
+
+// Func exposes a metric whose values are computed at scrape time, because they
+// depend on the clock. The function must not block.
+type Func struct {
+	metric *Metric
+	values func(emit func(v float64, labels ...string))
+}
+
+// NewFunc returns a collector of one metric of the table.
+func NewFunc(m *Metric, values func(emit func(v float64, labels ...string))) *Func {
+	return &Func{m, values}
+}
+
+// Describe implements prometheus.Collector.
+func (f *Func) Describe(ch chan<- *prometheus.Desc) { ch <- f.metric.desc }
+
+// Collect implements prometheus.Collector.
+func (f *Func) Collect(ch chan<- prometheus.Metric) {
+	f.values(func(v float64, labels ...string) { ch <- f.metric.value(v, labels...) })
+}
+
+// WriteMarkdown writes the reference of all metrics.
+func WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+Generated from the table in ` + "`collector/table.go`" + `; do not edit. Every metric but ` +
+		"`" + Namespace + "_exporter_build_info`" + `, ` + "`go_*`, `process_*` and `promhttp_*`" + ` also carries the label
+` + "`tenant`" + `: the configured name of the tenant, by default its id.
+
+A series whose value is not known yet, or not any more, is absent: nothing is shown as zero that is not known to be zero.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+`)
+	for _, m := range table {
+		labels := strings.Join(m.Labels, ", ")
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Type, labels, strings.ReplaceAll(m.Help, "|", `\|`))
+	}
+	b.WriteString("| `" + Namespace + "_exporter_build_info` | gauge | version, revision, branch, goversion, goos, goarch, tags | Constant 1. What is running. |\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}

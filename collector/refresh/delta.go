@@ -1,0 +1,88 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// delta reads what changed since the last one and, if it is complete,
+// publishes the new counts.
+func (l *Loop) delta(ctx context.Context) {
+	start := time.Now()
+	l.state.Kinds[incident.PassDelta].LastAttempt = start
+	pages, err := l.readDelta(ctx)
+	now := time.Now()
+	if err == nil {
+		l.repace(now, pages)
+		if l.first != nil && l.first.closing {
+			l.completeFirst(ctx, now)
+		}
+		if l.coverage.Open {
+			l.publish(now)
+		}
+	}
+	l.nextDelta = later(start.Add(l.state.Interval), now)
+	l.justDelta = true
+	l.ended(ctx, incident.PassDelta, start, err)
+}
+
+// readDelta returns the number of pages it took. The watermark moves only when
+// all of them were read, so that nothing is skipped after a failure.
+func (l *Loop) readDelta(ctx context.Context) (pages int, err error) {
+	q := incident.Query{Since: l.deltaSince(), Pass: incident.PassDelta}
+	// Changes may show up late for the length of the overlap. If the watermark
+	// has not moved for longer, a page without news ends the delta: otherwise a
+	// burst of changes followed by silence would be read again for ever.
+	settled := !l.watermarkAt.IsZero() && time.Since(l.watermarkAt) > l.opts.Overlap+l.state.Interval
+	newest := l.watermark
+	borders := make(borders)
+	var cursor incident.Cursor
+	for last := false; !last; {
+		page, err := l.page(ctx, q, cursor)
+		if err != nil {
+			return pages, err
+		}
+		pages++
+		newest = later(newest, newestUpdate(page))
+		news := l.apply(page, incident.PassDelta)
+		borders.add(q, page)
+		cursor, last = page.Next, page.Last || settled && !news
+	}
+	mended, err := l.mend(ctx)
+	if err != nil {
+		return pages, err
+	}
+	if newest.After(l.watermark) || l.watermarkAt.IsZero() {
+		l.watermark, l.watermarkAt = newest, time.Now()
+	}
+	l.retireBorders(borders)
+	return pages + mended, nil
+}
+
+// deltaSince is where the next delta begins.
+func (l *Loop) deltaSince() time.Time {
+	if l.watermark.IsZero() {
+		// An empty tenant so far: whatever there is now is new.
+		return time.Now().Add(-l.opts.Lookback)
+	}
+	return l.watermark.Add(-l.opts.Overlap)
+}
+
+// repace derives the live interval from what the delta cost.
+func (l *Loop) repace(now time.Time, calls int) {
+	interval := max(l.opts.Interval, l.opts.Budget.Pace(now, calls))
+	if interval != l.state.Interval {
+		l.opts.Logger.Info("Refresh interval changed", "from", l.state.Interval, "to", interval, "calls", calls)
+		l.state.Interval = interval
+	}
+	l.opts.Budget.Reserve(calls, interval)
+}
+
+func newestUpdate(page incident.Page) (newest time.Time) {
+	for i := range page.Incidents {
+		newest = later(newest, page.Incidents[i].Updated)
+	}
+	return newest
+}

@@ -1,0 +1,122 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// reading is a reading of everything, a page at a time: first the open
+// incidents of any age, status by status, then all within the look-back. The
+// first sync is one, and every sweep.
+type reading struct {
+	pass    incident.Pass
+	started time.Time
+	since   time.Time
+	// queries still to be answered, the first one from cursor on.
+	queries []incident.Query
+	cursor  incident.Cursor
+	// newest is the newest last update of the first answer that had any: what
+	// changes after the reading began is newer.
+	newest  time.Time
+	known   [incident.NumStatuses]bool
+	borders borders
+	pages   int
+	// deltas may run: there is a watermark to begin from.
+	deltas bool
+	// closing: everything was read, and a last delta makes it complete.
+	closing bool
+	// lookups are incidents that a sweep did not see.
+	lookups []int64
+}
+
+// openStatuses in the order in which they are read.
+var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInProgress, incident.StatusAwaitingAction}
+
+func (l *Loop) newReading(pass incident.Pass, now time.Time) *reading {
+	r := &reading{pass: pass, started: now, since: now.Add(-l.opts.Lookback), borders: make(borders)}
+	if !l.noStatusFilter {
+		for _, status := range openStatuses {
+			r.queries = append(r.queries, incident.Query{Status: status, Pass: pass})
+		}
+	}
+	r.queries = append(r.queries, incident.Query{Since: r.since, Pass: pass})
+	l.borders = append(l.borders, r.borders)
+	return r
+}
+
+// openRead tells that the open incidents were all read.
+func (r *reading) openRead() bool {
+	return r.known[incident.StatusActive] && r.known[incident.StatusInProgress]
+}
+
+// readPage reads one page, applies it, and moves on.
+func (l *Loop) readPage(ctx context.Context, r *reading) error {
+	q := r.queries[0]
+	page, err := l.page(ctx, q, r.cursor)
+	if q.Status != incident.StatusUnknown && errors.Is(err, incident.ErrFilterRefused) {
+		l.statusRefused(r, q.Status)
+		r.pages++
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.pages++
+	if r.newest.IsZero() {
+		r.newest = newestUpdate(page)
+	}
+	l.apply(page, r.pass)
+	r.borders.add(q, page)
+	r.cursor = page.Next
+	if page.Last {
+		r.known[q.Status] = true
+		r.queries, r.cursor = r.queries[1:], incident.Cursor{}
+	}
+	return nil
+}
+
+// statusRefused goes on without what the server cannot select. If it is but
+// one status that this server has never heard of, only that one is left to the
+// reading of everything.
+func (l *Loop) statusRefused(r *reading, status incident.Status) {
+	r.cursor = incident.Cursor{}
+	if status == incident.StatusActive {
+		l.noStatusFilter = true
+		r.queries = r.queries[len(r.queries)-1:]
+		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything was read")
+		return
+	}
+	r.queries = r.queries[1:]
+	l.opts.Logger.Debug("The server does not know this status", "status", status)
+}
+
+// apply takes a page into the mirror and tells whether anything in it was new.
+func (l *Loop) apply(page incident.Page, pass incident.Pass) (news bool) {
+	for i := range page.Incidents {
+		news = l.applyOne(&page.Incidents[i], pass) || news
+	}
+	return news
+}
+
+func (l *Loop) applyOne(in *incident.Incident, pass incident.Pass) bool {
+	before, known := l.mirror.Updated(in.ID)
+	change := l.mirror.Apply(in)
+	if change == incident.Same || change == incident.Stale {
+		return false
+	}
+	if known && !before.Equal(in.Updated) {
+		l.moved(before)
+	}
+	// A sweep corrects only what the deltas had their chance to see.
+	if pass == incident.PassSweep && in.Updated.Before(l.watermark.Add(-l.opts.Overlap)) {
+		if change == incident.Added {
+			l.state.Corrections[correctionMissed]++
+		} else {
+			l.state.Corrections[correctionChanged]++
+		}
+	}
+	return true
+}

@@ -1,0 +1,122 @@
+package collector
+
+// Everything that depends on the incidents is cached: a scrape shows the last
+// good refresh.
+var (
+	incidents = cached("incidents", Gauge,
+		"Incidents: open ones of any age, resolved ones within the look-back. Redirected (merged) ones are not among them.",
+		"severity", "status", "assigned")
+	incidentsRedirected = cached("incidents_redirected", Gauge,
+		"Incidents that were merged into another one, within the look-back.")
+	incidentsCached = cached("incidents_cached", Gauge,
+		"Incidents held in memory, redirected ones included.")
+	resolvedIncidents = cached("resolved_incidents", Gauge,
+		"Resolved incidents within the look-back by verdict.",
+		"severity", "classification", "determination")
+	openBySource = cached("open_incidents_by_service_source", Gauge,
+		"Open incidents by the service that raised their alerts. An incident counts once for each of its services.",
+		"severity", "service_source")
+	openByCategory = cached("open_incidents_by_category", Gauge,
+		"Open incidents by the category of their alerts. An incident counts once for each of its categories.",
+		"severity", "category")
+	openOlder = cached("open_incidents_older", Gauge,
+		"Open incidents created at least so long ago.",
+		"severity", "threshold")
+	oldestOpen = cached("oldest_open_incident_created_timestamp_seconds", Gauge,
+		"Unix time at which the oldest open incident was created; absent if none is open.",
+		"severity")
+	alerts = cached("alerts", Gauge,
+		"Alerts of the incidents that are counted. The severity and the status are the alert's.",
+		"severity", "status", "service_source")
+	alertsAvailable = cached("alerts_available", Gauge,
+		"Whether the API delivers alerts (1). If not (0), the series that are made of alerts are absent.")
+
+	created = cached("incidents_created_total", Counter,
+		"Incidents that appeared after the first sync.",
+		"severity")
+	resolved = cached("incidents_resolved_total", Counter,
+		"Times an incident was resolved, seen after the first sync.",
+		"severity", "classification")
+	reopened = cached("incidents_reopened_total", Counter,
+		"Times a resolved incident was opened again, seen after the first sync.",
+		"severity")
+	timeToAssign = cached("incident_time_to_assign_seconds", Histogram,
+		"Seconds from an incident's creation to its first owner, seen after the first sync.",
+		"severity")
+	timeToResolve = cached("incident_time_to_resolve_seconds", Histogram,
+		"Seconds from an incident's creation to its resolution, seen after the first sync.",
+		"severity")
+	unrecognized = cached("unrecognized_values_total", Counter,
+		"New versions of incidents with a value that is not known here and was counted as unknown or other.",
+		"field")
+)
+
+// How refreshing goes is not cached: it is true at the scrape.
+var (
+	up = define("up", Gauge,
+		"Whether the last refresh succeeded (1). On 0 the last good counts are still shown.")
+	firstSyncComplete = define("first_sync_complete", Gauge,
+		"Whether a stage of the first sync is complete (1): first open incidents, then all within the look-back.",
+		"stage")
+	refreshInterval = define("refresh_interval_seconds", Gauge,
+		"Seconds between refreshes at present: the setting, or slower if the quota demands it.")
+	lastSuccess = define("refresh_last_success_timestamp_seconds", Gauge,
+		"Unix time at which a refresh last succeeded: the age of everything cached.",
+		"kind")
+	lastAttempt = define("refresh_last_attempt_timestamp_seconds", Gauge,
+		"Unix time at which a refresh was last begun.",
+		"kind")
+	lastDuration = define("refresh_last_duration_seconds", Gauge,
+		"Seconds that the last refresh took, waiting for quota included.",
+		"kind")
+	refreshes = define("refreshes_total", Counter,
+		"Refreshes that ended, successfully or not.",
+		"kind")
+	refreshFailures = define("refresh_failures_total", Counter,
+		"Refreshes that failed. The next one makes up for it.",
+		"kind", "reason")
+	sweepCorrections = define("sweep_corrections_total", Counter,
+		"What sweeps had to correct: incidents that deltas missed, changes that they missed, incidents that vanished.",
+		"kind")
+)
+
+// What the API is asked, and what it costs. These are filled by whoever makes
+// the calls.
+var (
+	apiRequests = define("api_requests_total", Counter,
+		"Calls of the incidents API by HTTP status, or error if there was no answer.",
+		"operation", "code")
+	apiDuration = define("api_request_duration_seconds", Histogram,
+		"Seconds that a call of the incidents API took, waiting for quota excluded.",
+		"operation")
+	apiTooMany = define("api_too_many_requests_total", Counter,
+		"Answers 429 of the incidents API.")
+	apiWaits = define("api_throttle_waits_total", Counter,
+		"Times a call had to wait for quota, by the rule that made it wait.",
+		"reason")
+	apiWaitSeconds = define("api_throttle_wait_seconds_total", Counter,
+		"Seconds that calls waited for quota.",
+		"reason")
+	apiBytes = define("api_response_bytes_total", Counter,
+		"Bytes of the bodies of answers of the incidents API, decompressed.")
+	tokenRequests = define("token_requests_total", Counter,
+		"Requests for an access token. They cost no API quota.")
+	tokenFailures = define("token_failures_total", Counter,
+		"Requests for an access token that failed.",
+		"reason")
+
+	// QuotaLimit and those that follow are read at scrape time with [NewFunc].
+	QuotaLimit = define("api_quota_limit", Gauge,
+		"Calls that the API allows in a window, as configured or as learned from its answers.",
+		"window")
+	QuotaEffectiveLimit = define("api_quota_effective_limit", Gauge,
+		"Calls that this exporter allows itself in a window: its share, halved when others spend the quota.",
+		"window")
+	QuotaUsed = define("api_quota_used", Gauge,
+		"Calls made in the window that ends now.",
+		"window")
+	BlockedUntil = define("api_blocked_until_timestamp_seconds", Gauge,
+		"Unix time until which the API told us to wait; 0 if it does not.")
+	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
+		"Unix time at which the present access token expires; absent before the first one.")
+)
