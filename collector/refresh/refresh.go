@@ -109,6 +109,7 @@ func New(opts Options) *Loop {
 	}
 	l.state.Interval = opts.Interval
 	l.publishStatus()
+	l.heartbeat()
 	return l
 }
 

@@ -1,0 +1,16 @@
+// Command m365_defender_exporter keeps an exact, near-live count of a tenant's
+// Microsoft 365 Defender incidents for Prometheus, within the quota of the API.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"m365_defender_exporter/collector/refresh"
+	"m365_defender_exporter/internal/incident"
+)
+
+// tenantStatus is what the status page says of a tenant.
+type tenantStatus struct {
+	Name      string `json:"tenant"`
+	API       string `json:"api"`
+	Cloud     string `json:"cloud"`
+	Up        bool   `json:"up"`
+	FirstSync string `json:"first_sync"`
+	// Open incidents by severity; nil as long as they are not known.
+	Open         map[string]int32 `json:"open_incidents,omitempty"`
+	OpenText     string           `json:"-"`
+	LastRefresh  *time.Time       `json:"last_refresh,omitempty"`
+	LastText     string           `json:"-"`
+	NextRefresh  *time.Time       `json:"next_refresh,omitempty"`
+	NextText     string           `json:"-"`
+	Interval     string           `json:"refresh_interval"`
+	Quota        []quotaStatus    `json:"quota"`
+	BlockedUntil *time.Time       `json:"blocked_until,omitempty"`
+	BlockedText  string           `json:"-"`
+	Error        string           `json:"last_error,omitempty"`
+	ErrorAt      *time.Time       `json:"last_error_at,omitempty"`
+	ErrorText    string           `json:"-"`
+}
+
+type quotaStatus struct {
+	Window    string `json:"window"`
+	Used      int    `json:"used"`
+	Effective int    `json:"effective_limit"`
+	Limit     int    `json:"limit"`
+}
+
+func (t *tenant) status(now time.Time) tenantStatus {
+	s := t.loop.Status()
+	out := tenantStatus{
+		Name: t.config.Name, API: "defender", Cloud: t.config.Cloud,
+		Up: s.Up, FirstSync: firstSync(s), Interval: s.Interval.String(), Error: s.LastError,
+	}
+	if snapshot := t.loop.Snapshot(); snapshot != nil {
+		out.Open, out.OpenText = openIncidents(snapshot)
+	}
+	out.LastRefresh, out.LastText = instant(now, s.Kinds[incident.PassDelta].LastSuccess)
+	out.NextRefresh, out.NextText = instant(now, s.NextDelta)
+	out.ErrorAt, out.ErrorText = instant(now, s.LastErrorAt)
+	if until := t.ledger.BlockedUntil(); until.After(now) {
+		out.BlockedUntil, out.BlockedText = instant(now, until)
+	}
+	for _, u := range t.ledger.Usage(now) {
+		out.Quota = append(out.Quota, quotaStatus{windowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
+	}
+	return out
+}
+
+func firstSync(s *refresh.Status) string {
+	switch {
+	case s.Coverage.All:
+		return "complete"
+	case s.Coverage.Open:
+		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.FirstPages)
+	}
+	return fmt.Sprintf("reading open incidents (%d calls)", s.FirstPages)
+}
+
+// openIncidents counts by severity, worst first in the text.
+func openIncidents(s *incident.Snapshot) (map[string]int32, string) {
+	if !s.Coverage.Open {
+		return nil, ""
+	}
+	open, text := make(map[string]int32), ""
+	for i := incident.NumSeverities - 1; i >= 0; i-- {
+		var n int32
+		for status := range incident.Status(incident.NumStatuses) {
+			if status.Open() {
+				n += s.Incidents[i][status][0] + s.Incidents[i][status][1]
+			}
+		}
+		name := incident.Severity(i).String()
+		open[name] = n
+		if text != "" {
+			text += ", "
+		}
+		text += fmt.Sprint(n, " ", name)
+	}
+	return open, text
+}
+
+// instant returns nothing for the zero time.
+func instant(now, at time.Time) (*time.Time, string) {
+	if at.IsZero() {
+		return nil, ""
+	}
+	utc := at.UTC().Round(time.Second)
+	d := now.Sub(at).Round(time.Second)
+	if d < 0 {
+		return &utc, fmt.Sprintf("in %v", -d)
+	}
+	return &utc, fmt.Sprintf("%v ago", d)
+}
