@@ -24,7 +24,7 @@ func (l *Loop) delta(ctx context.Context) {
 		}
 	}
 	l.nextDelta = later(start.Add(l.state.Interval), now)
-	l.justDelta = true
+	l.justDelta, l.overran = true, !now.Before(start.Add(l.state.Interval))
 	l.ended(ctx, incident.PassDelta, start, err)
 }
 

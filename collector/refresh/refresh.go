@@ -91,7 +91,8 @@ type Loop struct {
 	nextDelta, nextSweep time.Time
 	retryReading         time.Time     // of first sync or sweep, after a failure
 	pageTime             time.Duration // of the last page, to see whether another fits in
-	justDelta            bool          // no step of a sweep since the last delta
+	justDelta            bool          // nothing else was done since the last delta
+	overran              bool          // the last delta took longer than the interval
 	noStatusFilter       bool          // the server cannot select by status
 
 	state    Status // the draft of the next published status
@@ -144,19 +145,22 @@ func (l *Loop) step(ctx context.Context) {
 		l.firstStep(ctx)
 		return
 	}
-	if !now.Before(l.nextDelta) {
-		l.delta(ctx)
-		return
-	}
 	ready, background := l.sweepReady, l.sweepStep
 	if l.first != nil {
 		ready, background = l.firstReady, l.firstStep
 	}
-	if at := ready(now); at.After(now) {
+	at := ready(now)
+	switch due := !now.Before(l.nextDelta); {
+	// Where answers take longer than the interval a delta is always due. Then
+	// the rest gets every other call.
+	case due && !(l.overran && l.justDelta && !at.After(now)):
+		l.delta(ctx)
+	case at.After(now):
 		l.sleepUntil(ctx, earlier(at, l.nextDelta))
-		return
+	default:
+		l.justDelta = false
+		background(ctx)
 	}
-	background(ctx)
 }
 
 // sleepUntil waits, with a sign of life now and then.

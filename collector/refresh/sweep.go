@@ -15,14 +15,14 @@ const maxLookups = 100
 
 // sweepReady is when the next step of a sweep may be made.
 func (l *Loop) sweepReady(now time.Time) time.Time {
-	at := later(l.retryReading, l.opts.Budget.Ready(now, incident.PassSweep))
-	if l.sweep == nil {
-		at = later(at, l.nextSweep)
+	if l.sweep == nil && now.Before(l.nextSweep) {
+		return l.nextSweep
 	}
+	at := later(l.retryReading, l.opts.Budget.Ready(now, incident.PassSweep))
 	// Not while deltas fail, and not if the next one would have to wait for the
 	// answer; but once after every delta, lest a slow server is never swept.
 	if !l.state.Up || !l.justDelta && at.Add(l.pageTime*3/2).After(l.nextDelta) {
-		at = later(at, l.nextDelta)
+		return later(at, l.nextDelta)
 	}
 	return at
 }
@@ -30,7 +30,6 @@ func (l *Loop) sweepReady(now time.Time) time.Time {
 // sweepStep begins a sweep or reads its next page.
 func (l *Loop) sweepStep(ctx context.Context) {
 	now := time.Now()
-	l.justDelta = false
 	if l.sweep == nil {
 		l.mirror.BeginSweep()
 		l.sweep = l.newReading(incident.PassSweep, now)

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"m365_defender_exporter/collector"
+)
+
+var update = flag.Bool("update", false, "write METRICS.md anew")
+
+const module = "m365_defender_exporter"
+
+// rules says which of our packages a package may import, and what else it
+// must not: import paths, or functions written as package.Name.
+var rules = map[string]struct{ ours, not []string }{
+	"internal/incident":  {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"client/quota":       {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"client":             {[]string{"internal/incident"}, []string{prom}},
+	"client/auth":        {[]string{"internal/config"}, []string{prom}},
+	"collector/refresh":  {[]string{"internal/incident"}, []string{"net/http", prom}},
+	"collector":          {[]string{"internal/incident", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
+	"internal/config":    {nil, []string{prom, "net/http", "os"}},
+	"internal/simulator": {nil, []string{prom}},
+}
+
+const prom = "github.com/prometheus/client_golang/prometheus"
+
+// globals that are neither descriptions, tables nor sentinel errors are not
+// allowed; this lists what the whole program must not use at all.
+var never = []string{
+	"http.DefaultClient", "http.DefaultServeMux", "http.Get", "http.Post", "http.PostForm", "http.Head",
+	"http.Handle", "http.HandleFunc", "http.ListenAndServe",
+}
+
+type source struct {
+	path, dir string
+	test      bool
+	file      *ast.File
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		all = append(all, source{path, filepath.ToSlash(filepath.Dir(path)), strings.HasSuffix(path, "_test.go"), file})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestImports keeps the road of a datum one way.
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test && s.dir != "internal/simulator" || s.dir == "." {
+			continue
+		}
+		seen[s.dir] = true
+		rule, ok := rules[s.dir]
+		if !ok {
+			t.Errorf("%s: no rule says what this package may import", s.dir)
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ours, ok := strings.CutPrefix(path, module+"/"); ok && !slices.Contains(rule.ours, ours) {
+				t.Errorf("%s imports %s", s.path, ours)
+			}
+			if slices.Contains(rule.not, path) {
+				t.Errorf("%s imports %s", s.path, path)
+			}
+		}
+		for _, name := range rule.not {
+			if uses(s.file, name) {
+				t.Errorf("%s uses %s", s.path, name)
+			}
+		}
+	}
+	for dir := range rules {
+		if !seen[dir] {
+			t.Errorf("%s: the rule is for a package that does not exist", dir)
+		}
+	}
+}
+
+func TestNothingGlobal(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		for _, name := range never {
+			if uses(s.file, name) {
+				t.Errorf("%s uses %s", s.path, name)
+			}
+		}
+		for _, decl := range s.file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok && f.Name.Name == "init" && f.Recv == nil {
+				t.Errorf("%s has an init function", s.path)
+			}
+		}
+	}
+}
+
+// uses tells whether the file mentions pkg.Name.
+func uses(file *ast.File, name string) bool {
+	pkg, member, ok := strings.Cut(name, ".")
+	found := false
+	ast.Inspect(file, func(n ast.Node) bool {
+		if sel, is := n.(*ast.SelectorExpr); is && ok && sel.Sel.Name == member {
+			if id, is := sel.X.(*ast.Ident); is && id.Name == pkg && id.Obj == nil {
+				found = true
+			}
+		}
+		return !found
+	})
+	return found
+}
+
+func TestPackageComments(t *testing.T) {
+	documented := map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.test {
+			documented[s.dir] = documented[s.dir] || s.file.Doc != nil
+		}
+	}
+	for dir, ok := range documented {
+		if !ok {
+			t.Errorf("%s has no package comment", dir)
+		}
+	}
+}
+
+// TestFileLength: a file that has grown past a screenful of screens hides
+// something that wants a name of its own.
+func TestFileLength(t *testing.T) {
+	for _, s := range sources(t) {
+		text, err := os.ReadFile(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := 320
+		if s.test {
+			limit = 600
+		}
+		if got := bytes.Count(text, []byte("\n")); got > limit {
+			t.Errorf("%s has %d lines, more than %d", s.path, got, limit)
+		}
+	}
+}
+
+func TestMetricsReference(t *testing.T) {
+	var want bytes.Buffer
+	if err := collector.WriteMarkdown(&want); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("METRICS.md", want.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Error("METRICS.md is not what collector/table.go says; write it anew: go test . -run MetricsReference -update")
+	}
+}
