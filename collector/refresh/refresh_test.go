@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,7 +176,7 @@ func TestFailureInTheMiddle(t *testing.T) {
 		wait(time.Minute)
 		for range 35 {
 			f.set(0, nil)
-			time.Sleep(10 * time.Second)
+			wait(10 * time.Second)
 			calls := 0
 			f.before = func(incident.Query) error {
 				if calls++; calls > 1 {
@@ -261,10 +262,10 @@ func TestMovingTenant(t *testing.T) {
 				f := newTenant(5 + r.IntN(10))
 				f.fill(200)
 				f.took = 50 * time.Millisecond
-				moving := true
+				var resting atomic.Bool
 				f.before = func(incident.Query) error {
 					for range r.IntN(4) {
-						if !moving {
+						if resting.Load() {
 							break
 						}
 						f.set(r.Int64N(f.nextID+2), func(in *incident.Incident) {
@@ -277,7 +278,7 @@ func TestMovingTenant(t *testing.T) {
 				}
 				loop := start(t, Options{Source: f, SweepInterval: 10 * time.Minute})
 				wait(time.Duration(r.IntN(3600)) * time.Second)
-				moving = false
+				resting.Store(true)
 				wait(2 * loop.Status().Interval)
 				equal(t, loop, f)
 				if n := loop.Status().Corrections; n[correctionVanished] > 0 {

@@ -44,6 +44,12 @@ type Cursor struct {
 	// Link is the server's own link to the next page, where neither boundaries
 	// nor skipping work.
 	Link string
+	// Seen counts the rows of all pages before.
+	Seen int
+	// Short: the page before was not full but had a link to another one.
+	Short bool
+	// Steps counts the steps back that were taken to find the anchor.
+	Steps int
 }
 
 // Page is one answer.
