@@ -1,0 +1,51 @@
+package client
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// TestPublishedPayloads reads what others have published, where it is at
+// hand: a second opinion on the shapes.
+func TestPublishedPayloads(t *testing.T) {
+	files, err := filepath.Glob("../../shared/data/native/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := decoder{logger: slog.New(slog.DiscardHandler)}
+			var page rawPage
+			if bytes.Contains(body, []byte(`"value":`)) || bytes.Contains(body, []byte(`"incidents":`)) {
+				page, err = d.page(bytes.NewReader(body))
+			} else {
+				// A single incident, as a lookup answers.
+				page.rows = make([]incident.Incident, 1)
+				page.rows[0], err = d.incident(bytes.NewReader(body))
+			}
+			if torn := strings.Contains(file, ".invalid."); torn != (err != nil) {
+				t.Fatalf("torn: %v, error: %v", torn, err)
+			} else if torn {
+				return
+			}
+			if page.len() == 0 || page.unusable > 0 {
+				t.Errorf("%d rows, %d of them unusable", page.len(), page.unusable)
+			}
+			for _, in := range page.rows {
+				if in.Unrecognized != 0 || in.Severity == incident.SeverityUnknown || len(in.Alerts) == 0 {
+					t.Errorf("not read whole: %+v", in)
+				}
+			}
+		})
+	}
+}
