@@ -59,7 +59,7 @@ func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 		}
 		defer stopDemo()
 	}
-	t, err := newTenant(o.tenant, logger)
+	t, err := newTenant(o.tenant, newTransport(), logger)
 	if err != nil {
 		return err
 	}

@@ -31,14 +31,14 @@ type tenant struct {
 	logger *slog.Logger
 }
 
-func newTenant(cfg config.Tenant, logger *slog.Logger) (*tenant, error) {
+// newTenant makes no call. All its requests go through the transport.
+func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
 	t := &tenant{config: cfg, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
 	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
 	}
 	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
-	transport := newTransport()
 	t.secret = auth.ClientSecret(auth.Options{
 		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
 		ClientID: cfg.ClientID,

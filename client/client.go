@@ -181,6 +181,9 @@ func (d *Defender) attempt(ctx context.Context, op string, pass incident.Pass, t
 	defer cancel()
 	call := Call{Operation: op}
 	e := d.exchange(ctx, &call, target, read)
+	if e != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		e.reason = "timeout"
+	}
 	now := time.Now()
 	d.opts.Limiter.Settle(grant, now)
 	call.Duration = now.Sub(began)

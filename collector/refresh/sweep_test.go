@@ -20,7 +20,9 @@ func TestSweepCorrects(t *testing.T) {
 		wait(time.Minute)
 		back := func(d time.Duration) time.Time { return time.Now().Add(-d) }
 		f.set(0, func(in *incident.Incident) { in.Created, in.Updated = back(time.Hour), back(time.Hour) })
-		f.set(40, func(in *incident.Incident) { in.Updated, in.Severity = f.incidents[40].Updated, incident.SeverityInformational })
+		f.set(40, func(in *incident.Incident) {
+			in.Updated, in.Severity = f.incidents[40].Updated, incident.SeverityInformational
+		})
 		delete(f.incidents, 3)
 		wait(30 * time.Minute)
 		if loop.Snapshot().Incidents == f.counts(all) {

@@ -49,7 +49,6 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// A request that is given up breaks the body, too.
 		go func() {
 			<-r.Context().Done()
-			_ = body.CloseWithError(r.Context().Err())
 			_ = pipe.CloseWithError(r.Context().Err())
 		}()
 		return resp, nil

@@ -1,0 +1,437 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/simulator"
+)
+
+// bubble is a simulated tenant and an exporter of it in a synctest bubble: all
+// that runs for real but the network.
+type bubble struct {
+	t        *testing.T
+	sim      *simulator.Tenant
+	tenant   *tenant
+	registry *prometheus.Registry
+}
+
+func testConfig() config.Tenant {
+	cfg := config.Default()
+	cfg.Name = "contoso"
+	cfg.TenantID, cfg.ClientID, cfg.ClientSecret = simulator.DefaultTenantID, simulator.DefaultClientID, simulator.DefaultClientSecret
+	cfg.APIURL = "https://api.example"
+	cfg.AuthURL, cfg.AuthScope = cfg.APIURL, cfg.APIURL+"/.default"
+	return cfg
+}
+
+func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), test func(*bubble)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o.Light = true
+		b := &bubble{t: t, sim: simulator.New(o), registry: prometheus.NewPedanticRegistry()}
+		cfg := testConfig()
+		if change != nil {
+			change(&cfg)
+		}
+		if err := cfg.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if b.tenant, err = newTenant(cfg, b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.tenant.register(b.registry); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			b.tenant.run(ctx)
+			close(done)
+		}()
+		test(b)
+		cancel()
+		<-done
+	})
+}
+
+func (b *bubble) wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// series gathers all samples of one metric, less the label tenant, as
+// "label=value,label=value" with its value.
+func (b *bubble) series(name string) map[string]float64 {
+	b.t.Helper()
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() != "m365_defender_"+name {
+			continue
+		}
+		for _, m := range family.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				if l.GetName() == "tenant" {
+					continue
+				}
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			out[strings.Join(labels, ",")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return out
+}
+
+func (b *bubble) value(name, labels string) float64 {
+	b.t.Helper()
+	v, ok := b.series(name)[labels]
+	if !ok {
+		b.t.Errorf("%s{%s} is not there", name, labels)
+	}
+	return v
+}
+
+// exact fails the test if any series differs from the truth.
+func (b *bubble) exact() {
+	b.t.Helper()
+	cfg := b.tenant.config
+	truth := b.sim.Truth(cfg.Lookback)
+	want := map[string]map[string]float64{
+		"incidents": {}, "resolved_incidents": {}, "open_incidents_by_service_source": {}, "open_incidents_by_category": {},
+		"alerts": {}, "open_incidents_older": {}, "oldest_open_incident_created_timestamp_seconds": {},
+		"incidents_redirected": {"": float64(truth.Redirected)},
+	}
+	for k, n := range truth.Incidents {
+		want["incidents"][fmt.Sprintf("assigned=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
+	}
+	for k, n := range truth.Resolved {
+		want["resolved_incidents"][fmt.Sprintf("classification=%s,determination=%s,severity=%s", k[1], k[2], k[0])] = float64(n)
+	}
+	for k, n := range truth.OpenBySource {
+		want["open_incidents_by_service_source"][fmt.Sprintf("service_source=%s,severity=%s", k[1], k[0])] = float64(n)
+	}
+	for k, n := range truth.OpenByCategory {
+		want["open_incidents_by_category"][fmt.Sprintf("category=%s,severity=%s", k[1], k[0])] = float64(n)
+	}
+	for k, n := range truth.Alerts {
+		want["alerts"][fmt.Sprintf("service_source=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
+	}
+	for severity, at := range truth.OldestOpen {
+		want["oldest_open_incident_created_timestamp_seconds"]["severity="+severity] = float64(at.UnixMilli()) / 1000
+	}
+	asOf := b.tenant.loop.Snapshot().At
+	for severity, created := range truth.OpenCreated {
+		for _, threshold := range cfg.AgeThresholds {
+			n := 0
+			for _, at := range created {
+				if !at.Add(threshold).After(asOf) {
+					n++
+				}
+			}
+			want["open_incidents_older"][fmt.Sprintf("severity=%s,threshold=%dh", severity, threshold/time.Hour)] = float64(n)
+		}
+	}
+	for name, want := range want {
+		got := b.series(name)
+		for _, key := range slices.Sorted(maps.Keys(got)) {
+			if got[key] != want[key] {
+				b.t.Errorf("%s{%s}: got %v, want %v", name, key, got[key], want[key])
+			}
+			delete(want, key)
+		}
+		for key, n := range want {
+			if n != 0 {
+				b.t.Errorf("%s{%s} is not there, want %v", name, key, n)
+			}
+		}
+	}
+}
+
+// frugal fails the test if the tenant's own meter has seen more than the
+// limits in any window, or had to throttle.
+func (b *bubble) frugal(perMinute, perHour int) {
+	b.t.Helper()
+	m := b.sim.Meter()
+	if got := m.Most(time.Minute); got > perMinute {
+		b.t.Errorf("%d calls in 60 s, want at most %d", got, perMinute)
+	}
+	if got := m.Most(time.Hour); got > perHour {
+		b.t.Errorf("%d calls in 3,600 s, want at most %d", got, perHour)
+	}
+	if m.Throttled > 0 {
+		b.t.Errorf("%d answers 429", m.Throttled)
+	}
+}
+
+var busy = simulator.Rates{Create: 120, Assign: 200, Change: 400, Merge: 40, Resolve: 100, Reopen: 20}
+
+// TestMovingTenant is the main job: 12,000 incidents that keep moving, counted
+// exactly once they rest, within every window, at both shares.
+func TestMovingTenant(t *testing.T) {
+	for _, test := range []struct {
+		share              float64
+		perMinute, perHour int
+	}{{1, 50, 1500}, {0.8, 40, 1200}} {
+		t.Run(fmt.Sprint(test.share), func(t *testing.T) {
+			o := simulator.Options{Seed: 3, Incidents: 12_000, Rates: busy}
+			inBubble(t, o, func(c *config.Tenant) { c.QuotaShare = test.share }, func(b *bubble) {
+				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond})
+				openCalls := 0
+				for openCalls == 0 {
+					b.wait(50 * time.Millisecond)
+					if len(b.series("incidents")) > 0 {
+						openCalls = b.sim.Meter().Lists
+					}
+				}
+				open := len(b.sim.IDs("Active")) + len(b.sim.IDs("InProgress"))
+				// Counts appear a moment after the call that completes them.
+				if limit := (open+99)/100 + 3; openCalls > limit {
+					t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, openCalls, limit)
+				}
+				b.wait(10 * time.Minute)
+				b.sim.Rest()
+				b.wait(2 * b.tenant.loop.Status().Interval)
+				b.exact()
+				b.sim.Live(busy)
+				b.wait(13 * time.Hour)
+				b.sim.Rest()
+				b.wait(2 * b.tenant.loop.Status().Interval)
+				b.exact()
+				b.frugal(test.perMinute, test.perHour)
+				if got := b.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] > 0 {
+					t.Errorf("nothing was to be corrected: %v", got)
+				}
+				if got := b.value("api_quota_limit", "window=minute"); got != 50 {
+					t.Errorf("limit: got %v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestFaults goes through everything that the tenant can do wrong: the last
+// good counts stay, up is 0, the reason is counted; and when it is over the
+// counts become exact again by themselves.
+func TestFaults(t *testing.T) {
+	tests := []struct {
+		name   string
+		fault  simulator.Faults
+		reason string
+	}{
+		{"500", simulator.Faults{Status: 500}, "server"},
+		{"503 with Retry-After", simulator.Faults{Status: 503, RetryAfter: "20"}, "server"},
+		{"429 with Retry-After", simulator.Faults{Status: 429, RetryAfter: "30"}, "throttled"},
+		{"429 without", simulator.Faults{Status: 429}, "throttled"},
+		{"401", simulator.Faults{Unauthorized: true}, "auth"},
+		{"403", simulator.Faults{Forbidden: true}, "forbidden"},
+		{"405 with an empty body", simulator.Faults{Status: 405}, "other"},
+		{"torn", simulator.Faults{Torn: true}, "decode"},
+		{"not JSON", simulator.Faults{NotJSON: true}, "decode"},
+		{"dropped", simulator.Faults{Drop: true}, "network"},
+		{"dropped in the middle", simulator.Faults{DropBody: true}, "network"},
+		{"slow", simulator.Faults{Delay: time.Minute}, "timeout"},
+		{"slow body", simulator.Faults{Drip: 2 * time.Minute}, "timeout"},
+		{"huge", simulator.Faults{Padding: 3 << 20}, "decode"},
+		{"redirect", simulator.Faults{Redirect: "https://elsewhere.example/api/incidents"}, "other"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o := simulator.Options{Seed: 5, Incidents: 600, Rates: busy}
+			small := func(c *config.Tenant) { c.MaxResponseBytes = 2 << 20 }
+			inBubble(t, o, small, func(b *bubble) {
+				b.wait(5 * time.Minute)
+				known := b.series("incidents")
+				b.sim.Fault(test.fault)
+				b.wait(10 * time.Minute)
+				if got := b.series("incidents"); !maps.Equal(got, known) {
+					t.Errorf("the last good counts are gone: %v", got)
+				}
+				if b.value("up", "") != 0 {
+					t.Error("up")
+				}
+				if b.value("refresh_failures_total", "kind=delta,reason="+test.reason) == 0 {
+					t.Errorf("not counted as %s: %v", test.reason, b.series("refresh_failures_total"))
+				}
+				b.sim.Fault(simulator.Faults{})
+				b.wait(16 * time.Minute) // the longest wait that nobody prescribed
+				b.sim.Rest()
+				b.wait(2 * b.tenant.loop.Status().Interval)
+				if b.value("up", "") != 1 {
+					t.Errorf("not up again: %s", b.tenant.loop.Status().LastError)
+				}
+				b.exact()
+				if got := b.sim.Meter().Most(time.Minute); got > 40 {
+					t.Errorf("%d calls in a minute", got)
+				}
+			})
+		})
+	}
+}
+
+// TestOddServers: servers that can do less than documented, or do it
+// differently, are read completely all the same.
+func TestOddServers(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault simulator.Faults
+		link  simulator.NextLink
+	}{
+		{"no le", simulator.Faults{RefuseLe: true}, simulator.LinkObserved},
+		{"neither le nor lt", simulator.Faults{RefuseLe: true, RefuseLt: true}, simulator.LinkObserved},
+		{"le ignored", simulator.Faults{IgnoreLe: true}, simulator.LinkObserved},
+		{"no status filter", simulator.Faults{RefuseStatus: true}, simulator.LinkObserved},
+		{"status ignored", simulator.Faults{IgnoreStatus: true}, simulator.LinkObserved},
+		{"no awaiting action", simulator.Faults{RefuseStatuses: []string{"AwaitingAction"}}, simulator.LinkObserved},
+		{"no ge", simulator.Faults{RefuseSince: true}, simulator.LinkObserved},
+		{"ge ignored", simulator.Faults{IgnoreSince: true}, simulator.LinkObserved},
+		{"skip capped", simulator.Faults{SkipCap: 150}, simulator.LinkObserved},
+		{"no link", simulator.Faults{}, simulator.LinkAbsent},
+		{"link everywhere", simulator.Faults{}, simulator.LinkAlways},
+		{"full link", simulator.Faults{}, simulator.LinkFull},
+		{"foreign link", simulator.Faults{}, simulator.LinkForeign},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o := simulator.Options{Seed: 7, Incidents: 1500, Rates: busy, NextLink: test.link}
+			inBubble(t, o, nil, func(b *bubble) {
+				b.sim.Fault(test.fault)
+				b.wait(20 * time.Minute)
+				b.sim.Rest()
+				b.wait(2 * b.tenant.loop.Status().Interval)
+				b.exact()
+				b.frugal(40, 1200)
+				b.wait(12 * time.Minute) // changes are read again for the overlap
+				before := b.sim.Meter().Lists
+				b.wait(30 * time.Minute)
+				if got := b.sim.Meter().Lists - before; got > 60 {
+					t.Errorf("a steady tenant cost %d calls in 60 intervals", got)
+				}
+			})
+		})
+	}
+}
+
+func TestClockSkew(t *testing.T) {
+	for _, skew := range []time.Duration{-2 * time.Hour, 2 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			o := simulator.Options{Seed: 9, Incidents: 400, Rates: busy, Skew: skew}
+			inBubble(t, o, nil, func(b *bubble) {
+				b.wait(time.Hour)
+				b.sim.Rest()
+				b.wait(time.Minute)
+				if got, want := b.series("incidents"), b.sim.Truth(b.tenant.config.Lookback).Incidents; got["assigned=false,severity=high,status=active"] !=
+					float64(want[[3]string{"high", "active", "false"}]) {
+					t.Errorf("got %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestExpiringTokens: tokens are renewed before they end, and at once when
+// the API no longer takes them.
+func TestExpiringTokens(t *testing.T) {
+	o := simulator.Options{Seed: 1, Incidents: 200, TokenLifetime: 20 * time.Minute}
+	inBubble(t, o, nil, func(b *bubble) {
+		b.wait(2 * time.Hour)
+		if m := b.sim.Meter(); m.Refused > 0 || m.Tokens < 7 || m.Tokens > 9 {
+			t.Errorf("%d refused calls, %d tokens in two hours", m.Refused, m.Tokens)
+		}
+		b.sim.ExpireTokens()
+		b.wait(time.Minute)
+		if m := b.sim.Meter(); m.Refused != 1 || b.value("up", "") != 1 {
+			t.Errorf("%d refused calls, up %v", m.Refused, b.value("up", ""))
+		}
+	})
+}
+
+func TestWrongSecret(t *testing.T) {
+	inBubble(t, simulator.Options{Incidents: 10}, func(c *config.Tenant) { c.ClientSecret = "s3cr3t-in-nobodys-log" }, func(b *bubble) {
+		b.wait(5 * time.Minute)
+		if got := b.value("refresh_failures_total", "kind=first,reason=auth"); got < 5 {
+			t.Errorf("failures: %v", got)
+		}
+		if got := b.value("token_failures_total", "reason=invalid_client"); got < 5 {
+			t.Errorf("token failures: %v", got)
+		}
+		text := b.tenant.loop.Status().LastError
+		if strings.Contains(text, "s3cr3t") || !strings.Contains(text, "AADSTS7000215") || !strings.Contains(text, "client secret is wrong") {
+			t.Errorf("error: %s", text)
+		}
+		if m := b.sim.Meter(); m.Lists > 0 {
+			t.Errorf("%d calls without a token", m.Lists)
+		}
+	})
+}
+
+// TestWithdrawal: after cache.max-age without a refresh the gauges go, and
+// what tells why stays.
+func TestWithdrawal(t *testing.T) {
+	inBubble(t, simulator.Options{Seed: 2, Incidents: 300}, nil, func(b *bubble) {
+		b.wait(5 * time.Minute)
+		b.sim.Fault(simulator.Faults{Status: http.StatusInternalServerError})
+		b.wait(59 * time.Minute)
+		if len(b.series("incidents")) == 0 {
+			t.Error("withdrawn too early")
+		}
+		b.wait(2 * time.Minute)
+		if got := b.series("incidents"); len(got) > 0 {
+			t.Errorf("still there: %v", got)
+		}
+		if len(b.series("up")) == 0 || len(b.series("incidents_created_total")) == 0 {
+			t.Error("up and the counters have to stay")
+		}
+	})
+}
+
+// TestScrapesCostNothing: no number of scrapes causes a call.
+func TestScrapesCostNothing(t *testing.T) {
+	inBubble(t, simulator.Options{Seed: 2, Incidents: 300}, nil, func(b *bubble) {
+		b.wait(5 * time.Minute)
+		before := b.sim.Meter()
+		for range 200 {
+			b.series("incidents")
+		}
+		synctest.Wait()
+		if after := b.sim.Meter(); after.Lists != before.Lists || after.Tokens != before.Tokens {
+			t.Errorf("scrapes made %d calls", after.Lists-before.Lists)
+		}
+	})
+}
+
+// TestOddRows: rows of every odd shape cost nothing of the rest.
+func TestOddRows(t *testing.T) {
+	inBubble(t, simulator.Options{Seed: 4, Incidents: 60}, nil, func(b *bubble) {
+		b.sim.Fault(simulator.Faults{OddRows: true})
+		b.wait(5 * time.Minute)
+		got, want := b.series("incidents"), b.sim.Truth(b.tenant.config.Lookback).Incidents
+		// The two that can be used: one open of a severity that nobody knows, one
+		// resolved.
+		if n := got["assigned=false,severity=unknown,status=active"]; n != 1 {
+			t.Errorf("open odd one: got %v", n)
+		}
+		if n := got["assigned=false,severity=low,status=resolved"] - float64(want[[3]string{"low", "resolved", "false"}]); n != 1 {
+			t.Errorf("resolved odd one: got %v more", n)
+		}
+		if b.value("unrecognized_values_total", "field=severity") == 0 {
+			t.Error("an unknown severity was not counted")
+		}
+	})
+}
