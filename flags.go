@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	promslogflag "github.com/prometheus/common/promslog/flag"
 	"github.com/prometheus/common/version"
@@ -22,6 +22,7 @@ import (
 type options struct {
 	tenant        config.Tenant
 	web           *web.FlagConfig
+	api           string
 	telemetryPath string
 	pprof         bool
 	configCheck   bool
@@ -56,23 +57,24 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
 	app.Flag("client.secret-file", "File that holds the client secret; it is read again for every token. Or set AZURE_CLIENT_SECRET.").StringVar(&t.ClientSecretFile)
 
-	app.Flag("api", "API to read: defender is the native incidents API.").Default("defender").Enum("defender")
-	app.Flag("cloud", "Cloud of the tenant: sets the login host, the API host and the scope together.").Default(t.Cloud).EnumVar(&t.Cloud, config.CloudNames()...)
+	app.Flag("api", "API to read: defender is the native incidents API.").Default("defender").StringVar(&o.api)
+	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
 	app.Flag("api.url", "Base URL of the API. Default: by --cloud.").StringVar(&t.APIURL)
 	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").StringVar(&t.AuthURL)
 	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud.").StringVar(&t.AuthScope)
-	app.Flag("api.quota-per-minute", "Calls that the API allows in a minute.").Default(fmt.Sprint(t.QuotaPerMinute)).IntVar(&t.QuotaPerMinute)
-	app.Flag("api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit.").Default(fmt.Sprint(t.QuotaPerHour)).IntVar(&t.QuotaPerHour)
-	app.Flag("api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.").Default(fmt.Sprint(t.QuotaShare)).Float64Var(&t.QuotaShare)
+	intFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute.", &t.QuotaPerMinute)
+	intFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit.", &t.QuotaPerHour)
+	floatFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
 	durationFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
-	maxBytes := app.Flag("api.max-response-bytes", "Largest body of an answer, decompressed.").Default("64MiB").Bytes()
+	bytesFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
 
 	durationFlag(app, "refresh.interval", "Shortest time between refreshes; it becomes longer if the quota demands it.", &t.Interval)
 	durationFlag(app, "refresh.sweep-interval", "Time between sweeps, which read everything again from spare quota.", &t.SweepInterval)
 	durationFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
 	durationFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
 	var thresholds []time.Duration
-	app.Flag("incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.").PlaceHolder("AGE").SetValue((*durations)(&thresholds))
+	addFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.",
+		value[time.Duration]{parse: parseDuration, many: true, set: func(d time.Duration) { thresholds = append(thresholds, d) }})
 	durationFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
@@ -87,7 +89,6 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
-	t.MaxResponseBytes = int64(*maxBytes)
 	t.ClientSecret = config.Secret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if len(thresholds) > 0 {
 		t.AgeThresholds = thresholds
@@ -98,6 +99,12 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 func (o *options) validate() error {
 	if len(o.telemetryPath) < 2 || o.telemetryPath[0] != '/' {
 		return fmt.Errorf("--web.telemetry-path is %q; it must be a path such as /metrics", o.telemetryPath)
+	}
+	if slices.Contains([]string{"/status", "/-/healthy", "/-/ready"}, o.telemetryPath) {
+		return fmt.Errorf("--web.telemetry-path is %q, where something else is served; it must be another path such as /metrics", o.telemetryPath)
+	}
+	if o.api != "defender" {
+		return fmt.Errorf("--api is %q; it must be defender", o.api)
 	}
 	if err := web.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
@@ -111,36 +118,3 @@ func (o *options) validate() error {
 	return nil
 }
 
-func durationFlag(app *kingpin.Application, name, help string, to *time.Duration) {
-	app.Flag(name, help).Default(model.Duration(*to).String()).SetValue((*duration)(to))
-}
-
-// duration is a flag value in the notation of Prometheus: 30s, 6h, 180d.
-type duration time.Duration
-
-func (d *duration) String() string { return model.Duration(*d).String() }
-
-func (d *duration) Set(s string) error {
-	v, err := model.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("%q is not a duration such as 30s, 6h or 180d", s)
-	}
-	*d = duration(v)
-	return nil
-}
-
-// durations is a repeatable duration.
-type durations []time.Duration
-
-func (d *durations) String() string { return "" }
-
-func (d *durations) IsCumulative() bool { return true }
-
-func (d *durations) Set(s string) error {
-	var one duration
-	if err := one.Set(s); err != nil {
-		return err
-	}
-	*d = append(*d, time.Duration(one))
-	return nil
-}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// withoutEnvironment hides what the machine's environment says.
+func withoutEnvironment(t *testing.T) {
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
+		t.Setenv(name, "")
+	}
+}
+
+// TestUsage: what is missing or wrong is one clear line with the flag and the
+// variable, and exit code 2.
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	badWeb := filepath.Join(dir, "web.yml")
+	if err := os.WriteFile(badWeb, []byte("tls_server_config: {cert_file: nowhere.pem, key_file: nowhere.key}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{"--tenant.id=contoso.example", "--client.id=c"}
+	with := func(more ...string) []string {
+		return slices.Concat(ids, []string{"--client.secret-file=/run/secret"}, more)
+	}
+	tests := []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"nothing", nil, []string{"--tenant.id (or AZURE_TENANT_ID) is required", "--demo"}},
+		{"no client", ids[:1], []string{"--client.id (or AZURE_CLIENT_ID) is required"}},
+		{"no secret", ids, []string{"--client.secret-file (or AZURE_CLIENT_SECRET) is required"}},
+		{"secret as a flag", append(ids[:2:2], "--client.secret=x"), []string{"unknown long flag '--client.secret'"}},
+		{"tenant with a slash", []string{"--tenant.id=a/b"}, []string{"--tenant.id", "directory (tenant) id"}},
+		{"unknown flag", []string{"--nonsense"}, []string{"--nonsense", "--help"}},
+		{"unknown command", []string{"fetch"}, []string{"fetch"}},
+		{"cloud", with("--cloud=china"), []string{"--cloud", "public, gcc, gcc-high, dod"}},
+		{"duration", with("--refresh.interval=30"), []string{`--refresh.interval is "30"; it must be a duration such as 30s`}},
+		{"short interval", with("--refresh.interval=10ms"), []string{"--refresh.interval is 10ms; it must be at least 1s"}},
+		{"share", with("--api.quota-share=1.5"), []string{"--api.quota-share is 1.5; it must be above 0 and at most 1"}},
+		{"share that is no number", with("--api.quota-share=NaN"), []string{"--api.quota-share is NaN"}},
+		{"size", with("--api.max-response-bytes=12 apples"), []string{"--api.max-response-bytes", "64MiB"}},
+		{"api", with("--api=graphql"), []string{"--api is", "defender"}},
+		{"quota that is no number", with("--api.quota-per-hour=many"), []string{"--api.quota-per-hour", "whole number"}},
+		{"quota", with("--api.quota-per-minute=0"), []string{"--api.quota-per-minute is 0; it must be at least 1"}},
+		{"plain http", with("--api.url=http://api.example"), []string{"--api.url", "https://"}},
+		{"no URL", with("--auth.url=login"), []string{"--auth.url", "URL such as https://host"}},
+		{"credentials in URL", with("--api.url=https://u:p@host"), []string{"--api.url must not contain credentials"}},
+		{"max age", with("--cache.max-age=10s"), []string{"--cache.max-age is 10s", "--refresh.interval"}},
+		{"telemetry path", with("--web.telemetry-path=metrics"), []string{"--web.telemetry-path", "such as /metrics"}},
+		{"taken path", with("--web.telemetry-path=/status"), []string{"--web.telemetry-path", "/status"}},
+		{"web config", with("--web.config.file=" + badWeb), []string{"--web.config.file", "nowhere.pem"}},
+		{"threshold", with("--incidents.age-threshold=0s"), []string{"--incidents.age-threshold is 0s"}},
+		{"response size", with("--api.max-response-bytes=12"), []string{"--api.max-response-bytes is 12"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			withoutEnvironment(t)
+			var stdout, stderr bytes.Buffer
+			if got := run(t.Context(), append([]string{"--config.check"}, test.args...), &stdout, &stderr); got != exitUsage {
+				t.Errorf("exit code: got %d, want %d", got, exitUsage)
+			}
+			text := stderr.String()
+			if strings.Count(text, "\n") != 1 || stdout.Len() > 0 {
+				t.Errorf("want one line on stderr, got %q and %q", text, stdout.String())
+			}
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("got %q, want %q in it", text, want)
+				}
+			}
+		})
+	}
+}
+
+func TestConfigCheck(t *testing.T) {
+	withoutEnvironment(t)
+	t.Setenv("AZURE_TENANT_ID", "t")
+	t.Setenv("AZURE_CLIENT_ID", "c")
+	t.Setenv("AZURE_CLIENT_SECRET", "hush")
+	var stdout, stderr bytes.Buffer
+	if got := run(t.Context(), []string{"--config.check"}, &stdout, &stderr); got != exitOK {
+		t.Errorf("exit code %d: %s", got, stderr.String())
+	}
+	o, err := parse([]string{"--tenant.id=flag", "--incidents.age-threshold=2h", "--incidents.age-threshold=1h"}, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.tenant.TenantID != "flag" || o.tenant.ClientID != "c" {
+		t.Errorf("flags come before the environment: %+v", o.tenant)
+	}
+	if got := fmt.Sprint(o.tenant.AgeThresholds); got != "[1h0m0s 2h0m0s]" {
+		t.Errorf("thresholds: %s", got)
+	}
+	if text := fmt.Sprintf("%v %+v %#v", o.tenant, o.tenant, o.tenant); strings.Contains(text, "hush") {
+		t.Errorf("the secret prints itself: %s", text)
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	for _, arg := range []string{"--version", "--help"} {
+		var stdout, stderr bytes.Buffer
+		if got := run(t.Context(), []string{arg}, &stdout, &stderr); got != exitOK {
+			t.Errorf("%s: exit code %d", arg, got)
+		}
+		if text := stdout.String() + stderr.String(); !strings.Contains(text, "m365_defender_exporter") {
+			t.Errorf("%s: %q", arg, text)
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// started runs the program until the test has ended it with stop, which
+// returns the exit code.
+func started(t *testing.T, client *http.Client, url string, args ...string) (stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() { code <- run(ctx, args, io.Discard, &stderr) }()
+	for {
+		if resp, err := client.Get(url + "/-/ready"); err == nil {
+			resp.Body.Close()
+			break
+		}
+		select {
+		case c := <-code:
+			t.Fatalf("ended with %d: %s", c, stderr.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return func() int {
+		cancel()
+		return <-code
+	}
+}
+
+func body(t *testing.T, client *http.Client, url string, header ...string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestServe runs the demo for real and looks at every endpoint.
+func TestServe(t *testing.T) {
+	address := freeAddress(t)
+	url := "http://" + address
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	stop := started(t, client, url, "--demo", "--web.listen-address="+address, "--log.level=error")
+	for range 500 {
+		if _, text := body(t, client, url+"/metrics"); strings.Contains(text, "\nm365_defender_incidents{") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	tests := []struct {
+		path   string
+		header []string
+		status int
+		want   string
+	}{
+		{"/metrics", nil, 200, `m365_defender_incidents{assigned="false",severity="high",status="active",tenant="demo"}`},
+		{"/metrics", nil, 200, `m365_defender_up{tenant="demo"} 1`},
+		{"/metrics", nil, 200, "m365_defender_exporter_build_info{"},
+		{"/metrics", nil, 200, "process_start_time_seconds"},
+		{"/metrics", nil, 200, "promhttp_metric_handler_requests_total"},
+		{"/metrics", []string{"Accept", "application/openmetrics-text;version=1.0.0"}, 200, "# EOF"},
+		{"/metrics", []string{"Accept-Encoding", "gzip"}, 200, "\x1f\x8b"},
+		{"/", nil, 200, "<strong>demo</strong>"},
+		{"/status", nil, 200, "<strong>demo</strong>"},
+		{"/-/healthy", nil, 200, "healthy"},
+		{"/-/ready", nil, 200, "ready"},
+		{"/debug/pprof/", nil, 404, ""},
+		{"/nonsense", nil, 404, ""},
+	}
+	for _, test := range tests {
+		status, text := body(t, client, url+test.path, test.header...)
+		if status != test.status || !strings.Contains(text, test.want) {
+			t.Errorf("%s %v: got %d, want %d with %q in:\n%.2000s", test.path, test.header, status, test.status, test.want, text)
+		}
+	}
+	var page struct {
+		Tenants []struct {
+			Name  string           `json:"tenant"`
+			Up    bool             `json:"up"`
+			Open  map[string]int   `json:"open_incidents"`
+			Quota []map[string]any `json:"quota"`
+		} `json:"tenants"`
+	}
+	_, text := body(t, client, url+"/status?format=json")
+	if err := json.Unmarshal([]byte(text), &page); err != nil || len(page.Tenants) != 1 || !page.Tenants[0].Up ||
+		page.Tenants[0].Open["high"] == 0 || len(page.Tenants[0].Quota) != 2 {
+		t.Errorf("status: %v, %s", err, text)
+	}
+	if resp, err := client.Post(url+"/metrics", "", nil); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("post: %v, %v", resp, err)
+	}
+	began := time.Now()
+	if code := stop(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > drain {
+		t.Errorf("stopping took %v", took)
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var stderr bytes.Buffer
+	if got := run(t.Context(), []string{"--demo", "--web.listen-address=" + l.Addr().String()}, io.Discard, &stderr); got != exitRuntime {
+		t.Errorf("exit code: got %d, want %d", got, exitRuntime)
+	}
+	if !strings.Contains(stderr.String(), "address already in use") {
+		t.Errorf("got %s", stderr.String())
+	}
+}
+
+func TestPprofOnlyWhenAsked(t *testing.T) {
+	address := freeAddress(t)
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	stop := started(t, client, "http://"+address, "--demo", "--web.enable-pprof", "--web.listen-address="+address, "--log.level=error")
+	defer stop()
+	if status, text := body(t, client, "http://"+address+"/debug/pprof/"); status != 200 || !strings.Contains(text, "goroutine") {
+		t.Errorf("got %d", status)
+	}
+}
+
+// TestTLSAndBasicAuth uses the web configuration of the exporter toolkit.
+func TestTLSAndBasicAuth(t *testing.T) {
+	dir := t.TempDir()
+	pool := certificate(t, dir)
+	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "web.yml")
+	text := fmt.Sprintf("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\nbasic_auth_users:\n  prometheus: %s\n", hash)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer client.CloseIdleConnections()
+	stop := started(t, client, "https://"+address, "--demo", "--web.config.file="+config, "--web.listen-address="+address, "--log.level=error")
+	defer stop()
+	if status, _ := body(t, client, "https://"+address+"/metrics"); status != http.StatusUnauthorized {
+		t.Errorf("without a password: got %d", status)
+	}
+	req, _ := http.NewRequest(http.MethodGet, "https://"+address+"/metrics", nil)
+	req.SetBasicAuth("prometheus", "open sesame")
+	resp, err := client.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("with the password: %v, %v", resp, err)
+	}
+	resp.Body.Close()
+}
+
+func certificate(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "exporter"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "EC PRIVATE KEY", Bytes: keyDER},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return pool
+}
