@@ -117,4 +117,3 @@ func (o *options) validate() error {
 	}
 	return nil
 }
-

@@ -1,0 +1,53 @@
+package quota
+
+import (
+	"testing"
+	"time"
+)
+
+// busy is a ledger whose hour is full, and the instant at which the next grant
+// leaves it. Grants are 3.001s apart.
+func busy(b *testing.B) (*Ledger, time.Time) {
+	b.Helper()
+	l := newLedger(b, Options{Share: 1, Reserve: []int{2, 120}})
+	now := start
+	for range 1199 {
+		now = now.Add(3*s + ms)
+		spend(b, l, now, Delta, 1)
+	}
+	return l, now
+}
+
+func BenchmarkTakeSettle(b *testing.B) {
+	for p := range Sweep + 1 {
+		b.Run(p.String(), func(b *testing.B) {
+			l, now := busy(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				now = now.Add(3*s + ms)
+				if p != Delta {
+					l.Settle(l.Take(now, p).Grant, now)
+				}
+				d := l.Take(now, Delta)
+				l.Settle(d.Grant, now.Add(300*time.Millisecond))
+			}
+		})
+	}
+}
+
+func BenchmarkPeekRefused(b *testing.B) {
+	l, now := busy(b)
+	for l.Take(now, Delta).Grant != 0 {
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Peek(now, Sweep)
+	}
+}
+
+func BenchmarkLog(b *testing.B) {
+	l, now := busy(b)
+	for b.Loop() {
+		l.Log(now)
+	}
+}

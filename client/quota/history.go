@@ -1,0 +1,129 @@
+package quota
+
+import (
+	"slices"
+	"sort"
+	"time"
+)
+
+const (
+	// slack is how much longer than its period a grant counts. A server's
+	// window may include both its ends, and its clock may tick in
+	// milliseconds.
+	slack = time.Millisecond
+
+	// maxFlight is when an attempt that was never settled is taken for over.
+	// No attempt lasts this long, so one that does was lost by its caller.
+	maxFlight = 15 * time.Minute
+
+	numPriorities = int(Sweep) + 1
+)
+
+// history is the sliding log. Instants keep their monotonic reading, so a step
+// of the wall clock moves no window.
+type history struct {
+	// settled are the ends of attempts, by priority and in order of time.
+	settled [numPriorities][]time.Time
+	flights []flight
+}
+
+// flight is a grant that was taken and not settled.
+type flight struct {
+	grant    Grant
+	taken    time.Time
+	priority Priority
+}
+
+// settle ends the flight of a grant. One that is unknown, or was settled
+// before, is ignored.
+func (h *history) settle(g Grant, now time.Time) {
+	i := slices.IndexFunc(h.flights, func(f flight) bool { return f.grant == g })
+	if i < 0 {
+		return
+	}
+	f := h.flights[i]
+	h.flights = slices.Delete(h.flights, i, i+1)
+	h.insert(later(f.taken, now), f.priority)
+}
+
+func (h *history) insert(t time.Time, p Priority) {
+	h.settled[p] = slices.Insert(h.settled[p], after(h.settled[p], t), t)
+}
+
+// after is the index of the first instant later than t.
+func after(instants []time.Time, t time.Time) int {
+	if n := len(instants); n == 0 || !instants[n-1].After(t) {
+		return n
+	}
+	return sort.Search(len(instants), func(i int) bool { return instants[i].After(t) })
+}
+
+// within are the instants that count in the period that ends now. Later ones
+// count as well: callers read their clock before they queue for the ledger, so
+// now may lie a little behind.
+func (h *history) within(now time.Time, period time.Duration, p Priority) []time.Time {
+	return h.settled[p][after(h.settled[p], now.Add(-period-slack)):]
+}
+
+// used is how many grants count in the period that ends now.
+func (h *history) used(now time.Time, period time.Duration) int {
+	n := len(h.flights)
+	for p := range Sweep + 1 {
+		n += len(h.within(now, period, p))
+	}
+	return n
+}
+
+// free is the earliest instant at which fewer than limit grants of the given
+// rank or a lower one count in the period: zero if that is so now. A call in
+// flight cannot end before now, hence not free its place before now + period.
+func (h *history) free(now time.Time, period time.Duration, rank Priority, limit int) time.Time {
+	var counted [numPriorities][]time.Time
+	excess := 1 - limit
+	for p := rank; p <= Sweep; p++ {
+		counted[p] = h.within(now, period, p)
+		excess += len(counted[p])
+	}
+	for i := range h.flights {
+		if h.flights[i].priority >= rank {
+			excess++
+		}
+	}
+	if excess <= 0 {
+		return time.Time{}
+	}
+	var leaves time.Time
+	for ; excess > 0; excess-- {
+		oldest := -1
+		for p := range counted {
+			if len(counted[p]) > 0 && (oldest < 0 || counted[p][0].Before(counted[oldest][0])) {
+				oldest = p
+			}
+		}
+		if oldest < 0 {
+			return now.Add(period + slack)
+		}
+		leaves, counted[oldest] = counted[oldest][0], counted[oldest][1:]
+	}
+	return leaves.Add(period + slack)
+}
+
+// forget drops what no window sees any more and ends flights that were lost.
+// The slices are reused: dead instants are moved out once they are the
+// majority.
+func (h *history) forget(now time.Time, longest time.Duration) {
+	for i := 0; i < len(h.flights); {
+		end := h.flights[i].taken.Add(maxFlight)
+		if end.After(now) {
+			i++
+			continue
+		}
+		h.settle(h.flights[i].grant, end)
+	}
+	for p := range h.settled {
+		all := h.settled[p]
+		if dead := len(all) - len(h.within(now, longest, Priority(p))); 2*dead > len(all) {
+			h.settled[p] = slices.Delete(all, 0, dead)
+		}
+	}
+}

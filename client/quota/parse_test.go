@@ -1,0 +1,124 @@
+package quota
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseRetryAfter(t *testing.T) {
+	tests := []struct {
+		header string
+		want   time.Duration
+		ok     bool
+	}{
+		{"120", 2 * time.Minute, true},
+		{" 7 ", 7 * s, true},
+		{"0", 0, true},
+		{"0.2", s, true},
+		{"1.5", 2 * s, true},
+		{"2.0", 2 * s, true},
+		{"86400", 24 * time.Hour, true},
+		{"86401", 24 * time.Hour, true},
+		{strings.Repeat("9", 400), 24 * time.Hour, true},
+		{"Sun, 01 Mar 2026 12:01:00 GMT", time.Minute, true},
+		{"Sunday, 01-Mar-26 12:01:00 GMT", time.Minute, true},
+		{"Sun Mar  1 12:01:00 2026", time.Minute, true},
+		{"Sun, 01 Mar 2026 12:00:00 GMT", 0, true},
+		{"Sun, 06 Nov 1994 08:49:37 GMT", 0, true},
+		{"Fri, 31 Dec 9999 23:59:59 GMT", 24 * time.Hour, true},
+		{"", 0, false},
+		{" ", 0, false},
+		{"-1", 0, false},
+		{"-0", 0, false},
+		{"+5", 0, false},
+		{".", 0, false},
+		{"1.2.3", 0, false},
+		{"1e3", 0, false},
+		{"0x10", 0, false},
+		{"Inf", 0, false},
+		{"NaN", 0, false},
+		{"5 s", 0, false},
+		{"00:01:00", 0, false},
+		{"Sun, 01 Mar 2026 12:01:00 CET", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.header, func(t *testing.T) {
+			got, ok := ParseRetryAfter(tt.header, start)
+			if got != tt.want || ok != tt.ok {
+				t.Errorf("got %v %v, want %v %v", got, ok, tt.want, tt.ok)
+			}
+		})
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	tests := []struct {
+		message string
+		want    Window
+	}{
+		{perMinuteText, Window{time.Minute, 45}},
+		{"API calls quota exceeded! maximum allowed 1500 per 01:00:00", Window{time.Hour, 1500}},
+		{"API CALLS QUOTA EXCEEDED! MAXIMUM ALLOWED 45 PER 00:01:00.", Window{time.Minute, 45}},
+		{`{"message":"45 per 00:01:00","target":"x"}`, Window{time.Minute, 45}},
+		{"as per terms, 20 per 00:00:30", Window{30 * s, 20}},
+		{"per user: 3 per 4 per 00:05:00", Window{5 * time.Minute, 4}},
+		{"100 per 1.00:00:00", Window{24 * time.Hour, 100}},
+		{"10 per 00:00:10.0000000", Window{10 * s, 10}},
+		{"", Window{}},
+		{"Too many requests.", Window{}},
+		{" per ", Window{}},
+		{"0 per 00:01:00", Window{}},
+		{"-5 per 00:01:00", Window{}},
+		{"1,500 per 01:00:00", Window{}},
+		{"v45 per 00:01:00", Window{}},
+		{"99999999999 per 00:01:00", Window{}},
+		{"45 per minute", Window{}},
+		{"45 per 00:00:00", Window{}},
+		{"45 per 00:60:00", Window{}},
+		{"45 per 24:00:01", Window{}},
+		{"45 per 00:01", Window{}},
+		{"45 per 00:01:", Window{}},
+		{"45 per 00:01:00:00", Window{}},
+		{"45 per 300:00:00", Window{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.message, func(t *testing.T) {
+			got, ok := ParseLimit(tt.message)
+			if got != tt.want || ok != (tt.want != Window{}) {
+				t.Errorf("got %v %v, want %v", got, ok, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "120", "1.5", "-1", "1e400", "Sun, 06 Nov 1994 08:49:37 GMT",
+		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		d, ok := ParseRetryAfter(header, start)
+		if d < 0 || d > 24*time.Hour || (!ok && d != 0) {
+			t.Errorf("%q: got %v %v, want 0 to 24h", header, d, ok)
+		}
+	})
+}
+
+func FuzzLimit(f *testing.F) {
+	for _, seed := range []string{
+		perMinuteText,
+		"API calls quota exceeded! maximum allowed 1500 per 01:00:00",
+		"Too many requests.",
+		`{"error":{"code":"TooManyRequests","message":"Too many requests.","innerError":{"date":"2022-07-14T06:22:45"}}}`,
+		"9 per 1.00:00:00 per 00:00:01.5",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		w, ok := ParseLimit(message)
+		if ok != (w != Window{}) || w.Limit < 0 || (ok && w.Limit < 1) || w.Period < 0 || w.Period > 24*time.Hour || w.Period%s != 0 {
+			t.Errorf("%q: got %v %v, want a sane limit or none", message, w, ok)
+		}
+	})
+}

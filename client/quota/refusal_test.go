@@ -1,0 +1,215 @@
+package quota
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+const perMinuteText = "API calls quota exceeded! maximum allowed 45 per 00:01:00"
+
+// answer is what the server says to a call, and until when that blocks.
+type answer struct {
+	at      time.Duration
+	refusal Refusal // the zero value is a success
+	until   time.Duration
+}
+
+func TestRefused(t *testing.T) {
+	tooMany := Refusal{Status: 429}
+	after := func(header string) Refusal { return Refusal{Status: 429, RetryAfter: header} }
+	tests := map[string]struct {
+		jitter  float64
+		answers []answer
+	}{
+		"seconds":        {0, []answer{{0, after("30"), 30 * s}}},
+		"a date":         {0, []answer{{0, after("Sun, 01 Mar 2026 12:02:00 GMT"), 120 * s}}},
+		"no jitter here": {0.9, []answer{{0, after("30"), 30 * s}}},
+		"zero":           {0, []answer{{0, after("0"), s}}},
+		"a past date":    {0, []answer{{0, after("Sun, 01 Mar 2026 11:00:00 GMT"), s}}},
+		"absent":         {0, []answer{{0, tooMany, 60 * s}}},
+		"negative":       {0, []answer{{0, after("-5"), 60 * s}}},
+		"jitter":         {0.5, []answer{{0, tooMany, 63 * s}}},
+		"doubling": {0, []answer{
+			{0, tooMany, 60 * s}, {60 * s, tooMany, 180 * s}, {180 * s, tooMany, 420 * s},
+			{420 * s, tooMany, 900 * s}, {900 * s, tooMany, 1800 * s}, {1800 * s, tooMany, 2700 * s},
+		}},
+		"a success between": {0, []answer{
+			{0, tooMany, 60 * s}, {60 * s, tooMany, 180 * s}, {180 * s, Refusal{}, 180 * s}, {181 * s, tooMany, 241 * s},
+		}},
+		"a header counts as well": {0, []answer{
+			{0, after("10"), 10 * s}, {10 * s, tooMany, 130 * s},
+		}},
+		"calls in flight count once": {0, []answer{
+			{0, tooMany, 60 * s}, {1 * s, tooMany, 60 * s}, {2 * s, tooMany, 60 * s}, {60 * s, tooMany, 180 * s},
+		}},
+		"never shortened": {0, []answer{
+			{0, after("60"), 60 * s}, {s, after("5"), 60 * s}, {2 * s, after("90"), 92 * s},
+			{3 * s, Refusal{Status: 503, RetryAfter: "1"}, 92 * s},
+		}},
+		"unavailable":                 {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}}},
+		"unavailable does not double": {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {20 * s, tooMany, 80 * s}}},
+		"a 429 while unavailable":     {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {10 * s, tooMany, 70 * s}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t, Options{Jitter: func() float64 { return tt.jitter }})
+			if !l.BlockedUntil().IsZero() {
+				t.Errorf("got a block until %v, want none", l.BlockedUntil())
+			}
+			for i, a := range tt.answers {
+				if a.refusal.Status == 0 {
+					l.Succeeded()
+				} else if got := l.Refused(at(a.at), a.refusal); !got.Equal(at(a.until)) {
+					t.Errorf("%d: got %v, want %v", i, got.Sub(start), a.until)
+				}
+				if got := l.BlockedUntil(); !got.Equal(at(a.until)) {
+					t.Errorf("%d: blocked until %v, want %v", i, got.Sub(start), a.until)
+				}
+			}
+			end := tt.answers[len(tt.answers)-1].until
+			for p := range Sweep + 1 {
+				run(t, l, []ask{{at: end - ms, rank: p, wait: end, reason: RetryAfter}})
+			}
+			for p := range Sweep + 1 {
+				run(t, l, []ask{{at: end, rank: p}})
+			}
+		})
+	}
+}
+
+func TestRefusedWithoutEffect(t *testing.T) {
+	for _, r := range []Refusal{{Status: 503}, {Status: 503, RetryAfter: "soon"}, {Status: 500, Message: perMinuteText}} {
+		l := newLedger(t, Options{})
+		if got := l.Refused(at(0), r); !got.IsZero() {
+			t.Errorf("%+v: got a block until %v, want none", r, got)
+		}
+		if got := l.Usage(at(0))[0]; got.Effective != 40 {
+			t.Errorf("%+v: got %+v, want it unchanged", r, got)
+		}
+	}
+}
+
+// TestBlockAndWindow: what waits longer binds.
+func TestBlockAndWindow(t *testing.T) {
+	l := perMinute(t, 1)
+	spend(t, l, at(0), Delta, 1)
+	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "30"})
+	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, reason: Minute}})
+	l.Refused(at(3*s), Refusal{Status: 429, RetryAfter: "90"})
+	run(t, l, []ask{{at: 4 * s, wait: 93 * s, reason: RetryAfter}})
+}
+
+func TestShare(t *testing.T) {
+	type step struct {
+		at     time.Duration
+		spend  int // before
+		refuse bool
+		want   float64
+	}
+	const m = time.Minute
+	tests := map[string]struct {
+		share float64
+		steps []step
+	}{
+		"halved when not full": {0.8, []step{{0, 1, true, 0.4}}},
+		"not when full":        {0.8, []step{{0, 80, true, 0.8}}},
+		"once per 30s":         {0.8, []step{{0, 1, true, 0.4}, {29 * s, 0, true, 0.4}, {30 * s, 0, true, 0.2}}},
+		"never under 0.1":      {0.8, []step{{0, 1, true, 0.4}, {m, 0, true, 0.2}, {2 * m, 0, true, 0.1}, {3 * m, 0, true, 0.1}}},
+		"unless share is":      {0.06, []step{{0, 1, true, 0.06}, {10 * m, 0, false, 0.06}}},
+		"regained": {0.8, []step{
+			{0, 1, true, 0.4}, {5*m - 1, 0, false, 0.4}, {5 * m, 0, false, 0.45}, {9 * m, 0, false, 0.45},
+			{10 * m, 0, false, 0.5}, {35 * m, 0, false, 0.75}, {40 * m, 0, false, 0.8}, {24 * 60 * m, 0, false, 0.8},
+		}},
+		"a 429 restarts the wait": {0.8, []step{
+			{0, 1, true, 0.4}, {7 * m, 45, true, 0.45}, {11 * m, 0, false, 0.45}, {12 * m, 0, false, 0.5},
+		}},
+		"time that goes back": {0.8, []step{{0, 1, true, 0.4}, {-m, 0, false, 0.4}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			// The limit is a round one, to read the share off it. Its period is
+			// long, to be full until the end.
+			l := newLedger(t, Options{Windows: []Window{{24 * time.Hour, 100}}, Share: tt.share})
+			for i, step := range tt.steps {
+				for range step.spend {
+					l.Settle(l.take(at(step.at)), at(step.at))
+				}
+				if step.refuse {
+					l.Refused(at(step.at), Refusal{Status: 429, RetryAfter: "1"})
+				}
+				if got, want := l.Usage(at(step.at))[0].Effective, int(math.Round(step.want*100)); got != want {
+					t.Errorf("%d: at %v: got %d of 100, want %d", i, step.at, got, want)
+				}
+			}
+		})
+	}
+}
+
+// take records a grant whatever the rules say.
+func (l *Ledger) take(now time.Time) Grant {
+	l.last++
+	l.history.flights = append(l.history.flights, flight{l.last, now, Delta})
+	return l.last
+}
+
+// TestShareGrowsBeforeGrantsLeave: the instant to ask again is the next one at
+// which anything changes.
+func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
+	l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
+	spend(t, l, at(0), Delta, 10)
+	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "1"})
+	run(t, l, []ask{
+		{at: 2 * s, wait: 301 * s, reason: Hour},
+		{at: 301 * s}, // 11 of 20
+		{at: 302 * s, wait: 601 * s, reason: Hour},
+	})
+}
+
+func TestLearn(t *testing.T) {
+	minute, hour := Window{time.Minute, 50}, Window{time.Hour, 1500}
+	tests := map[string]struct {
+		messages []string
+		want     []Window
+	}{
+		"lower":          {[]string{perMinuteText}, []Window{{time.Minute, 45}, hour}},
+		"the hour":       {[]string{"maximum allowed 1200 per 01:00:00"}, []Window{minute, {time.Hour, 1200}}},
+		"never higher":   {[]string{"maximum allowed 100 per 00:01:00"}, []Window{minute, hour}},
+		"lowest counts":  {[]string{perMinuteText, "20 per 00:01:00", "30 per 00:01:00"}, []Window{{time.Minute, 20}, hour}},
+		"another window": {[]string{"10 per 00:00:10"}, []Window{minute, hour, {10 * time.Second, 10}}},
+		"no limit":       {[]string{"Too many requests."}, []Window{minute, hour}},
+		"no end of windows": {
+			[]string{"9 per 00:00:01", "9 per 00:00:02", "9 per 00:00:03", "9 per 00:00:04", "9 per 00:00:05", "8 per 00:00:04"},
+			[]Window{minute, hour, {s, 9}, {2 * s, 9}, {3 * s, 9}, {4 * s, 8}},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t, Options{Share: 1})
+			for _, m := range tt.messages {
+				l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: m})
+			}
+			usage := l.Usage(at(0))
+			if len(usage) != len(tt.want) {
+				t.Fatalf("got %v, want %v", usage, tt.want)
+			}
+			for i, u := range usage {
+				if u.Window != tt.want[i] {
+					t.Errorf("got %v, want %v", u.Window, tt.want[i])
+				}
+			}
+		})
+	}
+
+	t.Run("binds at once", func(t *testing.T) {
+		l := newLedger(t, Options{Windows: []Window{minute}, Share: 1})
+		spend(t, l, at(0), Delta, 30)
+		spend(t, l, at(10*s), Delta, 16)
+		l.Refused(at(11*s), Refusal{Status: 429, RetryAfter: "1", Message: perMinuteText})
+		// 46 are full by the limit just learned: we did it, nothing is halved.
+		if got := l.Usage(at(11 * s))[0]; got.Effective != 45 || got.Used != 46 {
+			t.Errorf("got %+v, want 46 of 45", got)
+		}
+		run(t, l, []ask{{at: 12 * s, wait: 60*s + ms, reason: Minute}, {at: 60*s + ms}})
+	})
+}
