@@ -93,10 +93,13 @@ func (p paging) next(c incident.Cursor, raw *rawPage) incident.Cursor {
 		return next
 	}
 	border, ties := raw.border()
+	newest := c.Border
 	if p.exactness == slack && !border.IsZero() {
 		border, ties = border.Add(slackTime), 0
+		// A border that has hardly moved would bring the same rows once more.
+		newest = newest.Add(-slackTime)
 	}
-	if border.IsZero() || !c.Border.IsZero() && !border.Before(c.Border) {
+	if border.IsZero() || !c.Border.IsZero() && !border.Before(newest) {
 		// The whole page lies at one instant: go on behind it.
 		next.Border, next.Skip = c.Border, c.Skip+total
 		return next
