@@ -55,7 +55,9 @@ func source(e *endpoint, secret func() (string, error)) *Secret {
 	})
 }
 
-func fixed(secret string) func() (string, error) { return func() (string, error) { return secret, nil } }
+func fixed(secret string) func() (string, error) {
+	return func() (string, error) { return secret, nil }
+}
 
 // TestToken: one request serves until five minutes before the end, and the
 // secret is asked for again with each.

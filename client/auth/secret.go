@@ -33,8 +33,9 @@ type Options struct {
 type Secret struct {
 	opts Options
 
-	mu    sync.Mutex
-	token *oauth2.Token
+	mu      sync.Mutex
+	token   *oauth2.Token
+	renewAt time.Time // zero: never
 }
 
 // early is how long before its end a token is replaced.
@@ -55,7 +56,7 @@ func ClientSecret(opts Options) *Secret {
 func (s *Secret) Token() (*oauth2.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token != nil && usable(s.token, time.Now()) {
+	if s.token != nil && (s.renewAt.IsZero() || time.Now().Before(s.renewAt)) {
 		return s.token, nil
 	}
 	began := time.Now()
@@ -64,21 +65,21 @@ func (s *Secret) Token() (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.token = token
+	s.token, s.renewAt = token, renewal(token, began)
 	return token, nil
 }
 
-// usable leaves some time for the call. A token that lives no longer than
-// that anyway is used for half of its life.
-func usable(t *oauth2.Token, now time.Time) bool {
+// renewal leaves some time for the call. A token that lives hardly longer
+// than that is used for half of its life.
+func renewal(t *oauth2.Token, issued time.Time) time.Time {
 	if t.Expiry.IsZero() {
-		return true
+		return time.Time{}
 	}
 	margin := early
-	if life := time.Duration(t.ExpiresIn) * time.Second; life < 2*early {
+	if life := t.Expiry.Sub(issued); life < 2*early {
 		margin = life / 2
 	}
-	return now.Add(margin).Before(t.Expiry)
+	return t.Expiry.Add(-margin)
 }
 
 func (s *Secret) request() (*oauth2.Token, error) {
