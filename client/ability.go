@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"m365_defender_exporter/internal/incident"
 )
 
 // ability is what the server was seen to be able to do. What it refuses is
@@ -13,6 +11,15 @@ import (
 type ability struct {
 	mu  sync.Mutex
 	now paging
+	// places are the last rows of pages read by position, so that the next page
+	// can be seen to join on even if the row itself has moved away.
+	places [8]place
+	used   int
+}
+
+type place struct {
+	id int64
+	at time.Time
 }
 
 // paging is the present way to ask for pages.
@@ -21,6 +28,7 @@ type paging struct {
 	opWorked  bool
 	exactness exactness
 	noSince   bool // a lower bound of lastUpdateTime is refused
+	noSkip    bool // $skip is refused together with a border
 	links     bool // $skip is refused: the server's own links are followed
 	linkNoise bool // a short page is the last one even if it carries a link
 }
@@ -55,76 +63,44 @@ func (a *ability) load() paging {
 	return a.now
 }
 
-func (a *ability) change(f func(*paging)) {
+// learn remembers a way that has just worked, and says once what it does
+// without. A way that failed is not remembered for that alone: the failure may
+// have been about something else, and pass.
+func (a *ability) learn(is paging, logger *slog.Logger) {
+	a.mu.Lock()
+	was := a.now
+	a.now = is
+	a.mu.Unlock()
+	warn := func(changed bool, message string) {
+		if changed {
+			logger.Warn(message)
+		}
+	}
+	warn(is.op > was.op && is.op == borderLt, "The server does not select by lastUpdateTime le, paging by lt")
+	warn(is.op > was.op && is.op == borderNone, "The server does not select by an upper bound of lastUpdateTime, paging by $skip")
+	warn(is.exactness == slack && was.exactness != slack, "The server compares times more precisely than it shows them, pages overlap by a second from now on")
+	warn(is.noSince && !was.noSince, "The server refuses lastUpdateTime ge, reading from the newest down")
+	warn(is.noSkip && !was.noSkip, "The server refuses $skip, rows of one instant are read again")
+	warn(is.links && !was.links, "The server refuses $skip, following its own links")
+}
+
+// remember notes where a page ended.
+func (a *ability) remember(id int64, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f(&a.now)
+	a.places[a.used%len(a.places)] = place{id, at}
+	a.used++
 }
 
-// lower is a change for the worse, which is said once: it is not undone.
-func (a *ability) lower(logger *slog.Logger, message string, f func(*paging)) {
-	a.change(f)
-	logger.Warn(message)
-}
-
-// adapt turns a cursor that was made with other abilities in mind into one
-// that can be used.
-func (p paging) adapt(c incident.Cursor) incident.Cursor {
-	if p.op == borderNone && !c.Border.IsZero() {
-		// A few rows once more, in case some have left the list meanwhile.
-		return incident.Cursor{Skip: max(0, c.Seen-10), Seen: c.Seen, Link: c.Link}
-	}
-	return c
-}
-
-// next is the cursor of what follows the page.
-func (p paging) next(c incident.Cursor, raw *rawPage) incident.Cursor {
-	total := raw.len()
-	next := incident.Cursor{Seen: c.Seen + total, Link: raw.nextLink}
-	var last *incident.Incident
-	if len(raw.rows) > 0 {
-		last = &raw.rows[len(raw.rows)-1]
-	}
-	if p.op == borderNone {
-		next.Skip = c.Skip + total
-		if last != nil && raw.tail == 0 {
-			next.Skip, next.Anchor = next.Skip-1, last.ID
+// placeOf is the time of a row that a page ended with, zero if that was
+// forgotten.
+func (a *ability) placeOf(id int64) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.places {
+		if p.id == id && id != 0 {
+			return p.at
 		}
-		return next
 	}
-	border, ties := raw.border()
-	newest := c.Border
-	if p.exactness == slack && !border.IsZero() {
-		border, ties = border.Add(slackTime), 0
-		// A border that has hardly moved would bring the same rows once more.
-		newest = newest.Add(-slackTime)
-	}
-	if border.IsZero() || !c.Border.IsZero() && !border.Before(newest) {
-		// The whole page lies at one instant: go on behind it.
-		next.Border, next.Skip = c.Border, c.Skip+total
-		return next
-	}
-	next.Border, next.Skip = border, ties
-	if p.exactness == unproven && last != nil && raw.tail == 0 {
-		next.Skip, next.Anchor = ties-1, last.ID
-	}
-	return next
-}
-
-// border is the oldest last update of the page, and how many rows at its end
-// have it. Rows that do not tell count as if they had it.
-func (p *rawPage) border() (at time.Time, ties int) {
-	ties = p.tail
-	for i := len(p.rows) - 1; i >= 0; i-- {
-		updated := p.rows[i].Updated
-		switch {
-		case updated.IsZero():
-		case at.IsZero():
-			at = updated
-		case !updated.Equal(at):
-			return at, ties
-		}
-		ties++
-	}
-	return at, ties
+	return time.Time{}
 }

@@ -58,7 +58,7 @@ func TestFailures(t *testing.T) {
 		{"500 without JSON", func(*request) *responseOf { return response(502, "<html>\x1b[31m"+strings.Repeat("x", 1000)) }, 3, "server", `<html>\x1b[31mxxx`},
 		{"503", func(*request) *responseOf { return response(503, body, "Retry-After", "10") }, 3, "server", "HTTP 503"},
 		{"broken connection", func(*request) *responseOf { return nil }, 3, "network", "unexpected EOF"},
-		{"not JSON", func(*request) *responseOf { return response(200, "<html>") }, 3, "decode", "not JSON: <html>"},
+		{"not JSON", func(*request) *responseOf { return response(200, "<html>") }, 2, "decode", "not JSON: <html>"},
 		{"too large", func(*request) *responseOf { return response(200, `{"value":["`+strings.Repeat("x", 3000)+`"]}`) }, 1, "decode", "--api.max-response-bytes"},
 		{"redirect to another host", func(*request) *responseOf {
 			return response(302, "", "Location", "https://elsewhere.example/")
@@ -66,7 +66,7 @@ func TestFailures(t *testing.T) {
 		{"redirect to plain http", func(*request) *responseOf {
 			return response(302, "", "Location", "http://api.example/api/incidents")
 		}, 1, "other", "another host"},
-		{"redirects for ever", func(r *request) *responseOf { return response(302, "", "Location", r.URL.String()) }, 3, "network", "too many redirects"},
+		{"redirects for ever", func(r *request) *responseOf { return response(302, "", "Location", r.URL.String()) }, 4, "other", "too many redirects"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

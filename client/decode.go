@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -23,30 +23,21 @@ import (
 type decoder struct {
 	logger *slog.Logger
 	odd    once
-
-	mu    sync.Mutex
-	texts map[string]string // values seen before, so that repeating them costs nothing
-	// labels made of the texts, which is the expensive part.
-	sources, categories map[string]string
+	texts  texts
 }
 
 // rawPage is a page as it was sent.
 type rawPage struct {
+	// rows in their order; those that cannot be used have the ID 0.
 	rows     []incident.Incident
 	unusable int
-	// tail counts unusable rows after the last usable one.
-	tail     int
 	nextLink string
 }
-
-func (p *rawPage) len() int { return len(p.rows) + p.unusable }
 
 var errNoList = errors.New("the answer is not a list of incidents")
 
 // page reads a whole answer; a torn one is an error, not a short page.
 func (d *decoder) page(r io.Reader) (page rawPage, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	dec := newJSON(r)
 	if dec.PeekKind() != '{' {
 		return page, notJSON(dec)
@@ -61,8 +52,7 @@ func (d *decoder) page(r io.Reader) (page rawPage, err error) {
 			found = true
 			return array(dec, func() error { return d.row(dec, &page) })
 		case "@odata.nextLink":
-			link, err := d.stringValue(dec)
-			page.nextLink = strings.Clone(link)
+			page.nextLink, err = stringValue(dec)
 			return err
 		}
 		return dec.SkipValue()
@@ -78,37 +68,33 @@ func (d *decoder) page(r io.Reader) (page rawPage, err error) {
 
 // row reads one element of the list.
 func (d *decoder) row(dec *jsontext.Decoder, page *rawPage) error {
-	if dec.PeekKind() != '{' {
-		d.unusable(page, "it is not an object")
-		return dec.SkipValue()
+	var in incident.Incident
+	var err error
+	why := "it is not an object"
+	if dec.PeekKind() == '{' {
+		in, err = d.object(dec)
+		why = "it has no incidentId"
+	} else {
+		err = dec.SkipValue()
 	}
-	in, err := d.object(dec)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case in.ID == 0:
-		d.unusable(page, "it has no incidentId")
-	default:
-		page.rows = append(page.rows, in)
-		page.tail = 0
 	}
-	return nil
-}
-
-func (d *decoder) unusable(page *rawPage, why string) {
+	page.rows = append(page.rows, in)
+	if in.ID != 0 {
+		return nil
+	}
 	page.unusable++
-	page.tail++
 	level := slog.LevelDebug
 	if d.odd.first() {
 		level = slog.LevelWarn
 	}
 	d.logger.Log(context.Background(), level, "An incident in the answer cannot be used; the others are", "reason", why)
+	return nil
 }
 
 // incident reads the answer to a lookup.
 func (d *decoder) incident(r io.Reader) (incident.Incident, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	dec := newJSON(r)
 	if dec.PeekKind() != '{' {
 		return incident.Incident{}, notJSON(dec)
@@ -133,9 +119,7 @@ func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, err error
 		case "lastUpdateTime":
 			in.Updated, err = d.time(dec)
 		case "assignedTo":
-			var who string
-			who, err = d.stringValue(dec)
-			in.Assigned = strings.ContainsFunc(who, visible)
+			in.Assigned, err = someone(dec)
 		case "status":
 			in.Status, err = enum(d, dec, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
 		case "severity":
@@ -148,6 +132,7 @@ func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, err error
 			if dec.PeekKind() != '[' {
 				return dec.SkipValue()
 			}
+			in.Alerts = in.Alerts[:0]
 			return array(dec, func() error { return d.alert(dec, &in) })
 		default:
 			return dec.SkipValue()
@@ -169,9 +154,9 @@ func (d *decoder) alert(dec *jsontext.Decoder, in *incident.Incident) error {
 		case "status":
 			a.Status, err = enum(d, dec, incident.ParseAlertStatus, incident.FieldAlertStatus, &in.Unrecognized)
 		case "serviceSource":
-			a.Source, err = d.label(dec, &d.sources, incident.ServiceSource)
+			a.Source, err = d.texts.label(dec, sourceLabel)
 		case "category":
-			a.Category, err = d.label(dec, &d.categories, incident.Label)
+			a.Category, err = d.texts.label(dec, categoryLabel)
 		default:
 			return dec.SkipValue()
 		}
@@ -181,50 +166,8 @@ func (d *decoder) alert(dec *jsontext.Decoder, in *incident.Incident) error {
 	return err
 }
 
-// maxTexts bounds what is remembered of foreign texts; past it everything is
-// forgotten, which costs a moment and nothing else.
-const maxTexts = 4096
-
-// stringValue reads a string; a value of any other type reads as empty.
-func (d *decoder) stringValue(dec *jsontext.Decoder) (string, error) {
-	if dec.PeekKind() != '"' {
-		return "", dec.SkipValue()
-	}
-	raw, err := dec.ReadValue()
-	if err != nil {
-		return "", err
-	}
-	if text, ok := d.texts[string(raw)]; ok {
-		return text, nil
-	}
-	text, err := jsontext.AppendUnquote(nil, raw)
-	if err != nil {
-		// Invalid UTF-8 has been replaced; nothing else can be wrong here.
-		text = raw[1 : len(raw)-1]
-	}
-	if d.texts == nil || len(d.texts) >= maxTexts {
-		d.texts = make(map[string]string)
-	}
-	s := string(text)
-	d.texts[string(raw)] = s
-	return s, nil
-}
-
-func (d *decoder) label(dec *jsontext.Decoder, cache *map[string]string, of func(string) string) (string, error) {
-	text, err := d.stringValue(dec)
-	if label, ok := (*cache)[text]; ok || err != nil {
-		return label, err
-	}
-	if *cache == nil || len(*cache) >= maxTexts {
-		*cache = make(map[string]string)
-	}
-	label := of(text)
-	(*cache)[text] = label
-	return label, nil
-}
-
 func enum[T any](d *decoder, dec *jsontext.Decoder, parse func(string) (T, bool), field incident.Fields, unrecognized *incident.Fields) (T, error) {
-	text, err := d.stringValue(dec)
+	text, err := d.texts.text(dec)
 	value, ok := parse(text)
 	if !ok {
 		*unrecognized |= field
@@ -263,8 +206,20 @@ func (d *decoder) time(dec *jsontext.Decoder) (time.Time, error) {
 	return parseTime(raw[1 : len(raw)-1]), nil
 }
 
+// someone tells whether a text names anybody. The name is personal data and
+// not kept, not even for a moment longer than needed.
+func someone(dec *jsontext.Decoder) (bool, error) {
+	who, err := stringValue(dec)
+	return strings.ContainsFunc(who, visible), err
+}
+
 // visible is false for blanks and for the zero-width characters that were
 // seen in names.
 func visible(r rune) bool {
 	return !unicode.IsSpace(r) && !unicode.Is(unicode.Cf, r) && !unicode.IsControl(r)
 }
+
+// once is true the first time only.
+type once struct{ done atomic.Bool }
+
+func (o *once) first() bool { return o.done.CompareAndSwap(false, true) }

@@ -7,9 +7,22 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/oauth2"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// What a caller may want to know besides that a call failed.
+var (
+	// ErrNotFound: no incident has this id.
+	ErrNotFound = incident.ErrNotFound
+	// ErrFilterRefused: the server cannot select by status, or does not do so.
+	ErrFilterRefused = incident.ErrFilterRefused
 )
 
 // Error is a call that did not bring what was asked for.
@@ -21,12 +34,14 @@ type Error struct {
 	// Code and Message are those of the error in the body, Message shortened and
 	// made printable.
 	Code, Message string
+	// Reason overrides the failure reason that follows from Status and Err.
+	Reason string
 	// Until is when the API asked to be called again, zero if it did not.
 	Until time.Time
 	// Err is the cause, nil if the answer was one.
 	Err error
-	// reason overrides what follows from the status.
-	reason string
+	// location is where the server sent the call on to, on the same host.
+	location string
 }
 
 // Error implements error.
@@ -55,13 +70,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // network, server, decode or other.
 func (e *Error) FailureReason() string {
 	var classified interface{ FailureReason() string }
+	var token *oauth2.RetrieveError
 	var network net.Error
 	switch {
-	case e.reason != "":
-		return e.reason
+	case e.Reason != "":
+		return e.Reason
 	case e.Err != nil && errors.As(e.Err, &classified):
 		// The transport could not even add an access token.
 		return classified.FailureReason()
+	case errors.As(e.Err, &token):
+		if token.Response == nil {
+			return "network"
+		}
+		if token.Response.StatusCode/100 == 4 {
+			return "auth"
+		}
+		return "server"
 	case e.Status == http.StatusUnauthorized:
 		return "auth"
 	case e.Status == http.StatusForbidden:
@@ -88,6 +112,50 @@ func (e *Error) heals() bool {
 	}
 	return false
 }
+
+// failed makes an error of a request that got no answer.
+func failed(op string, err error) *Error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		// The address is long, known, and nothing for a log.
+		err = u.Err
+	}
+	e := &Error{Op: op, Err: err}
+	var classified interface{ FailureReason() string }
+	var token *oauth2.RetrieveError
+	switch {
+	case errors.Is(err, errForeignHost), errors.Is(err, errRedirectLoop):
+		e.Reason = "other"
+	case errors.As(err, &classified):
+		// Its own text is fit to be shown.
+	case errors.As(err, &token):
+		e.Err = &tokenError{token}
+	}
+	return e
+}
+
+// tokenError is a refusal of the token endpoint. The error of the library
+// shows the whole body, which may repeat what was sent.
+type tokenError struct{ err *oauth2.RetrieveError }
+
+func (e *tokenError) Error() string {
+	text := "get access token"
+	if e.err.Response != nil {
+		text += fmt.Sprintf(": HTTP %d", e.err.Response.StatusCode)
+	}
+	if e.err.ErrorCode != "" {
+		text += ": " + printable([]byte(e.err.ErrorCode))
+	}
+	// AADSTS700016: what is wrong. Then come advice and trace ids.
+	sentence, _, _ := strings.Cut(e.err.ErrorDescription, "\n")
+	sentence, _, _ = strings.Cut(sentence, ". ")
+	if sentence = strings.TrimSpace(sentence); sentence != "" {
+		text += ": " + printable([]byte(sentence))
+	}
+	return text
+}
+
+func (e *tokenError) Unwrap() error { return e.err }
 
 // maxErrorBody bounds what is read of the body of an error.
 const maxErrorBody = 64 << 10

@@ -20,14 +20,38 @@ const pageSize = 100
 // tick is the resolution of the API's clock.
 const tick = 100 * time.Nanosecond
 
+// asking is one page being asked for, in one way after another.
+type asking struct {
+	q   incident.Query
+	c   incident.Cursor
+	how paging
+	// follow: this page is had from the server's link.
+	follow bool
+	// bound: the cursor's border is part of the filter.
+	bound bool
+	skip  int
+	// after is the last update of the row that the page before ended with, where
+	// pages are read by position; zero if it is not known.
+	after time.Time
+	// steps back that were taken to find the end of the page before.
+	steps int
+	// widened: the border was not met exactly, and the page is read with slack.
+	widened bool
+}
+
 // Page reads one page, newest last update first. A page continues from the
 // last update of the one before, so that what changes meanwhile shifts nothing.
+// Rows may come twice; none is left out silently.
 func (d *Defender) Page(ctx context.Context, q incident.Query, c incident.Cursor) (incident.Page, error) {
+	a := &asking{q: q, c: c, how: d.ability.load()}
+	a.after = c.Border
+	if c.Border.IsZero() {
+		a.after = d.ability.placeOf(c.Anchor)
+	}
+	a.plan()
 	// Each round either brings the page, or takes a step down a short ladder.
 	for {
-		how := d.ability.load()
-		c = how.adapt(c)
-		target, err := d.target(q, c, how)
+		target, err := d.target(a)
 		if err != nil {
 			return incident.Page{}, err
 		}
@@ -39,51 +63,70 @@ func (d *Defender) Page(ctx context.Context, q incident.Query, c incident.Cursor
 		var e *Error
 		switch {
 		case errors.As(err, &e) && e.Status == http.StatusBadRequest:
-			if retry, err := d.degrade(q, c, how, e); !retry {
-				return incident.Page{}, err
+			if !a.degrade() {
+				return incident.Page{}, a.hopeless(e)
 			}
 			continue
 		case err != nil:
 			return incident.Page{}, err
 		}
-		next, err := d.check(q, c, how, &raw)
+		again, err := a.check(&raw)
 		if err != nil {
 			return incident.Page{}, err
 		}
-		if next != nil {
-			c = *next
-			continue
+		if !again {
+			return d.finish(a, &raw)
 		}
-		return d.finish(q, c, &raw), nil
+	}
+}
+
+// plan settles how the cursor is put into a request.
+func (a *asking) plan() {
+	a.follow = a.c.Link != "" && (a.follow || a.how.links && a.how.op == borderNone)
+	a.bound = !a.follow && !a.c.Border.IsZero() && a.how.op != borderNone
+	a.skip = a.c.Skip
+	switch {
+	case a.follow:
+	case !a.bound && !a.c.Border.IsZero():
+		// The cursor was made with borders in mind.
+		a.skip = max(0, a.c.Seen-1)
+	case a.bound && a.how.noSkip && a.skip < pageSize:
+		a.skip = 0
+	}
+	if !a.bound && a.steps > 0 {
+		a.skip = max(0, a.skip-(pageSize/2)<<min(a.steps-1, 40))
 	}
 }
 
 // target is the address of a page.
-func (d *Defender) target(q incident.Query, c incident.Cursor, how paging) (string, error) {
-	if how.links && c.Link != "" {
-		return d.follow(c.Link)
+func (d *Defender) target(a *asking) (string, error) {
+	if a.follow {
+		target, err := d.follow(a.c.Link)
+		if err != nil {
+			return "", &Error{Op: "list", Err: err, Reason: "other"}
+		}
+		return target, nil
 	}
 	var terms []string
-	if !q.Since.IsZero() && !how.noSince {
-		terms = append(terms, "lastUpdateTime ge "+formatTime(q.Since))
+	if !a.q.Since.IsZero() && !a.how.noSince {
+		terms = append(terms, "lastUpdateTime ge "+formatTime(a.q.Since))
 	}
-	if q.Status != incident.StatusUnknown {
-		terms = append(terms, "status eq '"+wireStatus[q.Status]+"'")
+	if a.q.Status != incident.StatusUnknown {
+		terms = append(terms, "status eq '"+wireStatus[a.q.Status]+"'")
 	}
-	if !c.Border.IsZero() {
-		if how.op == borderLt {
-			terms = append(terms, "lastUpdateTime lt "+formatTime(c.Border.Add(tick)))
-		} else {
-			terms = append(terms, "lastUpdateTime le "+formatTime(c.Border))
-		}
+	switch {
+	case a.bound && a.how.op == borderLt:
+		terms = append(terms, "lastUpdateTime lt "+formatTime(a.c.Border.Add(tick)))
+	case a.bound:
+		terms = append(terms, "lastUpdateTime le "+formatTime(a.c.Border))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/api/incidents?$top=%d", d.base, pageSize)
 	if len(terms) > 0 {
 		b.WriteString("&$filter=" + strings.ReplaceAll(url.QueryEscape(strings.Join(terms, " and ")), "+", "%20"))
 	}
-	if c.Skip > 0 {
-		b.WriteString("&$skip=" + strconv.Itoa(c.Skip))
+	if a.skip > 0 {
+		b.WriteString("&$skip=" + strconv.Itoa(a.skip))
 	}
 	return b.String(), nil
 }
@@ -96,135 +139,122 @@ var wireStatus = map[incident.Status]string{
 	incident.StatusRedirected:     "Redirected",
 }
 
-// follow resolves the server's own link, to itself only.
-func (d *Defender) follow(link string) (string, error) {
-	u, err := d.base.Parse(link)
-	if err != nil || u.Scheme != d.base.Scheme || u.Host != d.base.Host {
-		return "", &Error{Op: "list", Err: errForeignHost, reason: "other"}
-	}
-	return u.String(), nil
-}
-
-// check compares the rows with the filter that was sent: a server that ignores
-// an operator is treated as one that refuses it. If the page is of no use as
-// it is, it returns the cursor to ask with instead.
-func (d *Defender) check(q incident.Query, c incident.Cursor, how paging, raw *rawPage) (*incident.Cursor, error) {
-	newer, other := 0, 0
-	for i := range raw.rows {
-		in := &raw.rows[i]
-		if !c.Border.IsZero() && in.Updated.After(c.Border) {
-			newer++
-		}
-		// A value that nobody knows may well be a new name for the status.
-		if in.Status != q.Status && in.Unrecognized&incident.FieldStatus == 0 {
-			other++
-		}
-	}
-	switch n := len(raw.rows); {
-	case q.Status != incident.StatusUnknown && other*4 > n && !(how.links && c.Link != ""):
-		return nil, &Error{Op: "list", Err: incident.ErrFilterRefused, reason: "other"}
-	case newer*2 > n:
-		d.ability.lower(d.opts.Logger, "The server ignores an upper bound of lastUpdateTime, paging by $skip", func(p *paging) { p.op = borderNone })
-		return &c, nil
-	case !c.Border.IsZero():
-		d.ability.change(func(p *paging) { p.opWorked = true })
-	}
-	return d.checkAnchor(c, raw), nil
-}
-
-// checkAnchor makes sure that the page begins where the one before ended.
-func (d *Defender) checkAnchor(c incident.Cursor, raw *rawPage) *incident.Cursor {
-	if c.Anchor == 0 {
-		return nil
-	}
-	found := -1
-	for i := range raw.rows {
-		if raw.rows[i].ID == c.Anchor {
-			found = i
-			break
-		}
-	}
-	switch {
-	case c.Border.IsZero() && found < 0 && c.Skip > 0:
-		// Rows have left the list: what was next is now before this page.
-		c.Skip = max(0, c.Skip-pageSize/2)
-		c.Steps++
-		if c.Steps > maxSteps {
-			c.Anchor = 0
-		}
-		return &c
-	case c.Border.IsZero():
-		return nil
-	case found == 0:
-		d.ability.change(func(p *paging) { p.exactness = exact })
-		return nil
-	}
-	d.ability.lower(d.opts.Logger, "A border of pages was not exact, pages overlap by a second from now on", func(p *paging) { p.exactness = slack })
-	return &incident.Cursor{Border: c.Border.Add(slackTime), Seen: c.Seen, Link: c.Link}
-}
-
-// maxSteps bounds the search for the place where a page ended.
-const maxSteps = 3
-
 // degrade decides what a 400 was about. It is true if there is another way to
 // ask.
-func (d *Defender) degrade(q incident.Query, c incident.Cursor, how paging, e *Error) (retry bool, err error) {
+func (a *asking) degrade() bool {
 	switch {
-	case how.links && c.Link != "":
-	case !c.Border.IsZero() && !how.opWorked && how.op == borderLe:
-		d.ability.lower(d.opts.Logger, "The server refuses lastUpdateTime le, trying lt", func(p *paging) { p.op = borderLt })
-		return true, nil
-	case !c.Border.IsZero() && !how.opWorked:
-		d.ability.lower(d.opts.Logger, "The server refuses an upper bound of lastUpdateTime, paging by $skip", func(p *paging) { p.op = borderNone })
-		return true, nil
-	case c.Skip > 0 && c.Border.IsZero() && c.Link != "":
-		d.ability.lower(d.opts.Logger, "The server refuses $skip, following its links", func(p *paging) { p.links = true })
-		return true, nil
-	case c.Skip > 0:
-	case q.Status != incident.StatusUnknown:
-		e.Err = incident.ErrFilterRefused
-		return false, e
-	case !q.Since.IsZero() && !how.noSince:
-		d.ability.lower(d.opts.Logger, "The server refuses lastUpdateTime ge, reading from the newest down", func(p *paging) { p.noSince = true })
-		return true, nil
+	case a.follow:
+		return false
+	case a.bound && a.skip > 0 && a.skip < pageSize && !a.how.noSkip:
+		// Rows of the border's instant come once more, which costs little.
+		a.how.noSkip = true
+	case a.bound && (a.skip == 0 || !a.how.opWorked):
+		a.lower()
+	case a.skip > 0 && a.c.Link != "":
+		a.follow, a.how.links = true, a.how.links || a.how.op == borderNone
+	case a.bound || a.skip > 0 || a.q.Status != incident.StatusUnknown || a.q.Since.IsZero() || a.how.noSince:
+		return false
 	default:
-		return false, e
+		a.how.noSince = true
 	}
-	e.reason, e.Err = "other", errIncomplete
-	return false, e
+	a.plan()
+	return true
+}
+
+// lower goes on to the next weaker form of a border. It may still be that
+// $skip works with that one.
+func (a *asking) lower() {
+	a.how.op++
+	a.how.opWorked, a.how.noSkip = false, false
 }
 
 var errIncomplete = errors.New("the server allows no complete reading: neither time bounds nor skipping nor its links lead on")
 
-// finish makes a page of what was read.
-func (d *Defender) finish(q incident.Query, c incident.Cursor, raw *rawPage) incident.Page {
-	how := d.ability.load()
-	linked := how.links && c.Link != ""
-	page := incident.Page{Unusable: raw.unusable, Next: how.next(c, raw)}
-	for _, in := range raw.rows {
-		switch {
-		case in.ID == c.Anchor:
-		// An older row is there only if the lower bound is not kept. The order
-		// says that nothing newer follows.
-		case !in.Updated.IsZero() && in.Updated.Before(q.Since.Truncate(tick)):
-			page.Last = true
-		// The server's link may have lost the filter.
-		case linked && q.Status != incident.StatusUnknown && in.Status != q.Status:
-		default:
-			page.Incidents = append(page.Incidents, in)
+// hopeless makes an error of a 400 that nothing helps against.
+func (a *asking) hopeless(e *Error) error {
+	switch {
+	case a.follow || a.bound || a.skip > 0:
+		e.Reason, e.Err = "other", errIncomplete
+	case a.q.Status != incident.StatusUnknown:
+		e.Reason, e.Err = "other", ErrFilterRefused
+	}
+	return e
+}
+
+// check compares the rows with the filter that was sent: a server that ignores
+// an operator is treated as one that refuses it. It is true if the page is of
+// no use and another way was found to ask.
+func (a *asking) check(raw *rawPage) (again bool, err error) {
+	usable, newer, other := 0, 0, 0
+	for i := range raw.rows {
+		in := &raw.rows[i]
+		if in.ID == 0 {
+			continue
+		}
+		usable++
+		if a.bound && in.Updated.After(a.c.Border) {
+			newer++
+		}
+		// A row without a status, or with one that nobody knows, proves nothing.
+		if in.Status != a.q.Status && in.Status != incident.StatusUnknown {
+			other++
 		}
 	}
-	full := raw.len() >= pageSize
-	if c.Short && len(page.Incidents) == 0 {
-		// A link on a short page led nowhere: that is just this server's way.
-		d.ability.change(func(p *paging) { p.linkNoise = true })
-	}
 	switch {
-	case raw.len() == 0, linked && raw.nextLink == "":
-		page.Last = true
-	case !full:
-		page.Last = page.Last || raw.nextLink == "" || d.ability.load().linkNoise
-		page.Next.Short = true
+	case a.q.Status != incident.StatusUnknown && !a.follow && other*4 > usable:
+		return false, &Error{Op: "list", Err: ErrFilterRefused, Reason: "other"}
+	case newer*2 > usable:
+		a.lower()
+		a.plan()
+		return true, nil
+	case a.bound:
+		a.how.opWorked = true
+		return a.checkBorder(raw), nil
 	}
-	return page
+	return a.checkPosition(raw), nil
+}
+
+// checkBorder makes sure that the page begins where the one before ended. If
+// it does not, either times are stored more precisely than shown, or the row
+// has moved away meanwhile; the page with slack tells which.
+func (a *asking) checkBorder(raw *rawPage) (again bool) {
+	if a.c.Anchor == 0 || a.how.exactness != unproven {
+		return false
+	}
+	found := raw.index(a.c.Anchor)
+	switch {
+	case a.widened:
+		if found >= 0 && !raw.rows[found].Updated.After(a.after) {
+			a.how.exactness = slack
+		}
+		return false
+	case found == 0 || found > 0 && a.how.noSkip:
+		a.how.exactness = exact
+		return false
+	}
+	a.widened = true
+	a.c.Border, a.c.Skip = a.c.Border.Add(slackTime), 0
+	a.plan()
+	return true
+}
+
+// checkPosition makes sure that a page read by $skip joins on to the one
+// before: it holds the row that that ended with, or begins with a newer one.
+// Otherwise rows have left the list, and what was next is now before this page.
+func (a *asking) checkPosition(raw *rawPage) (again bool) {
+	unknown := a.c.Anchor == 0 && a.after.IsZero()
+	if a.follow || a.skip == 0 || unknown || raw.index(a.c.Anchor) >= 0 {
+		return false
+	}
+	for i := range raw.rows {
+		if at := raw.rows[i].Updated; !at.IsZero() {
+			if !a.after.IsZero() && at.After(a.after) {
+				return false
+			}
+			break
+		}
+	}
+	a.steps++
+	a.plan()
+	return true
 }

@@ -38,8 +38,8 @@ func TestPublishedPayloads(t *testing.T) {
 			} else if torn {
 				return
 			}
-			if page.len() == 0 || page.unusable > 0 {
-				t.Errorf("%d rows, %d of them unusable", page.len(), page.unusable)
+			if len(page.rows) == 0 || page.unusable > 0 {
+				t.Errorf("%d rows, %d of them unusable", len(page.rows), page.unusable)
 			}
 			for _, in := range page.rows {
 				if in.Unrecognized != 0 || in.Severity == incident.SeverityUnknown || len(in.Alerts) == 0 {

@@ -103,6 +103,9 @@ func (l *Loop) apply(page incident.Page, pass incident.Pass) (news bool) {
 
 func (l *Loop) applyOne(in *incident.Incident, pass incident.Pass) bool {
 	before, known := l.mirror.Updated(in.ID)
+	if !known && l.agedOut(in) {
+		return false
+	}
 	change := l.mirror.Apply(in)
 	if change == incident.Same || change == incident.Stale {
 		return false
@@ -119,4 +122,10 @@ func (l *Loop) applyOne(in *incident.Incident, pass incident.Pass) bool {
 		}
 	}
 	return true
+}
+
+// agedOut tells that an incident has left the look-back: a long reading began
+// before it did.
+func (l *Loop) agedOut(in *incident.Incident) bool {
+	return !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback))
 }

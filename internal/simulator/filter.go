@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -8,60 +9,78 @@ import (
 	"time"
 )
 
-// term is one comparison of a $filter.
-type term struct {
-	field, op, text string
-	at              time.Time
+// condition is one comparison of a filter.
+type condition struct {
+	field, operator string
+	text            string    // of status and assignedTo
+	at              time.Time // of lastUpdateTime and createdTime
 }
 
-var termForm = regexp.MustCompile(`^\s*(\w+)\s+(eq|ge|gt|le|lt)\s+('[^']*'|[^'\s]+)\s*$`)
+// The subset of OData that the real API is known to understand: documented or
+// seen to work.
+var (
+	conditionForm = regexp.MustCompile(`^(\w+) +(\w+) +('(?:[^']|'')*'|[^'\s]\S*)`)
+	timeForm      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?(Z|[+-]\d\d:\d\d)$`)
+	andForm       = regexp.MustCompile(`^ +and +`)
 
-// parseFilter reads the subset of OData that the API is known to take:
-// comparisons joined by and, times without quotes, texts in single ones.
-func parseFilter(text string, f Faults) ([]term, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var terms []term
-	for part := range strings.SplitSeq(text, " and ") {
-		m := termForm.FindStringSubmatch(part)
+	timeOperators = []string{"ge", "gt", "le", "lt", "eq"}
+)
+
+// parseFilter reads conditions that are joined by "and". Timestamps are bare,
+// with at most seven fractional digits and a zone; strings are in single
+// quotes, of which two stand for one.
+func parseFilter(s string) ([]condition, error) {
+	var all []condition
+	rest := strings.TrimSpace(s)
+	for {
+		m := conditionForm.FindStringSubmatch(rest)
 		if m == nil {
-			return nil, fmt.Errorf("syntax error in %q", part)
+			return nil, fmt.Errorf("syntax error at position %d in '%s'", len(s)-len(rest), s)
 		}
-		c := term{field: m[1], op: m[2], text: m[3]}
-		switch c.field {
-		case "lastUpdateTime", "createdTime":
-			at, err := time.Parse(time.RFC3339Nano, c.text)
-			if err != nil || !strings.HasSuffix(c.text, "Z") {
-				return nil, fmt.Errorf("%s is not a time", c.text)
-			}
-			c.at = at
-			if c.op == "le" && f.RefuseLe || c.op == "lt" && f.RefuseLt || c.op == "ge" && f.RefuseSince {
-				return nil, fmt.Errorf("operator %s is not supported", c.op)
-			}
-			if (c.op == "le" || c.op == "lt") && f.IgnoreLe || c.op == "ge" && f.IgnoreSince {
-				continue
-			}
-		case "status", "assignedTo":
-			if c.op != "eq" || c.text[0] != '\'' {
-				return nil, fmt.Errorf("operator %s is not supported here", c.op)
-			}
-			c.text = strings.Trim(c.text, "'")
-			if c.field == "status" && (f.RefuseStatus || slices.Contains(f.RefuseStatuses, c.text)) {
-				return nil, fmt.Errorf("%s is not a status", c.text)
-			}
-			if c.field == "status" && f.IgnoreStatus {
-				continue
-			}
-		default:
-			return nil, fmt.Errorf("property %s cannot be filtered", c.field)
+		c, err := newCondition(m[1], m[2], m[3])
+		if err != nil {
+			return nil, err
 		}
-		terms = append(terms, c)
+		all = append(all, c)
+		rest = rest[len(m[0]):]
+		if rest == "" {
+			return all, nil
+		}
+		and := andForm.FindString(rest)
+		if and == "" {
+			return nil, fmt.Errorf("syntax error at position %d in '%s'", len(s)-len(rest), s)
+		}
+		rest = rest[len(and):]
 	}
-	return terms, nil
 }
 
-func (c term) matches(r *Record) bool {
+func newCondition(field, operator, value string) (condition, error) {
+	c := condition{field: field, operator: operator}
+	switch field {
+	case "lastUpdateTime", "createdTime":
+		if !slices.Contains(timeOperators, operator) {
+			return c, fmt.Errorf("operator '%s' is not supported for %s", operator, field)
+		}
+		at, err := time.Parse(time.RFC3339Nano, value)
+		if err != nil || !timeForm.MatchString(value) {
+			return c, errors.New("a binary operator with incompatible types was detected: DateTimeOffset expected")
+		}
+		c.at = at.UTC()
+	case "status", "assignedTo":
+		if operator != "eq" {
+			return c, fmt.Errorf("operator '%s' is not supported for %s", operator, field)
+		}
+		if !strings.HasPrefix(value, "'") {
+			return c, errors.New("a binary operator with incompatible types was detected: String expected")
+		}
+		c.text = strings.ReplaceAll(value[1:len(value)-1], "''", "'")
+	default:
+		return c, fmt.Errorf("could not find a property named '%s' on type 'Incident', or it cannot be filtered", field)
+	}
+	return c, nil
+}
+
+func (c *condition) matches(r *Record) bool {
 	switch c.field {
 	case "status":
 		return r.Status == c.text
@@ -72,50 +91,38 @@ func (c term) matches(r *Record) bool {
 	if c.field == "createdTime" {
 		at = r.Created
 	}
-	switch d := at.Compare(c.at); c.op {
-	case "eq":
-		return d == 0
+	order := at.Compare(c.at)
+	switch c.operator {
 	case "ge":
-		return d >= 0
+		return order >= 0
 	case "gt":
-		return d > 0
+		return order > 0
 	case "le":
-		return d <= 0
-	default:
-		return d < 0
+		return order <= 0
+	case "lt":
+		return order < 0
 	}
+	return order == 0
 }
 
-// search lists the records that match all terms, from $skip on, at most $top.
-func (t *Tenant) search(terms []term, skip, top int) (found []*Record) {
-	// The order is by last update: what is too new or too old is cut off first.
-	order := t.order
-	for _, c := range terms {
-		if c.field != "lastUpdateTime" {
-			continue
-		}
-		i, _ := slices.BinarySearchFunc(order, c.at, func(r *Record, at time.Time) int { return at.Compare(r.Updated) })
-		switch c.op {
-		case "le", "lt":
-			order = order[i:]
-		case "ge", "gt":
-			for i < len(order) && order[i].Updated.Equal(c.at) {
-				i++
-			}
-			order = order[:i]
-		}
-	}
-	for _, r := range order {
-		if slices.ContainsFunc(terms, func(c term) bool { return !c.matches(r) }) {
-			continue
-		}
-		if skip > 0 {
-			skip--
-			continue
-		}
-		if found = append(found, r); len(found) == top {
-			break
+// screen refuses or leaves out the conditions that the faults are about.
+func (f *Faults) screen(all []condition) ([]condition, error) {
+	var kept []condition
+	for _, c := range all {
+		status := c.field == "status"
+		since := c.field == "lastUpdateTime" && (c.operator == "ge" || c.operator == "gt")
+		switch {
+		case f.RefuseLe && c.operator == "le", f.RefuseLt && c.operator == "lt", f.RefuseSince && since:
+			return nil, fmt.Errorf("operator '%s' is not supported for %s", c.operator, c.field)
+		case f.RefuseStatusFilter && status:
+			return nil, errors.New("filtering by status is not supported")
+		case status && slices.Contains(f.RefuseStatusValues, c.text):
+			return nil, fmt.Errorf("the string '%s' is not a valid enumeration type constant", c.text)
+		case f.IgnoreLe && c.operator == "le", f.IgnoreLt && c.operator == "lt",
+			f.IgnoreSince && since, f.IgnoreStatus && status:
+		default:
+			kept = append(kept, c)
 		}
 	}
-	return found
+	return kept, nil
 }

@@ -1,219 +1,205 @@
 package simulator
 
 import (
-	"fmt"
-	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
 
-var (
-	severities = []string{"High", "Medium", "Low", "Informational"}
-	sources    = []string{
-		"MicrosoftDefenderATP", "OfficeATP", "MicrosoftCloudAppSecurity", "AADIdentityProtection",
-		"MicrosoftDefenderForEndpoint", "MicrosoftDefenderForCloud", "MicrosoftApplicationProtection",
-	}
-	categories = []string{
-		"InitialAccess", "Malware", "SuspiciousActivity", "CredentialAccess", "Execution", "CommandAndControl",
-		"LateralMovement", "Exfiltration", "Persistence", "Impact", "DefenseEvasion", "UnwantedSoftware",
-	}
-	verdicts = [][2]string{
-		{"TruePositive", "Malware"}, {"TruePositive", "Phishing"}, {"TruePositive", "MultiStagedAttack"},
-		{"TruePositive", "CompromisedUser"}, {"FalsePositive", "Clean"}, {"FalsePositive", "InsufficientData"},
-		{"InformationalExpectedActivity", "SecurityTesting"}, {"InformationalExpectedActivity", "ConfirmedUserActivity"},
-		{"InformationalExpectedActivity", "LineOfBusinessApplication"}, {"TruePositive", "Apt"},
-	}
-	alertStatuses = []string{"New", "New", "InProgress", "Resolved"}
+// Rates are how often something happens in a tenant, in events per hour. The
+// instants are those of a Poisson process; the zero value is a tenant at rest.
+//
+// Resolve and Merge become rarer while fewer incidents are open than when the
+// rates were set, so that a tenant that closes faster than it creates settles
+// instead of running dry. An event that finds nobody to happen to is skipped.
+type Rates struct {
+	Create, Assign, Change, Merge, Resolve, Reopen float64
+}
+
+type lifeKind int
+
+const (
+	lifeCreate lifeKind = iota
+	lifeAssign
+	lifeChange
+	lifeMerge
+	lifeResolve
+	lifeReopen
+	lifeKinds = int(iota)
 )
 
-func pick[T any](t *Tenant, from []T) T { return from[t.rand.IntN(len(from))] }
-
-// skewed picks the first ones more often than the last ones.
-func skewed[T any](t *Tenant, from []T) T {
-	return from[int(math.Pow(t.rand.Float64(), 2)*float64(len(from)))]
+func (r Rates) of(k lifeKind) float64 {
+	return [lifeKinds]float64{r.Create, r.Assign, r.Change, r.Merge, r.Resolve, r.Reopen}[k]
 }
 
-// history fills the tenant with what has happened before it was looked at.
-func (t *Tenant) history() {
+// late is a change that was made but cannot be seen before due.
+type late struct {
+	due, made time.Time
+	id        int64
+	change    func(*Record)
+}
+
+// Advance lets the tenant's life go on up to the present. Every request and
+// every act does so first; which of them do, and when, makes no difference to
+// what happens.
+func (t *Tenant) Advance() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.advance(t.now())
+}
+
+// Rest stops the tenant's life. Changes that wait to become visible still do.
+func (t *Tenant) Rest() { t.Live(Rates{}) }
+
+// Live sets new rates from now on.
+func (t *Tenant) Live(rates Rates) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := t.now()
-	const tick = 100 * time.Nanosecond
-	for i := range t.opts.Incidents {
-		created := now.Add(-time.Duration(t.rand.Float64() * float64(t.opts.History))).Truncate(tick)
-		r := t.fresh(created)
-		// Incidents come to rest within days of their creation.
-		r.Updated = created.Add(time.Duration(t.rand.ExpFloat64() * float64(24*time.Hour))).Truncate(tick)
-		if r.Updated.After(now) {
-			r.Updated = created.Add(time.Duration(t.rand.Float64() * float64(now.Sub(created)))).Truncate(tick)
-		}
-		switch x := t.rand.Float64(); {
-		case x < t.opts.Redirected && i > 0:
-			r.Status, r.Redirect, r.Alerts = "Redirected", t.order[t.rand.IntN(i)].ID, nil
-		case x < t.opts.Redirected+t.opts.Open:
-			if t.rand.IntN(3) == 0 {
-				r.Status, r.AssignedTo = "InProgress", t.analyst()
-			}
-		default:
-			t.resolve(r)
-		}
-		t.order = append(t.order, r)
-		t.file(r)
-	}
-	slices.SortFunc(t.order, byUpdate)
+	t.advance(now)
+	t.live(rates, now)
 }
 
-// fresh is a new active incident that is not in the tenant yet.
-func (t *Tenant) fresh(at time.Time) *Record {
-	t.nextID++
-	r := &Record{
-		ID: t.nextID, Created: at, Updated: at, Status: "Active",
-		// Many are low, few are high.
-		Severity:       severities[3-int(math.Pow(t.rand.Float64(), 1.5)*4)],
-		Classification: "Unknown", Determination: "NotAvailable",
-	}
-	n := 1 + int(t.rand.ExpFloat64()*7)
-	switch {
-	case t.opts.Light:
-		n = 1 + t.rand.IntN(3)
-	case t.rand.IntN(300) == 0:
-		n = 150 // looks like a cap
-	}
-	for range min(n, 150) {
-		r.Alerts = append(r.Alerts, Alert{
-			Severity: r.Severity, Status: pick(t, alertStatuses),
-			Source: skewed(t, sources), Category: skewed(t, categories), Entities: 1 + t.rand.IntN(2),
-		})
-	}
-	return r
-}
-
-func (t *Tenant) create(at time.Time) *Record {
-	r := t.fresh(at)
-	t.link(r)
-	return r
-}
-
-func (t *Tenant) analyst() string { return fmt.Sprintf("analyst%d@contoso.example", 1+t.rand.IntN(9)) }
-
-func (t *Tenant) resolve(r *Record) {
-	r.Status = "Resolved"
-	if t.rand.IntN(3) > 0 {
-		v := pick(t, verdicts)
-		r.Classification, r.Determination = v[0], v[1]
-	}
-	if r.AssignedTo == "" && t.rand.IntN(2) == 0 {
-		r.AssignedTo = t.analyst()
-	}
-	for i := range r.Alerts {
-		r.Alerts[i].Status = "Resolved"
+func (t *Tenant) live(rates Rates, now time.Time) {
+	t.rates, t.target = rates, len(t.open.ids)
+	for k := range t.next {
+		t.schedule(lifeKind(k), now)
 	}
 }
 
-func (t *Tenant) merge(src, dst *Record, at time.Time) {
-	moved := src.Alerts
-	t.change(src, at, func(r *Record) { r.Status, r.Redirect, r.Alerts = "Redirected", dst.ID, nil })
-	t.change(dst, at, func(r *Record) {
-		r.Alerts = append(slices.Clone(r.Alerts), moved...)
-		r.Alerts = r.Alerts[:min(150, len(r.Alerts))]
-	})
-}
-
-func (t *Tenant) live(r Rates) {
-	t.rates, t.nextAt = r, time.Time{}
-	if total := r.total(); total > 0 {
-		t.nextAt = t.now().Add(t.pause(total))
-	}
-}
-
-func (r Rates) total() float64 {
-	return r.Create + r.Assign + r.Change + r.Merge + r.Resolve + r.Reopen
-}
-
-func (t *Tenant) pause(total float64) time.Duration {
-	return time.Duration(t.rand.ExpFloat64() / total * float64(time.Hour))
-}
-
-// advance lets everything happen that is due, each at its own instant, so
-// that the tenant's life does not depend on when it is looked at.
-func (t *Tenant) advance() {
-	now := t.now()
-	for !t.nextAt.IsZero() && !t.nextAt.After(now) {
-		t.event(t.nextAt.Truncate(100 * time.Nanosecond))
-		t.nextAt = t.nextAt.Add(t.pause(t.rates.total()))
-	}
-	t.late = slices.DeleteFunc(t.late, func(l lateChange) bool {
-		if l.visible.After(now) {
-			return false
-		}
-		if r, ok := t.byID[l.id]; ok && r.Updated.Before(l.at) {
-			t.change(r, l.at, l.f)
-		}
-		return true
-	})
-}
-
-func (t *Tenant) event(at time.Time) {
-	x := t.rand.Float64() * t.rates.total()
-	for _, kind := range []struct {
-		rate float64
-		do   func(time.Time)
-	}{
-		{t.rates.Create, func(at time.Time) { t.create(at) }},
-		{t.rates.Assign, t.someAssigned},
-		{t.rates.Change, t.someChanged},
-		{t.rates.Merge, t.someMerged},
-		{t.rates.Resolve, t.someResolved},
-		{t.rates.Reopen, t.someReopened},
-	} {
-		if x -= kind.rate; x < 0 {
-			kind.do(at)
-			return
-		}
-	}
-}
-
-func (t *Tenant) someAssigned(at time.Time) {
-	if len(t.open) > 0 {
-		t.change(pick(t, t.open), at, func(r *Record) { r.Status, r.AssignedTo = "InProgress", t.analyst() })
-	}
-}
-
-func (t *Tenant) someChanged(at time.Time) {
-	if len(t.open) == 0 {
+// schedule draws the next instant of a kind of event.
+func (t *Tenant) schedule(k lifeKind, from time.Time) {
+	rate := t.rates.of(k)
+	if rate <= 0 {
+		t.next[k] = time.Time{}
 		return
 	}
-	t.change(pick(t, t.open), at, func(r *Record) {
-		switch t.rand.IntN(3) {
-		case 0:
-			r.Severity = pick(t, severities)
-		case 1:
-			r.AssignedTo, r.Status = "", "Active"
-		default:
-			for i := range r.Alerts {
-				r.Alerts[i].Status = pick(t, alertStatuses)
+	gap := time.Duration(t.life.ExpFloat64() / rate * float64(time.Hour))
+	at := from.Add(max(gap, resolution)).Truncate(resolution)
+	// The real API's timestamps often end after two digits.
+	if short := at.Truncate(10 * time.Millisecond); t.life.IntN(3) == 0 && short.After(from) {
+		at = short
+	}
+	t.next[k] = at
+}
+
+// advance applies what is due in the order of its instants, so that the
+// outcome does not depend on how often somebody looked.
+func (t *Tenant) advance(now time.Time) {
+	for {
+		kind, at := lifeKind(-1), now
+		for k, next := range t.next {
+			if !next.IsZero() && !next.After(at) && (kind < 0 || next.Before(at)) {
+				kind, at = lifeKind(k), next
 			}
+		}
+		if len(t.late) > 0 && !t.late[0].due.After(at) {
+			l := t.late[0]
+			t.late = slices.Delete(t.late, 0, 1)
+			t.reveal(l)
+			continue
+		}
+		if kind < 0 {
+			return
+		}
+		t.happen(kind, at)
+		t.schedule(kind, at)
+	}
+}
+
+// reveal shows a late change. If the incident was changed by somebody else in
+// between, both changes stand, and the younger update time.
+func (t *Tenant) reveal(l late) {
+	e := t.records[l.id]
+	if e == nil {
+		return
+	}
+	r := e.clone()
+	l.change(&r)
+	r.ID = l.id
+	r.Updated = l.made
+	if e.Updated.After(l.made) {
+		r.Updated = e.Updated
+	}
+	t.put(r)
+}
+
+func (t *Tenant) happen(k lifeKind, at time.Time) {
+	switch k {
+	case lifeCreate:
+		status := active
+		severity := pick(t.life, severities, t.opts.Mix.severities())
+		t.put(t.invent(t.life, status, severity, at.Add(-180*time.Millisecond), at))
+	case lifeAssign:
+		if id := t.drawOpen(func(r *Record) bool { return r.AssignedTo == "" }); id != 0 {
+			t.assign(id, analyst(t.life), at)
+		}
+	case lifeChange:
+		if id := t.drawOpen(nil); id != 0 {
+			t.change(id, at)
+		}
+	case lifeMerge:
+		src, dst := t.drawOpen(nil), t.drawOpen(nil)
+		if src != dst && t.crowded() {
+			t.merge(src, dst, at)
+		}
+	case lifeResolve:
+		if id := t.drawOpen(nil); id != 0 && t.crowded() {
+			class, det := verdict(t.life, t.opts.Mix.Classified)
+			t.resolve(id, class, det, at)
+		}
+	case lifeReopen:
+		if n := len(t.resolved.ids); n > 0 {
+			t.reopen(t.resolved.ids[t.life.IntN(n)], at)
+		}
+	}
+}
+
+// crowded is true with a chance that falls with the number of open incidents
+// below the target.
+func (t *Tenant) crowded() bool {
+	return t.life.Float64()*float64(t.target) < float64(len(t.open.ids))
+}
+
+// drawOpen draws an open incident that suits, or 0. It gives up after a few
+// draws: where hardly anybody suits, little happens.
+func (t *Tenant) drawOpen(suits func(*Record) bool) int64 {
+	for range 16 {
+		n := len(t.open.ids)
+		if n == 0 {
+			return 0
+		}
+		id := t.open.ids[t.life.IntN(n)]
+		if suits == nil || suits(&t.records[id].Record) {
+			return id
+		}
+	}
+	return 0
+}
+
+// change is one of the small things that happen to open incidents.
+func (t *Tenant) change(id int64, at time.Time) {
+	t.update(id, at, func(r *Record) {
+		switch t.life.IntN(6) {
+		case 0:
+			r.Severity = pick(t.life, severities, t.opts.Mix.severities())
+		case 1:
+			if len(r.Alerts) < maxAlerts && t.opts.Alerts == 0 {
+				r.Alerts = append(r.Alerts, t.inventAlert(t.life, r, at))
+			}
+		case 2:
+			if n := len(r.Alerts); n > 0 {
+				a := &r.Alerts[t.life.IntN(n)]
+				a.Status, a.Updated = choose(t.life, []string{inProgress, resolved}), at
+			}
+		case 3:
+			r.AssignedTo = ""
+		case 4:
+			r.Status = choose(t.life, []string{active, inProgress})
+		case 5:
+			r.Tags = []string{choose(t.life, tagNames)}
 		}
 	})
 }
 
-func (t *Tenant) someMerged(at time.Time) {
-	if len(t.open) > t.normal/2 {
-		if a, b := pick(t, t.open), pick(t, t.open); a != b {
-			t.merge(a, b, at)
-		}
-	}
-}
-
-// someResolved tends towards the number of open incidents of the beginning.
-func (t *Tenant) someResolved(at time.Time) {
-	for range 1 + len(t.open)/(2*t.normal) {
-		if len(t.open) > t.normal/2 {
-			t.change(pick(t, t.open), at, t.resolve)
-		}
-	}
-}
-
-func (t *Tenant) someReopened(at time.Time) {
-	if len(t.resolved) > 0 {
-		t.change(pick(t, t.resolved), at, func(r *Record) { r.Status = "Active" })
-	}
-}
+func choose(rng *rand.Rand, from []string) string { return from[rng.IntN(len(from))] }

@@ -5,60 +5,123 @@ import (
 	"time"
 )
 
-// Meter counts what the tenant was asked, from outside, as the real API does.
-type Meter struct {
-	Lists, Gets, Tokens int
-	// Throttled counts answers 429, Refused all others that are not 200.
-	Throttled, Refused int
-	// Calls are the instants and addresses of all list calls.
-	Calls []Received
+// Limit allows so many calls in any Period. A call counts from its instant on
+// for less than a period: one that is exactly that old does not any more.
+// Refused calls count, too: ignoring a 429 keeps the rate high for longer.
+type Limit struct {
+	Period time.Duration
+	Calls  int
 }
 
-// Received is one list call.
-type Received struct {
-	At     time.Time
-	Query  string
+// Meter is the server's own account of what reached it. It knows nothing of
+// what anybody thinks to have spent.
+type Meter struct {
+	// Calls received by the list, Gets by id, and Tokens requests, whatever the
+	// answer was; Other is everything else.
+	Calls, Gets, Tokens, Other int
+	// Throttled is the number of 429 answers of the API.
+	Throttled int
+	// MaxPerMinute and MaxPerHour are the most list calls that were received in
+	// any 60 and 3,600 seconds, closed at both ends: two calls exactly a minute
+	// apart are in one minute here. MaxGetsPerMinute and MaxGetsPerHour are the
+	// same for calls by id.
+	MaxPerMinute, MaxPerHour         int
+	MaxGetsPerMinute, MaxGetsPerHour int
+	// Foreign requests to [Foreign] through the RoundTripper, which a careful
+	// client never sends, and how many of them carried credentials.
+	Foreign, ForeignWithCredentials int
+	// Log has the last 10,000 requests, oldest first.
+	Log []Request
+}
+
+// Request is one line of the meter's log.
+type Request struct {
+	At          time.Time // server's clock
+	Method      string
+	Path, Query string // Query as it was on the wire
+	// Status of the answer, 0 if the connection was dropped before it.
 	Status int
 }
 
-// Meter returns the counts so far.
+const maxLog = 10_000
+
+type meter struct {
+	Meter
+	list, get window
+}
+
+func (m *meter) log(r Request) {
+	if len(m.Log) >= 2*maxLog {
+		m.Log = append(m.Log[:0], m.Log[len(m.Log)-maxLog:]...)
+	}
+	m.Log = append(m.Log, r)
+}
+
+// Meter returns the account so far.
 func (t *Tenant) Meter() Meter {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.meter
-	m.Calls = slices.Clone(m.Calls)
+	m := t.meter.Meter
+	m.MaxPerMinute, m.MaxPerHour = t.meter.list.perMinute, t.meter.list.perHour
+	m.MaxGetsPerMinute, m.MaxGetsPerHour = t.meter.get.perMinute, t.meter.get.perHour
+	m.Log = slices.Clone(m.Log[max(0, len(m.Log)-maxLog):])
 	return m
 }
 
-// Most is the largest number of list calls in any window of this length, both
-// of its ends included.
-func (m Meter) Most(period time.Duration) (most int) {
-	first := 0
-	for last := range m.Calls {
-		for m.Calls[last].At.Sub(m.Calls[first].At) > period {
-			first++
-		}
-		most = max(most, last-first+1)
-	}
-	return most
+// window has the instants of the calls of the last hour, or of the longest
+// limit if that is longer, in ascending order.
+type window struct {
+	at                 []time.Time
+	perMinute, perHour int
 }
 
-// since counts the calls in the window that ends now.
-func (m *Meter) since(at time.Time) (n int) {
-	for i := len(m.Calls) - 1; i >= 0 && m.Calls[i].At.After(at); i-- {
-		n++
+// received adds a call. A fullest window can always be chosen so that it ends
+// at a call, therefore it is enough to look back from each.
+func (w *window) received(now time.Time, limits []Limit) {
+	if n := len(w.at); n > 0 && now.Before(w.at[n-1]) {
+		now = w.at[n-1] // a clock that was set back does not unmake calls
 	}
-	return n
+	w.at = append(w.at, now)
+	keep := time.Hour
+	for _, l := range limits {
+		keep = max(keep, l.Period)
+	}
+	w.perMinute = max(w.perMinute, len(w.at)-w.index(now.Add(-time.Minute)))
+	w.perHour = max(w.perHour, len(w.at)-w.index(now.Add(-time.Hour)))
+	// Forget in strides, to copy seldom.
+	if old := w.index(now.Add(-keep)); old > len(w.at)/2 {
+		w.at = append(w.at[:0], w.at[old:]...)
+	}
 }
 
-// throttled tells which limit the newest call exceeds, and for how long.
-func (t *Tenant) throttled(now time.Time) (Limit, time.Duration, bool) {
-	for _, l := range t.opts.Limits {
-		// The call is in the log by now.
-		if n := t.meter.since(now.Add(-l.Period)); n > l.Calls {
-			oldest := t.meter.Calls[len(t.meter.Calls)-n]
-			return l, oldest.At.Add(l.Period).Sub(now), true
+// index of the first call at or after at.
+func (w *window) index(at time.Time) int {
+	i, _ := slices.BinarySearchFunc(w.at, at, func(a, b time.Time) int {
+		if a.Before(b) {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// exceeded is the limit that the latest call is over, if any, and how long it
+// takes until a call would be within it if there were no more until then.
+func (w *window) exceeded(limits []Limit) (over Limit, wait time.Duration) {
+	now := w.at[len(w.at)-1]
+	for _, l := range limits {
+		n := len(w.at) - w.index(now.Add(-l.Period+1))
+		if n <= l.Calls {
+			continue
+		}
+		// A call is within it again when only Calls-1 others count.
+		free := l.Period
+		if l.Calls > 0 {
+			free = w.at[len(w.at)-l.Calls].Add(l.Period).Sub(now)
+		}
+		if free > wait {
+			over, wait = l, free
 		}
 	}
-	return Limit{}, 0, false
+	return over, wait
 }

@@ -1,145 +1,206 @@
-// Package simulator is a Microsoft 365 Defender tenant in memory, with the
-// native incidents API and the token endpoint in front of it. It lives: its
-// incidents are created, assigned, changed, merged and resolved from a seed. It
-// is metered and throttled like the real one, and misbehaves on command.
+// Package simulator is a Microsoft 365 Defender tenant in memory: its
+// incidents, the life they lead, the native Incidents API and the token
+// endpoint in front of them, and every way of misbehaving that was ever
+// reported of the real ones. The demo, the tests and the benchmarks use it.
 //
-// It shares no code with the exporter, on purpose: a mistake that both made
-// would pass every test.
+// It imports nothing of this module on purpose: a mistake in a JSON tag or in
+// the meaning of a value that both sides shared would pass every test.
+//
+// The tenant's state (record.go, state.go, life.go, acts.go, truth.go) knows
+// nothing of the wire; native.go and list.go are one flavour of it.
 package simulator
 
 import (
 	"math/rand/v2"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
 
-// The credentials that a tenant accepts.
+// The credentials that a tenant accepts unless its Options say otherwise, and
+// the application role that its tokens carry.
 const (
-	DefaultTenantID     = "5a7e0f3c-0d5e-4c57-9d0b-2f6f4d1a9c10"
-	DefaultClientID     = "c0ffee00-1d1d-4a4a-8b8b-0123456789ab"
-	DefaultClientSecret = "simulated~secret"
+	DefaultTenantID     = "3f6d2a10-5b1e-4c7a-9a44-0d51c0ffee01"
+	DefaultClientID     = "8a1b7c52-90de-4f3b-b1c6-0d51c0ffee02"
+	DefaultClientSecret = "simulated-secret-opens-nothing"
+	DefaultRole         = "Incident.Read.All"
 )
 
-// Options are the settings of a [Tenant].
+// day is for reading: the API's retention and histories are told in days.
+const day = 24 * time.Hour
+
+// Options describe a tenant. The zero value is an empty, resting, healthy
+// tenant on the wall clock with the real API's limits.
 type Options struct {
+	// Seed makes the tenant: equal options and equal instants of the clock give
+	// equal tenants.
 	Seed uint64
-	// Incidents there are at the start, their history spread over History.
+	// Incidents is the size of the backlog that exists from the start, created
+	// and updated within History (0: 180 days).
 	Incidents int
-	History   time.Duration // 0: 180 days
-	// Open and Redirected are fractions of the initial incidents. Both 0: a tenth
-	// is open and six tenths are merged, as in a captured page of a real tenant.
-	Open, Redirected float64
-	// Light leaves out most of what makes a page as heavy as a real one.
+	History   time.Duration
+	// Now is the clock; nil: time.Now, which inside a synctest bubble is the
+	// bubble's. Skew is how far the server's clock is ahead of it.
+	Now  func() time.Time
+	Skew time.Duration
+
+	Mix Mix
+	// Alerts is the number of alerts of an incident that was not merged away:
+	// 0 means a skewed distribution with a mean of about six and a cap of 150,
+	// n > 0 exactly n, n < 0 none.
+	Alerts int
+	// Light leaves alerts without entities and devices, and makes few of them
+	// where Alerts is 0. A realistic page of 100 weighs about 840 kB, a light
+	// one about a fifth.
 	Light bool
+
+	// Rates of the tenant's life; zero: it rests.
 	Rates Rates
-	// Limits of the list call. nil: 50 a minute and 1,500 an hour.
-	Limits []Limit
-	// Now is the clock, nil: time.Now. The server's is ahead by Skew.
-	Now           func() time.Time
-	Skew          time.Duration
-	TokenLifetime time.Duration // 0: an hour
-	NextLink      NextLink
+
+	// Limits of the list call and GetLimits of the call by id. Nil: what is
+	// documented, 50 a minute and 1,500 an hour, and 100 a minute and 1,500 an
+	// hour. Empty but not nil: none.
+	Limits, GetLimits []Limit
+	// NextLink is the shape of @odata.nextLink.
+	NextLink NextLink
+
+	// TenantID, ClientID and ClientSecret are what the token endpoint accepts;
+	// empty: the defaults above.
+	TenantID, ClientID, ClientSecret string
+	// TokenLifetime, 0: an hour.
+	TokenLifetime time.Duration
+	// NoRoles issues tokens without application roles, as happens when admin
+	// consent is missing: the token endpoint is content, the API answers 403.
+	NoRoles bool
 }
 
-// Rates are events per hour.
-type Rates struct{ Create, Assign, Change, Merge, Resolve, Reopen float64 }
+// NextLink is a shape of the link to the next page.
+type NextLink int
 
-// Limit is a throttling rule: so many calls in a period.
-type Limit struct {
-	Period time.Duration
-	Calls  int
-}
-
-// NextLink is how a page refers to the next one.
-type NextLink uint8
-
-// The ways.
+// The shapes of the link.
 const (
-	// LinkObserved has a slash before the question mark, a raw $, and no filter.
-	LinkObserved NextLink = iota
-	LinkFull
-	LinkAbsent
-	// LinkAlways is on every page, the last one too.
-	LinkAlways
-	// LinkForeign leads to another host.
-	LinkForeign
+	// NextLinkObserved is what the real API was seen to send: a slash before
+	// the question mark, a raw $, and neither filter nor $top.
+	NextLinkObserved NextLink = iota
+	// NextLinkFull repeats the query, escaped.
+	NextLinkFull
+	// NextLinkAbsent leaves the link out, as in the documented example.
+	NextLinkAbsent
+	// NextLinkAlways is the full link on every page, the last one too.
+	NextLinkAlways
 )
 
-// Demo is a tenant in which something changes while one watches.
+// Demo is a tenant worth watching: something changes within every half minute.
 func Demo(seed uint64) Options {
 	return Options{
-		Seed: seed, Incidents: 5000, Open: 0.06, Redirected: 0.6,
-		Rates: Rates{Create: 240, Assign: 200, Change: 300, Merge: 50, Resolve: 190, Reopen: 10},
+		Seed:      seed,
+		Incidents: 5000,
+		Rates:     Rates{Create: 240, Assign: 200, Change: 300, Merge: 60, Resolve: 200, Reopen: 10},
 	}
 }
 
-// Tenant is a simulated tenant. It is safe for concurrent use.
+// Tenant is a simulated tenant. All methods may be called concurrently.
 type Tenant struct {
 	opts Options
 
-	mu       sync.Mutex
-	rand     *rand.Rand
-	byID     map[int64]*Record
-	order    []*Record // newest last update first
-	open     []*Record // to pick from
-	resolved []*Record
-	nextID   int64
-	nextAt   time.Time // of the next event of its life, zero when it rests
-	rates    Rates
-	normal   int // open incidents that it tends towards
-	late     []lateChange
-	faults   Faults
-	meter    Meter
-	tokens   map[string]time.Time
-	tokenSeq int
+	mu sync.Mutex // guards everything below
+
+	records        map[int64]*entry
+	order          []*entry
+	stale          int  // entries of order that were superseded
+	unsorted       bool // order needs sorting before it is read
+	open, resolved idSet
+	lastID, alerts int64
+
+	rates  Rates
+	next   [lifeKinds]time.Time
+	target int
+	late   []late
+
+	// Separate sources of chance: what a test does deliberately, and which
+	// calls a fault hits, must not change what the tenant's life brings.
+	life, deliberate, chance *rand.Rand
+
+	faults Faults
+	tokens map[string]token
+	roles  []string
+	meter  meter
 }
 
-// New returns a tenant with its history.
-func New(o Options) *Tenant {
-	if o.History == 0 {
-		o.History = 180 * 24 * time.Hour
+// New makes a tenant with its backlog.
+func New(opts Options) *Tenant {
+	if opts.Now == nil {
+		opts.Now = time.Now
 	}
-	if o.Open == 0 && o.Redirected == 0 {
-		o.Open, o.Redirected = 0.1, 0.6
+	if opts.History <= 0 {
+		opts.History = 180 * day
 	}
-	if o.Limits == nil {
-		o.Limits = []Limit{{time.Minute, 50}, {time.Hour, 1500}}
+	if opts.Limits == nil {
+		opts.Limits = []Limit{{time.Minute, 50}, {time.Hour, 1500}}
 	}
-	if o.Now == nil {
-		o.Now = time.Now
+	if opts.GetLimits == nil {
+		opts.GetLimits = []Limit{{time.Minute, 100}, {time.Hour, 1500}}
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = time.Hour
+	setDefault(&opts.TenantID, DefaultTenantID)
+	setDefault(&opts.ClientID, DefaultClientID)
+	setDefault(&opts.ClientSecret, DefaultClientSecret)
+	if opts.TokenLifetime <= 0 {
+		opts.TokenLifetime = time.Hour
 	}
+	opts.Mix = opts.Mix.complete()
+	opts.Limits, opts.GetLimits = slices.Clone(opts.Limits), slices.Clone(opts.GetLimits)
 	t := &Tenant{
-		opts: o, rand: rand.New(rand.NewPCG(o.Seed, 0x5ee)), faults: Faults{Calls: -1},
-		byID: make(map[int64]*Record), tokens: make(map[string]time.Time), nextID: 1000,
+		opts:       opts,
+		records:    make(map[int64]*entry, opts.Incidents),
+		lastID:     900_000,
+		life:       rand.New(rand.NewPCG(opts.Seed, 1)),
+		deliberate: rand.New(rand.NewPCG(opts.Seed, 2)),
+		chance:     rand.New(rand.NewPCG(opts.Seed, 3)),
+		tokens:     make(map[string]token),
 	}
-	t.history()
-	t.normal = max(10, len(t.open))
-	t.live(o.Rates)
+	if !opts.NoRoles {
+		t.roles = []string{DefaultRole}
+	}
+	now := t.now()
+	t.backlog(rand.New(rand.NewPCG(opts.Seed, 4)), now)
+	t.live(opts.Rates, now)
 	return t
 }
 
-// now is the server's clock, which ticks in 100 ns.
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// Now is the server's clock: UTC, in the API's resolution of 100 ns.
+func (t *Tenant) Now() time.Time { return t.now() }
+
 func (t *Tenant) now() time.Time {
-	return t.opts.Now().Add(t.opts.Skew).UTC().Truncate(100 * time.Nanosecond)
+	// Round(0) drops the monotonic reading: timestamps are compared and
+	// printed, and only the wall clock is on the wire.
+	return t.opts.Now().Round(0).Add(t.opts.Skew).UTC().Truncate(resolution)
 }
 
-// Advance lets the tenant's life go on up to now. Every request does.
-func (t *Tenant) Advance() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.advance()
-}
+// resolution of all timestamps of the API.
+const resolution = 100 * time.Nanosecond
 
-// Live changes the rates from now on.
-func (t *Tenant) Live(r Rates) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.advance()
-	t.live(r)
-}
+// Handler serves the tenant over HTTP:
+//
+//	GET  /api/incidents, /api/incidents/     list
+//	GET  /api/incidents/{id}                 one incident
+//	POST /{tenant}/oauth2/v2.0/token         token endpoint
+//
+// A dropped connection is a closed one. Mind that http.Transport repeats a GET
+// whose reused connection was closed before the first byte; the meter counts
+// both.
+func (t *Tenant) Handler() http.Handler { return http.HandlerFunc(t.serve) }
 
-// Rest stops the tenant's life.
-func (t *Tenant) Rest() { t.Live(Rates{}) }
+// RoundTripper is the same tenant without a network, for synctest bubbles, in
+// which listeners hang. It answers every host but [Foreign]'s, honours the
+// request's context while it delays or drips, and fails as a connection would.
+// Unlike http.Transport it compresses only for requests that ask for it
+// themselves, since nobody would decompress for the others. A delay or a drip
+// passes on the timers of package time, whatever Options.Now says.
+func (t *Tenant) RoundTripper() http.RoundTripper { return roundTripper{t} }

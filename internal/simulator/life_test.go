@@ -1,0 +1,189 @@
+package simulator
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestDeterminism: the same seed and instants give the same tenant, no matter
+// who looked in between.
+func TestDeterminism(t *testing.T) {
+	opts := fraction(5, 10)
+	clock := newClock()
+	opts.Now = clock.now
+	watched, left, other := New(opts), New(opts), opts
+	other.Seed = 6
+	different := New(other)
+	c := inProcess(t, watched)
+	for range 20 {
+		clock.add(13 * time.Minute)
+		c.page("$top=3")
+	}
+	got, want := c.all(""), inProcess(t, left).all("")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("watched and unwatched differ: %d and %d rows", len(got), len(want))
+	}
+	if reflect.DeepEqual(got, inProcess(t, different).all("")) {
+		t.Error("another seed gave the same tenant")
+	}
+}
+
+// fraction is a demo of a smaller tenant, for time is dear under the race
+// detector.
+func fraction(seed uint64, n int) Options {
+	opts := Demo(seed)
+	opts.Incidents /= n
+	r, f := &opts.Rates, float64(n)
+	*r = Rates{r.Create / f, r.Assign / f, r.Change / f, r.Merge / f, r.Resolve / f, r.Reopen / f}
+	opts.Light, opts.Limits = true, unlimited
+	return opts
+}
+
+// TestDemoStaysSane lets a demo run for a month of its own time.
+func TestDemoStaysSane(t *testing.T) {
+	clock := newClock()
+	opts := fraction(1, 4)
+	opts.Now = clock.now
+	tenant := New(opts)
+	started := len(tenant.open.ids)
+	for range 30 {
+		clock.add(day)
+		tenant.Advance()
+		if got := len(tenant.open.ids); got < started/2 || got > 2*started {
+			t.Errorf("got %d open incidents after %v, started with %d", got, clock.now().Sub(start), started)
+		}
+	}
+	if created := len(tenant.records) - opts.Incidents; created < 29*24*60 || created > 31*24*60 {
+		t.Errorf("got %d incidents created, want about %d", created, 30*24*60)
+	}
+	truth := tenant.Truth(clock.now(), 0)
+	statuses := map[string]int{}
+	for key, n := range truth.Incidents {
+		statuses[key[1]] += n
+	}
+	if statuses["active"] == 0 || statuses["in_progress"] == 0 || statuses["unknown"] != 0 || truth.Redirected < 750 {
+		t.Errorf("got %v, %d redirected", statuses, truth.Redirected)
+	}
+}
+
+func TestDemoIsLively(t *testing.T) {
+	clock := newClock()
+	opts := Demo(2)
+	opts.Now, opts.Light = clock.now, true
+	tenant := New(opts)
+	before := clock.now()
+	for range 20 {
+		clock.add(30 * time.Second)
+		tenant.Advance()
+		order := tenant.sorted()
+		if n := len(order) - since(order, before); n < 1 {
+			t.Errorf("nothing happened before %v", clock.now())
+		}
+		before = clock.now()
+	}
+}
+
+func TestRestAndLive(t *testing.T) {
+	clock := newClock()
+	tenant := New(Options{Now: clock.now})
+	clock.add(day)
+	if got := len(tenant.IDs()); got != 0 {
+		t.Errorf("at rest: got %d incidents", got)
+	}
+	tenant.Live(Rates{Create: 100})
+	clock.add(time.Hour)
+	n := len(tenant.IDs(active))
+	if n < 60 || n > 140 {
+		t.Errorf("got %d incidents, want about 100", n)
+	}
+	tenant.Rest()
+	clock.add(day)
+	if got := len(tenant.IDs()); got != n {
+		t.Errorf("at rest again: got %d incidents, want %d", got, n)
+	}
+}
+
+func TestActs(t *testing.T) {
+	clock := newClock()
+	tenant := New(Options{Now: clock.now, Skew: time.Minute})
+	a, b := tenant.Create(Spec{Severity: "Low"}), tenant.Create(Spec{Alerts: []Alert{{Status: "New"}, {}}})
+	step := func(what string, returned, id int64, want func(Record) bool) {
+		t.Helper()
+		r, ok := tenant.Record(id)
+		if returned == 0 || !ok || !want(r) || !r.Updated.Equal(clock.now().Add(time.Minute)) {
+			t.Errorf("%s: got %d, %+v", what, returned, r)
+		}
+		clock.add(time.Second)
+	}
+	step("create", a, a, func(r Record) bool { return r.Status == active && r.Severity == "Low" && len(r.Alerts) == 1 })
+	step("assign", tenant.Assign(a, "me"), a, func(r Record) bool { return r.AssignedTo == "me" && r.Status == inProgress })
+	step("resolve", tenant.Resolve(a, "TruePositive", "Malware"), a, func(r Record) bool {
+		return r.Status == resolved && r.Classification == "TruePositive" && r.Determination == "Malware" && r.Alerts[0].Status == resolved
+	})
+	step("reopen", tenant.Reopen(a), a, func(r Record) bool { return r.Status == active && r.Classification == "Unknown" })
+	step("update", tenant.Update(a, func(r *Record) { r.Severity = "High" }), a, func(r Record) bool { return r.Severity == "High" })
+	step("touch", tenant.Touch(a), a, func(r Record) bool { return r.Severity == "High" })
+	step("merge", tenant.Merge(a, b), b, func(r Record) bool { return len(r.Alerts) == 3 })
+	r, _ := tenant.Record(a)
+	if r.Status != redirected || r.RedirectID != b || len(r.Alerts) != 0 {
+		t.Errorf("merged: got %+v", r)
+	}
+	past := start.Add(-time.Hour)
+	tenant.Update(b, func(r *Record) { r.Updated = past })
+	if r, _ := tenant.Record(b); !r.Updated.Equal(past) {
+		t.Errorf("got update time %v, want the given one", r.Updated)
+	}
+	if tenant.Delete(a) != a || tenant.Delete(a) != 0 || tenant.Touch(a) != 0 || tenant.Merge(a, b) != 0 {
+		t.Error("an incident that is gone can be acted on")
+	}
+}
+
+func TestLateUpdate(t *testing.T) {
+	clock := newClock()
+	tenant := New(Options{Now: clock.now, Limits: unlimited})
+	id := tenant.Create(Spec{})
+	other := tenant.Create(Spec{})
+	clock.add(time.Minute)
+	made := clock.now()
+	tenant.LateUpdate(id, 5*time.Minute, func(r *Record) { r.Status = resolved })
+	c := inProcess(t, tenant)
+	clock.add(4 * time.Minute)
+	tenant.Touch(other)
+	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != active || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(start) {
+		t.Errorf("before: got %v", rows)
+	}
+	clock.add(time.Minute)
+	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != resolved || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(made) {
+		t.Errorf("after: got %v", rows)
+	}
+}
+
+func TestConcurrency(t *testing.T) {
+	opts := fraction(3, 25)
+	opts.TokenLifetime = day
+	clock := newClock()
+	opts.Now = clock.now
+	tenant := New(opts)
+	c := inProcess(t, tenant)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				clock.add(time.Minute)
+				a := c.get("/api/incidents")
+				if a.status != http.StatusOK || !json.Valid([]byte(a.body)) {
+					t.Errorf("got %d", a.status)
+				}
+				tenant.Touch(tenant.Create(Spec{}))
+				tenant.Truth(clock.now(), 0)
+				tenant.Fault(Faults{OddRows: true})
+				tenant.Meter()
+			}
+		})
+	}
+	wg.Wait()
+}
