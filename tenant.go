@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,17 +17,16 @@ import (
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/incident"
 )
 
 // tenant is one tenant with everything that belongs to it alone.
 type tenant struct {
-	config config.Tenant
-	loop   *refresh.Loop
-	ledger *quota.Ledger
-	api    *collector.API
-	secret *auth.Secret
-	logger *slog.Logger
+	config     config.Tenant
+	loop       *refresh.Loop
+	ledger     *quota.Ledger
+	api        *collector.API
+	credential *auth.Secret
+	logger     *slog.Logger
 }
 
 // newTenant makes no call. All its requests go through the transport.
@@ -39,25 +37,8 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		return nil, err
 	}
 	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
-	t.secret = auth.ClientSecret(auth.Options{
-		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
-		ClientID: cfg.ClientID,
-		Scope:    cfg.AuthScope,
-		Secret:   secretOf(cfg),
-		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
-		Observe:  t.observeToken,
-	})
-	source, err := client.NewDefender(client.Options{
-		BaseURL:          cfg.APIURL,
-		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.secret, Base: transport}},
-		Limiter:          limiter,
-		Timeout:          cfg.Timeout,
-		MaxResponseBytes: cfg.MaxResponseBytes,
-		Observe:          t.observeCall,
-		Logger:           t.logger,
-		Renew:            t.secret.Renew,
-		UserAgent:        "m365_defender_exporter/" + version.Version,
-	})
+	t.credential = t.newCredential(transport)
+	source, err := t.newSource(transport, limiter)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +53,35 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		Logger:        t.logger,
 	})
 	return t, nil
+}
+
+// newCredential is what the tenant's calls are authorised with.
+func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
+	cfg := t.config
+	return auth.ClientSecret(auth.Options{
+		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
+		ClientID: cfg.ClientID,
+		Scope:    cfg.AuthScope,
+		Secret:   secretOf(cfg),
+		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
+		Observe:  t.observeToken,
+	})
+}
+
+// newSource is the API that the tenant's incidents are read from.
+func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refresh.Source, error) {
+	cfg := t.config
+	return client.NewDefender(client.Options{
+		BaseURL:          cfg.APIURL,
+		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: transport}},
+		Limiter:          limiter,
+		Timeout:          cfg.Timeout,
+		MaxResponseBytes: cfg.MaxResponseBytes,
+		Observe:          t.observeCall,
+		Logger:           t.logger,
+		Renew:            t.credential.Renew,
+		UserAgent:        "m365_defender_exporter/" + version.Version,
+	})
 }
 
 // run refreshes until ctx ends.
@@ -98,7 +108,7 @@ func (t *tenant) register(to prometheus.Registerer) error {
 			}
 		}),
 		collector.NewFunc(collector.TokenExpiry, func(emit func(float64, ...string)) {
-			if expiry := t.secret.Expiry(); !expiry.IsZero() {
+			if expiry := t.credential.Expiry(); !expiry.IsZero() {
 				emit(float64(expiry.Unix()))
 			}
 		}),
@@ -155,91 +165,4 @@ func newTransport() *http.Transport {
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	t.MaxIdleConnsPerHost = 2
 	return t
-}
-
-func windows(cfg config.Tenant) []quota.Window {
-	w := []quota.Window{{Period: time.Minute, Limit: cfg.QuotaPerMinute}}
-	if cfg.QuotaPerHour > 0 {
-		w = append(w, quota.Window{Period: time.Hour, Limit: cfg.QuotaPerHour})
-	}
-	return w
-}
-
-func windowName(period time.Duration) string {
-	if period <= time.Minute {
-		return "minute"
-	}
-	return "hour"
-}
-
-// limiter is the ledger as the client and the schedule see it. It also tells
-// how long they had to wait for it.
-type limiter struct {
-	ledger *quota.Ledger
-	waited func(reason string, d time.Duration)
-
-	mu      sync.Mutex
-	waiting [incident.NumPasses]wait
-}
-
-type wait struct {
-	since  time.Time
-	reason string
-}
-
-// Take implements client.Limiter.
-func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
-	d := l.ledger.Take(now, quota.Priority(pass))
-	l.note(now, pass, d, d.Grant != 0)
-	return uint64(d.Grant), d.At
-}
-
-// Settle implements client.Limiter.
-func (l *limiter) Settle(id uint64, now time.Time) { l.ledger.Settle(quota.Grant(id), now) }
-
-// Succeeded implements client.Limiter.
-func (l *limiter) Succeeded() { l.ledger.Succeeded() }
-
-// Refused implements client.Limiter.
-func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
-	return l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
-}
-
-// Ready implements refresh.Budget.
-func (l *limiter) Ready(now time.Time, pass incident.Pass) time.Time {
-	d := l.ledger.Peek(now, quota.Priority(pass))
-	l.note(now, pass, d, false)
-	return d.At
-}
-
-// Pace implements refresh.Budget.
-func (l *limiter) Pace(now time.Time, calls int) (pace time.Duration) {
-	for _, u := range l.ledger.Usage(now) {
-		pace = max(pace, time.Duration(calls)*u.Window.Period/time.Duration(u.Effective))
-	}
-	return pace
-}
-
-// Reserve implements refresh.Budget.
-func (l *limiter) Reserve(calls int, interval time.Duration) {
-	usage := l.ledger.Usage(time.Now())
-	reserve := make([]int, len(usage))
-	for i, u := range usage {
-		reserve[i] = int((time.Duration(calls)*u.Window.Period + interval - 1) / interval)
-	}
-	l.ledger.SetReserve(reserve)
-}
-
-// note keeps the time from the first time a pass was told to wait to the grant.
-func (l *limiter) note(now time.Time, pass incident.Pass, d quota.Decision, granted bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := &l.waiting[pass]
-	switch {
-	case granted && w.reason != "":
-		l.waited(w.reason, now.Sub(w.since))
-		*w = wait{}
-	case !granted && d.At.After(now) && w.reason == "":
-		*w = wait{now, d.Reason.String()}
-	}
 }

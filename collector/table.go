@@ -119,4 +119,22 @@ var (
 		"Unix time until which the API told us to wait; 0 if it does not.")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")
+	// CredentialExpiry is known of certificates only.
+	CredentialExpiry = define("credential_expiry_timestamp_seconds", Gauge,
+		"Unix time at which the credential itself expires, where that is known: the client certificate.")
+)
+
+// What survives a restart, and the configuration.
+var (
+	StateSaveFailures = define("state_save_failures_total", Counter,
+		"Times the state could not be saved. The counts go on from memory.")
+	StateLastSave = define("state_last_save_timestamp_seconds", Gauge,
+		"Unix time at which the state was last saved; absent before the first time.")
+	StateSize = define("state_size_bytes", Gauge,
+		"Size of the saved state on disk.")
+	// ReloadSuccessful and ReloadTimestamp belong to no tenant.
+	ReloadSuccessful = define("config_last_reload_successful", Gauge,
+		"Whether the last attempt to load the configuration succeeded (1). Without the label tenant.")
+	ReloadTimestamp = define("config_last_reload_success_timestamp_seconds", Gauge,
+		"Unix time at which the configuration was last loaded successfully. Without the label tenant.")
 )

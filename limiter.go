@@ -1,0 +1,97 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
+)
+
+func windows(cfg config.Tenant) []quota.Window {
+	w := []quota.Window{{Period: time.Minute, Limit: cfg.QuotaPerMinute}}
+	if cfg.QuotaPerHour > 0 {
+		w = append(w, quota.Window{Period: time.Hour, Limit: cfg.QuotaPerHour})
+	}
+	return w
+}
+
+func windowName(period time.Duration) string {
+	if period <= time.Minute {
+		return "minute"
+	}
+	return "hour"
+}
+
+// limiter is the ledger as the client and the schedule see it. It also tells
+// how long they had to wait for it.
+type limiter struct {
+	ledger *quota.Ledger
+	waited func(reason string, d time.Duration)
+
+	mu      sync.Mutex
+	waiting [incident.NumPasses]wait
+}
+
+type wait struct {
+	since  time.Time
+	reason string
+}
+
+// Take implements client.Limiter.
+func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
+	d := l.ledger.Take(now, quota.Priority(pass))
+	l.note(now, pass, d, d.Grant != 0)
+	return uint64(d.Grant), d.At
+}
+
+// Settle implements client.Limiter.
+func (l *limiter) Settle(id uint64, now time.Time) { l.ledger.Settle(quota.Grant(id), now) }
+
+// Succeeded implements client.Limiter.
+func (l *limiter) Succeeded() { l.ledger.Succeeded() }
+
+// Refused implements client.Limiter.
+func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
+	return l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+}
+
+// Ready implements refresh.Budget.
+func (l *limiter) Ready(now time.Time, pass incident.Pass) time.Time {
+	d := l.ledger.Peek(now, quota.Priority(pass))
+	l.note(now, pass, d, false)
+	return d.At
+}
+
+// Pace implements refresh.Budget.
+func (l *limiter) Pace(now time.Time, calls int) (pace time.Duration) {
+	for _, u := range l.ledger.Usage(now) {
+		pace = max(pace, time.Duration(calls)*u.Window.Period/time.Duration(u.Effective))
+	}
+	return pace
+}
+
+// Reserve implements refresh.Budget.
+func (l *limiter) Reserve(calls int, interval time.Duration) {
+	usage := l.ledger.Usage(time.Now())
+	reserve := make([]int, len(usage))
+	for i, u := range usage {
+		reserve[i] = int((time.Duration(calls)*u.Window.Period + interval - 1) / interval)
+	}
+	l.ledger.SetReserve(reserve)
+}
+
+// note keeps the time from the first time a pass was told to wait to the grant.
+func (l *limiter) note(now time.Time, pass incident.Pass, d quota.Decision, granted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.waiting[pass]
+	switch {
+	case granted && w.reason != "":
+		l.waited(w.reason, now.Sub(w.since))
+		*w = wait{}
+	case !granted && d.At.After(now) && w.reason == "":
+		*w = wait{now, d.Reason.String()}
+	}
+}
