@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,8 +14,8 @@ import (
 
 // startDemo starts a simulated tenant on loopback and points the exporter at
 // it. Everything from there on is real: the token, HTTP, throttling.
-func startDemo(o *options, logger *slog.Logger) (stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(), err error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

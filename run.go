@@ -33,11 +33,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+		_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
 		return exitUsage
 	}
 	if o.configCheck {
-		fmt.Fprintln(stdout, "configuration is valid")
+		_, _ = fmt.Fprintln(stdout, "configuration is valid")
 		return exitOK
 	}
 	logger := promslog.New(o.log)
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 	logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 	if o.demo {
-		stopDemo, err := startDemo(o, logger)
+		stopDemo, err := startDemo(ctx, o, logger)
 		if err != nil {
 			return fmt.Errorf("start the demo: %w", err)
 		}

@@ -138,7 +138,7 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -152,7 +152,7 @@ func started(t *testing.T, client *http.Client, url string, args ...string) (sto
 	go func() { code <- run(ctx, args, io.Discard, &stderr) }()
 	for {
 		if resp, err := client.Get(url + "/-/ready"); err == nil {
-			resp.Body.Close()
+			_ = resp.Body.Close()
 			break
 		}
 		select {
@@ -180,7 +180,7 @@ func body(t *testing.T, client *http.Client, url string, header ...string) (int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestAddressInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	var stderr bytes.Buffer
 	if got := run(t.Context(), []string{"--demo", "--web.listen-address=" + l.Addr().String()}, io.Discard, &stderr); got != exitRuntime {
 		t.Errorf("exit code: got %d, want %d", got, exitRuntime)
@@ -305,7 +305,7 @@ func TestTLSAndBasicAuth(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("with the password: %v, %v", resp, err)
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 }
 
 func certificate(t *testing.T, dir string) *x509.CertPool {

@@ -47,11 +47,11 @@ func newHandler(o *options, tenants []*tenant, logger *slog.Logger) (http.Handle
 				return
 			}
 		}
-		fmt.Fprintln(w, "healthy")
+		_, _ = fmt.Fprintln(w, "healthy")
 	})
 	// Ready does not depend on the API: an outage there must not take the
 	// diagnosis away from Prometheus.
-	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") })
 	mux.Handle("GET /{$}", statusPage(o.telemetryPath, tenants))
 	mux.Handle("GET /status", statusPage(o.telemetryPath, tenants))
 	if o.pprof {

@@ -211,7 +211,7 @@ func TestOverHTTP(t *testing.T) {
 		case mode == "link" && strings.Contains(r.URL.RawQuery, "%20l"):
 			w.WriteHeader(http.StatusBadRequest)
 		case mode == "link":
-			fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[%s]}`, elsewhere.URL+"/?$skip=100", strings.TrimSuffix(strings.Repeat(`{"incidentId":1,"lastUpdateTime":"2026-01-01T00:00:00Z"},`, 100), ","))
+			_, _ = fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[%s]}`, elsewhere.URL+"/?$skip=100", strings.TrimSuffix(strings.Repeat(`{"incidentId":1,"lastUpdateTime":"2026-01-01T00:00:00Z"},`, 100), ","))
 		default:
 			if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 				t.Error("gzip was not asked for")

@@ -34,7 +34,7 @@ func tenantMirror() *incident.Mirror {
 		Lookback:   180 * 24 * time.Hour,
 		Thresholds: []time.Duration{30 * time.Minute, time.Hour, 720 * time.Hour},
 	})
-	at := func(d time.Duration) time.Time { return epoch.Add(d) }
+	at := epoch.Add
 	alerts := []incident.Alert{
 		{Severity: incident.SeverityHigh, Status: incident.AlertNew, Source: "microsoft_defender_for_endpoint", Category: "malware"},
 		{Severity: incident.SeverityLow, Status: incident.AlertResolved, Source: "microsoft_defender_for_endpoint", Category: "initial_access"},

@@ -163,7 +163,7 @@ func TestTokenErrors(t *testing.T) {
 func TestNetworkErrors(t *testing.T) {
 	for want, cause := range map[string]error{
 		"timeout": context.DeadlineExceeded,
-		"network": errOf{},
+		"network": plainError{},
 	} {
 		s := source(&endpoint{err: cause}, fixed("x"))
 		_, err := s.Token()
@@ -173,11 +173,11 @@ func TestNetworkErrors(t *testing.T) {
 	}
 }
 
-type errOf struct{}
+type plainError struct{}
 
-func (errOf) Error() string   { return "no route to host" }
-func (errOf) Timeout() bool   { return false }
-func (errOf) Temporary() bool { return false }
+func (plainError) Error() string   { return "no route to host" }
+func (plainError) Timeout() bool   { return false }
+func (plainError) Temporary() bool { return false }
 
 func TestSecretFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")

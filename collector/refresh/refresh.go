@@ -153,7 +153,7 @@ func (l *Loop) step(ctx context.Context) {
 	switch due := !now.Before(l.nextDelta); {
 	// Where answers take longer than the interval a delta is always due. Then
 	// the rest gets every other call.
-	case due && !(l.overran && l.justDelta && !at.After(now)):
+	case due && (!l.overran || !l.justDelta || at.After(now)):
 		l.delta(ctx)
 	case at.After(now):
 		l.sleepUntil(ctx, earlier(at, l.nextDelta))

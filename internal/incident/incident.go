@@ -65,8 +65,6 @@ const (
 	// no longer fits its bounded label.
 	FieldServiceSource
 	FieldCategory
-
-	fieldsEnd
 )
 
 // FieldNames lists the label values of the members of Fields, in bit order.
