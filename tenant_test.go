@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/simulator"
@@ -86,17 +87,21 @@ func (b *bubble) series(name string) map[string]float64 {
 			continue
 		}
 		for _, m := range family.Metric {
-			var labels []string
-			for _, l := range m.Label {
-				if l.GetName() == "tenant" {
-					continue
-				}
-				labels = append(labels, l.GetName()+"="+l.GetValue())
-			}
-			out[strings.Join(labels, ",")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			out[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	return out
+}
+
+// labels of a sample but tenant, as "label=value,label=value".
+func labels(m *dto.Metric) string {
+	var all []string
+	for _, l := range m.Label {
+		if l.GetName() != "tenant" {
+			all = append(all, l.GetName()+"="+l.GetValue())
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 func (b *bubble) value(name, labels string) float64 {

@@ -85,16 +85,18 @@ func (d *Defender) attempt(ctx context.Context, op string, pass incident.Pass, t
 	}
 	began := time.Now()
 	call := Call{Operation: op}
+	repeats := &repeats{limiter: d.opts.Limiter, pass: pass}
 	defer func() {
 		now := time.Now()
 		d.opts.Limiter.Settle(grant, now)
+		repeats.settle(now)
 		call.Duration = now.Sub(began)
 		if e != nil {
 			call.Err = e
 		}
 		d.opts.Observe(call)
 	}()
-	ctx, cancel := context.WithTimeout(ctx, d.opts.Timeout)
+	ctx, cancel := context.WithTimeout(repeats.watch(ctx), d.opts.Timeout)
 	defer cancel()
 	e = d.exchange(ctx, &call, target, read)
 	if e != nil && e.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -1,0 +1,126 @@
+//go:build e2e
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"m365_defender_exporter/internal/simulator"
+)
+
+// TestOverRealHTTP runs the program itself for minutes of real time against a
+// tenant on a real port that keeps moving, and believes nothing but the
+// tenant's own meter and a recount of its incidents.
+func TestOverRealHTTP(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "exporter")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, test := range []struct {
+		share             string
+		perMinute, perAll int
+	}{{"1.0", 50, 1500}, {"0.8", 40, 1200}} {
+		t.Run(test.share, func(t *testing.T) {
+			t.Parallel()
+			sim := simulator.New(simulator.Options{Seed: 11, Incidents: 12_000, Rates: busy})
+			// An answer that takes as long as a real one, so that the counts can be
+			// seen before the next call.
+			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})
+			metrics := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
+			open := len(sim.IDs("Active", "InProgress", "AwaitingAction"))
+			for len(gauges(t, metrics, "m365_defender_incidents")) == 0 {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if got, limit := sim.Meter().Calls, (open+99)/100+3; got > limit {
+				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)
+			}
+			for gauges(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
+				time.Sleep(time.Second)
+			}
+			time.Sleep(30 * time.Second)
+			sim.Rest()
+			time.Sleep(20 * time.Second) // two intervals
+			want := map[string]float64{}
+			for k, n := range sim.Truth(time.Now(), 180*24*time.Hour).Incidents {
+				want[fmt.Sprintf("assigned=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
+			}
+			got := gauges(t, metrics, "m365_defender_incidents")
+			maps.DeleteFunc(got, func(_ string, v float64) bool { return v == 0 })
+			if !maps.Equal(got, want) {
+				t.Errorf("incidents:\ngot  %v\nwant %v", got, want)
+			}
+			m := sim.Meter()
+			if m.MaxPerMinute > test.perMinute || m.MaxPerHour > test.perAll || m.Throttled > 0 {
+				t.Errorf("%d calls in 60 s, %d in an hour, %d throttled", m.MaxPerMinute, m.MaxPerHour, m.Throttled)
+			}
+			t.Logf("share %s: %d calls in all, at most %d in 60 s", test.share, m.Calls, m.MaxPerMinute)
+		})
+	}
+}
+
+// startExporter starts the program against the tenant on a port of its own and
+// returns the address of the metrics.
+func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...string) (metrics string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: sim.Handler()}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	api, address := "http://"+listener.Addr().String(), freeAddress(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, binary, append([]string{
+		"--tenant.id=" + simulator.DefaultTenantID, "--client.id=" + simulator.DefaultClientID, "--tenant.name=contoso",
+		"--api.url=" + api, "--auth.url=" + api, "--auth.scope=" + api + "/.default", "--web.listen-address=" + address,
+	}, args...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "AZURE_CLIENT_SECRET="+simulator.DefaultClientSecret)
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("exit code %d after SIGTERM", cmd.ProcessState.ExitCode())
+		}
+	})
+	return "http://" + address + "/metrics"
+}
+
+// gauges scrapes one metric, less the label tenant; nothing while the program
+// is not listening yet.
+func gauges(t *testing.T, url, name string) map[string]float64 {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, m := range families[name].GetMetric() {
+		out[labels(m)] = m.GetGauge().GetValue()
+	}
+	return out
+}
