@@ -41,23 +41,29 @@ func TestOverRealHTTP(t *testing.T) {
 			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})
 			metrics := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
 			open := len(sim.IDs("Active", "InProgress", "AwaitingAction"))
-			for len(gauges(t, metrics, "m365_defender_incidents")) == 0 {
+			for len(scrape(t, metrics, "m365_defender_incidents")) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			if got, limit := sim.Meter().Calls, (open+99)/100+3; got > limit {
 				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)
 			}
-			for gauges(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
+			for scrape(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
 				time.Sleep(time.Second)
 			}
-			time.Sleep(30 * time.Second)
+			cpu := scrape(t, metrics, "process_cpu_seconds_total")[""]
+			const moving = 30 * time.Second
+			time.Sleep(moving)
+			cpu = (scrape(t, metrics, "process_cpu_seconds_total")[""] - cpu) / moving.Seconds()
+			if cpu > 0.01 {
+				t.Errorf("%.2f %% of a core, want at most 1 %%", 100*cpu)
+			}
 			sim.Rest()
 			time.Sleep(20 * time.Second) // two intervals
 			want := map[string]float64{}
 			for k, n := range sim.Truth(time.Now(), 180*24*time.Hour).Incidents {
 				want[fmt.Sprintf("assigned=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
 			}
-			got := gauges(t, metrics, "m365_defender_incidents")
+			got := scrape(t, metrics, "m365_defender_incidents")
 			maps.DeleteFunc(got, func(_ string, v float64) bool { return v == 0 })
 			if !maps.Equal(got, want) {
 				t.Errorf("incidents:\ngot  %v\nwant %v", got, want)
@@ -66,7 +72,7 @@ func TestOverRealHTTP(t *testing.T) {
 			if m.MaxPerMinute > test.perMinute || m.MaxPerHour > test.perAll || m.Throttled > 0 {
 				t.Errorf("%d calls in 60 s, %d in an hour, %d throttled", m.MaxPerMinute, m.MaxPerHour, m.Throttled)
 			}
-			t.Logf("share %s: %d calls in all, at most %d in 60 s", test.share, m.Calls, m.MaxPerMinute)
+			t.Logf("share %s: %d calls in all, at most %d in 60 s, %.2f %% of a core", test.share, m.Calls, m.MaxPerMinute, 100*cpu)
 		})
 	}
 }
@@ -104,9 +110,9 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 	return "http://" + address + "/metrics"
 }
 
-// gauges scrapes one metric, less the label tenant; nothing while the program
+// scrape reads one metric, less the label tenant; nothing while the program
 // is not listening yet.
-func gauges(t *testing.T, url, name string) map[string]float64 {
+func scrape(t *testing.T, url, name string) map[string]float64 {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
@@ -120,7 +126,7 @@ func gauges(t *testing.T, url, name string) map[string]float64 {
 	}
 	out := map[string]float64{}
 	for _, m := range families[name].GetMetric() {
-		out[labels(m)] = m.GetGauge().GetValue()
+		out[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
 	return out
 }

@@ -45,7 +45,7 @@ func (l *Loop) readDelta(ctx context.Context) (pages int, err error) {
 			return pages, err
 		}
 		pages++
-		newest = later(newest, newestUpdate(page))
+		newest = later(newest, newestUpdate(page, time.Now()))
 		news := l.apply(page, incident.PassDelta)
 		borders.add(q, page)
 		cursor, last = page.Next, page.Last || settled && !news
@@ -80,9 +80,24 @@ func (l *Loop) repace(now time.Time, calls int) {
 	l.opts.Budget.Reserve(calls, interval)
 }
 
-func newestUpdate(page incident.Page) (newest time.Time) {
+// ahead is how far a server's clock may be ahead of ours before a time of its
+// is taken for a mistake, as long as there are others.
+const ahead = 24 * time.Hour
+
+// newestUpdate is the newest last update of a page. One far in the future would
+// be a watermark behind which nothing is ever new: it counts only if the page
+// has no other.
+func newestUpdate(page incident.Page, now time.Time) (newest time.Time) {
+	var far time.Time
 	for i := range page.Incidents {
-		newest = later(newest, page.Incidents[i].Updated)
+		if updated := page.Incidents[i].Updated; updated.After(now.Add(ahead)) {
+			far = later(far, updated)
+		} else {
+			newest = later(newest, updated)
+		}
+	}
+	if newest.IsZero() {
+		return far
 	}
 	return newest
 }

@@ -66,7 +66,7 @@ func (l *Loop) readPage(ctx context.Context, r *reading) error {
 	}
 	r.pages++
 	if r.newest.IsZero() {
-		r.newest = newestUpdate(page)
+		r.newest = newestUpdate(page, time.Now())
 	}
 	l.apply(page, r.pass)
 	r.borders.add(q, page)

@@ -129,6 +129,21 @@ func TestLateChange(t *testing.T) {
 	})
 }
 
+// TestTimeInTheFuture: one impossible last update does not blind the deltas.
+func TestTimeInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTenant(100)
+		f.fill(250)
+		f.set(7, func(in *incident.Incident) { in.Updated = time.Now().AddDate(100, 0, 0) })
+		loop := start(t, Options{Source: f})
+		wait(5 * time.Minute)
+		f.set(1, func(in *incident.Incident) { in.Status = incident.StatusResolved })
+		f.set(0, nil)
+		wait(time.Minute)
+		equal(t, loop, f)
+	})
+}
+
 // TestFailureKeepsWhatIsKnown goes through every reason: the last good counts
 // stay, the reason is counted, and afterwards nothing is missing.
 func TestFailureKeepsWhatIsKnown(t *testing.T) {
