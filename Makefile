@@ -1,12 +1,42 @@
 # Everything here is a shorthand; plain `go build .` and `go test ./...` work.
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+#
+#   build      the exporter for this machine, as it is released
+#   test       the tests; race: with the race detector; bench, fuzz: what they say
+#   lint       go vet and golangci-lint
+#   metrics    METRICS.md and the expositions in testdata, written anew
+#   cross      dist/: the exporter for every platform
+#   image      a container image with docker; BASE_IMAGE=... for another base
+#   image-oci  dist/: an OCI archive for two platforms, with Go alone
+#   sbom       dist/: what every binary is made of (CycloneDX)
+#   release    dist/: all of it, with checksums
+#   ci         everything that has to hold
+#
+# cross, image-oci and sbom are reproducible: one commit and one Go release give
+# the same bytes. Without git pass VERSION, REVISION and SOURCE_DATE_EPOCH.
+NAME      = m365_defender_exporter
+VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null | sed 's/^v//' | grep . || echo dev)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-LDFLAGS   = -s -w -X github.com/prometheus/common/version.Version=$(VERSION) -X github.com/prometheus/common/version.Revision=$(REVISION)
-LINT      = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null | grep . || echo 0)
 
-.PHONY: build test race lint bench fuzz metrics image ci
+PLATFORMS       = linux/amd64 linux/arm64 windows/amd64 darwin/arm64
+IMAGE_PLATFORMS = linux/amd64 linux/arm64
+BASE_IMAGE     ?= gcr.io/distroless/static-debian12:nonroot
+LINT            = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CYCLONEDX       = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+# The version control stamp would tell a checkout from an unpacked archive of
+# the same commit; the revision is set instead.
+COMMON  = github.com/prometheus/common/version
+LDFLAGS = -s -w -X $(COMMON).Version=$(VERSION) -X $(COMMON).Revision=$(REVISION)
+GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+
+# binary PLATFORM is the file in dist/ that holds it.
+binary   = dist/$(NAME)-$(subst /,-,$(1))$(if $(filter windows/%,$(1)),.exe)
+binaries = $(foreach p,$(PLATFORMS),$(call binary,$(p)))
+
+.PHONY: build test race lint bench fuzz metrics cross image image-oci sbom release ci $(binaries)
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o m365_defender_exporter .
+	$(GOBUILD) -o $(NAME) .
 
 test:
 	go test ./...
@@ -26,12 +56,33 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./client/quota
 	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s ./client/quota
 
-metrics: # METRICS.md and the expositions in testdata
+metrics:
 	go test . -run TestMetricsReference -update
 	go test ./collector -run TestExposition -update
 
+cross: $(binaries)
+
+$(foreach p,$(PLATFORMS),$(eval $(call binary,$(p)): PLATFORM = $(p)))
+$(binaries):
+	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(GOBUILD) -o $@ .
+
 image:
-	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t m365_defender_exporter:$(VERSION) .
+	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) -t $(NAME):$(VERSION) .
+
+image-oci: $(foreach p,$(IMAGE_PLATFORMS),$(call binary,$(p)))
+	go run -C packaging/image . -o $(CURDIR)/dist/$(NAME)-image.tar -license $(CURDIR)/LICENSE \
+		-version $(VERSION) -revision $(REVISION) -epoch $(SOURCE_DATE_EPOCH) \
+		$(foreach p,$(IMAGE_PLATFORMS),$(p)=$(CURDIR)/$(call binary,$(p)))
+
+# What the linker has put in, not what go.mod would allow.
+sbom: cross
+	for binary in $(binaries); do \
+		go run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version $(VERSION) -output $$binary.cdx.json $$binary || exit; \
+	done
+
+release: cross image-oci sbom
+	cd dist && sha256sum $(notdir $(binaries)) *.cdx.json $(NAME)-image.tar >SHA256SUMS
 
 ci:
 	.ci/run
