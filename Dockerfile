@@ -27,19 +27,19 @@ RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buil
 FROM ${BASE_IMAGE}
 ARG VERSION=dev
 ARG REVISION=unknown
-ARG CREATED
-ARG SOURCE
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="m365_defender_exporter" \
       org.opencontainers.image.description="Prometheus exporter for Microsoft 365 Defender incidents" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}"
+      org.opencontainers.image.created="${CREATED}"
 COPY LICENSE /LICENSE
 COPY --from=build /out/m365_defender_exporter /bin/m365_defender_exporter
 # State is written to the working directory. A new volume takes its owner from
-# here, and a base without a shell cannot make a directory.
+# here, and a base without a shell cannot make a directory; its parents are
+# root's.
+WORKDIR /var/lib
 COPY --from=build --chown=65532:65532 /out/state /var/lib/m365_defender_exporter
 WORKDIR /var/lib/m365_defender_exporter
 VOLUME /var/lib/m365_defender_exporter

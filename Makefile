@@ -5,7 +5,8 @@
 #   lint       go vet and golangci-lint
 #   metrics    METRICS.md and the expositions in testdata, written anew
 #   cross      dist/: the exporter for every platform
-#   image      a container image with docker; BASE_IMAGE=... for another base
+#   image      a container image with docker; BASE_IMAGE=... for another base,
+#              SOURCE=... to say where the source is
 #   image-oci  dist/: an OCI archive for two platforms, with Go alone
 #   sbom       dist/: what every binary is made of (CycloneDX)
 #   release    dist/: all of it, with checksums
@@ -68,11 +69,11 @@ $(binaries):
 
 image:
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
-		--build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) -t $(NAME):$(VERSION) .
+		$(if $(SOURCE),--label org.opencontainers.image.source=$(SOURCE)) --build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) -t $(NAME):$(VERSION) .
 
 image-oci: $(foreach p,$(IMAGE_PLATFORMS),$(call binary,$(p)))
 	go run -C packaging/image . -o $(CURDIR)/dist/$(NAME)-image.tar -license $(CURDIR)/LICENSE \
-		-version $(VERSION) -revision $(REVISION) -epoch $(SOURCE_DATE_EPOCH) \
+		-version $(VERSION) -revision $(REVISION) -source "$(SOURCE)" -epoch $(SOURCE_DATE_EPOCH) \
 		$(foreach p,$(IMAGE_PLATFORMS),$(p)=$(CURDIR)/$(call binary,$(p)))
 
 # What the linker has put in, not what go.mod would allow.

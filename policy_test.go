@@ -60,6 +60,12 @@ func sources(t *testing.T) []source {
 		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
 			return filepath.SkipDir
 		}
+		if d.IsDir() && path != "." {
+			// A module of its own is not part of the exporter.
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir
+			}
+		}
 		if !strings.HasSuffix(path, ".go") {
 			return nil
 		}
