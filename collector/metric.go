@@ -6,6 +6,7 @@ package collector
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,9 @@ type Metric struct {
 
 // table lists all metrics in the order in which they are documented.
 var table []*Metric
+
+// Metrics lists all metrics in the order in which they are documented.
+func Metrics() []*Metric { return slices.Clone(table) }
 
 // ageHint ends the help of everything that is served from the cache.
 const ageHint = " Cached: as of " + Namespace + `_refresh_last_success_timestamp_seconds{kind="delta"}.`

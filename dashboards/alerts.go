@@ -1,0 +1,174 @@
+package dashboards
+
+// Group is a group of alerts that are evaluated together.
+type Group struct {
+	Name   string
+	Alerts []Alert
+}
+
+// Alert is an alerting rule. Its texts are templates with $labels and $value.
+type Alert struct {
+	// Name is also the headline of its section in docs/runbook.md.
+	Name     string
+	Expr     string
+	For      string
+	Severity string // critical: get up; warning: today; info: when there is time
+	Summary  string
+	// Description says what to think of it, in a sentence or two.
+	Description string
+	// Silent is why the alert does not fire on a healthy demo; empty if it does.
+	Silent string
+}
+
+const healthy = "nothing is wrong with the demo"
+
+// Alerts lists the alerts. Those about incidents are one for each tenant,
+// however many exporters there are; those about an exporter keep its labels.
+func Alerts() []Group {
+	return []Group{
+		{"m365_defender_incidents", incidentAlerts()},
+		{"m365_defender_exporter", append(exporterAlerts(), accessAlerts()...)},
+	}
+}
+
+func incidentAlerts() []Alert {
+	created, resolved, reopened := perDay("created", "").Record, perDay("resolved", "").Record, perDay("reopened", "").Record
+	burn := func(short, long, share string) string {
+		return late(long).Record + " > " + share + "\nand on (tenant)\n" + late(short).Record + " > " + share +
+			"\nand on (tenant)\n" + assigned(long).Record + " > 2"
+	}
+	return []Alert{
+		{
+			Name: "DefenderHighIncidentUnassigned", For: "15m", Severity: "critical",
+			Expr:        open(`severity="high", assigned="false", `) + " > 0",
+			Summary:     "{{ $value }} high-severity incidents of {{ $labels.tenant }} have no owner",
+			Description: "For 15 minutes there has been at least one open incident of high severity that nobody has taken.",
+		},
+		{
+			Name: "DefenderHighIncidentOverdue", For: "1m", Severity: "warning",
+			Expr:        `max by (tenant) (m365_defender_open_incidents_older{severity="high", threshold="24h"}) > 0`,
+			Summary:     "{{ $value }} high-severity incidents of {{ $labels.tenant }} are open for more than 24 hours",
+			Description: "The objective for incidents of high severity is to resolve them within 24 hours.",
+		},
+		{
+			Name: "DefenderBacklogGrowing", For: "6h", Severity: "warning", Silent: "the demo resolves about as many as it creates",
+			Expr: "(\n  " + created + " + on (tenant) " + reopened + "\n-\n  on (tenant) " + resolved + "\n) > 10\nand on (tenant)\n" +
+				created + " > on (tenant) 1.25 * " + resolved,
+			Summary:     "The backlog of {{ $labels.tenant }} grew by {{ $value | humanize }} incidents in a day",
+			Description: "For 6 hours, a quarter more incidents were created than resolved in the day before, and over ten more.",
+		},
+		{
+			Name: "DefenderAssignObjectiveFastBurn", For: "5m", Severity: "critical", Silent: "whether the demo is late depends on what it happens to assign",
+			Expr:        burn("1h", "6h", "6 * "+assignBudget),
+			Summary:     "{{ $value | humanizePercentage }} of the high-severity incidents of {{ $labels.tenant }} were assigned too late",
+			Description: "Over 60 % of those assigned in the last hour, and in the last 6 hours, had waited for over an hour. The objective is under 10 %: the budget burns six times too fast.",
+		},
+		{
+			Name: "DefenderAssignObjectiveSlowBurn", For: "1h", Severity: "warning", Silent: "whether the demo is late depends on what it happens to assign",
+			Expr:        burn("6h", "3d", "2 * "+assignBudget),
+			Summary:     "{{ $value | humanizePercentage }} of the high-severity incidents of {{ $labels.tenant }} were assigned too late",
+			Description: "Over 20 % of those assigned in the last 6 hours, and in the last 3 days, had waited for over an hour. The objective is under 10 %: the budget burns twice too fast.",
+		},
+	}
+}
+
+func exporterAlerts() []Alert {
+	return []Alert{
+		{
+			Name: "DefenderExporterDown", For: "5m", Severity: "critical", Silent: healthy,
+			Expr:        "up == 0\nand on (job, instance)\npresent_over_time(m365_defender_exporter_build_info[7d])",
+			Summary:     "Prometheus does not reach the exporter {{ $labels.instance }}",
+			Description: "A target that was an m365_defender_exporter within the last week does not answer. Nothing is known of its tenants.",
+		},
+		{
+			Name: "DefenderExporterAbsent", For: "15m", Severity: "critical", Silent: healthy,
+			Expr:        "absent(m365_defender_exporter_build_info)",
+			Summary:     "There is no m365_defender_exporter",
+			Description: "Prometheus has no exporter at all: it is down, or it is no longer among the targets. Nothing is known of any tenant.",
+		},
+		{
+			Name: "DefenderRefreshFailing", For: "15m", Severity: "warning", Silent: healthy,
+			Expr:        "m365_defender_up == 0",
+			Summary:     "Refreshing {{ $labels.tenant }} fails",
+			Description: "The exporter {{ $labels.instance }} runs, but for 15 minutes its refreshes have failed. It shows the last good counts until they are too old.",
+		},
+		{
+			Name: "DefenderDataStale", For: "5m", Severity: "critical", Silent: healthy,
+			Expr: "time() - m365_defender_refresh_last_success_timestamp_seconds{kind=\"delta\"}\n> on (instance, tenant) group_left ()\n" +
+				"3 * m365_defender_refresh_interval_seconds",
+			Summary:     "The counts of {{ $labels.tenant }} are {{ $value | humanizeDuration }} old",
+			Description: "The exporter {{ $labels.instance }} has missed at least three refreshes. What dashboards and other alerts say of this tenant is out of date.",
+		},
+		{
+			Name: "DefenderRefreshSlow", For: "1h", Severity: "warning", Silent: healthy,
+			Expr:        "m365_defender_refresh_interval_seconds > 600",
+			Summary:     "{{ $labels.tenant }} is refreshed only every {{ $value | humanizeDuration }}",
+			Description: "A refresh of the exporter {{ $labels.instance }} needs so many calls that the quota allows it only rarely.",
+		},
+		{
+			Name: "DefenderFirstSyncStuck", For: "1h", Severity: "warning", Silent: healthy,
+			Expr: "m365_defender_first_sync_complete{stage=\"all\"} == 0\nunless on (instance, tenant)\n" +
+				"delta(m365_defender_incidents_cached[30m]) > 0",
+			Summary:     "The first sync of {{ $labels.tenant }} makes no progress",
+			Description: "For an hour the exporter {{ $labels.instance }} has not finished its first sync, nor read any incident that it did not have.",
+		},
+		{
+			Name: "DefenderSweepCorrectionsHigh", For: "1h", Severity: "info", Silent: healthy,
+			Expr: "sum by (job, instance, tenant) (increase(m365_defender_sweep_corrections_total{kind=~\"missed|changed\"}[1d]))\n" +
+				"> on (instance, tenant) group_left ()\n0.01 * (m365_defender_incidents_cached > 1000)",
+			Summary:     "Sweeps corrected {{ $value | humanize }} incidents of {{ $labels.tenant }} in a day",
+			Description: "More than one in a hundred incidents in memory was wrong until a sweep read it again: the regular refreshes do not see everything.",
+		},
+		{
+			Name: "DefenderStateNotSaved", For: "15m", Severity: "warning", Silent: healthy,
+			Expr:        "increase(m365_defender_state_save_failures_total[15m]) > 0",
+			Summary:     "The exporter {{ $labels.instance }} cannot save its state",
+			Description: "It goes on from memory, but a restart would begin with an older state, or with a first sync, and could spend quota again.",
+		},
+		{
+			Name: "DefenderConfigReloadFailed", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "m365_defender_config_last_reload_successful == 0",
+			Summary:     "The exporter {{ $labels.instance }} refused its configuration",
+			Description: "The last attempt to load the configuration failed. The exporter goes on with the one before.",
+		},
+	}
+}
+
+func accessAlerts() []Alert {
+	failing := func(reason string) string {
+		return "sum by (job, instance, tenant) (increase(m365_defender_refresh_failures_total{reason=\"" + reason + "\"}[15m])) > 0"
+	}
+	return []Alert{
+		{
+			Name: "DefenderAuthFailing", For: "10m", Severity: "critical", Silent: healthy,
+			Expr:        failing("auth"),
+			Summary:     "The exporter cannot authenticate at {{ $labels.tenant }}",
+			Description: "The exporter {{ $labels.instance }} gets no access token, or the API does not accept it. The secret or certificate may have expired.",
+		},
+		{
+			Name: "DefenderForbidden", For: "10m", Severity: "critical", Silent: healthy,
+			Expr:        failing("forbidden"),
+			Summary:     "The exporter may not read the incidents of {{ $labels.tenant }}",
+			Description: "The API answers the exporter {{ $labels.instance }} with 403: the permission or the admin consent is missing, or was withdrawn.",
+		},
+		{
+			Name: "DefenderCredentialExpiring", For: "1h", Severity: "warning", Silent: "the demo has a client secret, whose end is not known",
+			Expr:        "m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400",
+			Summary:     "The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
+			Description: "When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
+		},
+		{
+			Name: "DefenderThrottled", For: "10m", Severity: "warning", Silent: healthy,
+			Expr:        "increase(m365_defender_api_too_many_requests_total[30m]) > 3",
+			Summary:     "The API refused {{ $value | humanize }} calls for {{ $labels.tenant }} in half an hour",
+			Description: "The exporter {{ $labels.instance }} stays within its share of the quota; something else spends the quota of the same app registration.",
+		},
+		{
+			Name: "DefenderQuotaNearlyUsed", For: "30m", Severity: "warning", Silent: healthy,
+			Expr: "m365_defender_api_quota_used{window=\"hour\"}\n/ on (instance, tenant, window) group_left ()\nm365_defender_api_quota_effective_limit > 0.9\n" +
+				"and on (instance, tenant)\nm365_defender_first_sync_complete{stage=\"all\"} == 1",
+			Summary:     "{{ $value | humanizePercentage }} of the hourly calls for {{ $labels.tenant }} are used",
+			Description: "The exporter {{ $labels.instance }} needs nearly all calls that it allows itself, although its first sync is complete. Refreshes will become slower.",
+		},
+	}
+}

@@ -1,0 +1,286 @@
+package dashboards
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v2"
+)
+
+var update = flag.Bool("update", false, "write the generated files anew")
+
+func TestFilesFresh(t *testing.T) {
+	files, err := Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		t.Run(f.Name, func(t *testing.T) {
+			if *update {
+				if err := os.WriteFile(f.Name, f.Content, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := os.ReadFile(f.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, f.Content) {
+				t.Errorf("%s is not what this package says; write it anew: go test ./dashboards -update", f.Name)
+			}
+		})
+	}
+}
+
+// TestDashboards checks what a look at the dashboards would not.
+func TestDashboards(t *testing.T) {
+	uids := map[string]bool{}
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		t.Run(d.name, func(t *testing.T) {
+			if d.UID == "" || len(d.UID) > 40 || uids[d.UID] {
+				t.Errorf("uid %q is empty, too long or taken", d.UID)
+			}
+			uids[d.UID] = true
+			var names []string
+			for _, v := range d.Templating.List {
+				names = append(names, v.Name)
+				if v.Type == "query" && (!v.Multi || !v.IncludeAll || v.AllValue != ".*") {
+					t.Errorf("variable %s does not offer all", v.Name)
+				}
+			}
+			if want := []string{"datasource", "tenant", "instance"}; !slices.Equal(names, want) {
+				t.Errorf("variables: got %v, want %v", names, want)
+			}
+			places := map[GridPos]string{}
+			for i, p := range d.Panels {
+				if p.ID != i+1 {
+					t.Errorf("%s: id %d, want %d", p.Title, p.ID, i+1)
+				}
+				checkPanel(t, p)
+				for place, other := range places {
+					if overlap(place, p.GridPos) {
+						t.Errorf("%s lies on %s", p.Title, other)
+					}
+				}
+				places[p.GridPos] = p.Title
+			}
+		})
+	}
+}
+
+func checkPanel(t *testing.T, p *Panel) {
+	t.Helper()
+	g := p.GridPos
+	if p.Title == "" && p.Type != "row" || g.W < 1 || g.H < 1 || g.X+g.W > 24 {
+		t.Errorf("%q: no title, or no place: %+v", p.Title, g)
+	}
+	if p.Type == "row" {
+		return
+	}
+	if p.Description == "" || len(p.Targets) == 0 {
+		t.Errorf("%s: no description, or no query", p.Title)
+	}
+	if p.Type != "heatmap" && p.Type != "table" && p.FieldConfig.Defaults.Unit == "" {
+		t.Errorf("%s: no unit", p.Title)
+	}
+	for _, target := range p.Targets {
+		if target.Datasource != datasource {
+			t.Errorf("%s: query %s does not ask the chosen data source", p.Title, target.RefID)
+		}
+		if strings.Contains(target.Expr, "m365_defender_") && !strings.Contains(target.Expr, `instance=~"$instance"`) {
+			t.Errorf("%s: query %s ignores the variables", p.Title, target.RefID)
+		}
+	}
+	for _, l := range p.Links {
+		if !strings.HasPrefix(l.URL, RunbookURL+"#") || !slices.Contains(alertAnchors(), strings.TrimPrefix(l.URL, RunbookURL+"#")) {
+			t.Errorf("%s links to %s, which is no section of the runbook", p.Title, l.URL)
+		}
+	}
+}
+
+func overlap(a, b GridPos) bool {
+	return a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H
+}
+
+// TestNoGaugeBelowZero: an age or a remaining time is taken at slightly
+// different instants by the exporter and by Prometheus.
+func TestNoGaugeBelowZero(t *testing.T) {
+	for _, p := range Places() {
+		if !strings.HasSuffix(p.File, ".json") {
+			continue
+		}
+		for _, q := range p.Queries {
+			if strings.Contains(q.Expr, "time()") && !strings.Contains(q.Expr, "clamp_min(") {
+				t.Errorf("%s: %s can be negative", p.Name, q.Expr)
+			}
+		}
+	}
+}
+
+func allAlerts() []Alert {
+	var all []Alert
+	for _, g := range Alerts() {
+		all = append(all, g.Alerts...)
+	}
+	return all
+}
+
+func alertAnchors() []string {
+	var anchors []string
+	for _, a := range allAlerts() {
+		anchors = append(anchors, strings.ToLower(a.Name))
+	}
+	return anchors
+}
+
+func TestAlerts(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range allAlerts() {
+		if !regexp.MustCompile(`^Defender([A-Z][a-z]+)+$`).MatchString(a.Name) || seen[a.Name] {
+			t.Errorf("%s is no name, or taken", a.Name)
+		}
+		seen[a.Name] = true
+		if !slices.Contains([]string{"critical", "warning", "info"}, a.Severity) || a.For == "" || a.Summary == "" || a.Description == "" {
+			t.Errorf("%s: severity, for, summary or description is missing", a.Name)
+		}
+	}
+	for _, r := range Rules() {
+		if !regexp.MustCompile(`^[a-z_]+:m365_defender_[a-z_]+:[a-z0-9_]+$`).MatchString(r.Record) {
+			t.Errorf("%s is not level:metric:operations", r.Record)
+		}
+	}
+}
+
+// TestRunbook: whoever is paged follows the link and finds a section.
+func TestRunbook(t *testing.T) {
+	text, err := os.ReadFile("../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	sections := regexp.MustCompile(`(?m)^## `).Split(string(text), -1)
+	for _, section := range sections[1:] {
+		name, body, _ := strings.Cut(section, "\n")
+		if !strings.HasPrefix(name, "Defender") {
+			continue
+		}
+		got = append(got, name)
+		for _, part := range []string{"**Meaning.**", "**Impact.**", "**Diagnosis.**", "**Mitigation.**"} {
+			if !strings.Contains(body, part) {
+				t.Errorf("%s has no %s", name, part)
+			}
+		}
+	}
+	var want []string
+	for _, a := range allAlerts() {
+		want = append(want, a.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("sections of docs/runbook.md:\n got %v\nwant %v", got, want)
+	}
+}
+
+// TestRuleTests: promtool runs dashboards/rules_test.yaml; this sees to it that
+// every alert has a case in which it fires and one in which it does not.
+func TestRuleTests(t *testing.T) {
+	text, err := os.ReadFile("rules_test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Tests []struct {
+			Alerts []struct {
+				Name     string `yaml:"alertname"`
+				Expected []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		} `yaml:"tests"`
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	fires, silent := map[string]bool{}, map[string]bool{}
+	for _, test := range file.Tests {
+		for _, a := range test.Alerts {
+			fires[a.Name] = fires[a.Name] || len(a.Expected) > 0
+			silent[a.Name] = silent[a.Name] || len(a.Expected) == 0
+		}
+	}
+	for _, a := range allAlerts() {
+		if !fires[a.Name] || !silent[a.Name] {
+			t.Errorf("%s: cases that fire: %t, that stay silent: %t", a.Name, fires[a.Name], silent[a.Name])
+		}
+	}
+}
+
+// TestGrafanaAlerting checks what Grafana would refuse at its start.
+func TestGrafanaAlerting(t *testing.T) {
+	text, err := os.ReadFile("grafana-alerting.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file grafanaFile
+	if err := yaml.UnmarshalStrict(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	if file.APIVersion != 1 {
+		t.Errorf("apiVersion: got %d, want 1", file.APIVersion)
+	}
+	uids := map[string]bool{}
+	for _, g := range file.Groups {
+		if g.Name == "" || g.Folder == "" || g.Interval == "" || g.OrgID != 1 {
+			t.Errorf("group %q has no name, folder, interval or organisation", g.Name)
+		}
+		for _, r := range g.Rules {
+			if r.UID == "" || len(r.UID) > 40 || uids[r.UID] {
+				t.Errorf("%s: uid %q is empty, too long or taken", r.Title, r.UID)
+			}
+			uids[r.UID] = true
+			if !slices.ContainsFunc(r.Data, func(q grafanaQuery) bool { return q.RefID == r.Condition }) {
+				t.Errorf("%s: condition %s is no refId", r.Title, r.Condition)
+			}
+			if r.NoDataState != "OK" || r.ExecErrState != "Error" {
+				t.Errorf("%s: noDataState %s, execErrState %s", r.Title, r.NoDataState, r.ExecErrState)
+			}
+			if q := r.Data[0]; q.Datasource != DatasourceUID || q.Range == nil || q.Range.From <= 0 {
+				t.Errorf("%s: query %s has no data source, or no time", r.Title, q.RefID)
+			}
+		}
+	}
+	if got, want := len(uids), len(allAlerts()); got != want {
+		t.Errorf("%d alerts, want %d", got, want)
+	}
+	// A single $ would be read as a variable of Grafana's environment.
+	if single := regexp.MustCompile(`(^|[^$])\$([^$]|$)`).Find(bytes.ReplaceAll(stripComments(text), []byte("$$"), nil)); single != nil {
+		t.Errorf("%q is not escaped", single)
+	}
+	if strings.Contains(string(text), ":m365_defender_") {
+		t.Error("a recording rule is not written out")
+	}
+}
+
+func stripComments(yaml []byte) []byte {
+	return regexp.MustCompile(`(?m)^#.*$`).ReplaceAll(yaml, nil)
+}
+
+// TestJSON: what is committed is what Grafana reads, without HTML escapes.
+func TestJSON(t *testing.T) {
+	for _, name := range []string{"incidents.json", "exporter.json"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var model map[string]any
+		if err := json.Unmarshal(text, &model); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if bytes.Contains(text, []byte(`\u003`)) {
+			t.Errorf("%s has escapes that hide its queries", name)
+		}
+	}
+}

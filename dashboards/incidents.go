@@ -1,0 +1,173 @@
+package dashboards
+
+// selected is the part of every selector that the variables fill.
+const selected = `tenant=~"$tenant", instance=~"$instance"`
+
+// once tells how double counting is avoided; it ends the descriptions of
+// panels that add up.
+const once = " Two exporters of one tenant, or two Prometheus replicas, count once: the largest value of each tenant is taken before anything is added up."
+
+// Age thresholds that the dashboards show; they are among the defaults of
+// --incidents.age-threshold.
+const thresholdHint = " Needs that age among the exporter's --incidents.age-threshold, as it is by default."
+
+// count selects one metric and removes duplicates: by are its labels.
+func count(metric, matchers, by string) string {
+	if matchers != "" {
+		matchers = ", " + matchers
+	}
+	return "max by (tenant, " + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
+}
+
+// flow is like count, of what a counter increased by within a time.
+func flow(metric, by, within string) string {
+	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + within + "]))"
+}
+
+// quantile of a histogram over a time, from native buckets if there are any,
+// else from the classic ones.
+func quantile(of, metric, matchers, within string) string {
+	name := "m365_defender_" + metric
+	at := "{" + selected + matchers + "}[" + within + "]"
+	return "histogram_quantile(" + of + ", sum(rate(" + name + at + ")))" +
+		" or histogram_quantile(" + of + ", sum by (le) (rate(" + name + "_bucket" + at + ")))"
+}
+
+const (
+	isOpen = `status!="resolved"`
+	byAll  = "severity, status, assigned"
+
+	// age of the data of a tenant, as its freshest exporter has it.
+	age = `clamp_min(time() - max by (tenant) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"}), 0)`
+)
+
+// Incidents is the dashboard of who leads a security operations centre.
+func Incidents() *Dashboard {
+	d := newDashboard("incidents", "m365-defender-incidents", "M365 Defender / Incidents",
+		"Incidents of Microsoft 365 Defender: what is open, what waits for an owner, whether work keeps pace.")
+	d.incidentsNow()
+	d.incidentsOverTime()
+	d.incidentsFlow()
+	d.incidentsKinds()
+	d.incidentsTenants()
+	return d
+}
+
+func (d *Dashboard) incidentsNow() {
+	unassigned := func(severity string) Query {
+		return q("", "sum("+count("incidents", `severity="`+severity+`", assigned="false", `+isOpen, byAll)+")")
+	}
+	older := func(threshold string) Query {
+		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
+	}
+	d.row("Now", 5,
+		stat(8, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
+			q("{{severity}}", "sum by (severity) ("+count("incidents", isOpen, byAll)+")")).bySeverity(),
+		stat(3, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
+			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
+		stat(3, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
+			unassigned("medium")).steps("green", from(1, "orange")),
+		stat(2, "Older than 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
+			older("4h")).steps("green", from(1, "yellow")),
+		stat(2, "Older than 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
+			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
+		stat(3, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
+			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")).
+			none("nothing open").steps("green", from(86400, "yellow"), from(7*86400, "orange")),
+		stat(3, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute.",
+			q("", "max("+age+")")).none("no data").steps("green", from(180, "yellow"), from(900, "red")).runbook("DefenderDataStale"),
+	)
+}
+
+func (d *Dashboard) incidentsOverTime() {
+	d.row("Backlog", 8,
+		series(8, "Open", "none", "Incidents that are not resolved, by severity."+once,
+			q("{{severity}}", "sum by (severity) ("+count("incidents", isOpen, byAll)+")")).stacked().bySeverity(),
+		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+once,
+			q("{{severity}}", "sum by (severity) ("+count("incidents", `assigned="false", `+isOpen, byAll)+")")).
+			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
+		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h."+once,
+			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).
+			runbook("DefenderHighIncidentOverdue"),
+	)
+}
+
+func (d *Dashboard) incidentsFlow() {
+	seen := " Counted since the exporter's first sync, over its restarts."
+	day := "1d"
+	created := "sum(" + flow("incidents_created_total", "severity", day) + ")"
+	resolved := "sum(" + flow("incidents_resolved_total", "severity, classification", day) + ")"
+	reopened := "sum(" + flow("incidents_reopened_total", "severity", day) + ")"
+	d.row("Flow", 9,
+		series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved and were opened again in the 24 hours before each bar. More created than resolved for days: the backlog grows."+seen+once,
+			q("created", created), q("resolved", resolved), q("reopened", reopened)).
+			bars("1d").color("created", "orange").color("resolved", "green").color("reopened", "purple").runbook("DefenderBacklogGrowing"),
+		series(12, "Created, last 24 h", "none", "Incidents that appeared in the 24 hours before each point, by severity."+seen+once,
+			q("{{severity}}", "sum by (severity) ("+flow("incidents_created_total", "severity", day)+")")).bySeverity(),
+	)
+	times := func(what, metric string) *Panel {
+		return series(12, "Time to "+what, "dtdurations",
+			"Median and 90th percentile of the 24 hours before each point. From native histograms where Prometheus has them, else from classic buckets. Replicas do not change a quantile."+seen,
+			q("median", quantile("0.5", metric, "", day)),
+			q("p90", quantile("0.9", metric, "", day)),
+			q("p90, high severity", quantile("0.9", metric, `, severity="high"`, day)),
+		).color("median", "green").color("p90", "orange").color("p90, high severity", "red")
+	}
+	d.row("", 8,
+		times("assign", "incident_time_to_assign_seconds").limit(3600).runbook("DefenderAssignObjectiveFastBurn"),
+		times("resolve", "incident_time_to_resolve_seconds"),
+	)
+	heats := func(what, metric string) *Panel {
+		return heat(12, "Time to "+what+", distribution",
+			"How many incidents took how long, per hour. Needs native histograms: the feature flag native-histograms in Prometheus 2.40 and later, scrape_native_histograms in Prometheus 3.", "1h",
+			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]))").or("without native histograms there is nothing to draw"))
+	}
+	d.row("", 8,
+		heats("assign", "incident_time_to_assign_seconds"),
+		heats("resolve", "incident_time_to_resolve_seconds"),
+	)
+}
+
+func (d *Dashboard) incidentsKinds() {
+	withAlerts := " Made of the incidents' alerts: absent while the API does not deliver them."
+	d.row("Kinds", 10,
+		ranking(8, "Open, by service source", "none", "Open incidents by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
+			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))")),
+		ranking(8, "Open, by category", "none", "Open incidents by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
+			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))")),
+		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
+			q("{{severity}}", "sum by (severity) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).bySeverity(),
+	)
+	d.row("", 9,
+		ranking(8, "Verdicts, last 30 days", "none", "Incidents that were resolved in the last 30 days, by classification. Needs 30 days in Prometheus to be complete; an incident that was resolved twice counts twice."+once,
+			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "severity, classification", "30d")+"))")),
+		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
+			q("{{classification}} / {{determination}}", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
+		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
+			q("{{service_source}}", "sum by (service_source) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).stacked(),
+	)
+}
+
+func (d *Dashboard) incidentsTenants() {
+	open := func(matchers string) Query {
+		return q("", "sum by (tenant) ("+count("incidents", matchers+isOpen, byAll)+")")
+	}
+	older := func(severity, threshold string) Query {
+		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold")+")")
+	}
+	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
+	d.row("Tenants", 10,
+		table(24, "Tenants", "One line for each tenant; sort by a column."+once, []string{"tenant", "Tenant"},
+			column{title: "Open", unit: "none", query: open("")},
+			column{title: "High", unit: "none", query: open(`severity="high", `)},
+			column{title: "Medium", unit: "none", query: open(`severity="medium", `)},
+			column{title: "Unassigned, high", unit: "none", query: open(`severity="high", assigned="false", `), steps: red},
+			column{title: "Unassigned, medium", unit: "none", query: open(`severity="medium", assigned="false", `), steps: orange},
+			column{title: "High, older than 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
+			column{title: "Older than 24 h", unit: "none", query: older("", "24h"), steps: orange},
+			column{title: "Oldest open", unit: "dtdurations", query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
+			column{title: "Merged", unit: "none", query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
+			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}},
+		),
+	)
+}

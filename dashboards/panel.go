@@ -1,0 +1,240 @@
+package dashboards
+
+import (
+	"maps"
+	"strings"
+)
+
+// Colours by severity, the same everywhere.
+var severityColors = []struct{ name, color string }{
+	{"high", "red"}, {"medium", "orange"}, {"low", "yellow"}, {"informational", "blue"}, {"unknown", "text"},
+}
+
+// q is a query with the legend of its series.
+func q(legend string, expr ...string) Query {
+	return Query{Expr: strings.Join(expr, " "), Legend: legend}
+}
+
+// or says why a query may have no answer.
+func (q Query) or(reason string) Query {
+	q.Empty = reason
+	return q
+}
+
+// panel makes one of any type; width is in columns of 24.
+func panel(kind string, width int, title, unit, description string, queries ...Query) *Panel {
+	p := &Panel{
+		Type: kind, Title: title, Description: description, Datasource: datasource,
+		GridPos:     GridPos{W: width},
+		FieldConfig: &FieldConfig{Defaults: Defaults{Unit: unit, Mappings: []any{}}, Overrides: []Override{}},
+	}
+	for i, query := range queries {
+		p.Targets = append(p.Targets, &Target{
+			query: query, RefID: string(rune('A' + i)), Datasource: datasource, EditorMode: "code",
+			Expr: query.Expr, LegendFormat: query.Legend, Format: "time_series", Range: true,
+		})
+	}
+	return p
+}
+
+// instant makes the queries ask for now only.
+func (p *Panel) instant(format string) *Panel {
+	for _, t := range p.Targets {
+		t.Instant, t.Range, t.Format = true, false, format
+	}
+	return p
+}
+
+// lastValue is how panels that show one number reduce what they got.
+var lastValue = map[string]any{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
+
+// stat shows numbers as they are now.
+func stat(width int, title, unit, description string, queries ...Query) *Panel {
+	p := panel("stat", width, title, unit, description, queries...).instant("time_series")
+	p.Options = map[string]any{
+		"reduceOptions": lastValue, "colorMode": "value", "graphMode": "none", "justifyMode": "auto",
+		"orientation": "auto", "textMode": "auto", "wideLayout": true,
+	}
+	if len(queries) == 1 && queries[0].Legend == "" {
+		p.Options["textMode"] = "value"
+	}
+	return p.steps("text")
+}
+
+// series shows how values went over time.
+func series(width int, title, unit, description string, queries ...Query) *Panel {
+	p := panel("timeseries", width, title, unit, description, queries...).atLeast(0)
+	p.FieldConfig.Defaults.Color = map[string]any{"mode": "palette-classic"}
+	p.FieldConfig.Defaults.Custom = map[string]any{
+		"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false,
+		"stacking": map[string]any{"mode": "none", "group": "A"},
+	}
+	p.Options = map[string]any{
+		"legend":  map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}},
+		"tooltip": map[string]any{"mode": "multi", "sort": "desc"},
+	}
+	return p
+}
+
+// stacked puts the series on top of each other.
+func (p *Panel) stacked() *Panel {
+	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
+		"fillOpacity": 40, "stacking": map[string]any{"mode": "normal", "group": "A"},
+	})
+	return p
+}
+
+// bars draws one bar for each interval, which is at least as long as given.
+func (p *Panel) bars(interval string) *Panel {
+	p.Interval = interval
+	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{"drawStyle": "bars", "fillOpacity": 60})
+	return p
+}
+
+// ranking compares values as they are now, the largest first.
+func ranking(width int, title, unit, description string, queries ...Query) *Panel {
+	p := panel("bargauge", width, title, unit, description, queries...).instant("time_series").atLeast(0)
+	p.Options = map[string]any{
+		"reduceOptions": lastValue, "displayMode": "basic", "orientation": "horizontal", "showUnfilled": true,
+		"valueMode": "color", "namePlacement": "auto", "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8,
+	}
+	return p.steps("blue")
+}
+
+// heat shows the distribution of a native histogram over time.
+func heat(width int, title, description, interval string, query Query) *Panel {
+	p := panel("heatmap", width, title, "", description, query)
+	p.Targets[0].Format, p.Interval = "heatmap", interval
+	p.Options = map[string]any{
+		"calculate":    false,
+		"yAxis":        map[string]any{"axisPlacement": "left", "unit": "s", "reverse": false},
+		"color":        map[string]any{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange", "reverse": false},
+		"cellGap":      1,
+		"filterValues": map[string]any{"le": 1e-9},
+		"legend":       map[string]any{"show": true},
+		"tooltip":      map[string]any{"mode": "single", "yHistogram": true, "showColorScale": false},
+		"rowsFrame":    map[string]any{"layout": "auto"},
+		"exemplars":    map[string]any{"color": "rgba(255,0,255,0.7)"},
+		"showValue":    "never",
+	}
+	return p
+}
+
+// column is one query of a table and how its values are shown.
+type column struct {
+	title, unit string
+	query       Query
+	steps       []Step
+	mappings    []any
+}
+
+// table has a line for each combination of values of the keys, which are
+// labels and their titles in turn, and a column for each query. Every query
+// must be aggregated by just these labels.
+func table(width int, title, description string, keys []string, columns ...column) *Panel {
+	queries := make([]Query, len(columns))
+	rename, order := map[string]any{}, map[string]any{}
+	for i := 0; i < len(keys); i += 2 {
+		rename[keys[i]], order[keys[i]] = keys[i+1], i/2
+	}
+	for i, c := range columns {
+		queries[i] = c.query
+		name := "Value #" + string(rune('A'+i))
+		rename[name], order[name] = c.title, len(keys)+i
+	}
+	p := panel("table", width, title, "", description, queries...).instant("table")
+	p.Options = map[string]any{"showHeader": true, "cellHeight": "sm", "footer": map[string]any{"show": false, "reducer": []string{"sum"}, "countRows": false, "fields": ""}}
+	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true}
+	p.Transformations = []any{
+		map[string]any{"id": "merge", "options": map[string]any{}},
+		map[string]any{"id": "organize", "options": map[string]any{
+			"excludeByName": map[string]any{"Time": true}, "indexByName": order, "renameByName": rename,
+		}},
+	}
+	for _, c := range columns {
+		properties := []Property{{"unit", c.unit}}
+		if len(c.steps) > 0 {
+			properties = append(properties,
+				Property{"thresholds", Thresholds{"absolute", c.steps}},
+				Property{"custom.cellOptions", map[string]any{"type": "color-text"}})
+		}
+		if len(c.mappings) > 0 {
+			properties = append(properties, Property{"mappings", c.mappings})
+		}
+		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", c.title}, properties})
+	}
+	return p
+}
+
+// from is a step of thresholds.
+func from(value float64, color string) Step { return Step{color, &value} }
+
+// steps colours values: a colour to begin with and those from a value on.
+func (p *Panel) steps(base string, steps ...Step) *Panel {
+	d := &p.FieldConfig.Defaults
+	d.Color = map[string]any{"mode": "thresholds"}
+	d.Thresholds = &Thresholds{"absolute", append([]Step{{Color: base}}, steps...)}
+	return p
+}
+
+// limit draws a line at a value that matters to a panel over time.
+func (p *Panel) limit(value float64) *Panel {
+	p.FieldConfig.Defaults.Thresholds = &Thresholds{"absolute", []Step{{Color: "transparent"}, from(value, "red")}}
+	p.FieldConfig.Defaults.Custom["thresholdsStyle"] = map[string]any{"mode": "dashed"}
+	return p
+}
+
+func (p *Panel) atLeast(value float64) *Panel {
+	p.FieldConfig.Defaults.Min = &value
+	return p
+}
+
+func (p *Panel) atMost(value float64) *Panel {
+	p.FieldConfig.Defaults.Max = &value
+	return p
+}
+
+// none is what is shown if there is no value.
+func (p *Panel) none(text string) *Panel {
+	p.FieldConfig.Defaults.NoValue = text
+	return p
+}
+
+// words shows 0 and 1 as words.
+func words(zero, one string) []any {
+	return []any{map[string]any{"type": "value", "options": map[string]any{
+		"0": map[string]any{"text": zero, "color": "red", "index": 0},
+		"1": map[string]any{"text": one, "color": "green", "index": 1},
+	}}}
+}
+
+func (p *Panel) words(zero, one string) *Panel {
+	p.FieldConfig.Defaults.Mappings = words(zero, one)
+	return p
+}
+
+// bySeverity colours the series by the severity that they are named after.
+func (p *Panel) bySeverity() *Panel {
+	for _, s := range severityColors {
+		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
+			Matcher{"byName", s.name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": s.color}}},
+		})
+	}
+	return p
+}
+
+// color gives one series a fixed colour.
+func (p *Panel) color(name, color string) *Panel {
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
+		Matcher{"byName", name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}},
+	})
+	return p
+}
+
+// runbook links to the section of an alert.
+func (p *Panel) runbook(alert string) *Panel {
+	p.Links = append(p.Links, Link{Title: "Runbook: " + alert, URL: runbook(alert), TargetBlank: true})
+	return p
+}
+
+func runbook(alert string) string { return RunbookURL + "#" + strings.ToLower(alert) }

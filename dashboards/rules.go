@@ -1,0 +1,76 @@
+package dashboards
+
+import "strings"
+
+// Rule is a recording rule, named level:metric:operations.
+type Rule struct {
+	Record string
+	Expr   string
+}
+
+// The objective for incidents of high severity: assigned within an hour, nine
+// of ten. The hour is a bound of the classic buckets; Prometheus writes it 3600
+// or 3600.0, depending on its version and the format of the scrape.
+const (
+	assignObjective = "3600"
+	assignBudget    = "0.1"
+	high            = `{severity="high"}`
+	timeToAssign    = "m365_defender_incident_time_to_assign_seconds"
+)
+
+// late is the share of incidents of high severity that were assigned too late,
+// of those that were assigned within a time. From native histograms where
+// Prometheus has them, else from classic buckets.
+func late(within string) Rule {
+	native := "1 - histogram_fraction(0, " + assignObjective + ", sum by (tenant) (rate(" + timeToAssign + high + "[" + within + "])))"
+	classic := "1 - (\n  sum by (tenant) (rate(" + timeToAssign + `_bucket{severity="high", le=~"` + assignObjective + `(\\.0)?"}[` + within + "]))\n/\n  sum by (tenant) (rate(" +
+		timeToAssign + "_count" + high + "[" + within + "]))\n)"
+	return Rule{"tenant:m365_defender_high_incidents_assigned_late:ratio_rate" + within, native + "\nor\n" + classic}
+}
+
+// assigned counts incidents of high severity that were assigned within a time.
+// A ratio of next to none says nothing.
+func assigned(within string) Rule {
+	return Rule{
+		"tenant:m365_defender_high_incidents_assigned:increase" + within,
+		"histogram_count(sum by (tenant) (increase(" + timeToAssign + high + "[" + within + "])))\nor\n" +
+			"sum by (tenant) (increase(" + timeToAssign + "_count" + high + "[" + within + "]))",
+	}
+}
+
+// perDay is what a counter increased by in a day. Two exporters of one tenant
+// count once.
+func perDay(what, by string) Rule {
+	metric := "m365_defender_incidents_" + what
+	return Rule{
+		"tenant:" + metric + ":increase1d",
+		"sum by (tenant) (max by (tenant, " + by + ") (increase(" + metric + "_total[1d])))",
+	}
+}
+
+// open counts open incidents. Two exporters of one tenant count once.
+func open(matchers string) string {
+	return "sum by (tenant, severity) (max by (tenant, severity, status, assigned) (m365_defender_incidents{" + matchers + `status!="resolved"}))`
+}
+
+// Rules lists the recording rules: what is asked over long times, or by
+// several alerts.
+func Rules() []Rule {
+	return []Rule{
+		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
+		{"tenant_severity:m365_defender_unassigned_incidents:sum", open(`assigned="false", `)},
+		perDay("created", "severity"),
+		perDay("resolved", "severity, classification"),
+		perDay("reopened", "severity"),
+		late("1h"), late("6h"), late("3d"),
+		assigned("6h"), assigned("3d"),
+	}
+}
+
+// inline replaces the names of recording rules by what they stand for.
+func inline(expr string) string {
+	for _, r := range Rules() {
+		expr = strings.ReplaceAll(expr, r.Record, "("+strings.ReplaceAll(r.Expr, "\n", " ")+")")
+	}
+	return expr
+}
