@@ -3,7 +3,8 @@
 #   build      the exporter for this machine, as it is released
 #   test       the tests; race: with the race detector; bench, fuzz: what they say
 #   lint       go vet and golangci-lint
-#   metrics    METRICS.md and the expositions in testdata, written anew
+#   metrics    METRICS.md and the expositions in testdata, written anew;
+#              dashboards: the files in dashboards/
 #   cross      dist/: the exporter for every platform
 #   image      a container image with docker; BASE_IMAGE=... for another base,
 #              SOURCE=... to say where the source is
@@ -35,7 +36,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 binary   = dist/$(NAME)-$(subst /,-,$(1))$(if $(filter windows/%,$(1)),.exe)
 binaries = $(foreach p,$(PLATFORMS),$(call binary,$(p)))
 
-.PHONY: build test race lint bench fuzz metrics cross image image-oci sbom release ci $(binaries)
+.PHONY: build test race lint bench fuzz metrics dashboards cross image image-oci sbom release ci $(binaries)
 build:
 	$(GOBUILD) -o $(NAME) .
 
@@ -66,6 +67,9 @@ cross: $(binaries)
 $(foreach p,$(PLATFORMS),$(eval $(call binary,$(p)): PLATFORM = $(p)))
 $(binaries):
 	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(GOBUILD) -o $@ .
+
+dashboards:
+	go test ./dashboards -run TestFilesFresh -update
 
 image:
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \

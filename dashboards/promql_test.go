@@ -228,7 +228,7 @@ func (e *expr) String() string {
 		b.WriteString(" " + e.side + fmt.Sprint(e.include))
 	}
 	if len(e.args) > 0 {
-		b.WriteString(fmt.Sprint(e.args))
+		_, _ = fmt.Fprint(&b, e.args)
 	}
 	return b.String()
 }

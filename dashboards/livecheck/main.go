@@ -26,13 +26,14 @@ import (
 const patience = 90 * time.Second
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	if len(os.Args) != 2 {
 		_, _ = fmt.Fprintln(os.Stderr, "usage: livecheck URL-OF-PROMETHEUS")
 		os.Exit(2)
 	}
-	if err := check(ctx, os.Args[1], os.Stdout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := check(ctx, os.Args[1], os.Stdout)
+	stop()
+	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "livecheck:", err)
 		os.Exit(1)
 	}
