@@ -26,12 +26,14 @@ func each(metric, matchers, by string) string {
 	return "max by (tenant, instance" + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
 }
 
-// grown is like each, of what a counter increased by from point to point.
+// grown is like each, of what a counter increased by before each point. by are
+// all its labels, so that each series is taken once, however many replicas of
+// Prometheus have it.
 func grown(metric, by string) string {
 	if by != "" {
 		by = ", " + by
 	}
-	return "sum by (tenant, instance" + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__rate_interval]))"
+	return "max by (tenant, instance" + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__rate_interval]))"
 }
 
 const (
@@ -54,7 +56,7 @@ func (d *Dashboard) exporterHealth() {
 			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), mappings: words("not delivered", "delivered")},
 		).runbook("DefenderRefreshFailing"),
 		stat(6, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
-			q("{{version}}", `count by (version) (m365_defender_exporter_build_info{instance=~"$instance"})`)).none("none").runbook("DefenderExporterDown"),
+			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).none("none").runbook("DefenderExporterDown"),
 	)
 }
 
@@ -88,35 +90,35 @@ func (d *Dashboard) exporterQuota() {
 		window("hour", " An API without a limit by the hour has no such series."),
 	)
 	d.row("", 7,
-		series(6, "Answers 429", "none", "Calls that the API refused because of its quota, from point to point. More than a few: somebody else spends the quota of this app registration.",
+		series(6, "Answers 429", "none", "Calls that the API refused because of its quota, in the interval before each point. More than a few: somebody else spends the quota of this app registration.",
 			q(who, grown("api_too_many_requests_total", ""))).bars("").runbook("DefenderThrottled"),
 		series(6, "Blocked for", "s", "How long the API has told us to wait, from each point on. Zero is good.",
 			q(who, "clamp_min("+each("api_blocked_until_timestamp_seconds", "", "")+" - time(), 0)")).runbook("DefenderThrottled"),
-		series(6, "Waits for quota", "none", "Times a call had to wait, from point to point, by the rule that made it wait. Normal during a first sync and a sweep.",
+		series(6, "Waits for quota", "none", "Times a call had to wait, in the interval before each point, by the rule that made it wait. Normal during a first sync and a sweep.",
 			q("{{reason}}, "+who, grown("api_throttle_waits_total", "reason"))),
 		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait.",
-			q("{{reason}}, "+who, "sum by (tenant, instance, reason) (rate(m365_defender_api_throttle_wait_seconds_total{"+selected+"}[$__rate_interval]))")),
+			q("{{reason}}, "+who, "max by (tenant, instance, reason) (rate(m365_defender_api_throttle_wait_seconds_total{"+selected+"}[$__rate_interval]))")),
 	)
 }
 
 func (d *Dashboard) exporterRefreshes() {
 	d.row("Calls and refreshes", 8,
-		series(8, "Refreshes", "none", "Refreshes that ended, successfully or not, from point to point, by kind: delta is the regular one.",
+		series(8, "Refreshes", "none", "Refreshes that ended, successfully or not, in the interval before each point, by kind: delta is the regular one.",
 			q("{{kind}}, "+who, grown("refreshes_total", "kind"))),
-		series(8, "Failures", "none", "Refreshes that failed, from point to point, by reason. The next one makes up for it.",
+		series(8, "Failures", "none", "Refreshes that failed, in the interval before each point, by reason. The next one makes up for it.",
 			q("{{kind}}: {{reason}}, "+who, grown("refresh_failures_total", "kind, reason")+" > 0").or("no refresh of the demo fails")).
 			bars("").none("none").runbook("DefenderRefreshFailing"),
 		series(8, "Duration of the last refresh", "s", "Waiting for quota included.",
 			q("{{kind}}, "+who, each("refresh_last_duration_seconds", "", "kind"))),
 	)
 	d.row("", 8,
-		series(8, "Calls by status", "none", "Calls of the incidents API, from point to point, by operation and HTTP status; error: no answer.",
+		series(8, "Calls by status", "none", "Calls of the incidents API, in the interval before each point, by operation and HTTP status; error: no answer.",
 			q("{{operation}} {{code}}, "+who, grown("api_requests_total", "operation, code"))),
 		series(8, "Duration of a call", "s", "Median and 90th percentile, waiting for quota excluded.",
 			q("median", quantile("0.5", "api_request_duration_seconds", "", "$__rate_interval")),
 			q("p90", quantile("0.9", "api_request_duration_seconds", "", "$__rate_interval"))),
 		series(8, "Received", "Bps", "Bodies of the answers, decompressed.",
-			q(who, "sum by (tenant, instance) (rate(m365_defender_api_response_bytes_total{"+selected+"}[$__rate_interval]))")),
+			q(who, "max by (tenant, instance) (rate(m365_defender_api_response_bytes_total{"+selected+"}[$__rate_interval]))")),
 	)
 }
 
@@ -131,7 +133,7 @@ func (d *Dashboard) exporterSync() {
 			q("complete, "+who, "clamp_min(time() - "+each("refresh_last_success_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync")).
 			none("none yet"),
 		series(6, "Corrections", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything.",
-			q("{{kind}}, "+who, "sum by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).runbook("DefenderSweepCorrectionsHigh"),
+			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
@@ -143,9 +145,9 @@ func (d *Dashboard) exporterAccess() {
 		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: nobody can see the end of a client secret from outside.",
 			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known")).
 			none("no certificate").steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
-		series(6, "Token requests", "none", "Requests for an access token, from point to point. One in about 55 minutes is normal. They cost no API quota.",
+		series(6, "Token requests", "none", "Requests for an access token, in the interval before each point. One in about 55 minutes is normal. They cost no API quota.",
 			q(who, grown("token_requests_total", ""))).bars(""),
-		series(6, "Token failures", "none", "Requests for an access token that failed, from point to point, by reason.",
+		series(6, "Token failures", "none", "Requests for an access token that failed, in the interval before each point, by reason.",
 			q("{{reason}}, "+who, grown("token_failures_total", "reason")).or("no token request of the demo fails")).bars("").none("none").runbook("DefenderAuthFailing"),
 	)
 }
@@ -158,12 +160,12 @@ func (d *Dashboard) exporterState() {
 	d.row("State and process", 7,
 		series(6, "Since the state was saved", "dtdurations", "The state holds the counts, the first sync's progress and the quota that is spent.",
 			q(who, "clamp_min(time() - "+each("state_last_save_timestamp_seconds", "", "")+", 0)").or(inMemory)).none("in memory only").runbook("DefenderStateNotSaved"),
-		series(6, "State not saved", "none", "Times the state could not be saved, from point to point.",
+		series(6, "State not saved", "none", "Times the state could not be saved, in the interval before each point.",
 			q(who, grown("state_save_failures_total", "")).or(inMemory)).bars("").none("none").runbook("DefenderStateNotSaved"),
 		series(6, "Size of the state", "bytes", "On disk.",
 			q(who, each("state_size_bytes", "", "")).or(inMemory)).none("in memory only"),
 		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field.",
-			q("{{field}}, "+who, "sum by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).none("none"),
+			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",

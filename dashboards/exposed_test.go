@@ -3,6 +3,7 @@ package dashboards
 import (
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -296,6 +297,29 @@ func TestQueriesNameWhatIsExposed(t *testing.T) {
 	}
 	for name := range unused {
 		t.Errorf("%s is listed as unused, but does not exist", name)
+	}
+}
+
+// TestRunbookQueries: nobody has the time to mend a query at three o'clock.
+func TestRunbookQueries(t *testing.T) {
+	text, err := os.ReadFile("../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := regexp.MustCompile("(?s)```promql\n(.*?)```|`((?:sum|count)[^`]*)`").FindAllSubmatch(text, -1)
+	if len(queries) == 0 {
+		t.Fatal("no query found")
+	}
+	j := &judge{exposed(t)}
+	for _, q := range queries {
+		e, err := parsePromQL(string(q[1]) + string(q[2]))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := j.labels(e); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
