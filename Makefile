@@ -4,7 +4,8 @@
 #   test       the tests; race: with the race detector; bench, fuzz: what they say
 #   lint       go vet and golangci-lint
 #   metrics    METRICS.md and the expositions in testdata, written anew;
-#              dashboards: the files in dashboards/
+#              dashboards: the files in dashboards/; chart: what the chart copies
+#              from there, its golden files and its table of values
 #   cross      dist/: the exporter for every platform
 #   image      a container image with docker; BASE_IMAGE=... for another base,
 #              SOURCE=... to say where the source is
@@ -36,7 +37,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 binary   = dist/$(NAME)-$(subst /,-,$(1))$(if $(filter windows/%,$(1)),.exe)
 binaries = $(foreach p,$(PLATFORMS),$(call binary,$(p)))
 
-.PHONY: build test race lint bench fuzz metrics dashboards cross image image-oci sbom release ci $(binaries)
+.PHONY: build test race lint bench fuzz metrics dashboards chart cross image image-oci sbom release ci $(binaries)
 build:
 	$(GOBUILD) -o $(NAME) .
 
@@ -70,6 +71,9 @@ $(binaries):
 
 dashboards:
 	go test ./dashboards -run TestFilesFresh -update
+
+chart: dashboards
+	.ci/chart -update
 
 image:
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \

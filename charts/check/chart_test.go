@@ -1,0 +1,308 @@
+package check
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files and the table of values anew")
+
+const chartDir = "../m365-defender-exporter"
+
+// program returns the path of a program that .ci/chart has built or found.
+func program(t *testing.T, variable string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if path == "" {
+		t.Fatalf("%s is not set; run .ci/chart, which builds what is needed", variable)
+	}
+	return path
+}
+
+func theChart(t *testing.T) chart {
+	t.Helper()
+	return chart{helm: program(t, "HELM"), dir: chartDir}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// golden compares with a file, or writes it.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := read(t, path); got != want {
+		t.Errorf("not what %s says; look at the difference after: .ci/chart -update", path)
+	}
+}
+
+// TestFixtures: whatever the chart must accept (ci/*-values.yaml) passes helm's
+// lint, looks as it was looked at last, consists of objects that Kubernetes
+// knows and that fit together, and gives Prometheus rules and the exporter a
+// configuration that they understand.
+func TestFixtures(t *testing.T) {
+	c := theChart(t)
+	paths, err := filepath.Glob(filepath.Join(chartDir, "ci", "*-values.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	var known []string
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), "-values.yaml")
+		known = append(known, name+".yaml", name+".txt")
+		t.Run(name, func(t *testing.T) { testFixture(t, c, name, path) })
+	}
+	entries, err := os.ReadDir(filepath.Join("testdata", "golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(known, e.Name()) {
+			t.Errorf("testdata/golden/%s: no such fixture", e.Name())
+		}
+	}
+}
+
+func testFixture(t *testing.T, c chart, name, path string) {
+	if err := c.lint(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+	manifests, err := c.render(t.Context(), "--values", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes, err := c.notes(t.Context(), t.TempDir(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join("testdata", "golden", name+".yaml"), withoutCopies(manifests))
+	golden(t, filepath.Join("testdata", "golden", name+".txt"), notes)
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range incoherences(all) {
+		t.Error(wrong)
+	}
+	t.Run("rules", func(t *testing.T) { testRules(t, all) })
+	t.Run("config", func(t *testing.T) { testConfig(t, name, all) })
+}
+
+// withoutCopies cuts the body of every dashboard and PrometheusRule.
+func withoutCopies(manifests string) string {
+	var kept []string
+	for _, text := range strings.Split(manifests, "\n---\n") {
+		for _, kind := range []struct{ source, from string }{{"dashboards.yaml", "\ndata:\n"}, {"prometheusrule.yaml", "\n  groups:\n"}} {
+			if strings.Contains(text, "/templates/"+kind.source+"\n") {
+				text, _, _ = strings.Cut(text, kind.from)
+				text += kind.from + "  # …"
+			}
+		}
+		kept = append(kept, text)
+	}
+	return strings.Join(kept, "\n---\n")
+}
+
+// TestParent: the chart under another one, which gives it a condition and
+// global values.
+func TestParent(t *testing.T) {
+	c := theChart(t)
+	parent := t.TempDir()
+	if err := os.CopyFS(filepath.Join(parent, "charts", "m365-defender-exporter"), os.DirFS(chartDir)); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"Chart.yaml":  "apiVersion: v2\nname: parent\nversion: 0.0.1\ndependencies:\n- name: m365-defender-exporter\n  version: '*'\n  condition: m365-defender-exporter.enabled\n",
+		"values.yaml": "global: {imageRegistry: registry.example, other: true}\nm365-defender-exporter: {enabled: true, demo: true}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(parent, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.dir = parent
+	manifests, err := c.render(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `image: "registry.example/m365_defender_exporter:`; !strings.Contains(manifests, want) {
+		t.Errorf("no %s in\n%s", want, manifests)
+	}
+}
+
+// TestRefused: values that cannot work are refused with the sentence that the
+// first line of the file wants.
+func TestRefused(t *testing.T) {
+	c := theChart(t)
+	paths, err := filepath.Glob(filepath.Join("testdata", "refused", "*.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
+			first, _, _ := strings.Cut(read(t, path), "\n")
+			want, ok := strings.CutPrefix(first, "# want: ")
+			if !ok {
+				t.Fatal("the first line does not say what is wanted")
+			}
+			_, err := c.render(t.Context(), "--values", path)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if got := strings.Join(strings.Fields(err.Error()), " "); !strings.Contains(got, want) {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// testRules: what Prometheus is given, Prometheus understands.
+func testRules(t *testing.T, all []object) {
+	for _, o := range all {
+		rule, ok := o.(*monitoring.PrometheusRule)
+		if !ok {
+			continue
+		}
+		if len(rule.Spec.Groups) == 0 {
+			t.Errorf("%s has no rules", rule.Name)
+		}
+		text, err := yaml.Marshal(rule.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), program(t, "PROMTOOL"), "check", "rules", file).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// TestDashboards: each is a file of its own that fits a ConfigMap.
+func TestDashboards(t *testing.T) {
+	want, err := filepath.Glob(filepath.Join("..", "..", "dashboards", "*.json"))
+	if err != nil || len(want) == 0 {
+		t.Fatalf("no dashboards: %v", err)
+	}
+	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "monitoring-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for _, o := range all {
+		if config, ok := o.(*core.ConfigMap); ok && config.Labels["grafana_dashboard"] == "1" {
+			for _, text := range config.Data {
+				got++
+				if !slices.ContainsFunc(want, func(path string) bool { return strings.TrimSpace(read(t, path)) == text }) {
+					t.Errorf("ConfigMap %s: not one of dashboards/*.json", config.Name)
+				}
+				if len(text) > 900<<10 {
+					t.Errorf("ConfigMap %s: %d bytes, too many for a ConfigMap", config.Name, len(text))
+				}
+			}
+		}
+	}
+	if got != len(want) {
+		t.Errorf("%d dashboards, want %d", got, len(want))
+	}
+}
+
+// TestRunbook: the on-call is sent to the runbook, not to a placeholder.
+func TestRunbook(t *testing.T) {
+	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "monitoring-values.yaml"),
+		"--set", "runbookUrl=https://wiki.test/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(manifests, "runbooks.example.com") || !strings.Contains(manifests, "https://wiki.test/runbook.md#") {
+		t.Error("a link to the placeholder is left, or none to the runbook")
+	}
+}
+
+// testConfig: the exporter understands the arguments, the environment and the
+// files that the pod gives it.
+func testConfig(t *testing.T, name string, all []object) {
+	out, err := checked(t, all)
+	switch {
+	case name == "default" && (err == nil || !strings.Contains(out, "tenant")):
+		t.Errorf("got %v, want a complaint about the missing tenant", err)
+	case name != "default" && err != nil:
+		t.Error(err)
+	}
+}
+
+// TestCertificateInValues: a certificate in the values reaches the exporter. It
+// is made here, because a private key has no place in a repository.
+func TestCertificateInValues(t *testing.T) {
+	c := theChart(t)
+	file := filepath.Join(t.TempDir(), "certificate.pem")
+	certificate, key := keyPair(t)
+	if err := os.WriteFile(file, append(certificate, key...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	manifests, err := c.render(t.Context(), "--set", "tenant.tenantId=t,tenant.clientId=c,credentials.type=certificate",
+		"--set-file", "credentials.certificate="+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := checked(t, all); err != nil {
+		t.Error(err)
+	}
+}
+
+// checked has the exporter check the configuration that the objects give it, in
+// the environment that the workload identity webhook leaves behind.
+func checked(t *testing.T, all []object) (string, error) {
+	t.Helper()
+	certificate, key := keyPair(t)
+	var env []string
+	for _, o := range all {
+		if account, ok := o.(*core.ServiceAccount); ok {
+			if id := account.Annotations["azure.workload.identity/client-id"]; id != "" {
+				env = []string{"AZURE_CLIENT_ID=" + id, "AZURE_TENANT_ID=00000000-0000-0000-0000-000000000000",
+					"AZURE_AUTHORITY_HOST=https://login.microsoftonline.com/", "AZURE_FEDERATED_TOKEN_FILE=/var/run/secrets/azure/tokens/azure-identity-token"}
+			}
+		}
+	}
+	return pod{root: t.TempDir(), objects: all, foreign: func(_, name string) []byte {
+		switch {
+		case name == "tls.crt":
+			return certificate
+		case name == "tls.key":
+			return key
+		case strings.HasSuffix(name, ".pem"):
+			return append(certificate, key...)
+		default:
+			return []byte("secret")
+		}
+	}}.checkConfig(t.Context(), program(t, "EXPORTER"), env)
+}

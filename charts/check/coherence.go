@@ -1,0 +1,112 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// incoherences lists what the types allow and a cluster would not forgive:
+// selectors that select nothing, ports and volumes that nobody has, names that
+// are too long.
+func incoherences(all []object) []string {
+	var wrong []string
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	deployment, err := find[*apps.Deployment](all, "")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	pod := deployment.Spec.Template
+	ports := map[string]bool{}
+	for _, p := range pod.Spec.Containers[0].Ports {
+		ports[p.Name] = true
+	}
+	selects := func(who string, selector map[string]string) {
+		if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(labels.Set(pod.Labels)) {
+			say("%s selects %v, the pod has %v", who, selector, pod.Labels)
+		}
+	}
+	port := func(who string, name string) {
+		if !ports[name] {
+			say("%s: no port %q among %v", who, name, slices.Sorted(maps.Keys(ports)))
+		}
+	}
+	selects("Deployment", deployment.Spec.Selector.MatchLabels)
+	wrong = append(wrong, podIncoherences(pod.Spec, ports)...)
+	seen := map[string]bool{}
+	for _, o := range all {
+		id := fmt.Sprintf("%T %s/%s", o, o.GetNamespace(), o.GetName())
+		if seen[id] {
+			say("%s: twice", id)
+		}
+		seen[id] = true
+		if !dnsLabel.MatchString(o.GetName()) {
+			say("%s: the name is no DNS label", id)
+		}
+		if o.GetNamespace() == "" {
+			say("%s: no namespace", id)
+		}
+		switch o := o.(type) {
+		case *core.Service:
+			selects("Service", o.Spec.Selector)
+			port("Service", o.Spec.Ports[0].TargetPort.String())
+		case *networking.NetworkPolicy:
+			selects("NetworkPolicy", o.Spec.PodSelector.MatchLabels)
+			for _, rule := range o.Spec.Ingress {
+				for _, p := range rule.Ports {
+					if p.Port.Type == intstr.String {
+						port("NetworkPolicy", p.Port.StrVal)
+					}
+				}
+			}
+		case *monitoring.PodMonitor:
+			selects("PodMonitor", o.Spec.Selector.MatchLabels)
+			port("PodMonitor", *o.Spec.PodMetricsEndpoints[0].Port)
+		case *monitoring.ServiceMonitor:
+			service, err := find[*core.Service](all, "")
+			if err != nil {
+				say("ServiceMonitor: %v", err)
+			} else if !labels.SelectorFromSet(o.Spec.Selector.MatchLabels).Matches(labels.Set(service.Labels)) {
+				say("ServiceMonitor selects %v, the Service has %v", o.Spec.Selector.MatchLabels, service.Labels)
+			}
+			port("ServiceMonitor", o.Spec.Endpoints[0].Port)
+		}
+	}
+	return wrong
+}
+
+// podIncoherences looks at the exporter's container and its pod.
+func podIncoherences(pod core.PodSpec, ports map[string]bool) []string {
+	var wrong []string
+	container := pod.Containers[0]
+	for name, probe := range map[string]*core.Probe{
+		"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe,
+	} {
+		if probe == nil || !ports[probe.HTTPGet.Port.String()] {
+			wrong = append(wrong, name+" probe: none, or on a port that the container does not have")
+		}
+	}
+	volumes := map[string]bool{}
+	for _, v := range pod.Volumes {
+		if volumes[v.Name] {
+			wrong = append(wrong, "volume "+v.Name+": twice")
+		}
+		volumes[v.Name] = true
+	}
+	for _, m := range container.VolumeMounts {
+		if !volumes[m.Name] {
+			wrong = append(wrong, "mount of "+m.Name+": no such volume")
+		}
+	}
+	return wrong
+}

@@ -1,0 +1,119 @@
+{{- define "m365-defender-exporter.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "m365-defender-exporter.fullname" -}}
+{{- $name := include "m365-defender-exporter.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
+{{- define "m365-defender-exporter.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "m365-defender-exporter.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* The selector's labels come last: what the values add must not change whom a Service or a monitor selects. */}}
+{{- define "m365-defender-exporter.labels" -}}
+{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
+{{- toYaml . }}
+{{ end -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: {{ include "m365-defender-exporter.name" . | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "m365-defender-exporter.selectorLabels" . }}
+{{- end }}
+
+{{/* No version among them: a new chart whose pod is the old one must not restart it. */}}
+{{- define "m365-defender-exporter.podLabels" -}}
+{{- $t := include "m365-defender-exporter.tenants" . | fromYaml -}}
+{{- $labels := include "m365-defender-exporter.selectorLabels" . | fromYaml -}}
+{{- if and (hasKey $t.modes "workloadIdentity") .Values.workloadIdentity.webhook }}
+{{- $_ := set $labels "azure.workload.identity/use" "true" }}
+{{- end }}
+{{- toYaml (merge (dict) $labels .Values.podLabels .Values.commonLabels) }}
+{{- end }}
+
+{{/* metadata of an object: a list of the root, the last part of the name, and what the values say: namespace, labels, annotations. */}}
+{{- define "m365-defender-exporter.metadata" -}}
+{{- $root := index . 0 }}{{ $suffix := index . 1 }}{{ $own := index . 2 -}}
+{{- $full := include "m365-defender-exporter.fullname" $root -}}
+{{- if $suffix }}{{ $full = printf "%s-%s" ($full | trunc (int (sub 62 (len $suffix))) | trimSuffix "-") $suffix }}{{ end -}}
+name: {{ default $full $own.name | quote }}
+namespace: {{ default (include "m365-defender-exporter.namespace" $root) $own.namespace | quote }}
+labels:
+  {{- $labels := include "m365-defender-exporter.labels" $root | fromYaml }}
+  {{- toYaml (merge (dict) $labels (default (dict) $own.labels)) | nindent 2 }}
+{{- with $own.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.image" -}}
+{{- $image := .Values.image -}}
+{{- with default $image.registry .Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end -}}
+{{- end }}
+
+{{- define "m365-defender-exporter.pullSecrets" -}}
+{{- range concat .Values.global.imagePullSecrets .Values.image.pullSecrets }}
+- name: {{ if kindIs "string" . }}{{ quote . }}{{ else }}{{ quote .name }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.serviceAccountName" -}}
+{{- default (ternary (include "m365-defender-exporter.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "m365-defender-exporter.webConfigEnabled" -}}
+{{- with .Values.webConfig }}{{ if or .existingSecret .config .tlsSecret }}true{{ end }}{{ end }}
+{{- end }}
+
+{{/* The web configuration file of the values, which names the certificate of tlsSecret. */}}
+{{- define "m365-defender-exporter.webConfig" -}}
+{{- $config := deepCopy .Values.webConfig.config -}}
+{{- if and .Values.webConfig.tlsSecret (not $config.tls_server_config) }}
+{{- $_ := set $config "tls_server_config" (dict "cert_file" "tls.crt" "key_file" "tls.key") }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- define "m365-defender-exporter.scheme" -}}
+{{- $config := include "m365-defender-exporter.webConfig" . | fromYaml -}}
+{{- ternary "https" "http" (and (hasKey $config "tls_server_config") (not .Values.webConfig.existingSecret)) }}
+{{- end }}
+
+{{/* A kubelet can neither log in nor, behind a policy, be named: it is given a port of its own. */}}
+{{- define "m365-defender-exporter.probePort" -}}
+{{- if or (include "m365-defender-exporter.webConfigEnabled" .) .Values.networkPolicy.enabled }}probe{{ else }}http{{ end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.stateVolume" -}}
+{{- if not (or .Values.state.url .Values.demo) }}true{{ end }}
+{{- end }}
+
+{{/* The claim that holds the state; empty: there is none. */}}
+{{- define "m365-defender-exporter.claim" -}}
+{{- if and (include "m365-defender-exporter.stateVolume" .) .Values.persistence.enabled }}
+{{- default (include "m365-defender-exporter.fullname" .) .Values.persistence.existingClaim }}
+{{- end }}
+{{- end }}
+
+{{/* A file with the address of the runbook: a list of the root and the text. */}}
+{{- define "m365-defender-exporter.runbook" -}}
+{{- $url := (index . 0).Values.runbookUrl }}{{ $text := index . 1 -}}
+{{- if $url }}{{ $text = replace "https://runbooks.example.com/m365-defender-exporter/runbook.md" $url $text }}{{ end -}}
+{{- $text }}
+{{- end }}

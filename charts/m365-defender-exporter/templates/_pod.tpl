@@ -1,0 +1,108 @@
+{{- define "m365-defender-exporter.args" -}}
+{{- $args := list -}}
+{{- if .Values.demo }}{{ $args = append $args "--demo" }}{{ end -}}
+{{- if include "m365-defender-exporter.hasConfig" . }}{{ $args = append $args "--config.file=/etc/m365-defender-exporter/config.yaml" }}{{ end -}}
+{{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=bolt:/var/lib/m365-defender-exporter" }}
+{{- else if .Values.state.url }}{{ $args = append $args (printf "--state.url=%s" .Values.state.url) }}{{ end -}}
+{{- $args = append $args "--web.listen-address=:10058" -}}
+{{- if eq (include "m365-defender-exporter.probePort" .) "probe" }}{{ $args = append $args (printf "--web.probe-listen-address=:%d" (int .Values.probes.port)) }}{{ end -}}
+{{- if include "m365-defender-exporter.webConfigEnabled" . }}
+{{- $file := ternary .Values.webConfig.existingSecretKey "web-config.yml" (ne .Values.webConfig.existingSecret "") -}}
+{{- $args = append $args (printf "--web.config.file=/etc/m365-defender-exporter-web/%s" $file) }}
+{{- end -}}
+{{- $args = append $args (printf "--web.telemetry-path=%s" .Values.web.telemetryPath) -}}
+{{- if .Values.web.enableLifecycle }}{{ $args = append $args "--web.enable-lifecycle" }}{{ end -}}
+{{- $args = concat $args (list (printf "--log.level=%s" .Values.log.level) (printf "--log.format=%s" .Values.log.format)) .Values.extraArgs -}}
+{{- toYaml $args }}
+{{- end }}
+
+{{- define "m365-defender-exporter.probes" -}}
+{{- $root := . -}}
+{{- $port := include "m365-defender-exporter.probePort" . -}}
+{{- range $probe := list "startup" "liveness" "readiness" }}
+{{ $probe }}Probe:
+  httpGet:
+    path: {{ ternary "/-/ready" "/-/healthy" (eq $probe "readiness") }}
+    port: {{ $port }}
+  {{- with index $root.Values.probes $probe }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.volumeMounts" -}}
+{{- if include "m365-defender-exporter.hasConfig" . }}
+- name: config
+  mountPath: /etc/m365-defender-exporter
+  readOnly: true
+{{- end }}
+{{- if include "m365-defender-exporter.webConfigEnabled" . }}
+- name: web-config
+  mountPath: /etc/m365-defender-exporter-web
+  readOnly: true
+{{- end }}
+{{- if include "m365-defender-exporter.stateVolume" . }}
+- name: state
+  mountPath: /var/lib/m365-defender-exporter
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* One volume holds the configuration and the credentials, so that a change of both is seen at once. */}}
+{{- define "m365-defender-exporter.volumes" -}}
+{{- $t := include "m365-defender-exporter.tenants" . | fromYaml -}}
+{{- $full := include "m365-defender-exporter.fullname" . -}}
+{{- if include "m365-defender-exporter.hasConfig" . }}
+- name: config
+  projected:
+    defaultMode: 0440
+    sources:
+      - configMap:
+          name: {{ $full | quote }}
+          items:
+            - key: config.yaml
+              path: config.yaml
+      {{- range $t.files }}
+      - secret:
+          {{- toYaml . | nindent 10 }}
+      {{- end }}
+      {{- if and (hasKey $t.modes "workloadIdentity") (not .Values.workloadIdentity.webhook) }}
+      - serviceAccountToken:
+          path: credentials/token
+          audience: {{ .Values.workloadIdentity.audience | quote }}
+          expirationSeconds: 3600
+      {{- end }}
+{{- end }}
+{{- if include "m365-defender-exporter.webConfigEnabled" . }}
+- name: web-config
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ default (printf "%s-web" ($full | trunc 59 | trimSuffix "-")) .Values.webConfig.existingSecret | quote }}
+      {{- with .Values.webConfig.tlsSecret }}
+      - secret:
+          name: {{ . | quote }}
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
+      {{- end }}
+{{- end }}
+{{- if include "m365-defender-exporter.stateVolume" . }}
+- name: state
+  {{- with include "m365-defender-exporter.claim" . }}
+  persistentVolumeClaim:
+    claimName: {{ . | quote }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.persistence.emptyDirSizeLimit }}
+  {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
