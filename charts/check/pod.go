@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	apps "k8s.io/api/apps/v1"
@@ -50,7 +51,7 @@ func (p pod) checkConfig(ctx context.Context, exporter string, env []string) (st
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, exporter, args...)
-	cmd.Env, cmd.Dir = append(env, more...), p.root
+	cmd.Env, cmd.Dir = slices.Concat(env, more), p.root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)

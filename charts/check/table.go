@@ -3,6 +3,7 @@ package check
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -27,7 +28,7 @@ func walk(path []string, node *yaml.Node) ([]value, error) {
 	var all []value
 	for i := 0; i < len(node.Content); i += 2 {
 		key, content := node.Content[i], node.Content[i+1]
-		here := append(path[:len(path):len(path)], key.Value)
+		here := slices.Concat(path, []string{key.Value})
 		if text, ok := comment(key); ok {
 			fallback, err := literal(content)
 			if err != nil {
