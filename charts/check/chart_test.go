@@ -199,6 +199,38 @@ func testRules(t *testing.T, all []object) {
 	}
 }
 
+// TestRuleSelection: the groups and alerts that the values choose, and the
+// recording rules of which alerts are made.
+func TestRuleSelection(t *testing.T) {
+	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "rules-selected-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule, err := find[*monitoring.PrometheusRule](all, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range rule.Spec.Groups {
+		got = append(got, g.Name)
+		for _, r := range g.Rules {
+			if r.Alert == "DefenderExporterAbsent" {
+				t.Error("an alert is left that was disabled")
+			}
+			if r.Alert != "" && g.Name != "own" && r.Labels["team"] != "soc" {
+				t.Errorf("%s has labels %v, want team=soc", r.Alert, r.Labels)
+			}
+		}
+	}
+	if want := []string{"m365_defender_exporter", "m365_defender_recording", "own"}; !slices.Equal(got, want) {
+		t.Errorf("got groups %v, want %v", got, want)
+	}
+}
+
 // TestDashboards: each is a file of its own that fits a ConfigMap.
 func TestDashboards(t *testing.T) {
 	want, err := filepath.Glob(filepath.Join("..", "..", "dashboards", "*.json"))

@@ -33,7 +33,7 @@ Paths of credentials are relative to the configuration file, which lies in the s
 {{- end }}
 {{- $auth := default (dict) $tenant.auth }}
 {{- $clientId := default (dig "auth" "client_id" "" $.Values.defaults) $auth.client_id }}
-{{- include "m365-defender-exporter.checkCredentials" (dict "name" $name "credentials" $c "auth" $auth "clientId" $clientId) }}
+{{- include "m365-defender-exporter.checkCredentials" (dict "name" $name "credentials" $c "auth" (merge (dict) $auth (dig "auth" (dict) $.Values.defaults)) "clientId" $clientId) }}
 {{- $_ := set $modes $c.type true }}
 {{- $dir := printf "credentials/%s" $name }}
 {{- if eq $c.type "secret" }}
