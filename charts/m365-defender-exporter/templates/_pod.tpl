@@ -1,14 +1,14 @@
 {{- define "m365-defender-exporter.args" -}}
 {{- $args := list -}}
 {{- if .Values.demo }}{{ $args = append $args "--demo" }}{{ end -}}
-{{- if include "m365-defender-exporter.hasConfig" . }}{{ $args = append $args "--config.file=/etc/m365-defender-exporter/config.yaml" }}{{ end -}}
-{{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=bolt:/var/lib/m365-defender-exporter" }}
+{{- if include "m365-defender-exporter.hasConfig" . }}{{ $args = append $args "--config.file=/etc/m365_defender_exporter/config.yaml" }}{{ end -}}
+{{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=bolt:/var/lib/m365_defender_exporter" }}
 {{- else if .Values.state.url }}{{ $args = append $args (printf "--state.url=%s" .Values.state.url) }}{{ end -}}
 {{- $args = append $args "--web.listen-address=:10058" -}}
 {{- if eq (include "m365-defender-exporter.probePort" .) "probe" }}{{ $args = append $args (printf "--web.probe-listen-address=:%d" (int .Values.probes.port)) }}{{ end -}}
 {{- if include "m365-defender-exporter.webConfigEnabled" . }}
 {{- $file := ternary .Values.webConfig.existingSecretKey "web-config.yml" (ne .Values.webConfig.existingSecret "") -}}
-{{- $args = append $args (printf "--web.config.file=/etc/m365-defender-exporter-web/%s" $file) }}
+{{- $args = append $args (printf "--web.config.file=/etc/m365_defender_exporter-web/%s" $file) }}
 {{- end -}}
 {{- $args = append $args (printf "--web.telemetry-path=%s" .Values.web.telemetryPath) -}}
 {{- if .Values.web.enableLifecycle }}{{ $args = append $args "--web.enable-lifecycle" }}{{ end -}}
@@ -33,17 +33,17 @@
 {{- define "m365-defender-exporter.volumeMounts" -}}
 {{- if include "m365-defender-exporter.hasConfig" . }}
 - name: config
-  mountPath: /etc/m365-defender-exporter
+  mountPath: /etc/m365_defender_exporter
   readOnly: true
 {{- end }}
 {{- if include "m365-defender-exporter.webConfigEnabled" . }}
 - name: web-config
-  mountPath: /etc/m365-defender-exporter-web
+  mountPath: /etc/m365_defender_exporter-web
   readOnly: true
 {{- end }}
 {{- if include "m365-defender-exporter.stateVolume" . }}
 - name: state
-  mountPath: /var/lib/m365-defender-exporter
+  mountPath: /var/lib/m365_defender_exporter
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
