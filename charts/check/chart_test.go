@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -294,7 +295,7 @@ func TestCertificateInValues(t *testing.T) {
 	c := theChart(t)
 	file := filepath.Join(t.TempDir(), "certificate.pem")
 	certificate, key := keyPair(t)
-	if err := os.WriteFile(file, append(certificate, key...), 0o600); err != nil {
+	if err := os.WriteFile(file, slices.Concat(certificate, key), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	manifests, err := c.render(t.Context(), "--set", "tenant.tenantId=t,tenant.clientId=c,credentials.type=certificate",
@@ -315,7 +316,6 @@ func TestCertificateInValues(t *testing.T) {
 // the environment that the workload identity webhook leaves behind.
 func checked(t *testing.T, all []object) (string, error) {
 	t.Helper()
-	certificate, key := keyPair(t)
 	var env []string
 	for _, o := range all {
 		if account, ok := o.(*core.ServiceAccount); ok {
@@ -325,16 +325,19 @@ func checked(t *testing.T, all []object) (string, error) {
 			}
 		}
 	}
+	pair := sync.OnceValues(func() ([]byte, []byte) { return keyPair(t) })
 	return pod{root: t.TempDir(), objects: all, foreign: func(_, name string) []byte {
-		switch {
-		case name == "tls.crt":
-			return certificate
-		case name == "tls.key":
-			return key
-		case strings.HasSuffix(name, ".pem"):
-			return append(certificate, key...)
-		default:
+		if name != "tls.crt" && name != "tls.key" && !strings.HasSuffix(name, ".pem") {
 			return []byte("secret")
+		}
+		certificate, key := pair()
+		switch name {
+		case "tls.crt":
+			return certificate
+		case "tls.key":
+			return key
+		default:
+			return slices.Concat(certificate, key)
 		}
 	}}.checkConfig(t.Context(), program(t, "EXPORTER"), env)
 }

@@ -1,9 +1,8 @@
 package check
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -117,10 +116,11 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// keyPair returns a self-signed certificate and its key, in PEM.
+// keyPair returns a self-signed certificate and its key, in PEM. RSA, because
+// Microsoft takes no other for a client.
 func keyPair(t *testing.T) (certificate, key []byte) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}

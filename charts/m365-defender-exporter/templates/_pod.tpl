@@ -67,6 +67,9 @@
       {{- range $t.files }}
       - secret:
           {{- toYaml . | nindent 10 }}
+          {{- if gt (len $t.tenants) 1 }}
+          optional: true # one tenant's missing Secret must not keep the others from starting
+          {{- end }}
       {{- end }}
       {{- if and (hasKey $t.modes "workloadIdentity") (not .Values.workloadIdentity.webhook) }}
       - serviceAccountToken:
