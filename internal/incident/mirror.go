@@ -44,6 +44,8 @@ type Mirror struct {
 	deadlines           queue
 	oldest              [NumSeverities]queue
 	sweep               uint8
+	sweeping            bool
+	unsaved             unsaved
 	keys                []uint16 // scratch
 }
 
@@ -51,7 +53,11 @@ const chunkRows = 4096
 
 // NewMirror returns an empty mirror.
 func NewMirror(opts MirrorOptions) *Mirror {
-	return &Mirror{opts: opts, index: make(map[int64]uint32)}
+	return newMirror(opts, 0)
+}
+
+func newMirror(opts MirrorOptions, rows int) *Mirror {
+	return &Mirror{opts: opts, index: make(map[int64]uint32, rows)}
 }
 
 // Len is the number of rows, redirected incidents included.
@@ -68,11 +74,15 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
-// after the instant since, by the server's clock.
+// after the instant since, by the server's clock. Called again, it raises that
+// instant.
 func (m *Mirror) StartFlows(since time.Time) {
 	m.countFlows = true
 	m.flowsSince = unixNano(since)
 }
+
+// CountsFlows tells that [Mirror.StartFlows] was called.
+func (m *Mirror) CountsFlows() bool { return m.countFlows }
 
 // Apply takes in one version of an incident, which may come twice, late or
 // out of order. It costs no more the more incidents there are.
@@ -80,6 +90,8 @@ func (m *Mirror) Apply(in *Incident) Change {
 	slot, known := m.index[in.ID]
 	if !known {
 		slot = m.allocate(in.ID)
+		m.touch(in.ID)
+		m.mark(m.row(slot))
 		r := m.row(slot)
 		unrecognized := m.fill(r, in)
 		m.flows.unrecognized(unrecognized)
@@ -88,8 +100,11 @@ func (m *Mirror) Apply(in *Incident) Change {
 		return Added
 	}
 	r := m.row(slot)
-	r.sweep = m.sweep
-	r.set(flagMissed, false)
+	m.mark(r)
+	if r.has(flagMissed) {
+		r.set(flagMissed, false)
+		m.touch(r.id)
+	}
 	updated := unixNano(in.Updated)
 	if updated != noTime && updated < r.updated {
 		return Stale
@@ -99,6 +114,7 @@ func (m *Mirror) Apply(in *Incident) Change {
 	if next == *r {
 		return Same
 	}
+	m.touch(r.id)
 	m.flows.unrecognized(unrecognized)
 	before := *r
 	m.counts.add(r, -1)
@@ -132,13 +148,14 @@ func (m *Mirror) allocate(id int64) uint32 {
 		slot = uint32(last*chunkRows + len(m.chunks[last]))
 		m.chunks[last] = append(m.chunks[last], row{})
 	}
-	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noAlerts, sweep: m.sweep}
+	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noAlerts}
 	m.index[id] = slot
 	return slot
 }
 
 func (m *Mirror) remove(slot uint32) {
 	r := m.row(slot)
+	m.touch(r.id)
 	m.counts.add(r, -1)
 	delete(m.index, r.id)
 	*r = row{alerts: noAlerts}

@@ -10,6 +10,25 @@ import (
 func (m *Mirror) BeginSweep() {
 	// 0 is never a sweep's number, so that the first one has unseen rows too.
 	m.sweep = m.sweep%255 + 1
+	m.sweeping = true
+	m.unsaved.newSweep, m.unsaved.swept = true, nil
+}
+
+// EndSweep is called when a sweep is over, complete or given up.
+func (m *Mirror) EndSweep() {
+	m.sweeping = false
+	m.unsaved.newSweep, m.unsaved.swept = true, nil
+}
+
+// mark notes that a version of the row was seen.
+func (m *Mirror) mark(r *row) {
+	if r.sweep == m.sweep {
+		return
+	}
+	r.sweep = m.sweep
+	if m.sweeping {
+		m.unsaved.swept = append(m.unsaved.swept, r.id)
+	}
 }
 
 // Unseen lists the incidents that no version was applied of since BeginSweep,
@@ -41,6 +60,9 @@ func (m *Mirror) Missed(id int64) bool {
 	}
 	r := m.row(slot)
 	again := r.has(flagMissed)
-	r.set(flagMissed, true)
+	if !again {
+		r.set(flagMissed, true)
+		m.touch(id)
+	}
 	return again
 }

@@ -1,0 +1,147 @@
+package incident
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// The encoding of a row, in this order: severity, status, classification,
+// determination and flags, a byte each; creation and the time from there to the
+// last update, signed varints in nanoseconds; the sets of sources and
+// categories, unsigned varints; the packed alerts, to the end. What follows
+// from these and from the clock is not saved.
+//
+// A store marks what it keeps with [Encoding].
+
+// Encoding is the version of the encoding of rows and tables. Whoever keeps
+// them must not hand them to another version.
+const Encoding = 1
+
+// The flags as they are saved, whatever they are in memory.
+const (
+	savedAssigned = 1 << iota
+	savedEverAssigned
+	savedMissed
+	savedEnd
+)
+
+func (r *row) appendTo(b []byte) []byte {
+	var flags byte
+	for _, f := range [...]struct{ memory, saved byte }{
+		{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed},
+	} {
+		if r.has(f.memory) {
+			flags |= f.saved
+		}
+	}
+	b = append(b, byte(r.severity), byte(r.status), byte(r.classification), byte(r.determination), flags)
+	b = binary.AppendVarint(b, r.created)
+	b = binary.AppendVarint(b, r.updated-r.created)
+	b = binary.AppendUvarint(b, r.sources)
+	b = binary.AppendUvarint(b, r.categories)
+	return append(b, r.alerts.Value()...)
+}
+
+// parse fills the row with what appendTo has written. The alerts are left to
+// the caller.
+func (r *row) parse(b []byte) (alerts []byte, ok bool) {
+	if len(b) < 5 || int(b[0]) >= NumSeverities || int(b[1]) >= NumStatuses ||
+		int(b[2]) >= NumClassifications || int(b[3]) >= NumDeterminations || b[4] >= savedEnd {
+		return nil, false
+	}
+	r.severity, r.status = Severity(b[0]), Status(b[1])
+	r.classification, r.determination = Classification(b[2]), Determination(b[3])
+	r.set(flagAssigned, b[4]&savedAssigned != 0)
+	r.set(flagEverAssigned, b[4]&savedEverAssigned != 0)
+	r.set(flagMissed, b[4]&savedMissed != 0)
+	p := parser{rest: b[5:]}
+	r.created = p.varint()
+	r.updated = r.created + p.varint()
+	r.sources, r.categories = p.uvarint(), p.uvarint()
+	return p.rest, !p.failed && len(p.rest)%4 == 0
+}
+
+type parser struct {
+	rest   []byte
+	failed bool
+}
+
+func (p *parser) varint() int64 {
+	v, n := binary.Varint(p.rest)
+	p.skip(n)
+	return v
+}
+
+func (p *parser) uvarint() uint64 {
+	v, n := binary.Uvarint(p.rest)
+	p.skip(n)
+	return v
+}
+
+func (p *parser) skip(n int) {
+	if n <= 0 {
+		p.failed, p.rest = true, nil
+		return
+	}
+	p.rest = p.rest[n:]
+}
+
+// tables is what belongs to no single row.
+type tables struct {
+	Sources    []string `json:"sources,omitempty"`
+	Categories []string `json:"categories,omitempty"`
+	// Seen says which combinations were counted, so that no series ends with a
+	// restart: a byte each, in the order of seen.parts.
+	Seen       []byte `json:"seen,omitempty"`
+	Flows      Flows  `json:"flows"`
+	FlowsSince int64  `json:"flows_since"`
+	CountFlows bool   `json:"count_flows"`
+	Sweep      uint8  `json:"sweep"`
+	Sweeping   bool   `json:"sweeping"`
+}
+
+func (m *Mirror) tables() *tables {
+	t := &tables{
+		Sources: m.sources.names, Categories: m.categories.names,
+		Flows: m.flows, FlowsSince: m.flowsSince, CountFlows: m.countFlows,
+		Sweep: m.sweep, Sweeping: m.sweeping,
+	}
+	for _, part := range m.seen.parts() {
+		t.Seen, _ = binary.Append(t.Seen, binary.LittleEndian, part) // arrays of bool cannot fail
+	}
+	return t
+}
+
+func (m *Mirror) setTables(t *tables) bool {
+	if !m.sources.fill(t.Sources) || !m.categories.fill(t.Categories) {
+		return false
+	}
+	for _, part := range m.seen.parts() {
+		n, err := binary.Decode(t.Seen, binary.LittleEndian, part)
+		if err != nil {
+			return false
+		}
+		t.Seen = t.Seen[n:]
+	}
+	m.flows, m.flowsSince, m.countFlows = t.Flows, t.FlowsSince, t.CountFlows
+	m.sweep, m.sweeping = t.Sweep, t.Sweeping
+	return true
+}
+
+func (s *seen) parts() []any { return []any{&s.resolved, &s.sources, &s.categories, &s.alerts} }
+
+// fill gives the names their numbers again.
+func (l *labels) fill(names []string) bool {
+	for i, name := range names {
+		if n, ok := l.number(name); !ok || int(n) != i {
+			return false
+		}
+	}
+	l.names = slices.Clip(l.names)
+	return true
+}
+
+// knows tells that every member of a set has a name.
+func (l *labels) knows(set uint64) bool {
+	return set&^(1<<otherLabel)>>len(l.names) == 0
+}

@@ -1,0 +1,74 @@
+// Package state keeps what has to survive a restart: a tenant's mirror, how far
+// its readings have come, and the ledger of its calls. It keeps bytes and
+// understands none of them; it answers for their being whole, of this tenant,
+// and of this version of the program.
+//
+// What cannot be trusted is set aside under another name, never deleted and
+// never used in part.
+package state
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// Key says whose state it is.
+type Key struct {
+	// Tenant is the directory (tenant) id.
+	Tenant string
+	// API is the flavour: two of them number incidents alike, but one must not
+	// go on from what the other has read.
+	API string
+}
+
+// Store has the states of many tenants.
+type Store interface {
+	// Open makes the tenant's state ours until it is closed. An error that
+	// matches ErrInUse says that it is somebody else's; there is no other. What is
+	// wrong with the state itself is reported by what needs it.
+	Open(Key) (Tenant, error)
+}
+
+// Tenant is the state of one tenant. It belongs to one goroutine, but for Size.
+type Tenant interface {
+	// Load calls restore with what was saved, if anything was. After an error
+	// what restore has made of it must not be used. Then it is set aside and said
+	// so in the error, and the next Save begins anew.
+	Load(restore func(*incident.Saved) error) error
+	// Save keeps what export returns, all of it or nothing. It asks for a full
+	// export if what changed is not enough. Nothing is lost by an error: the next
+	// Save has to bring the same changes again.
+	Save(export func(full bool) (*incident.Saved, error)) error
+	// LoadLedger returns what SaveLedger kept, nil if nothing. An error that
+	// matches ErrSetAside says that there was something.
+	LoadLedger() ([]byte, error)
+	// SaveLedger is called before every call of the API. It is safe on the disk
+	// when it returns.
+	SaveLedger([]byte) error
+	// Size on disk in bytes.
+	Size() int64
+	Close() error
+}
+
+var (
+	// ErrInUse says that another process has this state.
+	ErrInUse = errors.New("the state is in use by another process")
+	// ErrSetAside says that there was a state and that it is not usable.
+	ErrSetAside = errors.New("the saved state is not usable and was set aside")
+)
+
+// New returns the store at a URL: memory:, or bolt: and a directory. It makes
+// and opens nothing.
+func New(url string) (Store, error) {
+	scheme, rest, ok := strings.Cut(url, ":")
+	switch {
+	case ok && scheme == "memory" && rest == "":
+		return &memory{tenants: make(map[Key]*memoryTenant)}, nil
+	case ok && scheme == "bolt" && rest != "":
+		return &bolt{dir: rest}, nil
+	}
+	return nil, fmt.Errorf("%q; it must be memory: or bolt:DIRECTORY", url)
+}
