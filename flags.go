@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
 )
 
 // options are what the command line and the environment say.
@@ -23,6 +24,8 @@ type options struct {
 	tenant        config.Tenant
 	web           *web.FlagConfig
 	api           string
+	state         string
+	stateIsSet    bool
 	telemetryPath string
 	pprof         bool
 	configCheck   bool
@@ -77,6 +80,9 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 		value[time.Duration]{parse: parseDuration, many: true, set: func(d time.Duration) { thresholds = append(thresholds, d) }})
 	durationFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
 
+	app.Flag("state.url", "Where the state is kept over restarts: bolt: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+		Default("bolt:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
@@ -106,6 +112,9 @@ func (o *options) validate() error {
 	if o.api != "defender" {
 		return fmt.Errorf("--api is %q; it must be defender", o.api)
 	}
+	if _, err := state.New(o.stateURL()); err != nil {
+		return fmt.Errorf("--state.url is %w", err)
+	}
 	if err := web.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
@@ -116,4 +125,12 @@ func (o *options) validate() error {
 		return fmt.Errorf("%w; to look around without credentials run with --demo", err)
 	}
 	return nil
+}
+
+// stateURL leaves the disk alone for a demo: its tenant is a new one each time.
+func (o *options) stateURL() string {
+	if o.demo && !o.stateIsSet {
+		return "memory:"
+	}
+	return o.state
 }

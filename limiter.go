@@ -29,6 +29,8 @@ func windowName(period time.Duration) string {
 type limiter struct {
 	ledger *quota.Ledger
 	waited func(reason string, d time.Duration)
+	// save keeps the ledger over a crash.
+	save func(quota.Log)
 
 	mu      sync.Mutex
 	waiting [incident.NumPasses]wait
@@ -39,10 +41,14 @@ type wait struct {
 	reason string
 }
 
-// Take implements client.Limiter.
+// Take implements client.Limiter. A grant is saved before it is used, so that
+// whatever becomes of this process no window is exceeded.
 func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
 	d := l.ledger.Take(now, quota.Priority(pass))
 	l.note(now, pass, d, d.Grant != 0)
+	if d.Grant != 0 {
+		l.save(l.ledger.Log(now))
+	}
 	return uint64(d.Grant), d.At
 }
 
@@ -54,7 +60,9 @@ func (l *limiter) Succeeded() { l.ledger.Succeeded() }
 
 // Refused implements client.Limiter.
 func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
-	return l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+	until := l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+	l.save(l.ledger.Log(now))
+	return until
 }
 
 // Ready implements refresh.Budget.

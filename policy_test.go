@@ -30,6 +30,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"client/auth":        {[]string{"internal/config"}, []string{prom}},
 	"collector/refresh":  {[]string{"internal/incident"}, []string{"net/http", prom}},
 	"collector":          {[]string{"internal/incident", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
+	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
 	"internal/config":    {nil, []string{prom, "net/http", "os"}},
 	"internal/simulator": {nil, []string{prom}},
 	// Their tests alone know what the exporter exposes: what is written in a

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
+
+	"m365_defender_exporter/internal/state"
 )
 
 // Exit codes.
@@ -59,7 +61,11 @@ func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 		}
 		defer stopDemo()
 	}
-	t, err := newTenant(o.tenant, newTransport(), logger)
+	store, err := state.New(o.stateURL())
+	if err != nil {
+		return fmt.Errorf("--state.url is %w", err)
+	}
+	t, err := newTenant(o.tenant, store, newTransport(), logger)
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,7 @@ func TestUsage(t *testing.T) {
 		{"max age", with("--cache.max-age=10s"), []string{"--cache.max-age is 10s", "--refresh.interval"}},
 		{"telemetry path", with("--web.telemetry-path=metrics"), []string{"--web.telemetry-path", "such as /metrics"}},
 		{"taken path", with("--web.telemetry-path=/status"), []string{"--web.telemetry-path", "/status"}},
+		{"state", with("--state.url=file:data"), []string{`--state.url is "file:data"; it must be memory: or bolt:DIRECTORY`}},
 		{"web config", with("--web.config.file=" + badWeb), []string{"--web.config.file", "nowhere.pem"}},
 		{"threshold", with("--incidents.age-threshold=0s"), []string{"--incidents.age-threshold is 0s"}},
 		{"response size", with("--api.max-response-bytes=12"), []string{"--api.max-response-bytes is 12"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
 )
 
 // tenant is one tenant with everything that belongs to it alone.
@@ -26,17 +28,30 @@ type tenant struct {
 	ledger     *quota.Ledger
 	api        *collector.API
 	credential *auth.Secret
+	state      *keeper
 	logger     *slog.Logger
 }
 
-// newTenant makes no call. All its requests go through the transport.
-func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
+// newTenant makes no call: the counts that it has are those that were saved.
+// All its requests go through the transport. A tenant that is not going to be
+// run has to be closed.
+func newTenant(cfg config.Tenant, store state.Store, transport http.RoundTripper, logger *slog.Logger) (_ *tenant, err error) {
 	t := &tenant{config: cfg, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
-	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
 	}
-	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
+	saved, err := store.Open(state.Key{Tenant: cfg.TenantID, API: "defender"})
+	if err != nil {
+		return nil, fmt.Errorf("tenant %s: %w", cfg.Name, err)
+	}
+	t.state = &keeper{state: saved, logger: t.logger}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	t.state.restoreLedger(t.ledger, time.Now())
+	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited, save: t.state.saveLedger}
 	t.credential = t.newCredential(transport)
 	source, err := t.newSource(transport, limiter)
 	if err != nil {
@@ -50,6 +65,7 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Store:         t.state,
 		Logger:        t.logger,
 	})
 	return t, nil
@@ -84,12 +100,16 @@ func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refre
 	})
 }
 
-// run refreshes until ctx ends.
+// run refreshes until ctx ends, saves the state and closes it.
 func (t *tenant) run(ctx context.Context) {
+	defer t.close()
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
+	t.state.saveLedger(t.ledger.Log(time.Now()))
 }
+
+func (t *tenant) close() { t.state.close() }
 
 // register adds what the tenant exposes, under its name.
 func (t *tenant) register(to prometheus.Registerer) error {
@@ -110,6 +130,13 @@ func (t *tenant) register(to prometheus.Registerer) error {
 		collector.NewFunc(collector.TokenExpiry, func(emit func(float64, ...string)) {
 			if expiry := t.credential.Expiry(); !expiry.IsZero() {
 				emit(float64(expiry.Unix()))
+			}
+		}),
+		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }),
+		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.state.Size())) }),
+		collector.NewFunc(collector.StateLastSave, func(emit func(float64, ...string)) {
+			if at := t.state.lastSave.Load(); at != 0 {
+				emit(float64(at/1e6) / 1e3)
 			}
 		}),
 	} {

@@ -17,6 +17,7 @@ import (
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/state"
 )
 
 // bubble is a simulated tenant and an exporter of it in a synctest bubble: all
@@ -37,6 +38,16 @@ func testConfig() config.Tenant {
 	return cfg
 }
 
+// inMemory is a store that outlives nothing.
+func inMemory(t *testing.T) state.Store {
+	t.Helper()
+	store, err := state.New("memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
 func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), test func(*bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -50,7 +61,7 @@ func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), te
 			t.Fatal(err)
 		}
 		var err error
-		if b.tenant, err = newTenant(cfg, b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
+		if b.tenant, err = newTenant(cfg, inMemory(t), b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.tenant.register(b.registry); err != nil {

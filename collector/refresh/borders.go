@@ -78,7 +78,7 @@ func (l *Loop) mend(ctx context.Context) (pages int, err error) {
 // before it began, so that only the borders of readings still in progress and
 // its own have to be watched further.
 func (l *Loop) retireBorders(own borders) {
-	l.borders = l.borders[:0]
+	l.borders, l.deltaBorders = l.borders[:0], own
 	for _, r := range []*reading{l.first, l.sweep} {
 		if r != nil && !r.closing {
 			l.borders = append(l.borders, r.borders)

@@ -57,7 +57,9 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	for status := range l.coverage.Statuses {
 		l.coverage.Statuses[status] = true
 	}
-	l.mirror.StartFlows(r.newest)
+	if !l.mirror.CountsFlows() {
+		l.mirror.StartFlows(r.newest)
+	}
 	l.nextSweep = now.Add(l.opts.SweepInterval)
 	l.opts.Logger.Info("First sync complete", "calls", r.pages, "incidents", l.mirror.Len(), "took", now.Sub(r.started))
 	l.ended(ctx, r.pass, r.started, nil)

@@ -36,7 +36,7 @@ type reading struct {
 var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInProgress, incident.StatusAwaitingAction}
 
 func (l *Loop) newReading(pass incident.Pass, now time.Time) *reading {
-	r := &reading{pass: pass, started: now, since: now.Add(-l.opts.Lookback), borders: make(borders)}
+	r := &reading{pass: pass, started: now, since: now.Add(-l.opts.Lookback).Round(0).UTC(), borders: make(borders)}
 	if !l.noStatusFilter {
 		for _, status := range openStatuses {
 			r.queries = append(r.queries, incident.Query{Status: status, Pass: pass})

@@ -50,6 +50,8 @@ type Options struct {
 	Thresholds []time.Duration
 	// Offset delays the start, so that many tenants are no burst.
 	Offset time.Duration
+	// Store keeps the progress over restarts; nil: nothing is kept.
+	Store  Store
 	Logger *slog.Logger
 }
 
@@ -82,11 +84,15 @@ type Loop struct {
 	sweep   *reading  // nil between sweeps
 	borders []borders // of the passes that a change may still disturb
 	mends   []mending
+	// deltaBorders are those of the last delta.
+	deltaBorders borders
+	resumed      bool // from a saved state
 
 	// watermark is the newest last update that a complete delta has seen. It
 	// comes from the data, never from our clock.
 	watermark   time.Time
 	watermarkAt time.Time // when it last moved
+	publishedAt time.Time // what the counts are as of
 
 	nextDelta, nextSweep time.Time
 	retryReading         time.Time     // of first sync or sweep, after a failure
@@ -101,17 +107,20 @@ type Loop struct {
 	beat     atomic.Int64
 }
 
-// New returns a loop that has not made a call yet.
+// New returns a loop that has not made a call yet. It knows what was saved.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{
-		opts:   opts,
-		mirror: incident.NewMirror(incident.MirrorOptions{Lookback: opts.Lookback, Thresholds: opts.Thresholds}),
-	}
+	l := &Loop{opts: opts}
+	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.state.Interval = opts.Interval
+	l.load(time.Now())
 	l.publishStatus()
 	l.heartbeat()
 	return l
+}
+
+func (l *Loop) mirrorOptions() incident.MirrorOptions {
+	return incident.MirrorOptions{Lookback: l.opts.Lookback, Thresholds: l.opts.Thresholds}
 }
 
 // Snapshot is the last good one, nil before there is any.
@@ -121,16 +130,19 @@ func (l *Loop) Snapshot() *incident.Snapshot { return l.snapshot.Load() }
 func (l *Loop) Status() *Status { return l.status.Load() }
 
 // Run refreshes until the context ends, whose error it returns. No failure of
-// the API ends it.
+// the API ends it. It saves its progress after each step, and at the end.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now().Add(l.opts.Offset)
-	l.first = l.newReading(incident.PassFirst, now)
-	l.retryReading = now
+	if !l.resumed {
+		l.first = l.newReading(incident.PassFirst, now)
+	}
+	l.retryReading, l.nextDelta = now, now
 	l.opts.Budget.Reserve(1, l.opts.Interval)
 	for ctx.Err() == nil {
 		l.heartbeat()
 		l.step(ctx)
 	}
+	l.save()
 	return ctx.Err()
 }
 
@@ -143,6 +155,7 @@ func (l *Loop) step(ctx context.Context) {
 			return
 		}
 		l.firstStep(ctx)
+		l.save()
 		return
 	}
 	ready, background := l.sweepReady, l.sweepStep
@@ -155,11 +168,13 @@ func (l *Loop) step(ctx context.Context) {
 	// the rest gets every other call.
 	case due && (!l.overran || !l.justDelta || at.After(now)):
 		l.delta(ctx)
+		l.save()
 	case at.After(now):
 		l.sleepUntil(ctx, earlier(at, l.nextDelta))
 	default:
 		l.justDelta = false
 		background(ctx)
+		l.save()
 	}
 }
 
@@ -199,6 +214,7 @@ func (l *Loop) LastSign() time.Time { return time.Unix(0, l.beat.Load()) }
 func (l *Loop) publish(now time.Time) {
 	s := l.mirror.Snapshot(now)
 	s.Coverage = l.coverage
+	l.publishedAt = now
 	l.snapshot.Store(s)
 }
 

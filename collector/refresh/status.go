@@ -48,7 +48,8 @@ var Kinds = [incident.NumPasses]string{"delta", "first", "sweep"}
 // Status is an immutable account of a loop.
 type Status struct {
 	// Up tells that the last thing that was tried succeeded; false before
-	// anything was.
+	// anything was. After a restart it is what it was before, unless that was
+	// too long ago.
 	Up bool
 	// Interval is the live one between deltas.
 	Interval time.Duration

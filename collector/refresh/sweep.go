@@ -103,6 +103,7 @@ func (l *Loop) vanished(id int64) {
 
 func (l *Loop) completeSweep(ctx context.Context, r *reading) {
 	now := time.Now()
+	l.mirror.EndSweep()
 	l.sweep, l.state.Sweeping, l.state.SweepPages = nil, false, 0
 	l.publish(now)
 	l.opts.Logger.Info("Sweep complete", "calls", r.pages, "incidents", l.mirror.Len(), "took", now.Sub(r.started),

@@ -44,8 +44,11 @@ func (t *boltTenant) save(export func(bool) (*incident.Saved, error)) error {
 		}
 		return putHead(tx, s, sum)
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		t.last = sum
+	case errors.Is(err, errDamaged):
+		t.known = false // the next save replaces everything
 	}
 	return err
 }
