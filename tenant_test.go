@@ -52,7 +52,7 @@ func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), te
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.Light = true
-		b := &bubble{t: t, sim: simulator.New(o), registry: prometheus.NewPedanticRegistry()}
+		b := &bubble{t: t, sim: simulator.New(o)}
 		cfg := testConfig()
 		if change != nil {
 			change(&cfg)
@@ -60,23 +60,38 @@ func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), te
 		if err := cfg.Complete(); err != nil {
 			t.Fatal(err)
 		}
-		var err error
-		if b.tenant, err = newTenant(cfg, inMemory(t), b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.tenant.register(b.registry); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			b.tenant.run(ctx)
-			close(done)
-		}()
+		stop := b.start(cfg, inMemory(t))
 		test(b)
+		stop()
+	})
+}
+
+// start makes the exporter and runs it until it is told to stop.
+func (b *bubble) start(cfg config.Tenant, store state.Store) (stop func()) {
+	b.t.Helper()
+	b.construct(cfg, store)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan struct{})
+	go func() {
+		b.tenant.run(ctx)
+		close(done)
+	}()
+	return func() {
 		cancel()
 		<-done
-	})
+	}
+}
+
+func (b *bubble) construct(cfg config.Tenant, store state.Store) {
+	b.t.Helper()
+	var err error
+	if b.tenant, err = newTenant(cfg, store, b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.registry = prometheus.NewPedanticRegistry()
+	if err := b.tenant.register(b.registry); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bubble) wait(d time.Duration) {
@@ -94,11 +109,8 @@ func (b *bubble) series(name string) map[string]float64 {
 	}
 	out := map[string]float64{}
 	for _, family := range families {
-		if family.GetName() != "m365_defender_"+name {
-			continue
-		}
-		for _, m := range family.Metric {
-			out[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		if family.GetName() == "m365_defender_"+name {
+			addSamples(out, family)
 		}
 	}
 	return out
@@ -115,6 +127,12 @@ func labels(m *dto.Metric) string {
 	return strings.Join(all, ",")
 }
 
+func addSamples(to map[string]float64, family *dto.MetricFamily) {
+	for _, m := range family.Metric {
+		to[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+}
+
 func (b *bubble) value(name, labels string) float64 {
 	b.t.Helper()
 	v, ok := b.series(name)[labels]
@@ -128,8 +146,14 @@ func (b *bubble) value(name, labels string) float64 {
 func (b *bubble) exact() {
 	b.t.Helper()
 	cfg := b.tenant.config
-	asOf := b.tenant.loop.Snapshot().At
-	truth := b.sim.Truth(asOf, cfg.Lookback)
+	truth := b.sim.Truth(b.tenant.loop.Snapshot().At, cfg.Lookback)
+	for _, line := range differences(expected(truth, cfg.AgeThresholds), b.series) {
+		b.t.Error(line)
+	}
+}
+
+// expected is what the series have to be: by metric, then by labels.
+func expected(truth simulator.Truth, thresholds []time.Duration) map[string]map[string]float64 {
 	want := map[string]map[string]float64{
 		"incidents": {}, "resolved_incidents": {}, "open_incidents_by_service_source": {}, "open_incidents_by_category": {},
 		"alerts": {}, "open_incidents_older": {}, "oldest_open_incident_created_timestamp_seconds": {},
@@ -153,25 +177,31 @@ func (b *bubble) exact() {
 	for severity, at := range truth.OldestOpen {
 		want["oldest_open_incident_created_timestamp_seconds"]["severity="+severity] = float64(at.UnixMilli()) / 1000
 	}
-	for _, threshold := range cfg.AgeThresholds {
+	for _, threshold := range thresholds {
 		for severity, n := range truth.OpenOlder(threshold) {
 			want["open_incidents_older"][fmt.Sprintf("severity=%s,threshold=%dh", severity, threshold/time.Hour)] = float64(n)
 		}
 	}
+	return want
+}
+
+// differences is a line for each series that is not as it has to be.
+func differences(want map[string]map[string]float64, series func(name string) map[string]float64) (lines []string) {
 	for name, want := range want {
-		got := b.series(name)
+		got := series(name)
 		for _, key := range slices.Sorted(maps.Keys(got)) {
 			if got[key] != want[key] {
-				b.t.Errorf("%s{%s}: got %v, want %v", name, key, got[key], want[key])
+				lines = append(lines, fmt.Sprintf("%s{%s}: got %v, want %v", name, key, got[key], want[key]))
 			}
 			delete(want, key)
 		}
 		for key, n := range want {
 			if n != 0 {
-				b.t.Errorf("%s{%s} is not there, want %v", name, key, n)
+				lines = append(lines, fmt.Sprintf("%s{%s} is not there, want %v", name, key, n))
 			}
 		}
 	}
+	return lines
 }
 
 // frugal fails the test if the tenant's own meter has seen more than the

@@ -179,7 +179,11 @@ func (l *Loop) load(now time.Time) {
 		return
 	}
 	l.resume(r, now)
-	l.opts.Logger.Info("Going on from the saved state", "incidents", l.mirror.Len(), "as_of", l.publishedAt, "first_sync_complete", l.coverage.All)
+	logger := l.opts.Logger
+	if !l.publishedAt.IsZero() {
+		logger = logger.With("as_of", l.publishedAt)
+	}
+	logger.Info("Going on from the saved state", "incidents", l.mirror.Len(), "first_sync_complete", l.coverage.All)
 }
 
 // resumable is what was saved, in a form to go on from.

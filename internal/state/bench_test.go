@@ -1,0 +1,215 @@
+package state
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+var epoch = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+var options = incident.MirrorOptions{
+	Lookback:   180 * 24 * time.Hour,
+	Thresholds: []time.Duration{time.Hour, 24 * time.Hour, 720 * time.Hour},
+}
+
+// version is one of a realistic tenant: most incidents are merged or resolved,
+// those that are not have one alert or a few.
+func version(r *rand.Rand, id int64, at time.Time) incident.Incident {
+	in := incident.Incident{
+		ID: id, Created: at, Updated: at.Add(time.Duration(r.Int64N(int64(72*time.Hour))) / 100 * 100),
+		Severity: incident.Severity(r.IntN(incident.NumSeverities)), Assigned: r.IntN(3) == 0,
+	}
+	switch n := r.IntN(10); {
+	case n < 6:
+		in.Status = incident.StatusRedirected
+		return in
+	case n < 9:
+		in.Status = incident.StatusResolved
+	default:
+		in.Status = incident.StatusActive
+	}
+	for range 1 + r.IntN(4) {
+		in.Alerts = append(in.Alerts, incident.Alert{
+			Severity: in.Severity, Status: incident.AlertStatus(r.IntN(incident.NumAlertStatuses)),
+			Source: fmt.Sprint("source_", r.IntN(7)), Category: fmt.Sprint("category_", r.IntN(15)),
+		})
+	}
+	return in
+}
+
+// filled saves a tenant of n incidents the way a first sync does: a page at a
+// time, newest last update first.
+func filled(b testing.TB, tenant Tenant, n int) *incident.Mirror {
+	b.Helper()
+	r := rand.New(rand.NewPCG(7, 7))
+	m := incident.NewMirror(options)
+	// Ids fall with the last update, give or take a few days.
+	ids := make([]int64, n)
+	for i := range ids {
+		ids[i] = int64(n - i)
+	}
+	block := n/50 + 1
+	for from := 0; from < n; from += block {
+		part := ids[from:min(from+block, n)]
+		r.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
+	}
+	for i, id := range ids {
+		in := version(r, id, epoch.Add(-time.Duration(i)*15*time.Second))
+		m.Apply(&in)
+		if i%100 == 99 {
+			saveMirror(b, tenant, m)
+		}
+	}
+	saveMirror(b, tenant, m)
+	return m
+}
+
+func saveMirror(b testing.TB, tenant Tenant, m *incident.Mirror) {
+	b.Helper()
+	if err := tenant.Save(m.Export); err != nil {
+		b.Fatal(err)
+	}
+	m.Kept()
+}
+
+// BenchmarkMillion is a store of a million incidents: its size, how long it
+// takes to read it into a mirror that is ready for its first snapshot, and to
+// save a delta of a hundred changes.
+func BenchmarkMillion(b *testing.B) {
+	const n = 1_000_000
+	dir := b.TempDir()
+	store := &bolt{dir: dir, noSync: true}
+	tenant, err := store.Open(contoso)
+	if err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	m := filled(b, tenant, n)
+	b.Logf("%d rows saved in %d steps in %v, %d MiB", m.Len(), n/100, time.Since(began).Round(time.Second), tenant.Size()>>20)
+	_ = tenant.Close()
+	store.noSync = false
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			tenant, err := store.Open(contoso)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var s *incident.Snapshot
+			err = tenant.Load(func(saved *incident.Saved) error {
+				m, err := incident.RestoreMirror(options, saved, epoch)
+				if err == nil {
+					s = m.Snapshot(epoch)
+				}
+				return err
+			})
+			if err != nil || s.Rows != m.Len() {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(tenant.Size())/(1<<20), "MiB")
+			b.ReportMetric(float64(m.Len()), "rows")
+			_ = tenant.Close()
+		}
+	})
+	b.Run("save 100 changes", func(b *testing.B) {
+		tenant, err := store.Open(contoso)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = tenant.Close() }()
+		if err := tenant.Load(func(saved *incident.Saved) (err error) {
+			m, err = incident.RestoreMirror(options, saved, epoch)
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+		m.Kept()
+		var ids []int64
+		s, _ := m.Export(true)
+		for id := range s.Rows {
+			ids = append(ids, id)
+		}
+		r, at := rand.New(rand.NewPCG(1, 1)), epoch.AddDate(1, 0, 0)
+		for b.Loop() {
+			b.StopTimer()
+			at = at.Add(time.Second)
+			for range 100 {
+				in := version(r, ids[r.IntN(len(ids))], epoch)
+				in.Updated = at
+				m.Apply(&in)
+			}
+			b.StartTimer()
+			saveMirror(b, tenant, m)
+		}
+		b.ReportMetric(float64(tenant.Size())/(1<<20), "MiB")
+	})
+}
+
+// BenchmarkSaveLedger is the price of a call: a ledger of 1,200 grants, as
+// large as it gets.
+func BenchmarkSaveLedger(b *testing.B) {
+	store := &bolt{dir: b.TempDir()}
+	tenant, err := store.Open(contoso)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = tenant.Close() }()
+	ledger := make([]byte, 1200*48)
+	for b.Loop() {
+		if err := tenant.SaveLedger(ledger); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestGrowth: a simulated month of churn, at a small scale, leaves the file no
+// larger than a few times what a fresh one would be.
+func TestGrowth(t *testing.T) {
+	s := newStore(t, t.TempDir())
+	tenant := mustOpen(t, s, contoso)
+	const rows, days, perDay = 5000, 30, 500 // everything is replaced three times
+	o := options
+	o.Lookback = 10 * 24 * time.Hour
+	m := incident.NewMirror(o)
+	r := rand.New(rand.NewPCG(3, 3))
+	var id int64
+	now := epoch
+	var first int64
+	for day := range days {
+		for range 48 {
+			now = now.Add(30 * time.Minute)
+			for range perDay / 48 {
+				id++
+				in := version(r, id, now)
+				in.Updated = now
+				m.Apply(&in)
+			}
+			for range 20 {
+				in := version(r, max(1, id-r.Int64N(rows)), now)
+				in.Updated = now
+				m.Apply(&in)
+			}
+			m.Snapshot(now)
+			saveMirror(t, tenant, m)
+		}
+		if day == 11 {
+			first = tenant.Size()
+		}
+	}
+	if got := tenant.Size(); got > 2*first {
+		t.Errorf("%d bytes after twelve days, %d after a month", first, got)
+	}
+	_ = tenant.Close()
+	path := tenant.(*boltTenant).rows.path
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, limit := info.Size(), int64(m.Len())*400+1<<20; got > limit {
+		t.Errorf("%d bytes for %d rows, want at most %d", got, m.Len(), limit)
+	}
+}

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/state"
+)
+
+// lives is a bubble whose exporter ends and begins again.
+type lives struct {
+	*bubble
+	cfg  config.Tenant
+	dir  string
+	stop func()
+}
+
+func withLives(t *testing.T, o simulator.Options, change func(*config.Tenant), test func(*lives)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o.Light = true
+		l := &lives{bubble: &bubble{t: t, sim: simulator.New(o)}, cfg: testConfig(), dir: t.TempDir()}
+		if change != nil {
+			change(&l.cfg)
+		}
+		if err := l.cfg.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		l.begin()
+		test(l)
+		l.stop()
+	})
+}
+
+func (l *lives) store() state.Store {
+	l.t.Helper()
+	store, err := state.New("bolt:" + l.dir)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return store
+}
+
+func (l *lives) begin() { l.stop = l.start(l.cfg, l.store()) }
+
+// crash leaves the next life what is on the disk now. What this one still does
+// in order to stop is lost.
+func (l *lives) crash() {
+	l.t.Helper()
+	synctest.Wait()
+	at := l.t.TempDir()
+	files, err := filepath.Glob(filepath.Join(l.dir, "*"))
+	if err != nil || len(files) == 0 {
+		l.t.Fatalf("nothing was saved: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(at, filepath.Base(file)), data, 0o600); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	l.stop()
+	l.dir = at
+}
+
+// ends are the two ways in which a life can end.
+func ends(t *testing.T, test func(t *testing.T, end func(*lives))) {
+	t.Run("clean stop", func(t *testing.T) { test(t, func(l *lives) { l.stop() }) })
+	t.Run("crash", func(t *testing.T) { test(t, (*lives).crash) })
+}
+
+// TestRestart: the counts are there before the first call, current after one
+// delta, and what was created meanwhile is counted once.
+func TestRestart(t *testing.T) {
+	ends(t, func(t *testing.T, end func(*lives)) {
+		rates := simulator.Rates{Create: 120, Assign: 200, Change: 300, Resolve: 100, Reopen: 20}
+		withLives(t, simulator.Options{Seed: 3, Incidents: 900, Rates: rates}, nil, func(l *lives) {
+			l.wait(3 * time.Minute)
+			total := func() (n int) {
+				for _, status := range []string{"Active", "InProgress", "Resolved", "AwaitingAction"} {
+					n += len(l.sim.IDs(status))
+				}
+				return n
+			}
+			created := func() (n float64) {
+				for _, v := range l.series("incidents_created_total") {
+					n += v
+				}
+				return n
+			}
+			l.sim.Rest()
+			l.wait(time.Minute)
+			history := float64(total()) - created()
+			l.sim.Live(rates)
+			for _, down := range []time.Duration{0, time.Second, 40 * time.Minute} {
+				l.wait(5 * time.Minute)
+				known, asOf := l.series("incidents"), l.value("refresh_last_success_timestamp_seconds", "kind=delta")
+				counted, calls := created(), l.sim.Meter().Calls
+				end(l)
+				l.wait(down)
+				l.construct(l.cfg, l.store())
+				if got := l.series("incidents"); !maps.Equal(got, known) {
+					t.Errorf("before the first call\ngot  %v\nwant %v", got, known)
+				}
+				if got := created(); got != counted {
+					t.Errorf("created: got %v, want %v", got, counted)
+				}
+				if got := l.value("refresh_last_success_timestamp_seconds", "kind=delta"); got != asOf {
+					t.Errorf("age: got %v, want %v", got, asOf)
+				}
+				if got, want := l.value("up", ""), 1.0; got != want && down < time.Minute || got == want && down > 10*time.Minute {
+					t.Errorf("up after %v: got %v", down, got)
+				}
+				if got := l.sim.Meter().Calls; got > calls+1 { // one that the crash left on its way
+					t.Errorf("%d calls by then", got-calls)
+				}
+				l.tenant.close()
+				l.sim.Rest()
+				l.begin()
+				l.wait(10 * time.Second)
+				l.exact()
+				if got := history + created(); got != float64(total()) {
+					t.Errorf("down for %v: %v were created or known, want %v", down, got, total())
+				}
+				l.sim.Live(rates)
+			}
+			l.frugal(40, 1200)
+			if l.value("state_size_bytes", "") == 0 || l.value("state_last_save_timestamp_seconds", "") == 0 {
+				t.Error("no account of the state")
+			}
+			if got := l.value("state_save_failures_total", ""); got != 0 {
+				t.Errorf("%v saves failed", got)
+			}
+		})
+	})
+}
+
+// TestRestartInFirstSync: whatever was read once is not read again, and the
+// ledger holds over all lives.
+func TestRestartInFirstSync(t *testing.T) {
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 4))
+			o := simulator.Options{Seed: seed, Incidents: 3000, Rates: busy}
+			withLives(t, o, nil, func(l *lives) {
+				l.sim.Fault(simulator.Faults{Delay: 100 * time.Millisecond})
+				restarts := 0
+				for l.wait(time.Millisecond); !l.tenant.loop.Status().Coverage.All; restarts++ {
+					l.wait(time.Duration(random.Int64N(int64(1500 * time.Millisecond))))
+					if random.IntN(2) == 0 {
+						l.crash()
+					} else {
+						l.stop()
+					}
+					l.wait(time.Duration(random.Int64N(int64(10 * time.Second))))
+					l.begin()
+					l.wait(time.Millisecond)
+				}
+				if restarts < 3 {
+					t.Errorf("only %d restarts", restarts)
+				}
+				l.sim.Fault(simulator.Faults{})
+				l.sim.Rest()
+				l.wait(2 * time.Minute)
+				l.exact()
+				l.frugal(40, 1200)
+				// 40 pages in all; of each life one may be read twice, and it has a delta
+				// at once that reads all of the overlap.
+				if got, limit := l.sim.Meter().Calls, 40+6*restarts+20; got > limit {
+					t.Errorf("%d calls over %d restarts, want at most %d", got, restarts, limit)
+				}
+			})
+		})
+	}
+}
+
+// TestRestartInSweep: a sweep goes on where it was, and takes nothing for
+// vanished that it had seen before.
+func TestRestartInSweep(t *testing.T) {
+	ends(t, func(t *testing.T, end func(*lives)) {
+		often := func(c *config.Tenant) { c.SweepInterval = 15 * time.Minute }
+		withLives(t, simulator.Options{Seed: 8, Incidents: 4000, Rates: simulator.Rates{Change: 60}}, often, func(l *lives) {
+			restarts := 0
+			for restarts < 3 {
+				l.wait(time.Second)
+				before := l.tenant.loop.Status()
+				if !before.Sweeping || before.SweepPages < 5*(restarts+1) {
+					continue
+				}
+				end(l)
+				l.begin()
+				if s := l.tenant.loop.Status(); !s.Sweeping || s.SweepPages < before.SweepPages {
+					t.Errorf("sweep of %d pages: got %d", before.SweepPages, s.SweepPages)
+				}
+				restarts++
+			}
+			for l.tenant.loop.Status().Sweeping {
+				l.wait(time.Second)
+			}
+			l.sim.Rest()
+			l.wait(time.Minute)
+			l.exact()
+			if got := l.sim.Meter().Gets; got != 0 {
+				t.Errorf("%d incidents were taken for missing", got)
+			}
+			if got := l.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] != 0 {
+				t.Errorf("nothing was to be corrected: %v", got)
+			}
+			l.frugal(40, 1200)
+		})
+	})
+}
+
+// TestRestartOfOldData: what is older than --cache.max-age stays withdrawn
+// until a refresh succeeds. Counters go on, and the reason is still told.
+func TestRestartOfOldData(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 2, Incidents: 300}, nil, func(l *lives) {
+		l.wait(2 * time.Minute)
+		l.sim.Fault(simulator.Faults{Status: http.StatusInternalServerError})
+		l.wait(time.Minute)
+		l.crash()
+		l.wait(2 * time.Hour)
+		l.begin()
+		if got := l.series("incidents"); len(got) > 0 {
+			t.Errorf("two hours old, and shown: %v", got)
+		}
+		if l.value("up", "") != 0 || len(l.series("incidents_created_total")) == 0 || l.tenant.loop.Status().LastError == "" {
+			t.Error("up has to be 0 with its reason, and the counters have to be there")
+		}
+		l.wait(10 * time.Minute)
+		if got := l.series("incidents"); len(got) > 0 {
+			t.Errorf("no refresh has succeeded, and shown: %v", got)
+		}
+		l.sim.Fault(simulator.Faults{})
+		l.wait(5 * time.Minute)
+		l.exact()
+	})
+}
+
+// TestRestartWhileBlocked: the server's order to wait outlives a crash.
+func TestRestartWhileBlocked(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 2, Incidents: 300}, nil, func(l *lives) {
+		l.wait(2 * time.Minute)
+		l.sim.Fault(simulator.Faults{Status: http.StatusTooManyRequests, RetryAfter: "600"})
+		l.wait(time.Minute)
+		before := l.sim.Meter().Calls
+		l.crash()
+		l.begin()
+		l.wait(8 * time.Minute)
+		if got := l.sim.Meter().Calls; got != before {
+			t.Errorf("%d calls while blocked", got-before)
+		}
+		if l.value("api_blocked_until_timestamp_seconds", "") == 0 {
+			t.Error("the block is not shown")
+		}
+		if got := l.value("api_quota_effective_limit", "window=minute"); got > 25 {
+			t.Errorf("effective limit: got %v, want it still halved", got)
+		}
+	})
+}
+
+// TestRestartWithOtherSettings: a longer look-back is read, and until then only
+// what is known of it is shown. History is not counted as created.
+func TestRestartWithOtherSettings(t *testing.T) {
+	short := func(c *config.Tenant) { c.Lookback = 20 * 24 * time.Hour }
+	withLives(t, simulator.Options{Seed: 6, Incidents: 3000}, short, func(l *lives) {
+		l.wait(3 * time.Minute)
+		l.exact()
+		created := l.series("incidents_created_total")
+		l.stop()
+		l.cfg.Lookback = 180 * 24 * time.Hour
+		l.cfg.AgeThresholds = []time.Duration{3 * time.Hour, 100 * time.Hour}
+		l.begin()
+		open, complete := l.value("first_sync_complete", "stage=open"), l.value("first_sync_complete", "stage=all")
+		if open != 1 || complete != 0 || len(l.series("resolved_incidents")) > 0 || len(l.series("incidents")) == 0 {
+			t.Errorf("open %v, all %v, %d series of resolved ones", open, complete, len(l.series("resolved_incidents")))
+		}
+		l.wait(10 * time.Second)
+		l.crash()
+		l.begin()
+		l.wait(5 * time.Minute)
+		l.exact()
+		if got := l.series("incidents_created_total"); !maps.Equal(got, created) {
+			t.Errorf("created: got %v, want %v", got, created)
+		}
+		l.stop()
+		l.cfg.Lookback = 10 * 24 * time.Hour
+		l.begin()
+		l.exact()
+	})
+}
+
+// TestLostLedger: a ledger that is damaged is taken for one that was spent
+// evenly, so that not much can be exceeded and not everything stands still.
+func TestLostLedger(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
+		l.wait(2 * time.Minute)
+		l.stop()
+		files, _ := filepath.Glob(filepath.Join(l.dir, "*.ledger.db"))
+		if len(files) != 1 {
+			t.Fatalf("files: %v", files)
+		}
+		if err := os.Truncate(files[0], 100); err != nil {
+			t.Fatal(err)
+		}
+		l.begin()
+		if got := l.value("api_quota_used", "window=hour"); got != 1200 {
+			t.Errorf("used: got %v, want all", got)
+		}
+		l.wait(time.Minute)
+		if got := l.value("up", ""); got != 1 {
+			t.Errorf("up: got %v", got)
+		}
+		l.exact()
+	})
+}
+
+// TestStateOfOneTenantTwice: the second one is refused.
+func TestStateOfOneTenantTwice(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 6, Incidents: 30}, nil, func(l *lives) {
+		_, err := newTenant(l.cfg, l.store(), l.sim.RoundTripper(), slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), "in use by another process") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
