@@ -338,3 +338,32 @@ func TestStateOfOneTenantTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestMemoryOutlivesReload: with memory: a tenant that is stopped and started
+// within the process goes on as well.
+func TestMemoryOutlivesReload(t *testing.T) {
+	store := inMemory(t)
+	withLives(t, simulator.Options{Seed: 6, Incidents: 300, Rates: busy}, nil, func(l *lives) {
+		l.stop()
+		l.stop = l.start(l.cfg, store)
+		l.wait(10 * time.Minute)
+		known, created, used := l.series("incidents"), l.series("incidents_created_total"), l.value("api_quota_used", "window=hour")
+		l.stop()
+		l.cfg.AgeThresholds = []time.Duration{2 * time.Hour}
+		l.construct(l.cfg, store)
+		if got := l.series("incidents"); len(known) == 0 || !maps.Equal(got, known) {
+			t.Errorf("got %v, want %v", got, known)
+		}
+		if got := l.series("incidents_created_total"); !maps.Equal(got, created) {
+			t.Errorf("created: got %v, want %v", got, created)
+		}
+		if got := l.value("api_quota_used", "window=hour"); got != used {
+			t.Errorf("used: got %v, want %v", got, used)
+		}
+		l.tenant.close()
+		l.sim.Rest()
+		l.stop = l.start(l.cfg, store)
+		l.wait(time.Minute)
+		l.exact()
+	})
+}
