@@ -29,7 +29,7 @@ func windowName(period time.Duration) string {
 type limiter struct {
 	ledger *quota.Ledger
 	waited func(reason string, d time.Duration)
-	// save keeps the ledger over a crash.
+	// save keeps the ledger over a crash; nil: nothing does.
 	save func(quota.Log)
 
 	mu      sync.Mutex
@@ -47,7 +47,7 @@ func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
 	d := l.ledger.Take(now, quota.Priority(pass))
 	l.note(now, pass, d, d.Grant != 0)
 	if d.Grant != 0 {
-		l.save(l.ledger.Log(now))
+		l.keep(now)
 	}
 	return uint64(d.Grant), d.At
 }
@@ -61,8 +61,14 @@ func (l *limiter) Succeeded() { l.ledger.Succeeded() }
 // Refused implements client.Limiter.
 func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
 	until := l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
-	l.save(l.ledger.Log(now))
+	l.keep(now)
 	return until
+}
+
+func (l *limiter) keep(now time.Time) {
+	if l.save != nil {
+		l.save(l.ledger.Log(now))
+	}
 }
 
 // Ready implements refresh.Budget.
