@@ -14,6 +14,7 @@ import (
 type call struct {
 	method, path, query, base   string
 	authorization, accept, body string
+	header                      http.Header
 }
 
 // reply is an answer before it is on its way.
@@ -90,6 +91,9 @@ func (t *Tenant) route(c *call, now time.Time) reply {
 	case strings.HasSuffix(c.path, tokenPath):
 		t.meter.Tokens++
 		return t.answerToken(c, now)
+	case c.path == metadataPath, c.path == appServicePath:
+		t.meter.Tokens++
+		return t.answerIdentity(c, now)
 	case c.path == "/api/incidents", byID && id == "":
 		t.meter.Calls++
 		t.meter.list.received(now, t.opts.Limits)

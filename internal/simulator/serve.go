@@ -61,6 +61,7 @@ func newCall(r *http.Request, base string) (*call, error) {
 	c := &call{
 		method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, base: base,
 		authorization: r.Header.Get("Authorization"), accept: r.Header.Get("Accept-Encoding"),
+		header: r.Header,
 	}
 	if r.Body != nil && r.Method == http.MethodPost {
 		var b strings.Builder

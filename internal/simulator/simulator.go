@@ -126,6 +126,9 @@ type Tenant struct {
 	tokens map[string]token
 	roles  []string
 	meter  meter
+
+	trust    trust
+	identity Identity
 }
 
 // New makes a tenant with its backlog.
@@ -191,6 +194,8 @@ const resolution = 100 * time.Nanosecond
 //	GET  /api/incidents, /api/incidents/     list
 //	GET  /api/incidents/{id}                 one incident
 //	POST /{tenant}/oauth2/v2.0/token         token endpoint
+//	GET  /metadata/identity/oauth2/token     tokens of the machine's identity
+//	GET  /msi/token                          the same as in App Service
 //
 // A dropped connection is a closed one. Mind that http.Transport repeats a GET
 // whose reused connection was closed before the first byte; the meter counts
