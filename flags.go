@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -29,6 +28,12 @@ type options struct {
 	demo          bool
 	log           *promslog.Config
 }
+
+// String shows nothing: the options hold secrets.
+func (o *options) String() string { return "options" }
+
+// GoString is String.
+func (o *options) GoString() string { return o.String() }
 
 // errDone says that the command line asked for something that is done by now:
 // the help or the version.
@@ -55,12 +60,12 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Flag("tenant.id", "Directory (tenant) id.").Envar("AZURE_TENANT_ID").StringVar(&t.TenantID)
 	app.Flag("tenant.name", "Value of the label tenant. Default: the tenant id.").StringVar(&t.Name)
 	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
-	app.Flag("client.secret-file", "File that holds the client secret; it is read again for every token. Or set AZURE_CLIENT_SECRET.").StringVar(&t.ClientSecretFile)
+	credentialFlags(app, t)
 
 	app.Flag("api", "API to read: defender is the native incidents API.").Default("defender").StringVar(&o.api)
 	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
 	app.Flag("api.url", "Base URL of the API. Default: by --cloud.").StringVar(&t.APIURL)
-	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").StringVar(&t.AuthURL)
+	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").Envar("AZURE_AUTHORITY_HOST").StringVar(&t.AuthURL)
 	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud.").StringVar(&t.AuthScope)
 	intFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute.", &t.QuotaPerMinute)
 	intFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit.", &t.QuotaPerHour)
@@ -89,7 +94,8 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
-	t.ClientSecret = config.Secret(os.Getenv("AZURE_CLIENT_SECRET"))
+	t.API = o.api
+	credentialEnvironment(t)
 	if len(thresholds) > 0 {
 		t.AgeThresholds = thresholds
 	}

@@ -25,9 +25,16 @@ type tenant struct {
 	loop       *refresh.Loop
 	ledger     *quota.Ledger
 	api        *collector.API
-	credential *auth.Secret
+	credential *auth.Source
+	warned     time.Time // when it was last said that the credential expires
 	logger     *slog.Logger
 }
+
+// String is the name and nothing else: a tenant holds secrets.
+func (t *tenant) String() string { return t.config.Name }
+
+// GoString is String.
+func (t *tenant) GoString() string { return t.config.Name }
 
 // newTenant makes no call. All its requests go through the transport.
 func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
@@ -37,7 +44,9 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		return nil, err
 	}
 	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
-	t.credential = t.newCredential(transport)
+	if t.credential, err = t.newCredential(transport); err != nil {
+		return nil, err
+	}
 	source, err := t.newSource(transport, limiter)
 	if err != nil {
 		return nil, err
@@ -53,19 +62,6 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		Logger:        t.logger,
 	})
 	return t, nil
-}
-
-// newCredential is what the tenant's calls are authorised with.
-func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
-	cfg := t.config
-	return auth.ClientSecret(auth.Options{
-		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
-		ClientID: cfg.ClientID,
-		Scope:    cfg.AuthScope,
-		Secret:   secretOf(cfg),
-		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
-		Observe:  t.observeToken,
-	})
 }
 
 // newSource is the API that the tenant's incidents are read from.
@@ -112,6 +108,11 @@ func (t *tenant) register(to prometheus.Registerer) error {
 				emit(float64(expiry.Unix()))
 			}
 		}),
+		collector.NewFunc(collector.CredentialExpiry, func(emit func(float64, ...string)) {
+			if expiry := t.credential.CredentialExpiry(); !expiry.IsZero() {
+				emit(float64(expiry.Unix()))
+			}
+		}),
 	} {
 		if err := named.Register(c); err != nil {
 			return err
@@ -136,26 +137,12 @@ func (t *tenant) healthy(now time.Time) bool {
 
 func (t *tenant) observeCall(c client.Call) {
 	t.api.Request(c.Operation, c.Code, c.Duration, c.Bytes)
+	if c.Code == http.StatusForbidden {
+		// Roles are written into a token: once consent is granted, only the next
+		// one has them.
+		t.credential.Renew()
+	}
 	t.logger.Debug("Called the API", "operation", c.Operation, "code", c.Code, "took", c.Duration, "bytes", c.Bytes, "err", c.Err)
-}
-
-func (t *tenant) observeToken(took time.Duration, err error) {
-	if err == nil {
-		t.api.Token("")
-		t.logger.Debug("Got an access token", "took", took)
-		return
-	}
-	t.api.Token(auth.Reason(err))
-	if hint := auth.Hint(err); hint != "" {
-		t.logger.Warn("No access token", "hint", hint)
-	}
-}
-
-func secretOf(cfg config.Tenant) func() (string, error) {
-	if cfg.ClientSecretFile != "" {
-		return auth.SecretFile(cfg.ClientSecretFile)
-	}
-	return func() (string, error) { return string(cfg.ClientSecret), nil }
 }
 
 // newTransport is the standard one with a floor for TLS and without its pool

@@ -18,19 +18,30 @@ type Tenant struct {
 	Name     string
 	TenantID string
 	// Cloud is one of Clouds; it sets the three addresses that are empty.
-	Cloud                      string
+	Cloud string
+	// API is defender or graph.
+	API                        string
 	APIURL, AuthURL, AuthScope string
-	ClientID                   string
-	ClientSecret               Secret
-	ClientSecretFile           string
-	QuotaPerMinute             int
-	QuotaPerHour               int
-	QuotaShare                 float64
-	Timeout                    time.Duration
-	MaxResponseBytes           int64
-	Interval, SweepInterval    time.Duration
-	Overlap, Lookback, MaxAge  time.Duration
-	AgeThresholds              []time.Duration
+	// Exactly one credential has to be given: a client secret, itself or in a
+	// file; a certificate; a federated token; or a managed identity, which is
+	// the system assigned one if there is no ClientID.
+	ClientID                      string
+	ClientSecret                  Secret
+	ClientSecretFile              string
+	ClientCertificateFile         string
+	ClientCertificatePassword     Secret
+	ClientCertificatePasswordFile string
+	FederatedTokenFile            string
+	ManagedIdentity               bool
+
+	QuotaPerMinute            int
+	QuotaPerHour              int
+	QuotaShare                float64
+	Timeout                   time.Duration
+	MaxResponseBytes          int64
+	Interval, SweepInterval   time.Duration
+	Overlap, Lookback, MaxAge time.Duration
+	AgeThresholds             []time.Duration
 }
 
 // Default is a tenant with every setting that has a default.
@@ -38,6 +49,7 @@ func Default() Tenant {
 	const day = 24 * time.Hour
 	return Tenant{
 		Cloud:            "public",
+		API:              "defender",
 		QuotaPerMinute:   50,
 		QuotaPerHour:     1500,
 		QuotaShare:       0.8,
@@ -134,15 +146,13 @@ func (t *Tenant) Complete() error {
 	if strings.ContainsAny(t.TenantID, "/?#% \t") {
 		return wrong("tenant.id", "AZURE_TENANT_ID", "is %q; it must be a directory (tenant) id or a domain name", t.TenantID)
 	}
-	if t.ClientID == "" {
-		return wrong("client.id", "AZURE_CLIENT_ID", "is required: the application (client) id of the app registration")
-	}
-	if t.ClientSecret == "" && t.ClientSecretFile == "" {
-		return wrong("client.secret-file", "AZURE_CLIENT_SECRET", "is required: a file that holds the client secret, or the secret itself in the environment variable")
+	if err := t.credential(); err != nil {
+		return err
 	}
 	t.Name = orDefault(t.Name, t.TenantID)
 	t.APIURL = orDefault(t.APIURL, cloud.API)
-	t.AuthURL = orDefault(t.AuthURL, cloud.Login)
+	// AZURE_AUTHORITY_HOST is written with a slash at its end.
+	t.AuthURL = strings.TrimRight(orDefault(t.AuthURL, cloud.Login), "/")
 	t.AuthScope = orDefault(t.AuthScope, cloud.Scope)
 	return firstOf(
 		address("api.url", t.APIURL),
