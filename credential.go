@@ -35,13 +35,13 @@ func credentialEnvironment(t *config.Tenant) {
 }
 
 // newCredential is what the tenant's calls are authorised with.
-func (t *tenant) newCredential(transport http.RoundTripper) (*auth.Source, error) {
+func (t *tenant) newCredential() (*auth.Source, error) {
 	cfg := t.config
 	o := auth.Options{
 		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
 		ClientID: cfg.ClientID,
 		Scope:    cfg.AuthScope,
-		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
+		HTTP:     &http.Client{Transport: t.transport, Timeout: cfg.Timeout},
 		Observe:  t.observeToken,
 	}
 	switch {

@@ -25,6 +25,8 @@ type options struct {
 	telemetryPath string
 	pprof         bool
 	configCheck   bool
+	command       string // serve or check
+	checkFormat   string
 	demo          bool
 	log           *promslog.Config
 }
@@ -53,6 +55,8 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Version(version.Print("m365_defender_exporter"))
 	app.VersionFlag.Short('V')
 	app.Command("serve", "Refresh the counts and serve them. This is the default.").Default()
+	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to mend it, and exit.")
+	check.Flag("format", "Format of the result: text or json.").Default("text").SetValue(&value[string]{name: "format", to: &o.checkFormat, parse: parseFormat, format: func(s string) string { return s }})
 
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
@@ -87,7 +91,8 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
 	promslogflag.AddFlags(app, o.log)
 
-	_, err := app.Parse(args)
+	var err error
+	o.command, err = app.Parse(args)
 	if done {
 		return nil, errDone
 	}

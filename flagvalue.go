@@ -50,8 +50,17 @@ var (
 	errDuration = errors.New("a duration such as 30s, 6h or 180d")
 	errInteger  = errors.New("a whole number")
 	errNumber   = errors.New("a number")
+	errFormat   = errors.New("text or json")
 	errBytes    = errors.New("a size such as 64MiB")
 )
+
+// parseFormat takes what the command check can write.
+func parseFormat(text string) (string, error) {
+	if text != "text" && text != "json" {
+		return "", errFormat
+	}
+	return text, nil
+}
 
 func addFlag[T any](app *kingpin.Application, name, help string, v value[T]) {
 	v.name = name

@@ -41,6 +41,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	logger := promslog.New(o.log)
+	if o.command == "check" {
+		return check(ctx, o, logger, stdout)
+	}
 	if err := serve(ctx, o, logger); err != nil {
 		logger.Error("Stopped by an error", "err", err)
 		return exitRuntime

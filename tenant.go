@@ -25,6 +25,8 @@ type tenant struct {
 	loop       *refresh.Loop
 	ledger     *quota.Ledger
 	api        *collector.API
+	transport  http.RoundTripper
+	limiter    *limiter
 	credential *auth.Source
 	warned     time.Time // when it was last said that the credential expires
 	logger     *slog.Logger
@@ -38,22 +40,22 @@ func (t *tenant) GoString() string { return t.config.Name }
 
 // newTenant makes no call. All its requests go through the transport.
 func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
-	t := &tenant{config: cfg, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
+	t := &tenant{config: cfg, transport: transport, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
 	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
 	}
-	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
-	if t.credential, err = t.newCredential(transport); err != nil {
+	t.limiter = &limiter{ledger: t.ledger, waited: t.api.Waited}
+	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
 	}
-	source, err := t.newSource(transport, limiter)
+	source, err := t.newSource(t.limiter, 0)
 	if err != nil {
 		return nil, err
 	}
 	t.loop = refresh.New(refresh.Options{
 		Source:        source,
-		Budget:        limiter,
+		Budget:        t.limiter,
 		Interval:      cfg.Interval,
 		SweepInterval: cfg.SweepInterval,
 		Overlap:       cfg.Overlap,
@@ -64,13 +66,15 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 	return t, nil
 }
 
-// newSource is the API that the tenant's incidents are read from.
-func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refresh.Source, error) {
+// newSource is the API that the tenant's incidents are read from. Retries as in
+// client.Options.
+func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source, error) {
 	cfg := t.config
 	return client.NewDefender(client.Options{
 		BaseURL:          cfg.APIURL,
-		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: transport}},
+		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: t.transport}},
 		Limiter:          limiter,
+		Retries:          retries,
 		Timeout:          cfg.Timeout,
 		MaxResponseBytes: cfg.MaxResponseBytes,
 		Observe:          t.observeCall,

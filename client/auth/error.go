@@ -44,6 +44,9 @@ func (e *Error) Error() string {
 	return "get access token: " + e.text + " (" + e.Hint + ")"
 }
 
+// Message is the text without the operation and the hint.
+func (e *Error) Message() string { return e.text }
+
 // Unwrap returns the failure of the network, if it was one.
 func (e *Error) Unwrap() error { return e.cause }
 

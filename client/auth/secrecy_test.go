@@ -77,7 +77,7 @@ func TestSecrecy(t *testing.T) {
 			return status, fmt.Sprintf(shape, sent, url.QueryEscape(sent))
 		}
 	}
-	for kind, make := range sources {
+	for kind, newSource := range sources {
 		for name, answer := range map[string]func(int, map[string]string) (int, string){
 			"description": echo(400, `{"error":"invalid_client","error_description":"AADSTS7000215: bad %s","more":%q}`),
 			"code":        echo(400, `{"error":%q,"error_description":%q}`),
@@ -91,7 +91,7 @@ func TestSecrecy(t *testing.T) {
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				e := &endpoint{answer: answer}
-				s := make(e)
+				s := newSource(e)
 				_, err := s.Token()
 				if (err == nil) != (name == "good") {
 					t.Fatalf("got %v", err)
@@ -109,7 +109,7 @@ func TestSecrecy(t *testing.T) {
 			})
 		}
 		t.Run(kind+"/network", func(t *testing.T) {
-			s := make(&endpoint{err: fmt.Errorf("dial: %s %s", canary, issued)})
+			s := newSource(&endpoint{err: fmt.Errorf("dial: %s %s", canary, issued)})
 			_, err := s.Token()
 			if kind == "secret" {
 				silent(t, "error", err, canary)
