@@ -46,9 +46,9 @@ func TestCredentialChoice(t *testing.T) {
 		{"flag before two variables", both, []string{"--client.federated-token-file=f"}, "federated token"},
 		{"managed identity before variables", both, []string{"--client.managed-identity"}, "managed identity (user assigned)"},
 		{"nothing", nil, nil, "error: --client.secret-file (or AZURE_CLIENT_SECRET) is required: a file that holds"},
-		{"two variables", both, nil, "error: --client.* gives more than one credential: a client secret, --client.secret-file (or AZURE_CLIENT_SECRET); a federated token"},
-		{"two flags", nil, []string{"--client.secret-file=f", "--client.managed-identity"}, "error: --client.* gives more than one credential"},
-		{"password alone", secret, []string{"--client.certificate-password-file=f"}, "error: --client.certificate-password-file is given without a certificate"},
+		{"two variables", both, nil, "error: --client.federated-token-file (or AZURE_FEDERATED_TOKEN_FILE) is given as well as --client.secret-file (or AZURE_CLIENT_SECRET)"},
+		{"two flags", nil, []string{"--client.secret-file=f", "--client.managed-identity"}, "error: --client.managed-identity is given as well as --client.secret-file"},
+		{"password alone", secret, []string{"--client.certificate-password-file=f"}, "error: --client.certificate-password-file is given without --client.certificate-file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withoutEnvironment(t)

@@ -183,7 +183,7 @@ func metadata(t *testing.T, d *double) *http.Client {
 	t.Helper()
 	plain := httptest.NewServer(d.Handler())
 	t.Cleanup(plain.Close)
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: 10 * time.Second, Transport: wrapped{&http.Transport{
 		Proxy: func(*http.Request) (proxy *url.URL, err error) {
 			t.Error("the proxy was asked for the way to the metadata service")
 			return nil, nil
@@ -195,5 +195,9 @@ func metadata(t *testing.T, d *double) *http.Client {
 			var dialer net.Dialer
 			return dialer.DialContext(ctx, network, plain.Listener.Addr().String())
 		},
-	}}
+	}}}
 }
+
+type wrapped struct{ http.RoundTripper }
+
+func (w wrapped) Unwrap() http.RoundTripper { return w.RoundTripper }

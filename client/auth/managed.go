@@ -60,8 +60,17 @@ func ManagedIdentity(opts Options) (*Source, error) {
 
 // direct is the client without a proxy: the places that issue these tokens are
 // link-local or on this machine, and would mean the proxy's machine otherwise.
+// A transport that wraps another one has to have a method Unwrap.
 func direct(c *http.Client) *http.Client {
-	transport, ok := c.Transport.(*http.Transport)
+	inner := c.Transport
+	for {
+		wrapper, ok := inner.(interface{ Unwrap() http.RoundTripper })
+		if !ok {
+			break
+		}
+		inner = wrapper.Unwrap()
+	}
+	transport, ok := inner.(*http.Transport)
 	if !ok {
 		return c
 	}
