@@ -31,7 +31,7 @@ type Options struct {
 	// HTTP makes the requests; it needs a timeout of its own. nil: one with
 	// 30 s.
 	HTTP *http.Client
-	// Observe is told of each attempt. It must not call the Source.
+	// Observe is told of each attempt. It must not ask the Source for a token.
 	Observe func(Attempt)
 	// Jitter returns a number in [0, 1) that spreads attempts after a failure;
 	// nil: math/rand/v2.
@@ -58,13 +58,16 @@ type Source struct {
 	kind string
 	load func() (*proof, error)
 
+	asking  sync.Mutex // held while a token is asked for: one request at a time
+	failure failure
+
+	// mu is never held for long: a scrape asks when the token ends.
 	mu               sync.Mutex
 	token            *oauth2.Token
 	renewAt          time.Time // zero: never
 	renewed          time.Time // when Renew last dropped a token
 	credentialExpiry time.Time
 	note             string
-	failure          failure
 }
 
 // proof is a credential as it is at present.
@@ -109,30 +112,49 @@ func (o Options) withDefaults() Options {
 
 // Token implements oauth2.TokenSource. Its errors are of type *[Error].
 func (s *Source) Token() (*oauth2.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	began := time.Now()
-	if s.token != nil && (s.renewAt.IsZero() || began.Before(s.renewAt)) {
-		return s.token, nil
+	token, renewAt := s.present()
+	if token != nil && (renewAt.IsZero() || began.Before(renewAt)) {
+		return token, nil
 	}
 	p, err := s.load()
 	if err == nil {
-		s.credentialExpiry, s.note = p.expires, p.note
+		s.learn(p)
 		if held := s.failure.holds(began, p.digest); held != nil {
-			return s.lasting(began, held)
+			return lasting(token, began, held)
 		}
 	}
-	token, refresh, err := s.attempt(p, err)
-	s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.credentialExpiry})
+	fresh, refresh, err := s.attempt(p, err)
+	s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
 	if err != nil {
-		return s.lasting(began, err)
+		return lasting(token, began, err)
 	}
 	s.failure = failure{}
-	s.token, s.renewAt = token, renewal(token, began)
-	if !refresh.IsZero() && refresh.After(began) && refresh.Before(s.renewAt) {
+	s.keep(fresh, began, refresh)
+	return fresh, nil
+}
+
+func (s *Source) present() (token *oauth2.Token, renewAt time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token, s.renewAt
+}
+
+func (s *Source) learn(p *proof) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.credentialExpiry, s.note = p.expires, p.note
+}
+
+func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token, s.renewAt = token, renewal(token, issued)
+	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
 	}
-	return token, nil
 }
 
 // attempt makes one request with a credential, if that could be loaded.
@@ -150,9 +172,9 @@ func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, er
 }
 
 // lasting returns the token that is there as long as it lasts, else the error.
-func (s *Source) lasting(now time.Time, err error) (*oauth2.Token, error) {
-	if s.token != nil && now.Before(s.token.Expiry.Add(-10*time.Second)) {
-		return s.token, nil
+func lasting(token *oauth2.Token, now time.Time, err error) (*oauth2.Token, error) {
+	if token != nil && now.Before(token.Expiry.Add(-10*time.Second)) {
+		return token, nil
 	}
 	return nil, err
 }

@@ -164,3 +164,29 @@ func TestTimeoutIsKnown(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestScrapesDoNotWait: who asks when a token ends does not wait for the next.
+func TestScrapesDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answer: func(n int, form map[string]string) (int, string) {
+			time.Sleep(10 * time.Second)
+			return good(n, form)
+		}}
+		s := source(e, fixed("x"))
+		done := make(chan struct{})
+		go func() {
+			_, _ = s.Token()
+			close(done)
+		}()
+		synctest.Wait()
+		began := time.Now()
+		s.Renew()
+		if !s.Expiry().IsZero() || !s.CredentialExpiry().IsZero() || s.Describe() != "client secret" || time.Since(began) > 0 {
+			t.Errorf("waited for %v", time.Since(began))
+		}
+		<-done
+		if got := time.Until(s.Expiry()); got != time.Hour {
+			t.Errorf("expires in %v", got)
+		}
+	})
+}
