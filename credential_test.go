@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"m365_defender_exporter/client/auth"
@@ -114,18 +115,22 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 }
 
-// TestExpiringCertificate is warned of once a day, and exported.
+// TestExpiringCertificate is warned of once a day, and no longer once there is
+// a new one.
 func TestExpiringCertificate(t *testing.T) {
-	var log bytes.Buffer
-	o := simulator.Options{Incidents: 1}
-	inBubble(t, o, nil, func(b *bubble) {
-		b.tenant.logger = slog.New(slog.NewTextHandler(&log, nil))
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		tenant, err := newTenant(testConfig(), newTransport(), slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
 		end := time.Now().Add(20 * 24 * time.Hour)
 		for range 36 {
-			b.tenant.observeToken(auth.Attempt{CredentialExpiry: end})
+			tenant.observeToken(auth.Attempt{CredentialExpiry: end})
 			time.Sleep(time.Hour)
 		}
-		b.tenant.observeToken(auth.Attempt{CredentialExpiry: end.Add(100 * 24 * time.Hour)})
+		time.Sleep(24 * time.Hour)
+		tenant.observeToken(auth.Attempt{CredentialExpiry: end.Add(100 * 24 * time.Hour)})
 		if got := strings.Count(log.String(), "certificate expires soon"); got != 2 || !strings.Contains(log.String(), "left=20.0d") {
 			t.Errorf("%d warnings: %s", got, log.String())
 		}
