@@ -20,7 +20,8 @@ import (
 
 // options are what the command line and the environment say.
 type options struct {
-	tenant        config.Tenant // without a configFile
+	tenant        config.Tenant   // without a configFile
+	tenants       []config.Tenant // as the configFile was at the start
 	configFile    string
 	configCheck   bool
 	demo          bool
@@ -107,7 +108,8 @@ func (o *options) validate(given []string) error {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}
-	_, err := readConfig(o.configFile)
+	var err error
+	o.tenants, err = readConfig(o.configFile)
 	return err
 }
 

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -26,19 +26,26 @@ type tenant struct {
 	ledger     *quota.Ledger
 	api        *collector.API
 	credential *auth.Secret
+	transport  *sharedTransport
 	logger     *slog.Logger
 }
 
-// newTenant makes no call. All its requests go through the transport.
-func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
-	t := &tenant{config: cfg, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
+// newTenant makes no call. All its requests go through the transport. What was
+// left by a predecessor that may still be running waits for takeOver.
+func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
+	t := &tenant{config: cfg, api: e.api, transport: e.transport, logger: e.logger.With("tenant", cfg.Name)}
+	if t.api == nil {
+		t.api = collector.NewAPI()
+	}
 	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
 	}
 	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited}
-	t.credential = t.newCredential(transport)
-	source, err := t.newSource(transport, limiter)
+	if t.credential, err = t.newCredential(e.transport); err != nil {
+		return nil, err
+	}
+	source, err := t.newSource(e.transport, limiter)
 	if err != nil {
 		return nil, err
 	}
@@ -50,14 +57,25 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Offset:        time.Duration(e.stagger * float64(cfg.Interval)),
+		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
 		Logger:        t.logger,
 	})
 	return t, nil
 }
 
+// takeOver goes on with the quota that whoever had the same account before has
+// left. He must have stopped.
+func (t *tenant) takeOver(before *quota.Ledger, now time.Time) {
+	t.ledger.Restore(now, before.Log(now))
+}
+
 // newCredential is what the tenant's calls are authorised with.
-func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
+func (t *tenant) newCredential(transport http.RoundTripper) (*auth.Secret, error) {
 	cfg := t.config
+	if cfg.ClientSecret == "" && cfg.ClientSecretFile == "" {
+		return nil, fmt.Errorf("auth: only a client secret is supported")
+	}
 	return auth.ClientSecret(auth.Options{
 		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
 		ClientID: cfg.ClientID,
@@ -65,12 +83,15 @@ func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
 		Secret:   secretOf(cfg),
 		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
 		Observe:  t.observeToken,
-	})
+	}), nil
 }
 
 // newSource is the API that the tenant's incidents are read from.
 func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refresh.Source, error) {
 	cfg := t.config
+	if cfg.API != config.Defender {
+		return nil, fmt.Errorf("api: only %s is supported", config.Defender)
+	}
 	return client.NewDefender(client.Options{
 		BaseURL:          cfg.APIURL,
 		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: transport}},
@@ -156,13 +177,4 @@ func secretOf(cfg config.Tenant) func() (string, error) {
 		return auth.SecretFile(cfg.ClientSecretFile)
 	}
 	return func() (string, error) { return string(cfg.ClientSecret), nil }
-}
-
-// newTransport is the standard one with a floor for TLS and without its pool
-// being shared with anything else in the process.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	t.MaxIdleConnsPerHost = 2
-	return t
 }
