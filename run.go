@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 	logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 	if o.demo {
-		stopDemo, err := startDemo(o, logger)
+		stopDemo, err := startDemo(ctx, o, logger)
 		if err != nil {
 			return fmt.Errorf("start the demo: %w", err)
 		}

@@ -1,12 +1,48 @@
 package main
 
 import (
+	_ "embed"
+	"encoding/json"
 	"fmt"
+	"html/template"
+	"net/http"
 	"time"
+
+	"github.com/prometheus/common/version"
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 )
+
+//go:embed status.html
+var statusHTML string
+
+var statusTemplate = template.Must(template.New("status").Parse(statusHTML))
+
+// statusPage shows how every tenant is doing, to a person or as JSON.
+func statusPage(telemetryPath string, set *tenants) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page := struct {
+			Version     string         `json:"version"`
+			MetricsPath string         `json:"metrics_path"`
+			Tenants     []tenantStatus `json:"tenants"`
+		}{Version: version.Version, MetricsPath: telemetryPath}
+		now := time.Now()
+		for _, t := range set.all() {
+			page.Tenants = append(page.Tenants, t.status(now))
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.URL.Query().Get("format") == "json" {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(page)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_ = statusTemplate.Execute(w, page)
+	})
+}
 
 // tenantStatus is what the status page says of a tenant.
 type tenantStatus struct {
@@ -41,7 +77,7 @@ type quotaStatus struct {
 func (t *tenant) status(now time.Time) tenantStatus {
 	s := t.loop.Status()
 	out := tenantStatus{
-		Name: t.config.Name, API: "defender", Cloud: t.config.Cloud,
+		Name: t.config.Name, API: t.config.API, Cloud: t.config.Cloud,
 		Up: s.Up, FirstSync: firstSync(s), Interval: s.Interval.String(), Error: s.LastError,
 	}
 	if snapshot := t.loop.Snapshot(); snapshot != nil {

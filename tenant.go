@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/version"
 	"golang.org/x/oauth2"
 
@@ -27,6 +26,7 @@ type tenant struct {
 	api        *collector.API
 	credential *auth.Secret
 	transport  *sharedTransport
+	series     *collector.Series
 	logger     *slog.Logger
 }
 
@@ -61,6 +61,7 @@ func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
 		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
 		Logger:        t.logger,
 	})
+	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
 }
 
@@ -112,10 +113,9 @@ func (t *tenant) run(ctx context.Context) {
 	}
 }
 
-// register adds what the tenant exposes, under its name.
-func (t *tenant) register(to prometheus.Registerer) error {
-	named := prometheus.WrapRegistererWith(prometheus.Labels{"tenant": t.config.Name}, to)
-	for _, c := range []prometheus.Collector{
+// sources are all that the tenant exposes.
+func (t *tenant) sources() []collector.Source {
+	return []collector.Source{
 		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: time.Now}),
 		t.api,
 		t.quotaGauge(collector.QuotaLimit, func(u quota.Usage) int { return u.Window.Limit }),
@@ -133,15 +133,10 @@ func (t *tenant) register(to prometheus.Registerer) error {
 				emit(float64(expiry.Unix()))
 			}
 		}),
-	} {
-		if err := named.Register(c); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
-func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) prometheus.Collector {
+func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {
 	return collector.NewFunc(m, func(emit func(float64, ...string)) {
 		for _, u := range t.ledger.Usage(time.Now()) {
 			emit(float64(value(u)), windowName(u.Window.Period))
