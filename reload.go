@@ -24,8 +24,8 @@ type reloader struct {
 	mu   sync.Mutex // one at a time
 	last struct {
 		sync.Mutex
-		successful bool
-		at         time.Time // of the last success
+		err error
+		at  time.Time // of the last success
 	}
 }
 
@@ -74,9 +74,28 @@ func (r *reloader) apply() (changes, error) {
 func (r *reloader) ended(err error) {
 	r.last.Lock()
 	defer r.last.Unlock()
-	if r.last.successful = err == nil; err == nil {
+	if r.last.err = err; err == nil {
 		r.last.at = time.Now()
 	}
+}
+
+// reloadStatus is what the status page says of the configuration.
+type reloadStatus struct {
+	Successful bool      `json:"successful"`
+	Error      string    `json:"error,omitempty"`
+	At         time.Time `json:"last_success"`
+	AtText     string    `json:"-"`
+}
+
+func (r *reloader) status(now time.Time) *reloadStatus {
+	r.last.Lock()
+	defer r.last.Unlock()
+	at, text := instant(now, r.last.at)
+	s := &reloadStatus{Successful: r.last.err == nil, At: *at, AtText: text}
+	if r.last.err != nil {
+		s.Error = r.last.err.Error()
+	}
+	return s
 }
 
 // collectors tell how the last reload went.
@@ -85,7 +104,7 @@ func (r *reloader) collectors() []prometheus.Collector {
 		collector.NewFunc(collector.ReloadSuccessful, func(emit func(float64, ...string)) {
 			r.last.Lock()
 			defer r.last.Unlock()
-			if r.last.successful {
+			if r.last.err == nil {
 				emit(1)
 			} else {
 				emit(0)

@@ -1,48 +1,12 @@
 package main
 
 import (
-	_ "embed"
-	"encoding/json"
 	"fmt"
-	"html/template"
-	"net/http"
 	"time"
-
-	"github.com/prometheus/common/version"
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 )
-
-//go:embed status.html
-var statusHTML string
-
-var statusTemplate = template.Must(template.New("status").Parse(statusHTML))
-
-// statusPage shows how every tenant is doing, to a person or as JSON.
-func statusPage(telemetryPath string, set *tenants) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page := struct {
-			Version     string         `json:"version"`
-			MetricsPath string         `json:"metrics_path"`
-			Tenants     []tenantStatus `json:"tenants"`
-		}{Version: version.Version, MetricsPath: telemetryPath}
-		now := time.Now()
-		for _, t := range set.all() {
-			page.Tenants = append(page.Tenants, t.status(now))
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if r.URL.Query().Get("format") == "json" {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(page)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = statusTemplate.Execute(w, page)
-	})
-}
 
 // tenantStatus is what the status page says of a tenant.
 type tenantStatus struct {
@@ -50,10 +14,12 @@ type tenantStatus struct {
 	API       string `json:"api"`
 	Cloud     string `json:"cloud"`
 	Up        bool   `json:"up"`
+	State     state  `json:"state"`
 	FirstSync string `json:"first_sync"`
+	Synced    bool   `json:"first_sync_complete"`
 	// Open incidents by severity; nil as long as they are not known.
 	Open         map[string]int32 `json:"open_incidents,omitempty"`
-	OpenText     string           `json:"-"`
+	OpenCounts   []openCount      `json:"-"` // worst first
 	LastRefresh  *time.Time       `json:"last_refresh,omitempty"`
 	LastText     string           `json:"-"`
 	NextRefresh  *time.Time       `json:"next_refresh,omitempty"`
@@ -78,10 +44,10 @@ func (t *tenant) status(now time.Time) tenantStatus {
 	s := t.loop.Status()
 	out := tenantStatus{
 		Name: t.config.Name, API: t.config.API, Cloud: t.config.Cloud,
-		Up: s.Up, FirstSync: firstSync(s), Interval: s.Interval.String(), Error: s.LastError,
+		Up: s.Up, FirstSync: firstSync(s), Synced: s.Coverage.All, Interval: s.Interval.String(), Error: s.LastError,
 	}
 	if snapshot := t.loop.Snapshot(); snapshot != nil {
-		out.Open, out.OpenText = openIncidents(snapshot)
+		out.Open, out.OpenCounts = openIncidents(snapshot)
 	}
 	out.LastRefresh, out.LastText = instant(now, s.Kinds[incident.PassDelta].LastSuccess)
 	out.NextRefresh, out.NextText = instant(now, s.NextDelta)
@@ -89,6 +55,7 @@ func (t *tenant) status(now time.Time) tenantStatus {
 	if until := t.ledger.BlockedUntil(); until.After(now) {
 		out.BlockedUntil, out.BlockedText = instant(now, until)
 	}
+	out.State = t.state(now, s, out.BlockedUntil != nil)
 	for _, u := range t.ledger.Usage(now) {
 		out.Quota = append(out.Quota, quotaStatus{windowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
 	}
@@ -105,12 +72,54 @@ func firstSync(s *refresh.Status) string {
 	return fmt.Sprintf("reading open incidents (%d calls)", s.FirstPages)
 }
 
-// openIncidents counts by severity, worst first in the text.
-func openIncidents(s *incident.Snapshot) (map[string]int32, string) {
-	if !s.Coverage.Open {
-		return nil, ""
+// state sums a tenant up. The worse come first.
+type state int
+
+const (
+	stuck state = iota
+	down
+	waiting
+	starting
+	serving
+)
+
+func (s state) String() string {
+	return [...]string{"stuck", "down", "told to wait", "starting", "up"}[s]
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s state) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Class is the name of the state's style.
+func (s state) Class() string {
+	return [...]string{"bad", "bad", "warn", "idle", "good"}[s]
+}
+
+func (t *tenant) state(now time.Time, s *refresh.Status, blocked bool) state {
+	switch {
+	case !t.healthy(now):
+		return stuck
+	case !s.Up && !s.LastErrorAt.IsZero():
+		return down
+	case blocked:
+		return waiting
+	case !s.Up || !s.Coverage.Open:
+		return starting
 	}
-	open, text := make(map[string]int32), ""
+	return serving
+}
+
+type openCount struct {
+	Severity string
+	Count    int32
+}
+
+// openIncidents counts by severity, twice: by name, and worst first.
+func openIncidents(s *incident.Snapshot) (map[string]int32, []openCount) {
+	if !s.Coverage.Open {
+		return nil, nil
+	}
+	open, ordered := make(map[string]int32), []openCount(nil)
 	for i := incident.NumSeverities - 1; i >= 0; i-- {
 		var n int32
 		for status := range incident.Status(incident.NumStatuses) {
@@ -120,12 +129,9 @@ func openIncidents(s *incident.Snapshot) (map[string]int32, string) {
 		}
 		name := incident.Severity(i).String()
 		open[name] = n
-		if text != "" {
-			text += ", "
-		}
-		text += fmt.Sprint(n, " ", name)
+		ordered = append(ordered, openCount{name, n})
 	}
-	return open, text
+	return open, ordered
 }
 
 // instant returns nothing for the zero time.
