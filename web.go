@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"m365_defender_exporter/collector"
 )
@@ -24,7 +25,7 @@ func newHandler(o *options, set *tenants, reload *reloader, logger *slog.Logger)
 	)
 	process.MustRegister(reload.collectors()...)
 	mux := http.NewServeMux()
-	mux.Handle("GET "+o.telemetryPath, newScrape(set, process, logger))
+	mux.Handle("GET "+o.telemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(set, process, logger)))
 	mux.Handle("GET /{$}", statusPage(o.telemetryPath, set, reload))
 	mux.Handle("GET /status", statusPage(o.telemetryPath, set, reload))
 	addProbes(mux, set)
