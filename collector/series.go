@@ -29,7 +29,12 @@ type Series struct {
 type form struct {
 	versions []any    // of the sources
 	chunks   [][]byte // by metric; replaced, never changed
+	idle     int      // scrapes in other formats since the last in this one
 }
+
+// maxIdle is how many scrapes in other formats a form outlives: somebody has
+// looked once with a browser.
+const maxIdle = 10
 
 // NewSeries returns the series of a tenant, which the sources collect.
 func NewSeries(tenant string, sources ...Source) *Series {
@@ -44,7 +49,13 @@ func (s *Series) Sources() []Source { return s.sources }
 func (s *Series) encoded(format int, scratch [][]byte) ([][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for other := range s.forms {
+		if s.forms[other].idle++; s.forms[other].idle > maxIdle {
+			s.forms[other] = form{}
+		}
+	}
 	f := &s.forms[format]
+	f.idle = 0
 	if f.versions == nil {
 		f.versions = make([]any, len(s.sources))
 	}
