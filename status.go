@@ -14,7 +14,8 @@ type tenantStatus struct {
 	API       string `json:"api"`
 	Cloud     string `json:"cloud"`
 	Up        bool   `json:"up"`
-	State     state  `json:"state"`
+	State     state  `json:"-"`
+	StateName string `json:"state"`
 	FirstSync string `json:"first_sync"`
 	Synced    bool   `json:"first_sync_complete"`
 	// Open incidents by severity; nil as long as they are not known.
@@ -56,6 +57,7 @@ func (t *tenant) status(now time.Time) tenantStatus {
 		out.BlockedUntil, out.BlockedText = instant(now, until)
 	}
 	out.State = t.state(now, s, out.BlockedUntil != nil)
+	out.StateName = out.State.String()
 	for _, u := range t.ledger.Usage(now) {
 		out.Quota = append(out.Quota, quotaStatus{windowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
 	}
@@ -86,9 +88,6 @@ const (
 func (s state) String() string {
 	return [...]string{"stuck", "down", "told to wait", "starting", "up"}[s]
 }
-
-// MarshalText implements encoding.TextMarshaler.
-func (s state) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Class is the name of the state's style.
 func (s state) Class() string {
