@@ -150,10 +150,7 @@ const commandLine place = ""
 
 func (p place) name(f Field) string {
 	if p == commandLine {
-		if f.Flag == "" {
-			return f.String()
-		}
-		return "--" + f.Flag
+		return f.String()
 	}
 	return f.Path
 }
