@@ -68,8 +68,13 @@ func check(ctx context.Context, o *options, logger *slog.Logger, stdout io.Write
 		defer stopDemo()
 	}
 	report := checkReport{OK: true}
-	for _, cfg := range []config.Tenant{o.tenant} {
-		t, err := newTenant(cfg, newTransport(), logger)
+	tenants := o.tenants
+	if o.configFile == "" {
+		tenants = []config.Tenant{o.tenant}
+	}
+	var shared transports
+	for _, cfg := range tenants {
+		t, err := checkable(cfg, &shared, logger)
 		var result tenantCheck
 		if err != nil {
 			result = newTenantCheck(cfg)
@@ -94,6 +99,15 @@ func check(ctx context.Context, o *options, logger *slog.Logger, stdout io.Write
 		return exitRuntime
 	}
 	return exitOK
+}
+
+// checkable makes the tenant that is checked, as it would be served.
+func checkable(cfg config.Tenant, shared *transports, logger *slog.Logger) (*tenant, error) {
+	transport, err := shared.of(cfg.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return newTenant(cfg, environment{transport: transport, logger: logger})
 }
 
 func newTenantCheck(cfg config.Tenant) tenantCheck {

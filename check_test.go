@@ -44,7 +44,11 @@ func newChecked(t *testing.T, o simulator.Options) *checked {
 	c.server.StartTLS()
 	t.Cleanup(c.server.Close)
 	c.at(c.server.URL, c.server.URL)
-	c.transport = newTransport()
+	made, err := newTransport(config.Default().HTTP, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.transport = made.(*http.Transport)
 	c.transport.Proxy = nil
 	c.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
 	c.transport.TLSClientConfig.RootCAs.AddCert(c.server.Certificate())
@@ -64,7 +68,7 @@ func (c *checked) check() tenantCheck {
 	}
 	if c.tenant == nil {
 		var err error
-		if c.tenant, err = newTenant(c.config, c.transport, slog.New(slog.DiscardHandler)); err != nil {
+		if c.tenant, err = newTenant(c.config, environment{transport: &sharedTransport{RoundTripper: c.transport}, logger: slog.New(slog.DiscardHandler)}); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -225,11 +229,11 @@ func TestCheckThroughProxy(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
 		from, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
+		_, _ = io.WriteString(from, "HTTP/1.1 200 Connection established\r\n\r\n")
 		tunnel(from, to)
 	}))
 	defer proxy.Close()

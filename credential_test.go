@@ -59,7 +59,7 @@ func TestCredentialChoice(t *testing.T) {
 			o, err := parse(append([]string{"--tenant.id=t", "--client.id=c"}, test.args...), io.Discard, io.Discard)
 			got := fmt.Sprint("error: ", err)
 			if err == nil {
-				tenant, err := newTenant(o.tenant, newTransport(), slog.New(slog.DiscardHandler))
+				tenant, err := checkable(o.tenant, &transports{}, slog.New(slog.DiscardHandler))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,7 +101,10 @@ func TestAuthorityHost(t *testing.T) {
 func TestNothingPrintsSecrets(t *testing.T) {
 	cfg := testConfig()
 	cfg.ClientSecret = "kanarie"
-	tenant, err := newTenant(cfg, newTransport(), slog.New(slog.DiscardHandler))
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	tenant, err := checkable(cfg, &transports{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +123,11 @@ func TestNothingPrintsSecrets(t *testing.T) {
 func TestExpiringCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		tenant, err := newTenant(testConfig(), newTransport(), slog.New(slog.NewTextHandler(&log, nil)))
+		cfg := testConfig()
+		if err := cfg.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		tenant, err := checkable(cfg, &transports{}, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/version"
 	"golang.org/x/oauth2"
 
@@ -25,10 +24,11 @@ type tenant struct {
 	loop       *refresh.Loop
 	ledger     *quota.Ledger
 	api        *collector.API
-	transport  http.RoundTripper
 	limiter    *limiter
 	credential *auth.Source
 	warned     time.Time // when it was last said that the credential expires
+	transport  *sharedTransport
+	series     *collector.Series
 	logger     *slog.Logger
 }
 
@@ -38,9 +38,13 @@ func (t *tenant) String() string { return t.config.Name }
 // GoString is String.
 func (t *tenant) GoString() string { return t.config.Name }
 
-// newTenant makes no call. All its requests go through the transport.
-func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logger) (*tenant, error) {
-	t := &tenant{config: cfg, transport: transport, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
+// newTenant makes no call. All its requests go through the transport. What was
+// left by a predecessor that may still be running waits for takeOver.
+func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
+	t := &tenant{config: cfg, api: e.api, transport: e.transport, logger: e.logger.With("tenant", cfg.Name)}
+	if t.api == nil {
+		t.api = collector.NewAPI()
+	}
 	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
@@ -61,15 +65,27 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Offset:        time.Duration(e.stagger * float64(cfg.Interval)),
+		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
 		Logger:        t.logger,
 	})
+	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
+}
+
+// takeOver goes on with the quota that whoever had the same account before has
+// left. He must have stopped.
+func (t *tenant) takeOver(before *quota.Ledger, now time.Time) {
+	t.ledger.Restore(now, before.Log(now))
 }
 
 // newSource is the API that the tenant's incidents are read from. Retries as in
 // client.Options.
 func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source, error) {
 	cfg := t.config
+	if cfg.API != config.Defender {
+		return nil, fmt.Errorf("api: only %s is supported", config.Defender)
+	}
 	return client.NewDefender(client.Options{
 		BaseURL:          cfg.APIURL,
 		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: t.transport}},
@@ -91,10 +107,9 @@ func (t *tenant) run(ctx context.Context) {
 	}
 }
 
-// register adds what the tenant exposes, under its name.
-func (t *tenant) register(to prometheus.Registerer) error {
-	named := prometheus.WrapRegistererWith(prometheus.Labels{"tenant": t.config.Name}, to)
-	for _, c := range []prometheus.Collector{
+// sources are all that the tenant exposes.
+func (t *tenant) sources() []collector.Source {
+	return []collector.Source{
 		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: time.Now}),
 		t.api,
 		t.quotaGauge(collector.QuotaLimit, func(u quota.Usage) int { return u.Window.Limit }),
@@ -117,15 +132,10 @@ func (t *tenant) register(to prometheus.Registerer) error {
 				emit(float64(expiry.Unix()))
 			}
 		}),
-	} {
-		if err := named.Register(c); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
-func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) prometheus.Collector {
+func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {
 	return collector.NewFunc(m, func(emit func(float64, ...string)) {
 		for _, u := range t.ledger.Usage(time.Now()) {
 			emit(float64(value(u)), windowName(u.Window.Period))
@@ -147,13 +157,4 @@ func (t *tenant) observeCall(c client.Call) {
 		t.credential.Renew()
 	}
 	t.logger.Debug("Called the API", "operation", c.Operation, "code", c.Code, "took", c.Duration, "bytes", c.Bytes, "err", c.Err)
-}
-
-// newTransport is the standard one with a floor for TLS and without its pool
-// being shared with anything else in the process.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	t.MaxIdleConnsPerHost = 2
-	return t
 }

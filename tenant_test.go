@@ -50,11 +50,14 @@ func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), te
 			t.Fatal(err)
 		}
 		var err error
-		if b.tenant, err = newTenant(cfg, b.sim.RoundTripper(), slog.New(slog.DiscardHandler)); err != nil {
+		if b.tenant, err = newTenant(cfg, environment{
+			transport: &sharedTransport{RoundTripper: b.sim.RoundTripper()},
+			logger:    slog.New(slog.DiscardHandler),
+		}); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.tenant.register(b.registry); err != nil {
-			t.Fatal(err)
+		for _, source := range b.tenant.series.Sources() {
+			prometheus.WrapRegistererWith(prometheus.Labels{"tenant": cfg.Name}, b.registry).MustRegister(source)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -16,7 +16,7 @@ type histogram struct {
 	classic           []*dto.Bucket
 }
 
-func (m *Metric) histogram(h *incident.Histogram, labels ...string) prometheus.Metric {
+func (m *Metric) constHistogram(h *incident.Histogram, labels ...string) prometheus.Metric {
 	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
 		incident.NativeSchema, 0, time.Time{}, labels...)
 	if err != nil {

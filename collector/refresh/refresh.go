@@ -50,7 +50,9 @@ type Options struct {
 	Thresholds []time.Duration
 	// Offset delays the start, so that many tenants are no burst.
 	Offset time.Duration
-	Logger *slog.Logger
+	// SweepAdvance brings the first sweep forward, for the same reason.
+	SweepAdvance time.Duration
+	Logger       *slog.Logger
 }
 
 func (o *Options) setDefaults() {

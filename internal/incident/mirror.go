@@ -47,7 +47,7 @@ type Mirror struct {
 	keys                []uint16 // scratch
 }
 
-const chunkRows = 4096
+const chunkRows = 1024
 
 // NewMirror returns an empty mirror.
 func NewMirror(opts MirrorOptions) *Mirror {
