@@ -27,6 +27,7 @@ func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(
 	t.Name = "demo"
 	t.TenantID, t.ClientID = simulator.DefaultTenantID, simulator.DefaultClientID
 	t.ClientSecret, t.ClientSecretFile = simulator.DefaultClientSecret, ""
+	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
 	t.APIURL = "http://" + listener.Addr().String()
 	t.AuthURL, t.AuthScope = t.APIURL, t.APIURL+"/.default"
 	if t.Interval == config.Default().Interval {
