@@ -161,7 +161,7 @@ func FuzzDecodePage(f *testing.F) {
 			}
 		}
 		m.Snapshot(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
-		_, _ = d.incident(bytes.NewReader(body))
+		_, _, _ = d.incident(bytes.NewReader(body))
 	})
 }
 

@@ -31,7 +31,7 @@ func TestPublishedPayloads(t *testing.T) {
 			} else {
 				// A single incident, as a lookup answers.
 				page.rows = make([]incident.Incident, 1)
-				page.rows[0], err = d.incident(bytes.NewReader(body))
+				page.rows[0], _, err = d.incident(bytes.NewReader(body))
 			}
 			if torn := strings.Contains(file, ".invalid."); torn != (err != nil) {
 				t.Fatalf("torn: %v, error: %v", torn, err)
