@@ -38,8 +38,9 @@ type Cursor struct {
 	// where the oldest do. Zero means no boundary.
 	Border time.Time
 	// Until is the other end of the stretch of time that is being read: last
-	// updates before it. Zero means no end.
-	Until time.Time
+	// updates before it. Zero means no end. Peak is the newest last update that
+	// is known to lie beyond.
+	Until, Peak time.Time
 	// Skip counts the rows to leave out at the start.
 	Skip int
 	// Anchor is the id of the row that the next page has to start with, so that
