@@ -62,6 +62,12 @@ func (m *Mirror) Len() int { return len(m.index) }
 // not to be trusted.
 func (m *Mirror) AlertsMissing() int { return int(m.counts.noAlerts) }
 
+// LacksAlerts tells whether an incident is among those.
+func (m *Mirror) LacksAlerts(id int64) bool {
+	slot, ok := m.index[id]
+	return ok && m.row(slot).has(flagNoAlerts)
+}
+
 // Updated is the last update of the known version of an incident.
 func (m *Mirror) Updated(id int64) (time.Time, bool) {
 	slot, ok := m.index[id]
