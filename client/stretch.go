@@ -163,12 +163,14 @@ func (s *stretch) next(raw *rawPage, top int) (next incident.Cursor, last bool, 
 	return next, false, err
 }
 
-// span is the oldest and the newest last update of the page.
+// span is the oldest and the newest last update of the page, but for one that
+// cannot be.
 func (p *rawPage) span() (oldest, newest time.Time) {
+	future := time.Now().Add(24 * time.Hour)
 	for i := range p.rows {
 		at := p.rows[i].Updated
 		switch {
-		case at.IsZero():
+		case at.IsZero() || at.After(future):
 			continue
 		case oldest.IsZero() || at.Before(oldest):
 			oldest = at
