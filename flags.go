@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -22,7 +23,6 @@ import (
 type options struct {
 	tenant        config.Tenant
 	web           *web.FlagConfig
-	api           string
 	telemetryPath string
 	pprof         bool
 	configCheck   bool
@@ -57,13 +57,13 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
 	app.Flag("client.secret-file", "File that holds the client secret; it is read again for every token. Or set AZURE_CLIENT_SECRET.").StringVar(&t.ClientSecretFile)
 
-	app.Flag("api", "API to read: defender is the native incidents API.").Default("defender").StringVar(&o.api)
-	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
+	app.Flag("api", "API to read: defender is the native incidents API, graph that of Microsoft Graph.").Default(t.API).StringVar(&t.API)
+	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): with --api it sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
 	app.Flag("api.url", "Base URL of the API. Default: by --cloud.").StringVar(&t.APIURL)
 	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").StringVar(&t.AuthURL)
 	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud.").StringVar(&t.AuthScope)
-	intFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute.", &t.QuotaPerMinute)
-	intFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit.", &t.QuotaPerHour)
+	quotaFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute. Default: 50, or 150 with --api=graph.", &t.QuotaPerMinute)
+	quotaFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit. Default: 1500, or none with --api=graph.", &t.QuotaPerHour)
 	floatFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
 	durationFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
 	bytesFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
@@ -103,13 +103,13 @@ func (o *options) validate() error {
 	if slices.Contains([]string{"/status", "/-/healthy", "/-/ready"}, o.telemetryPath) {
 		return fmt.Errorf("--web.telemetry-path is %q, where something else is served; it must be another path such as /metrics", o.telemetryPath)
 	}
-	if o.api != "defender" {
-		return fmt.Errorf("--api is %q; it must be defender", o.api)
-	}
 	if err := web.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
 	if o.demo {
+		if !slices.Contains(config.APIs(), o.tenant.API) {
+			return fmt.Errorf("--api is %q; it must be one of %s", o.tenant.API, strings.Join(config.APIs(), ", "))
+		}
 		return nil
 	}
 	if err := o.tenant.Complete(); err != nil {

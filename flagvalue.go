@@ -75,14 +75,15 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
-func intFlag(app *kingpin.Application, name, help string, to *int) {
-	addFlag(app, name, help, value[int]{to: to, format: strconv.Itoa, parse: func(text string) (int, error) {
+// quotaFlag is a whole number that is the API's own unless it is given.
+func quotaFlag(app *kingpin.Application, name, help string, to *int) {
+	addFlag(app, name, help, value[int]{many: true, parse: func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
-		if err != nil {
+		if err != nil || n < 0 {
 			return 0, errInteger
 		}
 		return n, nil
-	}})
+	}, set: func(n int) { *to = n }})
 }
 
 func floatFlag(app *kingpin.Application, name, help string, to *float64) {

@@ -41,7 +41,7 @@ type quotaStatus struct {
 func (t *tenant) status(now time.Time) tenantStatus {
 	s := t.loop.Status()
 	out := tenantStatus{
-		Name: t.config.Name, API: "defender", Cloud: t.config.Cloud,
+		Name: t.config.Name, API: t.config.API, Cloud: t.config.Cloud,
 		Up: s.Up, FirstSync: firstSync(s), Interval: s.Interval.String(), Error: s.LastError,
 	}
 	if snapshot := t.loop.Snapshot(); snapshot != nil {

@@ -49,6 +49,7 @@ func newTenant(cfg config.Tenant, transport http.RoundTripper, logger *slog.Logg
 		SweepInterval: cfg.SweepInterval,
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
+		Ascending:     cfg.API == config.Graph,
 		Thresholds:    cfg.AgeThresholds,
 		Logger:        t.logger,
 	})
@@ -71,7 +72,7 @@ func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
 // newSource is the API that the tenant's incidents are read from.
 func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refresh.Source, error) {
 	cfg := t.config
-	return client.NewDefender(client.Options{
+	options := client.Options{
 		BaseURL:          cfg.APIURL,
 		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: transport}},
 		Limiter:          limiter,
@@ -81,7 +82,11 @@ func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refre
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
-	})
+	}
+	if cfg.API == config.Graph {
+		return client.NewGraph(options)
+	}
+	return client.NewDefender(options)
 }
 
 // run refreshes until ctx ends.

@@ -74,13 +74,19 @@ func TestGraphPagesAreComplete(t *testing.T) {
 		{"one page", 49, time.Second, nil, 1},
 		{"exactly one page", 50, time.Second, nil, 2},
 		{"twelve pages", 570, time.Second, nil, 12},
-		{"ties across a border", 120, 0, nil, 4},
+		{"ties across a border", 120, 0, nil, 8},
 		{"close together", 250, 100 * time.Nanosecond, nil, 6},
 		{"empty pages", 200, time.Second, func(s *graphServer) { s.emptyFirst = true }, 11},
 		{"smaller pages than asked for", 120, time.Second, func(s *graphServer) { s.pageCap = 25 }, 6},
 		{"no links", 200, time.Second, func(s *graphServer) { s.noLinks = true }, 5},
-		{"no links, one instant", 130, 0, func(s *graphServer) { s.noLinks = true }, 4},
+		{"no links, one instant", 130, 0, func(s *graphServer) { s.noLinks = true }, 8},
 		{"a deep skip is refused", 2000, time.Second, func(s *graphServer) { s.skipCap = 500 }, 42},
+		{"order ignored, one instant in front", 200, time.Second, func(s *graphServer) {
+			s.ignoreOrder, s.order = true, "created"
+			for id := range int64(60) {
+				s.rows[id+1] = row{epoch, "Active"}
+			}
+		}, 30},
 		{"order ignored", 570, time.Second, func(s *graphServer) { s.ignoreOrder = true }, 35},
 	}
 	for _, order := range []string{"newest", "oldest", "created", "none"} {

@@ -9,6 +9,7 @@ import (
 
 // mode is the present way to ask.
 type mode struct {
+	ordered bool // $orderby was seen to be kept
 	noOrder bool // $orderby is refused or ignored
 	noUntil bool // an upper bound of lastUpdateDateTime is: links are followed
 	noSince bool // a lower bound, too: everything is read

@@ -78,11 +78,15 @@ func (s *stretch) hopeless(e *Error) error {
 	return e
 }
 
+// enoughAscents are too many to be chance, and what many rows of one instant are
+// not: a proof that the server keeps the order.
+const enoughAscents = 8
+
 // check compares the rows with what was asked for: a server that ignores an
 // option is treated as one that refuses it. It is true if the page is of no use
 // and another way was found to ask.
 func (s *stretch) check(raw *rawPage) (again bool, err error) {
-	usable, older, beyond, other := 0, 0, 0, 0
+	usable, older, beyond, other, ascents := 0, 0, 0, 0, 0
 	lower := s.lower().Truncate(tick)
 	var before time.Time
 	for i := range raw.rows {
@@ -102,11 +106,15 @@ func (s *stretch) check(raw *rawPage) (again bool, err error) {
 		case s.bounded() && !in.Updated.Before(s.c.Until):
 			beyond++
 		}
-		if in.Updated.Before(before) {
-			s.how.noOrder = true
+		switch order := in.Updated.Compare(before); {
+		case order < 0:
+			s.how.noOrder, s.how.ordered = true, false
+		case order > 0:
+			ascents++
 		}
 		before = in.Updated
 	}
+	s.how.ordered = !s.how.noOrder && (s.how.ordered || ascents > enoughAscents)
 	switch {
 	case s.c.Link != "":
 		return false, nil
@@ -145,9 +153,9 @@ func (s *stretch) next(raw *rawPage, top int) (next incident.Cursor, last bool, 
 		return s.onward(n, top), false, nil
 	case !more:
 		return incident.Cursor{}, true, nil
-	case !s.how.noOrder && newest.After(s.lower()):
+	case s.how.ordered && newest.After(s.lower()):
 		return incident.Cursor{Border: newest, Until: s.c.Until}, false, nil
-	case !s.how.noOrder || s.how.noUntil || n == 0 || n < top && s.c.Seen == 0:
+	case s.how.ordered || s.how.noUntil || n == 0 || n < top && s.c.Seen == 0:
 		// Ordered, but all of one instant; or links are the only way; or a page that
 		// is not full, behind which there may be nothing any more.
 		next, err = s.along(raw)
@@ -203,7 +211,7 @@ func (s *stretch) cut(raw *rawPage) incident.Cursor {
 	case span == 0 && oldest.After(lower):
 		// Many rows of one instant: first what is before them.
 		next.Until = oldest
-	case lower.IsZero() && next.Until.Year() < 2000:
+	case lower.IsZero() && next.Until.Year() < 1980:
 		return incident.Cursor{}
 	case !next.Until.After(lower):
 		// It is dense from the beginning: as long as most of this page is.
@@ -235,8 +243,9 @@ func (s *stretch) onward(n, top int) incident.Cursor {
 	}
 	lower := s.lower()
 	width := float64(s.c.Until.Sub(lower))
-	if lower.IsZero() || width <= float64(tick) {
-		// It had no beginning, or was an instant: there is nothing to go by.
+	if lower.IsZero() || width <= float64(tick) || s.how.ordered {
+		// It had no beginning, or was an instant: there is nothing to go by. Or it
+		// needs no end.
 		return next
 	}
 	width *= min(max(0.8*float64(top)/float64(max(s.c.Seen+n, 1)), 0.5), 8)

@@ -63,7 +63,7 @@ func (l *Loop) probe(ctx context.Context, r *reading) error {
 		return err
 	}
 	r.pages++
-	r.newest = newestUpdate(page)
+	r.newest = newestUpdate(page, time.Now())
 	l.apply(page, r.pass)
 	if r.probes = r.probes[1:]; !r.newest.IsZero() {
 		r.probes = nil

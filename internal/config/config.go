@@ -17,8 +17,9 @@ type Tenant struct {
 	// Name is the value of the label tenant.
 	Name     string
 	TenantID string
-	// Cloud is one of Clouds; it sets the three addresses that are empty.
-	Cloud                      string
+	// API is one of APIs. With Cloud, which is one of Clouds, it sets the three
+	// addresses that are empty.
+	API, Cloud                 string
 	APIURL, AuthURL, AuthScope string
 	ClientID                   string
 	ClientSecret               Secret
@@ -37,9 +38,10 @@ type Tenant struct {
 func Default() Tenant {
 	const day = 24 * time.Hour
 	return Tenant{
+		API:              Defender,
 		Cloud:            "public",
-		QuotaPerMinute:   50,
-		QuotaPerHour:     1500,
+		QuotaPerMinute:   ByAPI,
+		QuotaPerHour:     ByAPI,
 		QuotaShare:       0.8,
 		Timeout:          30 * time.Second,
 		MaxResponseBytes: 64 << 20,
@@ -67,39 +69,6 @@ func (Secret) GoString() string { return hidden }
 
 // MarshalText implements encoding.TextMarshaler.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
-
-// Cloud is a set of addresses that belong together.
-type Cloud struct {
-	Login, API, Scope string
-}
-
-// Clouds by name. Sources: the vendor's pages on the API in each cloud, and
-// what clients of it use.
-var Clouds = map[string]Cloud{
-	"public": {
-		Login: "https://login.microsoftonline.com",
-		API:   "https://api.security.microsoft.com",
-		Scope: "https://api.security.microsoft.com/.default",
-	},
-	"gcc": {
-		Login: "https://login.microsoftonline.com",
-		API:   "https://api-gcc.security.microsoft.us",
-		Scope: "https://api-gcc.security.microsoft.us/.default",
-	},
-	"gcc-high": {
-		Login: "https://login.microsoftonline.us",
-		API:   "https://api-gov.security.microsoft.us",
-		Scope: "https://api-gov.security.microsoft.us/.default",
-	},
-	"dod": {
-		Login: "https://login.microsoftonline.us",
-		API:   "https://api-gov.security.microsoft.us",
-		Scope: "https://api-gov.security.microsoft.us/.default",
-	},
-}
-
-// CloudNames lists the keys of Clouds.
-func CloudNames() []string { return []string{"public", "gcc", "gcc-high", "dod"} }
 
 // Field names a setting as an operator knows it.
 type Field struct{ Flag, Env string }
@@ -141,9 +110,12 @@ func (t *Tenant) Complete() error {
 		return wrong("client.secret-file", "AZURE_CLIENT_SECRET", "is required: a file that holds the client secret, or the secret itself in the environment variable")
 	}
 	t.Name = orDefault(t.Name, t.TenantID)
-	t.APIURL = orDefault(t.APIURL, cloud.API)
+	if err := t.chooseAPI(); err != nil {
+		return err
+	}
+	t.APIURL = orDefault(t.APIURL, cloud.Host[t.API])
 	t.AuthURL = orDefault(t.AuthURL, cloud.Login)
-	t.AuthScope = orDefault(t.AuthScope, cloud.Scope)
+	t.AuthScope = orDefault(t.AuthScope, cloud.Host[t.API]+"/.default")
 	return firstOf(
 		address("api.url", t.APIURL),
 		address("auth.url", t.AuthURL),

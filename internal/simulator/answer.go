@@ -95,7 +95,9 @@ func (t *Tenant) route(c *call, now time.Time) reply {
 	id, byID := strings.CutPrefix(c.path, "/api/incidents/")
 	graphID, graphByID := strings.CutPrefix(c.path, graphPath+"/")
 	switch {
-	case c.path == graphPath, graphByID && !strings.Contains(graphID, "/"):
+	case c.path == graphPath:
+		return t.answerGraph(c, now, "")
+	case graphByID && !strings.Contains(graphID, "/"):
 		return t.answerGraph(c, now, graphID)
 	case strings.HasSuffix(c.path, tokenPath):
 		t.meter.Tokens++

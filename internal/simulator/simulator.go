@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// The credentials that a tenant accepts unless its Options say otherwise, and
-// the application role that its tokens carry.
+// The credentials that a tenant accepts unless its Options say otherwise, the
+// application role that its tokens carry, and the one that the Graph flavour
+// asks for, see [Tenant.SetRoles].
 const (
 	DefaultTenantID     = "3f6d2a10-5b1e-4c7a-9a44-0d51c0ffee01"
 	DefaultClientID     = "8a1b7c52-90de-4f3b-b1c6-0d51c0ffee02"
@@ -168,7 +169,7 @@ func New(opts Options) *Tenant {
 		tokens:     make(map[string]token),
 	}
 	if !opts.NoRoles {
-		t.roles = []string{DefaultRole, DefaultGraphRole}
+		t.roles = []string{DefaultRole}
 	}
 	now := t.now()
 	t.backlog(rand.New(rand.NewPCG(opts.Seed, 4)), now)
