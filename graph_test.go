@@ -60,7 +60,7 @@ func TestGraphMovingTenant(t *testing.T) {
 		"unordered": {RefuseOrderBy: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := simulator.Options{Seed: 3, Incidents: 6000, Rates: busy}
+			o := simulator.Options{Seed: 3, Incidents: 3000, Rates: busy}
 			inGraph(t, o, simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Graph: fault}, func(b *bubble) {
 				b.wait(10 * time.Minute)
 				b.restAndCheck()

@@ -24,9 +24,10 @@ func (s *stretch) along(raw *rawPage) (incident.Cursor, error) {
 	next := s.c
 	next.Seen += n
 	next.Link = raw.nextLink
-	if raw.nextLink == "" {
+	switch raw.nextLink {
+	case "":
 		next.Skip += n
-	} else if raw.nextLink == s.c.Link {
+	case s.c.Link:
 		return next, errCircle
 	}
 	next.Empty++

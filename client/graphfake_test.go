@@ -64,7 +64,7 @@ func (s *graphServer) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (s *graphServer) list(q url.Values) *http.Response {
-	top, skip := 50, 0
+	top := 50
 	link := q.Get("$skiptoken") != ""
 	if link {
 		inner, _ := url.ParseQuery(strings.TrimPrefix(q.Get("$skiptoken"), "opaque:"))
@@ -73,7 +73,7 @@ func (s *graphServer) list(q url.Values) *http.Response {
 	if text := q.Get("$top"); text != "" {
 		top, _ = strconv.Atoi(text)
 	}
-	skip, _ = strconv.Atoi(q.Get("$skip"))
+	skip, _ := strconv.Atoi(q.Get("$skip"))
 	order, filter := q.Get("$orderby"), q.Get("$filter")
 	if top > 50 || s.skipCap > 0 && skip > s.skipCap || order != "" && s.refuseOrder || strings.Contains(filter, " lt ") && s.refuseLt {
 		return response(400, graphError)
@@ -134,7 +134,7 @@ func (s *graphServer) selected(filter, order string) (ids []int64) {
 	}
 	hash := func(id int64) uint32 {
 		h := fnv.New32a()
-		fmt.Fprint(h, id)
+		_, _ = fmt.Fprint(h, id)
 		return h.Sum32()
 	}
 	slices.SortFunc(ids, func(a, b int64) int {

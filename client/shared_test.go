@@ -49,3 +49,39 @@ func TestPublishedPayloads(t *testing.T) {
 		})
 	}
 }
+
+// TestPublishedGraphPayloads is the same for the other flavour. What these have
+// in common with one another is little.
+func TestPublishedGraphPayloads(t *testing.T) {
+	files, err := filepath.Glob("../../shared/data/graph/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := decoder{logger: slog.New(slog.DiscardHandler), names: graphNames}
+			page, err := d.page(bytes.NewReader(body))
+			if !bytes.Contains(body, []byte(`"value":`)) {
+				if err == nil {
+					t.Error("taken for a page")
+				}
+				return
+			}
+			if err != nil || len(page.rows) == 0 || page.unusable > 0 {
+				t.Fatalf("%d rows, %d of them unusable, %v", len(page.rows), page.unusable, err)
+			}
+			if expanded := bytes.Contains(body, []byte(`"alerts":`)); expanded != (page.lists == len(page.rows)) {
+				t.Errorf("%d rows with alerts of %d", page.lists, len(page.rows))
+			}
+			for _, in := range page.rows {
+				if in.Unrecognized != 0 || in.Severity == incident.SeverityUnknown || in.Status == incident.StatusUnknown || in.Created.IsZero() || in.Updated.IsZero() {
+					t.Errorf("not read whole: %+v", in)
+				}
+			}
+		})
+	}
+}
