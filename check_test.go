@@ -108,8 +108,13 @@ func TestCheckText(t *testing.T) {
 		"wrong-secret": {simulator.Options{}, func(c *checked) { c.config.ClientSecret = "s3cr3t-in-nobodys-output" }, 0},
 		"wrong-tenant": {simulator.Options{}, func(c *checked) { c.config.TenantID = "nobody.example" }, 0},
 		"missing-role": {simulator.Options{}, func(c *checked) { c.sim.SetRoles("Machine.Read.All") }, 1},
-		"other-api":    {simulator.Options{}, func(c *checked) { c.sim.SetRoles("SecurityIncident.Read.All") }, 1},
-		"unreachable":  {simulator.Options{}, func(c *checked) { a := closedAddress(c.t); c.at(a, a) }, 0},
+		"graph": {simulator.Options{Seed: 3, Incidents: 400}, func(c *checked) {
+			c.config.API = "graph"
+			c.sim.SetRoles(simulator.DefaultGraphRole)
+		}, 1},
+		"graph-missing-role": {simulator.Options{Seed: 3, Incidents: 400}, func(c *checked) { c.config.API = "graph" }, 1},
+		"other-api":          {simulator.Options{}, func(c *checked) { c.sim.SetRoles("SecurityIncident.Read.All") }, 1},
+		"unreachable":        {simulator.Options{}, func(c *checked) { a := closedAddress(c.t); c.at(a, a) }, 0},
 		"api-unreachable": {simulator.Options{}, func(c *checked) {
 			c.at(c.server.URL, closedAddress(c.t))
 		}, 0},
@@ -136,8 +141,8 @@ func TestCheckText(t *testing.T) {
 				t.Error("shows the secret")
 			}
 			m := c.sim.Meter()
-			if m.Calls != test.calls || m.Calls+m.Gets > result.APICalls || result.APICalls > 2 {
-				t.Errorf("%d calls, %d reported, want %d", m.Calls, result.APICalls, test.calls)
+			if calls := m.Calls + m.GraphCalls; calls != test.calls || calls+m.Gets > result.APICalls || result.APICalls > 2 {
+				t.Errorf("%d calls, %d reported, want %d", calls, result.APICalls, test.calls)
 			}
 			if used := c.tenant.ledger.Usage(time.Now())[0].Used; used != result.APICalls {
 				t.Errorf("%d grants for %d calls", used, result.APICalls)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -64,6 +63,7 @@ func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
 		SweepInterval: cfg.SweepInterval,
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
+		Ascending:     cfg.API == config.Graph,
 		Thresholds:    cfg.AgeThresholds,
 		Offset:        time.Duration(e.stagger * float64(cfg.Interval)),
 		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
@@ -83,10 +83,7 @@ func (t *tenant) takeOver(before *quota.Ledger, now time.Time) {
 // client.Options.
 func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source, error) {
 	cfg := t.config
-	if cfg.API != config.Defender {
-		return nil, fmt.Errorf("api: only %s is supported", config.Defender)
-	}
-	return client.NewDefender(client.Options{
+	options := client.Options{
 		BaseURL:          cfg.APIURL,
 		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: t.transport}},
 		Limiter:          limiter,
@@ -97,7 +94,11 @@ func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source,
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
-	})
+	}
+	if cfg.API == config.Graph {
+		return client.NewGraph(options)
+	}
+	return client.NewDefender(options)
 }
 
 // run refreshes until ctx ends.

@@ -49,6 +49,9 @@ func inBubble(t *testing.T, o simulator.Options, change func(*config.Tenant), te
 		if err := cfg.Complete(); err != nil {
 			t.Fatal(err)
 		}
+		if cfg.API == config.Graph && !o.NoRoles {
+			b.sim.SetRoles(simulator.DefaultGraphRole)
+		}
 		var err error
 		if b.tenant, err = newTenant(cfg, environment{
 			transport: &sharedTransport{RoundTripper: b.sim.RoundTripper()},

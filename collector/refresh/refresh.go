@@ -48,6 +48,8 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
+	// Ascending: the source's pages go from the oldest last update to the newest.
+	Ascending bool
 	// Offset delays the start, so that many tenants are no burst.
 	Offset time.Duration
 	// SweepAdvance brings the first sweep forward, for the same reason.
@@ -96,6 +98,7 @@ type Loop struct {
 	justDelta            bool          // nothing else was done since the last delta
 	overran              bool          // the last delta took longer than the interval
 	noStatusFilter       bool          // the server cannot select by status
+	alerts               alertWatch
 
 	state    Status // the draft of the next published status
 	status   atomic.Pointer[Status]
@@ -111,6 +114,7 @@ func New(opts Options) *Loop {
 		mirror: incident.NewMirror(incident.MirrorOptions{Lookback: opts.Lookback, Thresholds: opts.Thresholds}),
 	}
 	l.state.Interval = opts.Interval
+	l.alerts.due = true
 	l.publishStatus()
 	l.heartbeat()
 	return l
@@ -190,6 +194,9 @@ func (l *Loop) page(ctx context.Context, q incident.Query, c incident.Cursor) (i
 	page, err := l.opts.Source.Page(ctx, q, c)
 	l.pageTime = time.Since(start)
 	l.heartbeat()
+	if err == nil {
+		l.alerts.note(page.AlertsUnknown)
+	}
 	return page, err
 }
 
@@ -201,6 +208,7 @@ func (l *Loop) LastSign() time.Time { return time.Unix(0, l.beat.Load()) }
 func (l *Loop) publish(now time.Time) {
 	s := l.mirror.Snapshot(now)
 	s.Coverage = l.coverage
+	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
 	l.snapshot.Store(s)
 }
 

@@ -187,7 +187,9 @@ func (t *Tenant) authorize(c *call, now time.Time) int {
 	switch {
 	case !ok || !known || !now.Before(tok.expires):
 		return http.StatusUnauthorized
-	case !slices.Contains(tok.roles, DefaultRole) && !slices.Contains(tok.roles, "Incident.ReadWrite.All"):
+	case c.graph && !slices.Contains(tok.roles, DefaultGraphRole) && !slices.Contains(tok.roles, "SecurityIncident.ReadWrite.All"):
+		return http.StatusForbidden
+	case !c.graph && !slices.Contains(tok.roles, DefaultRole) && !slices.Contains(tok.roles, "Incident.ReadWrite.All"):
 		return http.StatusForbidden
 	}
 	return 0
