@@ -20,6 +20,9 @@ func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(
 		return nil, err
 	}
 	tenant := simulator.New(simulator.Demo(uint64(time.Now().UnixNano())))
+	if o.tenant.API == config.Graph {
+		tenant.SetRoles(simulator.DefaultGraphRole)
+	}
 	server := &http.Server{Handler: tenant.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 
@@ -27,6 +30,7 @@ func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(
 	t.Name = "demo"
 	t.TenantID, t.ClientID = simulator.DefaultTenantID, simulator.DefaultClientID
 	t.ClientSecret, t.ClientSecretFile = simulator.DefaultClientSecret, ""
+	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
 	t.APIURL = "http://" + listener.Addr().String()
 	t.AuthURL, t.AuthScope = t.APIURL, t.APIURL+"/.default"
 	if t.Interval == config.Default().Interval {
@@ -36,6 +40,6 @@ func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(
 	if err := t.Complete(); err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
-	logger.Info("Demo: a simulated tenant of about 5,000 incidents, metered and throttled like the real API", "api", t.APIURL)
+	logger.Info("Demo: a simulated tenant of about 5,000 incidents, metered and throttled like the real API", "api", t.API, "url", t.APIURL)
 	return func() { _ = server.Close() }, nil
 }

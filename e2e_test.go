@@ -41,19 +41,19 @@ func TestOverRealHTTP(t *testing.T) {
 			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})
 			metrics := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
 			open := len(sim.IDs("Active", "InProgress", "AwaitingAction"))
-			for len(scrape(t, metrics, "m365_defender_incidents")) == 0 {
+			for len(sample(t, metrics, "m365_defender_incidents")) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			if got, limit := sim.Meter().Calls, (open+99)/100+3; got > limit {
 				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)
 			}
-			for scrape(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
+			for sample(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
 				time.Sleep(time.Second)
 			}
-			cpu := scrape(t, metrics, "process_cpu_seconds_total")[""]
+			cpu := sample(t, metrics, "process_cpu_seconds_total")[""]
 			const moving = 30 * time.Second
 			time.Sleep(moving)
-			cpu = (scrape(t, metrics, "process_cpu_seconds_total")[""] - cpu) / moving.Seconds()
+			cpu = (sample(t, metrics, "process_cpu_seconds_total")[""] - cpu) / moving.Seconds()
 			if cpu > 0.01 {
 				t.Errorf("%.2f %% of a core, want at most 1 %%", 100*cpu)
 			}
@@ -63,7 +63,7 @@ func TestOverRealHTTP(t *testing.T) {
 			for k, n := range sim.Truth(time.Now(), 180*24*time.Hour).Incidents {
 				want[fmt.Sprintf("assigned=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
 			}
-			got := scrape(t, metrics, "m365_defender_incidents")
+			got := sample(t, metrics, "m365_defender_incidents")
 			maps.DeleteFunc(got, func(_ string, v float64) bool { return v == 0 })
 			if !maps.Equal(got, want) {
 				t.Errorf("incidents:\ngot  %v\nwant %v", got, want)
@@ -110,9 +110,9 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 	return "http://" + address + "/metrics"
 }
 
-// scrape reads one metric, less the label tenant; nothing while the program
+// sample reads one metric, less the label tenant; nothing while the program
 // is not listening yet.
-func scrape(t *testing.T, url, name string) map[string]float64 {
+func sample(t *testing.T, url, name string) map[string]float64 {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {

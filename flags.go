@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -21,17 +21,28 @@ import (
 
 // options are what the command line and the environment say.
 type options struct {
-	tenant        config.Tenant
-	web           *web.FlagConfig
-	api           string
+	tenant        config.Tenant   // without a configFile
+	tenants       []config.Tenant // as the configFile was at the start
+	configFile    string
 	state         string
 	stateIsSet    bool
-	telemetryPath string
-	pprof         bool
 	configCheck   bool
+	command       string // serve or check
+	checkFormat   string
 	demo          bool
+	web           *web.FlagConfig
+	telemetryPath string
+	probeAddress  string
+	lifecycle     bool
+	pprof         bool
 	log           *promslog.Config
 }
+
+// String shows nothing: the options hold secrets.
+func (o *options) String() string { return "options" }
+
+// GoString is String.
+func (o *options) GoString() string { return o.String() }
 
 // errDone says that the command line asked for something that is done by now:
 // the help or the version.
@@ -41,7 +52,6 @@ var errDone = errors.New("done")
 // The error is one line for the operator, or errDone.
 func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	o := &options{tenant: config.Default(), log: &promslog.Config{Writer: stderr}}
-	t := &o.tenant
 	app := kingpin.New("m365_defender_exporter",
 		"Prometheus exporter for Microsoft 365 Defender (Defender XDR) incidents. Try it without credentials: --demo")
 	app.UsageWriter(stdout).ErrorWriter(stderr)
@@ -51,66 +61,51 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Version(version.Print("m365_defender_exporter"))
 	app.VersionFlag.Short('V')
 	app.Command("serve", "Refresh the counts and serve them. This is the default.").Default()
+	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to mend it, and exit.")
+	check.Flag("format", "Format of the result: text or json.").Default("text").SetValue(&value[string]{name: "format", to: &o.checkFormat, parse: parseFormat, format: func(s string) string { return s }})
 
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
+	app.Flag("config.file", "Configuration file, for several tenants. It is read again on SIGHUP.").StringVar(&o.configFile)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
 
-	app.Flag("tenant.id", "Directory (tenant) id.").Envar("AZURE_TENANT_ID").StringVar(&t.TenantID)
-	app.Flag("tenant.name", "Value of the label tenant. Default: the tenant id.").StringVar(&t.Name)
-	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
-	app.Flag("client.secret-file", "File that holds the client secret; it is read again for every token. Or set AZURE_CLIENT_SECRET.").StringVar(&t.ClientSecretFile)
-
-	app.Flag("api", "API to read: defender is the native incidents API.").Default("defender").StringVar(&o.api)
-	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
-	app.Flag("api.url", "Base URL of the API. Default: by --cloud.").StringVar(&t.APIURL)
-	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").StringVar(&t.AuthURL)
-	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud.").StringVar(&t.AuthScope)
-	intFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute.", &t.QuotaPerMinute)
-	intFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit.", &t.QuotaPerHour)
-	floatFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
-	durationFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
-	bytesFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
-
-	durationFlag(app, "refresh.interval", "Shortest time between refreshes; it becomes longer if the quota demands it.", &t.Interval)
-	durationFlag(app, "refresh.sweep-interval", "Time between sweeps, which read everything again from spare quota.", &t.SweepInterval)
-	durationFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
-	durationFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
-	var thresholds []time.Duration
-	addFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.",
-		value[time.Duration]{parse: parseDuration, many: true, set: func(d time.Duration) { thresholds = append(thresholds, d) }})
-	durationFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
+	o.tenantFlags(app)
 
 	app.Flag("state.url", "Where the state is kept over restarts: bolt: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("bolt:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
+	app.Flag("web.probe-listen-address", "Address of a second, plain port with /-/healthy and /-/ready only, for probes when the first one asks for TLS or a password.").StringVar(&o.probeAddress)
+	app.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT of /-/reload.").BoolVar(&o.lifecycle)
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
 	promslogflag.AddFlags(app, o.log)
 
-	_, err := app.Parse(args)
+	context, err := app.ParseContext(args)
+	if err == nil {
+		o.command, err = app.Parse(args)
+	}
 	if done {
 		return nil, errDone
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
-	t.ClientSecret = config.Secret(os.Getenv("AZURE_CLIENT_SECRET"))
-	if len(thresholds) > 0 {
-		t.AgeThresholds = thresholds
+	given := givenFlags(context)
+	if o.configFile == "" {
+		credentialEnvironment(&o.tenant)
 	}
-	return o, o.validate()
+	return o, o.validate(given)
 }
 
-func (o *options) validate() error {
+func (o *options) validate(given []string) error {
 	if len(o.telemetryPath) < 2 || o.telemetryPath[0] != '/' {
 		return fmt.Errorf("--web.telemetry-path is %q; it must be a path such as /metrics", o.telemetryPath)
 	}
-	if slices.Contains([]string{"/status", "/-/healthy", "/-/ready"}, o.telemetryPath) {
+	if slices.Contains([]string{"/status", "/-/healthy", "/-/ready", "/-/reload"}, o.telemetryPath) {
 		return fmt.Errorf("--web.telemetry-path is %q, where something else is served; it must be another path such as /metrics", o.telemetryPath)
 	}
-	if o.api != "defender" {
-		return fmt.Errorf("--api is %q; it must be defender", o.api)
+	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
+		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
 	if _, err := state.New(o.stateURL()); err != nil {
 		return fmt.Errorf("--state.url is %w", err)
@@ -118,13 +113,29 @@ func (o *options) validate() error {
 	if err := web.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
-	if o.demo {
+	if o.configFile == "" {
+		if o.demo {
+			return nil
+		}
+		if err := o.tenant.Complete(); err != nil {
+			return fmt.Errorf("%w; to look around without credentials run with --demo", err)
+		}
 		return nil
 	}
-	if err := o.tenant.Complete(); err != nil {
-		return fmt.Errorf("%w; to look around without credentials run with --demo", err)
+	for _, flag := range given {
+		if ofTenant(flag) || flag == "demo" {
+			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
+		}
 	}
-	return nil
+	var err error
+	o.tenants, err = readConfig(o.configFile)
+	return err
+}
+
+// ofTenant tells whether a flag describes the tenant.
+func ofTenant(flag string) bool {
+	area, _, _ := strings.Cut(flag, ".")
+	return slices.Contains([]string{"tenant", "client", "api", "cloud", "auth", "refresh", "incidents", "cache"}, area)
 }
 
 // stateURL leaves the disk alone for a demo: its tenant is a new one each time.

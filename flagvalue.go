@@ -19,11 +19,13 @@ type value[T any] struct {
 	format func(T) string
 	set    func(T) // nil: assign
 	many   bool
+	// noDefault is for what has a default that depends on another flag.
+	noDefault bool
 }
 
 // String implements kingpin.Value.
 func (v *value[T]) String() string {
-	if v.many {
+	if v.many || v.noDefault {
 		return ""
 	}
 	return v.format(*v.to)
@@ -50,13 +52,22 @@ var (
 	errDuration = errors.New("a duration such as 30s, 6h or 180d")
 	errInteger  = errors.New("a whole number")
 	errNumber   = errors.New("a number")
+	errFormat   = errors.New("text or json")
 	errBytes    = errors.New("a size such as 64MiB")
 )
+
+// parseFormat takes what the command check can write.
+func parseFormat(text string) (string, error) {
+	if text != "text" && text != "json" {
+		return "", errFormat
+	}
+	return text, nil
+}
 
 func addFlag[T any](app *kingpin.Application, name, help string, v value[T]) {
 	v.name = name
 	clause := app.Flag(name, help)
-	if !v.many {
+	if !v.many && !v.noDefault {
 		clause = clause.Default(v.String())
 	}
 	clause.SetValue(&v)
@@ -75,14 +86,12 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
-func intFlag(app *kingpin.Application, name, help string, to *int) {
-	addFlag(app, name, help, value[int]{to: to, format: strconv.Itoa, parse: func(text string) (int, error) {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return 0, errInteger
-		}
-		return n, nil
-	}})
+func parseInt(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, errInteger
+	}
+	return n, nil
 }
 
 func floatFlag(app *kingpin.Application, name, help string, to *float64) {

@@ -332,7 +332,11 @@ func TestLostLedger(t *testing.T) {
 // TestStateOfOneTenantTwice: the second one is refused.
 func TestStateOfOneTenantTwice(t *testing.T) {
 	withLives(t, simulator.Options{Seed: 6, Incidents: 30}, nil, func(l *lives) {
-		_, err := newTenant(l.cfg, l.store(), l.sim.RoundTripper(), slog.New(slog.DiscardHandler))
+		second, err := newTenant(l.cfg, environment{store: l.store(), transport: &sharedTransport{RoundTripper: l.sim.RoundTripper()}, logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = second.open(nil, time.Now())
 		if err == nil || !strings.Contains(err.Error(), "in use by another process") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v", err)
 		}

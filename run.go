@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/common/promslog"
@@ -43,6 +45,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	logger := promslog.New(o.log)
+	if o.command == "check" {
+		return check(ctx, o, logger, stdout)
+	}
 	if err := serve(ctx, o, logger); err != nil {
 		logger.Error("Stopped by an error", "err", err)
 		return exitRuntime
@@ -51,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // serve runs until ctx ends or something fails. What was started last is
-// stopped first: the listener, the open scrapes, the tenants, the demo.
+// stopped first: the listeners, the open scrapes, the tenants, the demo.
 func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 	logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 	if o.demo {
@@ -65,21 +70,42 @@ func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}
-	t, err := newTenant(o.tenant, store, newTransport(), logger)
-	if err != nil {
-		return err
-	}
-	var tenants sync.WaitGroup
-	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
-	tenants.Go(func() { t.run(loops) })
-	defer tenants.Wait()
-	defer stopLoops()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 
-	handler, err := newHandler(o, []*tenant{t}, logger)
+	set := newTenants(ctx, store, logger)
+	defer set.stop(drain)
+	reload, err := newReloader(o, set, logger)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
+	handler := newHandler(o, set, reload, logger)
+	failed := make(chan error, 2)
+	server := newServer(ctx, handler, logger)
+	go func() { failed <- web.ListenAndServe(server, o.web, logger) }()
+	defer shutDown(ctx, server, logger)
+	if o.probeAddress != "" {
+		probes := newServer(ctx, probeHandler(set), logger)
+		probes.Addr = o.probeAddress
+		go func() { failed <- probes.ListenAndServe() }()
+		defer shutDown(ctx, probes, logger)
+	}
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-hangups:
+			_ = reload.run() // which has told the log
+		case <-ctx.Done():
+			logger.Info("Stopping")
+			return nil
+		}
+	}
+}
+
+func newServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
@@ -89,19 +115,14 @@ func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- web.ListenAndServe(server, o.web, logger) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	logger.Info("Stopping")
+}
+
+// shutDown lets open scrapes end, for a while.
+func shutDown(ctx context.Context, server *http.Server, logger *slog.Logger) {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
 		logger.Warn("Scrapes were cut off", "err", err)
 		_ = server.Close()
 	}
-	return nil
 }

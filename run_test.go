@@ -28,7 +28,10 @@ import (
 
 // withoutEnvironment hides what the machine's environment says.
 func withoutEnvironment(t *testing.T) {
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
+	for _, name := range []string{
+		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+		"AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "IMDS_ENDPOINT",
+	} {
 		t.Setenv(name, "")
 	}
 }
@@ -75,6 +78,16 @@ func TestUsage(t *testing.T) {
 		{"state", with("--state.url=file:data"), []string{`--state.url is "file:data"; it must be memory: or bolt:DIRECTORY`}},
 		{"web config", with("--web.config.file=" + badWeb), []string{"--web.config.file", "nowhere.pem"}},
 		{"threshold", with("--incidents.age-threshold=0s"), []string{"--incidents.age-threshold is 0s"}},
+		{"two credentials", with("--client.managed-identity"), []string{"--client.managed-identity is given as well as --client.secret-file"}},
+		{"password alone", with("--client.certificate-password-file=p"), []string{"--client.certificate-password-file is given without --client.certificate-file"}},
+		{"mixed clouds", with("--cloud=gcc-high", "--auth.url=https://login.microsoftonline.com"), []string{"--auth.url is", "belongs to public (login) and gcc (login)", "https://login.microsoftonline.us"}},
+		{"mixed APIs", with("--api.url=https://graph.microsoft.com"), []string{"--api.url is", "(api graph)", "https://api.security.microsoft.com"}},
+		{"probe address", with("--web.probe-listen-address=10059"), []string{"--web.probe-listen-address", "such as :10059"}},
+		{"reload path", with("--web.telemetry-path=/-/reload"), []string{"--web.telemetry-path"}},
+		{"no file", []string{"--config.file=nowhere.yaml"}, []string{"--config.file: open nowhere.yaml"}},
+		{"file and flag", []string{"--config.file=docs/config.example.yaml", "--refresh.interval=1m"}, []string{"--refresh.interval is given together with --config.file"}},
+		{"file and demo", []string{"--config.file=docs/config.example.yaml", "--demo"}, []string{"--demo is given together with --config.file"}},
+		{"bad file", []string{"--config.file=internal/config/testdata/bad/share.yaml"}, []string{"--config.file internal/config/testdata/bad/share.yaml: tenants[1] (contoso): quota.share is 3"}},
 		{"response size", with("--api.max-response-bytes=12"), []string{"--api.max-response-bytes is 12"}},
 	}
 	for _, test := range tests {
@@ -118,6 +131,45 @@ func TestConfigCheck(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%v %+v %#v", o.tenant, o.tenant, o.tenant); strings.Contains(text, "hush") {
 		t.Errorf("the secret prints itself: %s", text)
+	}
+}
+
+// TestCredentialSources: what is typed comes before what the machine has set.
+func TestCredentialSources(t *testing.T) {
+	withoutEnvironment(t)
+	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/token")
+	ids := []string{"--tenant.id=t", "--client.id=c"}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "  /var/run/token false"},
+		{[]string{"--client.secret-file=s"}, "s   false"},
+		{[]string{"--client.certificate-file=c.pem"}, " c.pem  false"},
+		{[]string{"--client.managed-identity"}, "   true"},
+	} {
+		o, err := parse(slices.Concat(ids, test.args), io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(o.tenant.ClientSecretFile, " ", o.tenant.ClientCertificateFile, " ", o.tenant.FederatedTokenFile, " ", o.tenant.ManagedIdentity); got != test.want {
+			t.Errorf("%v: got %q, want %q", test.args, got, test.want)
+		}
+	}
+	t.Setenv("AZURE_CLIENT_SECRET", "hush")
+	if _, err := parse(ids, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "AZURE_FEDERATED_TOKEN_FILE) is given as well as --client.secret-file (or AZURE_CLIENT_SECRET)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestConfigCheckOfFile: the example is valid, and the environment, which may
+// be that of another program, does not get in its way.
+func TestConfigCheckOfFile(t *testing.T) {
+	withoutEnvironment(t)
+	t.Setenv("AZURE_CLIENT_SECRET", "hush")
+	var stdout, stderr bytes.Buffer
+	if got := run(t.Context(), []string{"--config.check", "--config.file=docs/config.example.yaml"}, &stdout, &stderr); got != exitOK {
+		t.Errorf("exit code %d: %s", got, stderr.String())
 	}
 }
 

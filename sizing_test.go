@@ -82,6 +82,7 @@ func people(d time.Duration) string {
 func withShare(share float64) config.Tenant {
 	cfg := config.Default()
 	cfg.QuotaShare = share
+	cfg.QuotaPerMinute, cfg.QuotaPerHour = 50, 1500
 	return cfg
 }
 

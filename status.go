@@ -10,14 +10,17 @@ import (
 
 // tenantStatus is what the status page says of a tenant.
 type tenantStatus struct {
-	Name      string `json:"tenant"`
-	API       string `json:"api"`
-	Cloud     string `json:"cloud"`
-	Up        bool   `json:"up"`
-	FirstSync string `json:"first_sync"`
+	Name      string    `json:"tenant"`
+	API       string    `json:"api"`
+	Cloud     string    `json:"cloud"`
+	Up        bool      `json:"up"`
+	State     condition `json:"-"`
+	StateName string    `json:"state"`
+	FirstSync string    `json:"first_sync"`
+	Synced    bool      `json:"first_sync_complete"`
 	// Open incidents by severity; nil as long as they are not known.
 	Open         map[string]int32 `json:"open_incidents,omitempty"`
-	OpenText     string           `json:"-"`
+	OpenCounts   []openCount      `json:"-"` // worst first
 	LastRefresh  *time.Time       `json:"last_refresh,omitempty"`
 	LastText     string           `json:"-"`
 	NextRefresh  *time.Time       `json:"next_refresh,omitempty"`
@@ -41,11 +44,11 @@ type quotaStatus struct {
 func (t *tenant) status(now time.Time) tenantStatus {
 	s := t.loop.Status()
 	out := tenantStatus{
-		Name: t.config.Name, API: "defender", Cloud: t.config.Cloud,
-		Up: s.Up, FirstSync: firstSync(s), Interval: s.Interval.String(), Error: s.LastError,
+		Name: t.config.Name, API: t.config.API, Cloud: t.config.Cloud,
+		Up: s.Up, FirstSync: firstSync(s), Synced: s.Coverage.All, Interval: s.Interval.String(), Error: s.LastError,
 	}
 	if snapshot := t.loop.Snapshot(); snapshot != nil {
-		out.Open, out.OpenText = openIncidents(snapshot)
+		out.Open, out.OpenCounts = openIncidents(snapshot)
 	}
 	out.LastRefresh, out.LastText = instant(now, s.Kinds[incident.PassDelta].LastSuccess)
 	out.NextRefresh, out.NextText = instant(now, s.NextDelta)
@@ -53,6 +56,8 @@ func (t *tenant) status(now time.Time) tenantStatus {
 	if until := t.ledger.BlockedUntil(); until.After(now) {
 		out.BlockedUntil, out.BlockedText = instant(now, until)
 	}
+	out.State = t.condition(now, s, out.BlockedUntil != nil)
+	out.StateName = out.State.String()
 	for _, u := range t.ledger.Usage(now) {
 		out.Quota = append(out.Quota, quotaStatus{windowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
 	}
@@ -69,12 +74,51 @@ func firstSync(s *refresh.Status) string {
 	return fmt.Sprintf("reading open incidents (%d calls)", s.FirstPages)
 }
 
-// openIncidents counts by severity, worst first in the text.
-func openIncidents(s *incident.Snapshot) (map[string]int32, string) {
-	if !s.Coverage.Open {
-		return nil, ""
+// condition sums a tenant up. The worse come first.
+type condition int
+
+const (
+	stuck condition = iota
+	down
+	waiting
+	starting
+	serving
+)
+
+func (c condition) String() string {
+	return [...]string{"stuck", "down", "told to wait", "starting", "up"}[c]
+}
+
+// Class is the name of the state's style.
+func (c condition) Class() string {
+	return [...]string{"bad", "bad", "warn", "idle", "good"}[c]
+}
+
+func (t *tenant) condition(now time.Time, s *refresh.Status, blocked bool) condition {
+	switch {
+	case !t.healthy(now):
+		return stuck
+	case !s.Up && !s.LastErrorAt.IsZero():
+		return down
+	case blocked:
+		return waiting
+	case !s.Up || !s.Coverage.Open:
+		return starting
 	}
-	open, text := make(map[string]int32), ""
+	return serving
+}
+
+type openCount struct {
+	Severity string
+	Count    int32
+}
+
+// openIncidents counts by severity, twice: by name, and worst first.
+func openIncidents(s *incident.Snapshot) (map[string]int32, []openCount) {
+	if !s.Coverage.Open {
+		return nil, nil
+	}
+	open, ordered := make(map[string]int32), []openCount(nil)
 	for i := incident.NumSeverities - 1; i >= 0; i-- {
 		var n int32
 		for status := range incident.Status(incident.NumStatuses) {
@@ -84,12 +128,9 @@ func openIncidents(s *incident.Snapshot) (map[string]int32, string) {
 		}
 		name := incident.Severity(i).String()
 		open[name] = n
-		if text != "" {
-			text += ", "
-		}
-		text += fmt.Sprint(n, " ", name)
+		ordered = append(ordered, openCount{name, n})
 	}
-	return open, text
+	return open, ordered
 }
 
 // instant returns nothing for the zero time.

@@ -15,11 +15,26 @@ import (
 // keeper is a tenant's state as its loop and its ledger see it: it counts what
 // fails and says so once.
 type keeper struct {
-	state    state.Tenant
+	store    state.Store
+	key      state.Key
+	state    state.Tenant // nil: not open
 	logger   *slog.Logger
 	failures atomic.Uint64
+	size     atomic.Int64 // on disk, in bytes
 	lastSave atomic.Int64 // Unix nanoseconds, 0 before the first
 	failing  [2]bool      // rows, ledger
+}
+
+// open makes the state ours. Without it everything goes on from memory, and
+// each save tries again.
+func (k *keeper) open() (err error) {
+	if k.state != nil || k.store == nil {
+		return nil
+	}
+	if k.state, err = k.store.Open(k.key); err == nil {
+		k.size.Store(k.state.Size())
+	}
+	return err
 }
 
 // Load implements refresh.Store.
@@ -33,7 +48,10 @@ func (k *keeper) Load(restore func(*incident.Saved) error) error {
 
 // Save implements refresh.Store.
 func (k *keeper) Save(export func(full bool) (*incident.Saved, error)) error {
-	err := k.state.Save(export)
+	err := k.open()
+	if err == nil && k.state != nil {
+		err = k.state.Save(export)
+	}
 	k.saved(&k.failing[0], err)
 	return err
 }
@@ -43,6 +61,9 @@ func (k *keeper) Save(export func(full bool) (*incident.Saved, error)) error {
 func (k *keeper) saveLedger(log quota.Log) {
 	data, err := json.Marshal(log)
 	if err == nil {
+		err = k.open()
+	}
+	if err == nil && k.state != nil {
 		err = k.state.SaveLedger(data)
 	}
 	k.saved(&k.failing[1], err)
@@ -59,7 +80,10 @@ func (k *keeper) saved(failing *bool, err error) {
 		k.logger.Info("The state is saved again")
 	}
 	*failing = err != nil
-	if err == nil && k.state.Size() > 0 {
+	if k.state != nil {
+		k.size.Store(k.state.Size())
+	}
+	if err == nil && k.size.Load() > 0 {
 		k.lastSave.Store(time.Now().UnixNano())
 	}
 }
@@ -100,6 +124,9 @@ func spentEvenly(usage []quota.Usage, now time.Time) (log quota.Log) {
 
 // close lets go of the state.
 func (k *keeper) close() {
+	if k.state == nil {
+		return
+	}
 	if err := k.state.Close(); err != nil {
 		k.logger.Error("The state was not closed", "err", err)
 	}

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/version"
 	"golang.org/x/oauth2"
 
@@ -27,77 +24,79 @@ type tenant struct {
 	loop       *refresh.Loop
 	ledger     *quota.Ledger
 	api        *collector.API
-	credential *auth.Secret
+	limiter    *limiter
+	credential *auth.Source
+	warned     time.Time // when it was last said that the credential expires
+	transport  *sharedTransport
+	series     *collector.Series
 	state      *keeper
 	logger     *slog.Logger
 }
 
-// newTenant makes no call: the counts that it has are those that were saved.
-// All its requests go through the transport. A tenant that is not going to be
-// run has to be closed.
-func newTenant(cfg config.Tenant, store state.Store, transport http.RoundTripper, logger *slog.Logger) (_ *tenant, err error) {
-	t := &tenant{config: cfg, api: collector.NewAPI(), logger: logger.With("tenant", cfg.Name)}
+// String is the name and nothing else: a tenant holds secrets.
+func (t *tenant) String() string { return t.config.Name }
+
+// GoString is String.
+func (t *tenant) GoString() string { return t.config.Name }
+
+// newTenant makes no call and opens nothing. All its requests go through the
+// transport. What it has to go on from waits for open.
+func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
+	t := &tenant{config: cfg, api: e.api, transport: e.transport, logger: e.logger.With("tenant", cfg.Name)}
+	if t.api == nil {
+		t.api = collector.NewAPI()
+	}
+	var err error
 	if t.ledger, err = quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare}); err != nil {
 		return nil, err
 	}
-	saved, err := store.Open(state.Key{Tenant: cfg.TenantID, API: "defender"})
-	if err != nil {
-		return nil, fmt.Errorf("tenant %s: %w", cfg.Name, err)
+	t.state = &keeper{store: e.store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
+	t.limiter = &limiter{ledger: t.ledger, waited: t.api.Waited, save: t.state.saveLedger}
+	if t.credential, err = t.newCredential(); err != nil {
+		return nil, err
 	}
-	t.state = &keeper{state: saved, logger: t.logger}
-	defer func() {
-		if err != nil {
-			t.close()
-		}
-	}()
-	t.state.restoreLedger(t.ledger, time.Now())
-	limiter := &limiter{ledger: t.ledger, waited: t.api.Waited, save: t.state.saveLedger}
-	t.credential = t.newCredential(transport)
-	source, err := t.newSource(transport, limiter)
+	source, err := t.newSource(t.limiter, 0)
 	if err != nil {
 		return nil, err
 	}
 	t.loop = refresh.New(refresh.Options{
 		Source:        source,
-		Budget:        limiter,
+		Budget:        t.limiter,
 		Interval:      cfg.Interval,
 		SweepInterval: cfg.SweepInterval,
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
+		Ascending:     cfg.API == config.Graph,
 		Thresholds:    cfg.AgeThresholds,
 		Store:         t.state,
+		Offset:        time.Duration(e.stagger * float64(cfg.Interval)),
+		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
 		Logger:        t.logger,
 	})
+	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
 }
 
-// newCredential is what the tenant's calls are authorised with.
-func (t *tenant) newCredential(transport http.RoundTripper) *auth.Secret {
+// newSource is the API that the tenant's incidents are read from. Retries as in
+// client.Options.
+func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source, error) {
 	cfg := t.config
-	return auth.ClientSecret(auth.Options{
-		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
-		ClientID: cfg.ClientID,
-		Scope:    cfg.AuthScope,
-		Secret:   secretOf(cfg),
-		HTTP:     &http.Client{Transport: transport, Timeout: cfg.Timeout},
-		Observe:  t.observeToken,
-	})
-}
-
-// newSource is the API that the tenant's incidents are read from.
-func (t *tenant) newSource(transport http.RoundTripper, limiter *limiter) (refresh.Source, error) {
-	cfg := t.config
-	return client.NewDefender(client.Options{
+	options := client.Options{
 		BaseURL:          cfg.APIURL,
-		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: transport}},
+		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: t.transport}},
 		Limiter:          limiter,
+		Retries:          retries,
 		Timeout:          cfg.Timeout,
 		MaxResponseBytes: cfg.MaxResponseBytes,
 		Observe:          t.observeCall,
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
-	})
+	}
+	if cfg.API == config.Graph {
+		return client.NewGraph(options)
+	}
+	return client.NewDefender(options)
 }
 
 // run refreshes until ctx ends, saves the state and closes it.
@@ -109,12 +108,28 @@ func (t *tenant) run(ctx context.Context) {
 	t.state.saveLedger(t.ledger.Log(time.Now()))
 }
 
+// open makes the saved state this tenant's and goes on from it: the counts are
+// there before the first call. It goes on with the saved ledger, too, unless
+// that of a predecessor in this process is at hand, who must have stopped. A
+// tenant that was opened and is not going to be run has to be closed.
+func (t *tenant) open(before *quota.Ledger, now time.Time) error {
+	err := t.state.open()
+	if before != nil {
+		t.ledger.Restore(now, before.Log(now))
+	} else if err == nil {
+		t.state.restoreLedger(t.ledger, now)
+	}
+	if err == nil {
+		t.loop.Load(now)
+	}
+	return err
+}
+
 func (t *tenant) close() { t.state.close() }
 
-// register adds what the tenant exposes, under its name.
-func (t *tenant) register(to prometheus.Registerer) error {
-	named := prometheus.WrapRegistererWith(prometheus.Labels{"tenant": t.config.Name}, to)
-	for _, c := range []prometheus.Collector{
+// sources are all that the tenant exposes.
+func (t *tenant) sources() []collector.Source {
+	return []collector.Source{
 		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: time.Now}),
 		t.api,
 		t.quotaGauge(collector.QuotaLimit, func(u quota.Usage) int { return u.Window.Limit }),
@@ -132,22 +147,22 @@ func (t *tenant) register(to prometheus.Registerer) error {
 				emit(float64(expiry.Unix()))
 			}
 		}),
+		collector.NewFunc(collector.CredentialExpiry, func(emit func(float64, ...string)) {
+			if expiry := t.credential.CredentialExpiry(); !expiry.IsZero() {
+				emit(float64(expiry.Unix()))
+			}
+		}),
 		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }),
-		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.state.Size())) }),
+		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.size.Load())) }),
 		collector.NewFunc(collector.StateLastSave, func(emit func(float64, ...string)) {
 			if at := t.state.lastSave.Load(); at != 0 {
 				emit(float64(at/1e6) / 1e3)
 			}
 		}),
-	} {
-		if err := named.Register(c); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
-func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) prometheus.Collector {
+func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {
 	return collector.NewFunc(m, func(emit func(float64, ...string)) {
 		for _, u := range t.ledger.Usage(time.Now()) {
 			emit(float64(value(u)), windowName(u.Window.Period))
@@ -163,33 +178,10 @@ func (t *tenant) healthy(now time.Time) bool {
 
 func (t *tenant) observeCall(c client.Call) {
 	t.api.Request(c.Operation, c.Code, c.Duration, c.Bytes)
+	if c.Code == http.StatusForbidden {
+		// Roles are written into a token: once consent is granted, only the next
+		// one has them.
+		t.credential.Renew()
+	}
 	t.logger.Debug("Called the API", "operation", c.Operation, "code", c.Code, "took", c.Duration, "bytes", c.Bytes, "err", c.Err)
-}
-
-func (t *tenant) observeToken(took time.Duration, err error) {
-	if err == nil {
-		t.api.Token("")
-		t.logger.Debug("Got an access token", "took", took)
-		return
-	}
-	t.api.Token(auth.Reason(err))
-	if hint := auth.Hint(err); hint != "" {
-		t.logger.Warn("No access token", "hint", hint)
-	}
-}
-
-func secretOf(cfg config.Tenant) func() (string, error) {
-	if cfg.ClientSecretFile != "" {
-		return auth.SecretFile(cfg.ClientSecretFile)
-	}
-	return func() (string, error) { return string(cfg.ClientSecret), nil }
-}
-
-// newTransport is the standard one with a floor for TLS and without its pool
-// being shared with anything else in the process.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	t.MaxIdleConnsPerHost = 2
-	return t
 }

@@ -12,16 +12,32 @@ import (
 	"m365_defender_exporter/internal/incident"
 )
 
+// inquiry is what one call asks for.
+type inquiry struct {
+	op     string // list or get
+	pass   incident.Pass
+	target string
+	// header is what this flavour sends besides what every call carries.
+	header http.Header
+	// once: a failure that may heal is not worth a second attempt.
+	once bool
+	// read takes in the body of the answer.
+	read func(io.Reader) error
+}
+
 // call makes attempts until one succeeds, or none can.
-func (d *Defender) call(ctx context.Context, op string, pass incident.Pass, target string, read func(io.Reader) error) error {
-	tries := tries{left: d.opts.Retries}
+func (w *wire) call(ctx context.Context, q inquiry) error {
+	tries := tries{left: w.opts.Retries}
+	if q.once {
+		tries.left = 0
+	}
 	for {
-		e := d.attempt(ctx, op, pass, target, read)
+		e := w.attempt(ctx, &q)
 		if e == nil {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("%s incidents: %w", op, err)
+			return fmt.Errorf("%s incidents: %w", q.op, err)
 		}
 		switch {
 		case e.location != "":
@@ -29,15 +45,15 @@ func (d *Defender) call(ctx context.Context, op string, pass incident.Pass, targ
 				e.Err = errRedirectLoop
 				return e
 			}
-			target = e.location
-		case e.Status == http.StatusUnauthorized && d.opts.Renew != nil && !tries.renewed:
+			q.target = e.location
+		case e.Status == http.StatusUnauthorized && w.opts.Renew != nil && !tries.renewed:
 			tries.renewed = true
-			d.opts.Renew()
+			w.opts.Renew()
 		case !tries.again(e):
 			return e
 		case e.Until.IsZero():
 			if err := sleep(ctx, tries.backoff()); err != nil {
-				return fmt.Errorf("%s incidents: %w", op, err)
+				return fmt.Errorf("%s incidents: %w", q.op, err)
 			}
 		}
 	}
@@ -78,27 +94,27 @@ func (t *tries) backoff() time.Duration {
 
 // attempt waits for a grant and makes one request. Waiting comes before the
 // attempt's own timeout begins.
-func (d *Defender) attempt(ctx context.Context, op string, pass incident.Pass, target string, read func(io.Reader) error) (e *Error) {
-	grant, err := d.grant(ctx, pass)
+func (w *wire) attempt(ctx context.Context, q *inquiry) (e *Error) {
+	grant, err := w.grant(ctx, q.pass)
 	if err != nil {
-		return &Error{Op: op, Err: err}
+		return &Error{Op: q.op, Err: err}
 	}
 	began := time.Now()
-	call := Call{Operation: op}
-	repeats := &repeats{limiter: d.opts.Limiter, pass: pass}
+	call := Call{Operation: q.op}
+	repeats := &repeats{limiter: w.opts.Limiter, pass: q.pass}
 	defer func() {
 		now := time.Now()
-		d.opts.Limiter.Settle(grant, now)
+		w.opts.Limiter.Settle(grant, now)
 		repeats.settle(now)
 		call.Duration = now.Sub(began)
 		if e != nil {
 			call.Err = e
 		}
-		d.opts.Observe(call)
+		w.opts.Observe(call)
 	}()
-	ctx, cancel := context.WithTimeout(repeats.watch(ctx), d.opts.Timeout)
+	ctx, cancel := context.WithTimeout(repeats.watch(ctx), w.opts.Timeout)
 	defer cancel()
-	e = d.exchange(ctx, &call, target, read)
+	e = w.exchange(ctx, &call, q)
 	if e != nil && e.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		e.Reason = "timeout"
 	}
@@ -106,21 +122,24 @@ func (d *Defender) attempt(ctx context.Context, op string, pass incident.Pass, t
 }
 
 // exchange makes one request and reads its answer.
-func (d *Defender) exchange(ctx context.Context, call *Call, target string, read func(io.Reader) error) *Error {
-	op := call.Operation
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+func (w *wire) exchange(ctx context.Context, call *Call, q *inquiry) *Error {
+	op := q.op
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, q.target, nil)
 	if err != nil {
 		return &Error{Op: op, Err: err, Reason: "other"}
 	}
-	req.Header.Set("Accept", "application/json")
-	if d.opts.UserAgent != "" {
-		req.Header.Set("User-Agent", d.opts.UserAgent)
+	for name, values := range q.header {
+		req.Header[name] = values
 	}
-	resp, err := d.http.Do(req)
+	req.Header.Set("Accept", "application/json")
+	if w.opts.UserAgent != "" {
+		req.Header.Set("User-Agent", w.opts.UserAgent)
+	}
+	resp, err := w.http.Do(req)
 	if err != nil {
 		return failed(op, err)
 	}
-	body := &boundedReader{r: resp.Body, max: d.opts.MaxResponseBytes}
+	body := &boundedReader{r: resp.Body, max: w.opts.MaxResponseBytes}
 	defer func() {
 		if body.err == nil {
 			// What is left is read so that the connection can serve the next call.
@@ -131,10 +150,14 @@ func (d *Defender) exchange(ctx context.Context, call *Call, target string, read
 	}()
 	call.Code = resp.StatusCode
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return d.refused(op, resp, body)
+		return w.refused(op, resp, body)
 	}
-	d.opts.Limiter.Succeeded()
-	return unreadable(op, resp.StatusCode, read(body), body.err)
+	w.opts.Limiter.Succeeded()
+	if resp.StatusCode == http.StatusPartialContent && w.partial.first() {
+		w.opts.Logger.Warn("The server says that its answers are partial; what they have is used",
+			"warning", printable([]byte(resp.Header.Get("Warning"))))
+	}
+	return unreadable(op, resp.StatusCode, q.read(body), body.err)
 }
 
 // unreadable makes an error of an answer that could not be read: either the
@@ -152,13 +175,13 @@ func unreadable(op string, status int, err, broken error) *Error {
 }
 
 // refused makes an error of an answer that is not 2xx.
-func (d *Defender) refused(op string, resp *http.Response, body io.Reader) *Error {
+func (w *wire) refused(op string, resp *http.Response, body io.Reader) *Error {
 	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
 	e := parseError(op, resp.StatusCode, text)
 	retryAfter := resp.Header.Get("Retry-After")
 	if resp.StatusCode == http.StatusTooManyRequests || retryAfter != "" {
 		now := time.Now()
-		if until := d.opts.Limiter.Refused(now, resp.StatusCode, retryAfter, e.Message); until.After(now) {
+		if until := w.opts.Limiter.Refused(now, resp.StatusCode, retryAfter, e.Message); until.After(now) {
 			e.Until = until
 		}
 	}
@@ -166,19 +189,19 @@ func (d *Defender) refused(op string, resp *http.Response, body io.Reader) *Erro
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		if to, err := resp.Location(); err == nil {
-			e.location, e.Err = d.follow(to.String())
+			e.location, e.Err = w.follow(to.String())
 		}
 	}
 	return e
 }
 
 // grant waits for the permission to make one call.
-func (d *Defender) grant(ctx context.Context, pass incident.Pass) (uint64, error) {
+func (w *wire) grant(ctx context.Context, pass incident.Pass) (uint64, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		id, at := d.opts.Limiter.Take(time.Now(), pass)
+		id, at := w.opts.Limiter.Take(time.Now(), pass)
 		if id != 0 {
 			return id, nil
 		}

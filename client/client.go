@@ -1,6 +1,7 @@
-// Package client speaks the native Microsoft 365 Defender Incidents API. It
-// knows how a page is asked for and read, not when: whoever calls it decides
-// that, and a [Limiter] grants every single attempt.
+// Package client speaks the two APIs that have a tenant's incidents: the native
+// one of Microsoft 365 Defender and the one of Microsoft Graph. It knows how a
+// page is asked for and read, not when: whoever calls it decides that, and a
+// [Limiter] grants every single attempt.
 package client
 
 import (
@@ -39,8 +40,8 @@ type Call struct {
 	Err       error
 }
 
-// Options are the settings of a [Defender]. BaseURL, HTTP and Limiter are
-// required.
+// Options are the settings of a [Defender] or a [Graph]. BaseURL, HTTP and
+// Limiter are required.
 type Options struct {
 	// BaseURL is https, or http to loopback.
 	BaseURL string
@@ -65,21 +66,36 @@ type Options struct {
 
 // Defender is the native API. It is safe for concurrent use.
 type Defender struct {
-	opts    Options
-	base    *url.URL
-	http    *http.Client
+	wire
 	decoder decoder
 	ability ability
 }
 
 // NewDefender checks the settings; it makes no call.
 func NewDefender(opts Options) (*Defender, error) {
-	base, err := parseBase(opts.BaseURL)
+	w, err := newWire(opts)
 	if err != nil {
 		return nil, err
 	}
+	return &Defender{wire: w, decoder: decoder{logger: w.opts.Logger}}, nil
+}
+
+// wire is what both flavours have in common: how a call is granted, made,
+// repeated and bounded, and that none goes to another host.
+type wire struct {
+	opts    Options
+	base    *url.URL
+	http    *http.Client
+	partial *once
+}
+
+func newWire(opts Options) (wire, error) {
+	base, err := parseBase(opts.BaseURL)
+	if err != nil {
+		return wire{}, err
+	}
 	if opts.HTTP == nil || opts.Limiter == nil {
-		return nil, errors.New("a client needs an HTTP client and a limiter")
+		return wire{}, errors.New("a client needs an HTTP client and a limiter")
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 30 * time.Second
@@ -108,23 +124,28 @@ func NewDefender(opts Options) (*Defender, error) {
 		// Following is a call like any other: it takes a grant first.
 		return http.ErrUseLastResponse
 	}
-	return &Defender{opts: opts, base: base, http: &hc, decoder: decoder{logger: opts.Logger}}, nil
+	return wire{opts: opts, base: base, http: &hc, partial: new(once)}, nil
 }
 
 // Incident looks one incident up by its id. An error that matches
 // [ErrNotFound] says that it does not exist.
 func (d *Defender) Incident(ctx context.Context, id int64, pass incident.Pass) (incident.Incident, error) {
 	var in incident.Incident
-	err := d.call(ctx, "get", pass, fmt.Sprintf("%s/api/incidents/%d", d.base, id), func(body io.Reader) (err error) {
-		in, err = d.decoder.incident(body)
-		return err
+	err := d.call(ctx, inquiry{
+		op: "get", pass: pass, target: fmt.Sprintf("%s/api/incidents/%d", d.base, id),
+		read: func(body io.Reader) (err error) {
+			in, _, err = d.decoder.incident(body)
+			return err
+		},
 	})
-	if err == nil {
-		return in, nil
-	}
+	return in, absent(err)
+}
+
+// absent tells a lookup that found nothing from one that failed.
+func absent(err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotFound {
 		e.Err = ErrNotFound
 	}
-	return incident.Incident{}, err
+	return err
 }

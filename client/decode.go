@@ -22,8 +22,10 @@ import (
 // absent, a row that cannot be used does not spoil the rest.
 type decoder struct {
 	logger *slog.Logger
-	odd    once
-	texts  texts
+	// names of the flavour's fields; nil: the native ones.
+	names map[string]string
+	odd   once
+	texts texts
 }
 
 // rawPage is a page as it was sent.
@@ -31,6 +33,8 @@ type rawPage struct {
 	// rows in their order; those that cannot be used have the ID 0.
 	rows     []incident.Incident
 	unusable int
+	// lists counts the rows that came with a list of alerts, empty or not.
+	lists    int
 	nextLink string
 }
 
@@ -43,7 +47,7 @@ func (d *decoder) page(r io.Reader) (page rawPage, err error) {
 		return page, notJSON(dec)
 	}
 	found := false
-	err = object(dec, func(name string) error {
+	err = object(dec, d.table(), func(name string) error {
 		switch name {
 		case "value", "incidents":
 			if dec.PeekKind() != '[' {
@@ -72,8 +76,12 @@ func (d *decoder) row(dec *jsontext.Decoder, page *rawPage) error {
 	var err error
 	why := "it is not an object"
 	if dec.PeekKind() == '{' {
-		in, err = d.object(dec)
-		why = "it has no incidentId"
+		var listed bool
+		in, listed, err = d.object(dec)
+		why = "it has no id"
+		if listed {
+			page.lists++
+		}
 	} else {
 		err = dec.SkipValue()
 	}
@@ -93,22 +101,31 @@ func (d *decoder) row(dec *jsontext.Decoder, page *rawPage) error {
 	return nil
 }
 
-// incident reads the answer to a lookup.
-func (d *decoder) incident(r io.Reader) (incident.Incident, error) {
+// incident reads the answer to a lookup, and tells whether it came with a list
+// of alerts.
+func (d *decoder) incident(r io.Reader) (in incident.Incident, listed bool, err error) {
 	dec := newJSON(r)
 	if dec.PeekKind() != '{' {
-		return incident.Incident{}, notJSON(dec)
+		return in, false, notJSON(dec)
 	}
-	in, err := d.object(dec)
+	in, listed, err = d.object(dec)
 	if err == nil && in.ID == 0 {
 		err = errors.New("the answer is not an incident")
 	}
-	return in, err
+	return in, listed, err
 }
 
-// object reads an incident. Its ID is 0 if there is none.
-func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, err error) {
-	err = object(dec, func(name string) (err error) {
+func (d *decoder) table() map[string]string {
+	if d.names == nil {
+		return nativeNames
+	}
+	return d.names
+}
+
+// object reads an incident, whose ID is 0 if there is none, and tells whether
+// it came with a list of alerts.
+func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, listed bool, err error) {
+	err = object(dec, d.table(), func(name string) (err error) {
 		switch name {
 		case "incidentId":
 			in.ID, err = d.id(dec)
@@ -132,14 +149,14 @@ func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, err error
 			if dec.PeekKind() != '[' {
 				return dec.SkipValue()
 			}
-			in.Alerts = in.Alerts[:0]
+			in.Alerts, listed = in.Alerts[:0], true
 			return array(dec, func() error { return d.alert(dec, &in) })
 		default:
 			return dec.SkipValue()
 		}
 		return err
 	})
-	return in, err
+	return in, listed, err
 }
 
 func (d *decoder) alert(dec *jsontext.Decoder, in *incident.Incident) error {
@@ -147,7 +164,7 @@ func (d *decoder) alert(dec *jsontext.Decoder, in *incident.Incident) error {
 		return dec.SkipValue()
 	}
 	a := incident.Alert{Source: "unknown", Category: "unknown"}
-	err := object(dec, func(name string) (err error) {
+	err := object(dec, d.table(), func(name string) (err error) {
 		switch name {
 		case "severity":
 			a.Severity, err = enum(d, dec, incident.ParseSeverity, incident.FieldAlertSeverity, &in.Unrecognized)

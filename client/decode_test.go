@@ -161,8 +161,56 @@ func FuzzDecodePage(f *testing.F) {
 			}
 		}
 		m.Snapshot(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
-		_, _ = d.incident(bytes.NewReader(body))
+		_, _, _ = d.incident(bytes.NewReader(body))
 	})
+}
+
+// FuzzDecodeGraphPage is the same for the other flavour.
+func FuzzDecodeGraphPage(f *testing.F) {
+	f.Add([]byte(`{"@odata.context":"c","value":[{"id":"29","status":"awaitingAction","severity":"high","redirectIncidentId":null,"createdDateTime":"2026-01-22T12:09:23.1433333Z",
+		"alerts":[{"id":"a","severity":"medium","serviceSource":"microsoftDefenderForEndpoint"}]}],"@odata.nextLink":"x"}`))
+	f.Add([]byte(`{"value":[{"id":7,"alerts":null},{"id":"x"},{}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		d := newDecoder(&bytes.Buffer{})
+		d.names = graphNames
+		page, err := d.page(bytes.NewReader(body))
+		if err != nil && len(page.rows) > 0 {
+			t.Errorf("rows of a page that is an error: %v", err)
+		}
+		s := &stretch{q: incident.Query{Since: time.Unix(1e9, 0)}}
+		if _, err := s.check(&page); err != nil {
+			t.Errorf("a page of no status was refused: %v", err)
+		}
+		if next, last, err := s.next(&page, graphPage); err == nil && !last && next == (incident.Cursor{}) {
+			t.Error("the reading would begin again")
+		}
+		for _, in := range s.wanted(&page, false) {
+			if in.ID <= 0 {
+				t.Errorf("id %d", in.ID)
+			}
+		}
+	})
+}
+
+func TestDecodeGraphRow(t *testing.T) {
+	d := newDecoder(&bytes.Buffer{})
+	d.names = graphNames
+	page, err := d.page(strings.NewReader(`{"value":[{"id":"29","tenantId":"x","status":"inProgress","redirectIncidentId":"31","displayName":"n","createdDateTime":"2026-01-02T03:04:05Z",
+		"lastUpdateDateTime":"2026-01-02T03:04:05.1234567Z","assignedTo":"a@b","classification":"truePositive","determination":"multiStagedAttack","severity":"High","comments":[],
+		"alerts":[{"id":"a","providerAlertId":"9","incidentId":"29","status":"inProgress","severity":"unknownFutureValue","serviceSource":"azureAdIdentityProtection","category":"InitialAccess","categories":["x"],
+			"createdDateTime":"2026-01-01T00:00:00Z","evidence":[{"status":"new","severity":"low","createdDateTime":"2020-01-01T00:00:00Z"}]}]}]}`))
+	if err != nil || len(page.rows) != 1 || page.lists != 1 {
+		t.Fatalf("%d rows, %d lists, %v", len(page.rows), page.lists, err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want := incident.Incident{
+		ID: 29, RedirectID: 31, Created: at, Updated: at.Add(123456700), Severity: incident.SeverityHigh, Status: incident.StatusInProgress,
+		Classification: incident.ClassificationTruePositive, Determination: 7, Assigned: true, Unrecognized: incident.FieldAlertSeverity,
+		Alerts: []incident.Alert{{Status: incident.AlertInProgress, Source: "azure_ad_identity_protection", Category: "initial_access"}},
+	}
+	if got, want := fmt.Sprintf("%+v", page.rows[0]), fmt.Sprintf("%+v", want); got != want {
+		t.Errorf("\ngot  %s\nwant %s", got, want)
+	}
 }
 
 // realisticPage weighs what a captured page of a real tenant does: of 100

@@ -106,6 +106,12 @@ func (e *Error) FailureReason() string {
 
 // heals tells whether the same call may succeed a little later.
 func (e *Error) heals() bool {
+	var noToken interface{ FailureReason() string }
+	if e.Err != nil && errors.As(e.Err, &noToken) {
+		// Whoever gets the tokens knows when to try again; until then every
+		// attempt would take a grant for nothing.
+		return false
+	}
 	switch e.FailureReason() {
 	case "throttled", "server", "network", "timeout", "decode":
 		return !errors.Is(e.Err, errTooLarge)

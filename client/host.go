@@ -73,9 +73,9 @@ func port(u *url.URL) string {
 }
 
 // follow resolves a reference of the server's, to itself only.
-func (d *Defender) follow(link string) (string, error) {
-	u, err := d.base.Parse(link)
-	if err != nil || !sameOrigin(d.base, u) {
+func (w *wire) follow(link string) (string, error) {
+	u, err := w.base.Parse(link)
+	if err != nil || !sameOrigin(w.base, u) {
 		return "", errForeignHost
 	}
 	// Would be sent as credentials.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,9 +27,9 @@ func notJSON(dec *jsontext.Decoder) error {
 	return errNoList
 }
 
-// object calls member for every member of the object that comes next; member
-// has to consume the value.
-func object(dec *jsontext.Decoder, member func(name string) error) error {
+// object calls member for every member of the object that comes next, with the
+// name that the table gives it, empty if none; member has to consume the value.
+func object(dec *jsontext.Decoder, names map[string]string, member func(name string) error) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func object(dec *jsontext.Decoder, member func(name string) error) error {
 			return err
 		}
 		// Names of the fields we want contain nothing that has to be escaped.
-		if err := member(fieldName(name)); err != nil {
+		if err := member(fieldName(names, name)); err != nil {
 			return err
 		}
 	}
@@ -47,24 +48,34 @@ func object(dec *jsontext.Decoder, member func(name string) error) error {
 }
 
 // fieldName finds the name among those that are read, without allocating.
-func fieldName(quoted jsontext.Value) string {
+func fieldName(names map[string]string, quoted jsontext.Value) string {
 	if len(quoted) < 2 {
 		return ""
 	}
-	return fields[string(quoted[1:len(quoted)-1])]
+	return names[string(quoted[1:len(quoted)-1])]
 }
 
-var fields = func() map[string]string {
-	m := make(map[string]string)
-	for _, name := range []string{
-		"value", "incidents", "@odata.nextLink",
-		"incidentId", "redirectIncidentId", "createdTime", "lastUpdateTime", "assignedTo", "status", "severity",
+// The fields that are read, in the words of each API, with the native ones that
+// the decoder knows them by.
+var (
+	nativeNames = names(nil, "incidents", "incidentId", "createdTime", "lastUpdateTime")
+	graphNames  = names(map[string]string{
+		"id": "incidentId", "createdDateTime": "createdTime", "lastUpdateDateTime": "lastUpdateTime",
+	})
+)
+
+// names adds to a table what both APIs call the same, and the rest.
+func names(table map[string]string, rest ...string) map[string]string {
+	all := make(map[string]string)
+	maps.Copy(all, table)
+	for _, name := range append(rest,
+		"value", "@odata.nextLink", "redirectIncidentId", "assignedTo", "status", "severity",
 		"classification", "determination", "alerts", "serviceSource", "category",
-	} {
-		m[name] = name
+	) {
+		all[name] = name
 	}
-	return m
-}()
+	return all
+}
 
 func array(dec *jsontext.Decoder, element func() error) error {
 	if _, err := dec.ReadToken(); err != nil {

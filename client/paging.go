@@ -56,10 +56,10 @@ func (d *Defender) Page(ctx context.Context, q incident.Query, c incident.Cursor
 			return incident.Page{}, err
 		}
 		var raw rawPage
-		err = d.call(ctx, "list", q.Pass, target, func(body io.Reader) (err error) {
+		err = d.call(ctx, inquiry{op: "list", pass: q.Pass, target: target, read: func(body io.Reader) (err error) {
 			raw, err = d.decoder.page(body)
 			return err
-		})
+		}})
 		var e *Error
 		switch {
 		case errors.As(err, &e) && e.Status == http.StatusBadRequest:

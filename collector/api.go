@@ -2,6 +2,7 @@ package collector
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ type API struct {
 	bytes       prometheus.Counter
 	tokens      prometheus.Counter
 	tokenFails  *prometheus.CounterVec
+	changes     atomic.Uint64
 }
 
 // NewAPI returns the counters of a tenant, at zero.
@@ -59,6 +61,7 @@ func (m *Metric) counters() *prometheus.CounterVec {
 // Request counts one call: its operation (list or get), HTTP status (0 if
 // there was no answer), duration and the size of the answer's body.
 func (a *API) Request(operation string, code int, took time.Duration, bytes int64) {
+	defer a.changes.Add(1)
 	status := "error"
 	if code != 0 {
 		status = strconv.Itoa(code)
@@ -74,21 +77,45 @@ func (a *API) Request(operation string, code int, took time.Duration, bytes int6
 // Waited counts a wait for quota by the rule that made us wait: minute, hour
 // or retry_after.
 func (a *API) Waited(reason string, d time.Duration) {
+	defer a.changes.Add(1)
 	a.waits.WithLabelValues(reason).Inc()
 	a.waitSeconds.WithLabelValues(reason).Add(d.Seconds())
 }
 
 // Token counts a request for an access token; reason is empty if it succeeded.
 func (a *API) Token(reason string) {
+	defer a.changes.Add(1)
 	a.tokens.Inc()
 	if reason != "" {
 		a.tokenFails.WithLabelValues(reason).Inc()
 	}
 }
 
+// collectors are in the order of apiMetrics.
 func (a *API) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		a.requests, a.duration, a.tooMany, a.waits, a.waitSeconds, a.bytes, a.tokens, a.tokenFails,
+	}
+}
+
+var apiMetrics = []*Metric{
+	apiRequests, apiDuration, apiTooMany, apiWaits, apiWaitSeconds, apiBytes, tokenRequests, tokenFailures,
+}
+
+func (a *API) metrics() []*Metric { return apiMetrics }
+
+func (a *API) version() any { return a.changes.Load() }
+
+func (a *API) samples(to *sink) {
+	for i, c := range a.collectors() {
+		ch := make(chan prometheus.Metric, 16)
+		go func() {
+			c.Collect(ch)
+			close(ch)
+		}()
+		for metric := range ch {
+			to.metric(apiMetrics[i], metric)
+		}
 	}
 }
 

@@ -16,10 +16,10 @@ type histogram struct {
 	classic           []*dto.Bucket
 }
 
-// histogram makes one sample. A zero threshold other than 0 tells a Prometheus
+// constHistogram makes one sample. A zero threshold other than 0 tells a Prometheus
 // that keeps native histograms that this is one, even as long as it is empty;
 // otherwise an older one (2.42) would begin with classic buckets.
-func (m *Metric) histogram(h *incident.Histogram, labels ...string) prometheus.Metric {
+func (m *Metric) constHistogram(h *incident.Histogram, labels ...string) prometheus.Metric {
 	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
 		incident.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...)
 	if err != nil {

@@ -33,6 +33,8 @@ type Metric struct {
 	Help   string
 	Labels []string
 	desc   *prometheus.Desc
+	index  int    // in the table
+	layout layout // of its samples
 }
 
 // table lists all metrics in the order in which they are documented.
@@ -47,22 +49,13 @@ const ageHint = " Cached: as of " + Namespace + `_refresh_last_success_timestamp
 func define(name string, typ Type, help string, labels ...string) *Metric {
 	m := &Metric{Name: Namespace + "_" + name, Type: typ, Help: help, Labels: labels}
 	m.desc = prometheus.NewDesc(m.Name, m.Help, labels, nil)
+	m.index, m.layout = len(table), newLayout(labels)
 	table = append(table, m)
 	return m
 }
 
 func cached(name string, typ Type, help string, labels ...string) *Metric {
 	return define(name, typ, help+ageHint, labels...)
-}
-
-// value makes one sample. Its label values are ours, never a user's, so that a
-// mistake in them is a mistake in this package.
-func (m *Metric) value(v float64, labels ...string) prometheus.Metric {
-	typ := prometheus.GaugeValue
-	if m.Type == Counter {
-		typ = prometheus.CounterValue
-	}
-	return prometheus.MustNewConstMetric(m.desc, typ, v, labels...)
 }
 
 // Func exposes a metric whose values are computed at scrape time, because they
@@ -81,8 +74,14 @@ func NewFunc(m *Metric, values func(emit func(v float64, labels ...string))) *Fu
 func (f *Func) Describe(ch chan<- *prometheus.Desc) { ch <- f.metric.desc }
 
 // Collect implements prometheus.Collector.
-func (f *Func) Collect(ch chan<- prometheus.Metric) {
-	f.values(func(v float64, labels ...string) { ch <- f.metric.value(v, labels...) })
+func (f *Func) Collect(ch chan<- prometheus.Metric) { f.samples(&sink{ch: ch}) }
+
+func (f *Func) metrics() []*Metric { return []*Metric{f.metric} }
+
+func (f *Func) version() any { return nil }
+
+func (f *Func) samples(to *sink) {
+	f.values(func(v float64, labels ...string) { to.value(f.metric, v, labels...) })
 }
 
 // WriteMarkdown writes the reference of all metrics.

@@ -47,109 +47,131 @@ func (t *Tenant) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (t *Tenant) Collect(ch chan<- prometheus.Metric) {
-	collectStatus(ch, t.opts.Refresher.Status())
+func (t *Tenant) Collect(ch chan<- prometheus.Metric) { t.samples(&sink{ch: ch}) }
+
+func (t *Tenant) metrics() []*Metric { return tenantMetrics }
+
+// tenantVersion changes with everything that samples depends on, the clock
+// included.
+type tenantVersion struct {
+	snapshot *incident.Snapshot
+	status   *refresh.Status
+	shown    bool
+}
+
+func (t *Tenant) version() any {
+	s := t.opts.Refresher.Snapshot()
+	return tenantVersion{s, t.opts.Refresher.Status(), t.shown(s)}
+}
+
+// shown is false when the counts have become too old.
+func (t *Tenant) shown(s *incident.Snapshot) bool {
+	return s != nil && (t.opts.MaxAge <= 0 || t.opts.Now().Sub(s.At) <= t.opts.MaxAge)
+}
+
+func (t *Tenant) samples(to *sink) {
+	collectStatus(to, t.opts.Refresher.Status())
 	s := t.opts.Refresher.Snapshot()
 	if s == nil {
 		return
 	}
 	if s.Coverage.All {
 		// What was counted stays true however old it is.
-		collectFlows(ch, &s.Flows)
+		collectFlows(to, &s.Flows)
 	}
-	if t.opts.MaxAge > 0 && t.opts.Now().Sub(s.At) > t.opts.MaxAge {
+	if !t.shown(s) {
 		return
 	}
-	collectOpen(ch, s)
+	collectOpen(to, s)
 	if s.Coverage.All {
-		collectAll(ch, s)
+		collectAll(to, s)
 	}
 }
 
-func collectStatus(ch chan<- prometheus.Metric, s *refresh.Status) {
-	ch <- up.value(number(s.Up))
-	ch <- firstSyncComplete.value(number(s.Coverage.Open), "open")
-	ch <- firstSyncComplete.value(number(s.Coverage.All), "all")
-	ch <- refreshInterval.value(s.Interval.Seconds())
+func collectStatus(to *sink, s *refresh.Status) {
+	to.value(up, number(s.Up))
+	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
+	to.value(firstSyncComplete, number(s.Coverage.All), "all")
+	to.value(refreshInterval, s.Interval.Seconds())
 	for i, kind := range refresh.Kinds {
 		k := &s.Kinds[i]
 		if !k.LastSuccess.IsZero() {
-			ch <- lastSuccess.value(seconds(k.LastSuccess), kind)
+			to.value(lastSuccess, seconds(k.LastSuccess), kind)
 		}
 		if !k.LastAttempt.IsZero() {
-			ch <- lastAttempt.value(seconds(k.LastAttempt), kind)
+			to.value(lastAttempt, seconds(k.LastAttempt), kind)
 		}
-		ch <- refreshes.value(float64(k.Refreshes), kind)
+		to.value(refreshes, float64(k.Refreshes), kind)
 		if k.Refreshes > 0 {
-			ch <- lastDuration.value(k.LastDuration.Seconds(), kind)
+			to.value(lastDuration, k.LastDuration.Seconds(), kind)
 		}
 		for reason, n := range k.Failures {
-			ch <- refreshFailures.value(float64(n), kind, refresh.Reasons[reason])
+			to.value(refreshFailures, float64(n), kind, refresh.Reasons[reason])
 		}
 	}
 	for i, kind := range refresh.Corrections {
-		ch <- sweepCorrections.value(float64(s.Corrections[i]), kind)
+		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
 	}
 }
 
 // collectOpen shows what is known once the open incidents are.
-func collectOpen(ch chan<- prometheus.Metric, s *incident.Snapshot) {
-	ch <- incidentsCached.value(float64(s.Rows))
-	ch <- alertsAvailable.value(number(s.AlertsAvailable))
+func collectOpen(to *sink, s *incident.Snapshot) {
+	to.value(incidentsCached, float64(s.Rows))
+	to.value(alertsAvailable, number(s.AlertsAvailable))
 	for sev := range incident.Severity(incident.NumSeverities) {
 		severity := sev.String()
 		for status := range incident.Status(incident.NumStatuses) {
 			if status == incident.StatusRedirected || !s.Coverage.Statuses[status] {
 				continue
 			}
-			ch <- incidents.value(float64(s.Incidents[sev][status][0]), severity, status.String(), "false")
-			ch <- incidents.value(float64(s.Incidents[sev][status][1]), severity, status.String(), "true")
+			to.value(incidents, float64(s.Incidents[sev][status][0]), severity, status.String(), "false")
+			to.value(incidents, float64(s.Incidents[sev][status][1]), severity, status.String(), "true")
 		}
 		for i, threshold := range s.Thresholds {
-			ch <- openOlder.value(float64(s.Older[sev][i]), severity, Threshold(threshold))
+			to.value(openOlder, float64(s.Older[sev][i]), severity, Threshold(threshold))
 		}
 		if at := s.OldestOpen[sev]; !at.IsZero() {
-			ch <- oldestOpen.value(seconds(at), severity)
+			to.value(oldestOpen, seconds(at), severity)
 		}
 	}
 	if !s.AlertsAvailable {
 		return
 	}
 	for _, c := range s.BySource {
-		ch <- openBySource.value(float64(c.Count), c.Severity.String(), c.Label)
+		to.value(openBySource, float64(c.Count), c.Severity.String(), c.Label)
 	}
 	for _, c := range s.ByCategory {
-		ch <- openByCategory.value(float64(c.Count), c.Severity.String(), c.Label)
+		to.value(openByCategory, float64(c.Count), c.Severity.String(), c.Label)
 	}
 }
 
 // collectAll shows what also depends on resolved incidents.
-func collectAll(ch chan<- prometheus.Metric, s *incident.Snapshot) {
-	ch <- incidentsRedirected.value(float64(s.Redirected))
+func collectAll(to *sink, s *incident.Snapshot) {
+	to.value(incidentsRedirected, float64(s.Redirected))
 	for _, c := range s.Resolved {
-		ch <- resolvedIncidents.value(float64(c.Count), c.Severity.String(), c.Classification.String(), c.Determination.String())
+		to.value(resolvedIncidents, float64(c.Count), c.Severity.String(), c.Classification.String(), c.Determination.String())
 	}
 	if !s.AlertsAvailable {
 		return
 	}
 	for _, c := range s.Alerts {
-		ch <- alerts.value(float64(c.Count), c.Severity.String(), c.Status.String(), c.Source)
+		to.value(alerts, float64(c.Count), c.Severity.String(), c.Status.String(), c.Source)
 	}
 }
 
-func collectFlows(ch chan<- prometheus.Metric, f *incident.Flows) {
+func collectFlows(to *sink, f *incident.Flows) {
 	for sev := range incident.Severity(incident.NumSeverities) {
 		severity := sev.String()
-		ch <- created.value(float64(f.Created[sev]), severity)
-		ch <- reopened.value(float64(f.Reopened[sev]), severity)
+		to.value(created, float64(f.Created[sev]), severity)
+		to.value(reopened, float64(f.Reopened[sev]), severity)
 		for class := range incident.Classification(incident.NumClassifications) {
-			ch <- resolved.value(float64(f.Resolved[sev][class]), severity, class.String())
+			to.value(resolved, float64(f.Resolved[sev][class]), severity, class.String())
 		}
-		ch <- timeToAssign.histogram(&f.TimeToAssign[sev], severity)
-		ch <- timeToResolve.histogram(&f.TimeToResolve[sev], severity)
+		to.histogram(timeToAssign, &f.TimeToAssign[sev], severity)
+		to.histogram(timeToResolve, &f.TimeToResolve[sev], severity)
 	}
 	for i, field := range incident.FieldNames {
-		ch <- unrecognized.value(float64(f.Unrecognized[i]), field)
+		to.value(unrecognized, float64(f.Unrecognized[i]), field)
 	}
 }
 

@@ -15,13 +15,16 @@ import (
 // prevent that, at a price in every pass; instead the borders are remembered,
 // and when a row turns out to have moved away from one, the page there is read
 // again. The delta after a pass is sure to show every such row.
+//
+// Where the oldest come first, what changes moves ahead of the reading, and
+// only rows of one instant that do not fit on a page are left out like that.
 
 // borders are the instants at which pages of a pass began, with the queries
 // they belong to.
 type borders map[int64][]incident.Query
 
 func (b borders) add(q incident.Query, page incident.Page) {
-	if page.Last || page.Next.Border.IsZero() {
+	if page.Last || !page.Next.Passes() {
 		return
 	}
 	at := page.Next.Border.UnixNano()

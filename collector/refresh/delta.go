@@ -19,6 +19,7 @@ func (l *Loop) delta(ctx context.Context) {
 		if l.first != nil && l.first.closing {
 			l.completeFirst(ctx, now)
 		}
+		l.rereadAlerts(now)
 		if l.coverage.Open {
 			l.publish(now)
 		}
@@ -34,8 +35,13 @@ func (l *Loop) readDelta(ctx context.Context) (pages int, err error) {
 	q := incident.Query{Since: l.deltaSince(), Pass: incident.PassDelta}
 	// Changes may show up late for the length of the overlap. If the watermark
 	// has not moved for longer, a page without news ends the delta: otherwise a
-	// burst of changes followed by silence would be read again for ever.
+	// burst of changes followed by silence would be read again for ever. Where
+	// the oldest come first, the news are on the last page; but then nothing can
+	// show up any more that is not newer than the watermark.
 	settled := !l.watermarkAt.IsZero() && time.Since(l.watermarkAt) > l.opts.Overlap+l.state.Interval
+	if settled && l.opts.Ascending && !l.watermark.IsZero() {
+		q.Since, settled = l.watermark.Add(resolution), false
+	}
 	newest := l.watermark
 	borders := make(borders)
 	var cursor incident.Cursor
@@ -60,6 +66,9 @@ func (l *Loop) readDelta(ctx context.Context) (pages int, err error) {
 	l.retireBorders(borders)
 	return pages + mended, nil
 }
+
+// resolution of the API's timestamps: nothing lies between two instants.
+const resolution = 100 * time.Nanosecond
 
 // deltaSince is where the next delta begins.
 func (l *Loop) deltaSince() time.Time {

@@ -15,8 +15,11 @@ import (
 )
 
 // tenant is a source and its truth: incidents in order of last update, newest
-// first, paged from border to border as the client does it.
+// first unless ascending, paged from border to border as the client does it.
 type tenant struct {
+	ascending bool
+	// noAlerts answers as a server does that cannot deliver them.
+	noAlerts  bool
 	incidents map[int64]incident.Incident
 	nextID    int64
 	pageSize  int
@@ -55,6 +58,9 @@ func (f *tenant) Page(ctx context.Context, q incident.Query, c incident.Cursor) 
 	if f.refuse[q.Status] {
 		return incident.Page{}, fmt.Errorf("list: %w", incident.ErrFilterRefused)
 	}
+	if f.ascending {
+		return f.ascend(q, c), nil
+	}
 	var rows []incident.Incident
 	for _, in := range f.incidents {
 		if (q.Status == incident.StatusUnknown || in.Status == q.Status) && !in.Updated.Before(q.Since) &&
@@ -80,6 +86,30 @@ func (f *tenant) Page(ctx context.Context, q incident.Query, c incident.Cursor) 
 		}
 	}
 	return page, nil
+}
+
+// ascend is a page of a source that begins with the oldest update.
+func (f *tenant) ascend(q incident.Query, c incident.Cursor) incident.Page {
+	var rows []incident.Incident
+	for _, in := range f.incidents {
+		if (q.Status == incident.StatusUnknown || in.Status == q.Status) && !in.Updated.Before(q.Since) && !in.Updated.Before(c.Border) {
+			in.AlertsUnknown = f.noAlerts
+			rows = append(rows, in)
+		}
+	}
+	slices.SortFunc(rows, func(a, b incident.Incident) int {
+		return cmp.Or(a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
+	})
+	rows = rows[min(c.Skip, len(rows)):]
+	page := incident.Page{Last: len(rows) < f.pageSize, AlertsUnknown: f.noAlerts}
+	page.Incidents = rows[:min(len(rows), f.pageSize)]
+	if !page.Last {
+		page.Next.Border = page.Incidents[f.pageSize-1].Updated
+		if page.Next.Border.Equal(c.Border) {
+			page.Next.Skip = c.Skip + f.pageSize
+		}
+	}
+	return page
 }
 
 func (f *tenant) Incident(_ context.Context, id int64, _ incident.Pass) (incident.Incident, error) {
@@ -118,6 +148,21 @@ func (f *tenant) fill(n int) {
 				incident.StatusInProgress, incident.StatusResolved, incident.StatusRedirected}[i%6]
 			in.Severity = incident.Severity(i % incident.NumSeverities)
 			in.Assigned = i%4 == 0
+		})
+	}
+}
+
+// bothWays runs a test with a source that begins with the newest update, and
+// with one that begins with the oldest.
+func bothWays(t *testing.T, pageSize int, test func(*testing.T, *tenant)) {
+	t.Helper()
+	for _, ascending := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ascending %v", ascending), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newTenant(pageSize)
+				f.ascending = ascending
+				test(t, f)
+			})
 		})
 	}
 }
@@ -185,6 +230,9 @@ func (f failure) FailureReason() string { return string(f) }
 // start runs a loop in the bubble until the test ends.
 func start(t *testing.T, opts Options) *Loop {
 	t.Helper()
+	if f, ok := opts.Source.(*tenant); ok {
+		opts.Ascending = f.ascending
+	}
 	if opts.Budget == nil {
 		opts.Budget = &budget{}
 	}

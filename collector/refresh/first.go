@@ -60,7 +60,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	if !l.mirror.CountsFlows() {
 		l.mirror.StartFlows(r.newest)
 	}
-	l.nextSweep = now.Add(l.opts.SweepInterval)
+	l.nextSweep = now.Add(l.opts.SweepInterval - l.opts.SweepAdvance)
 	l.opts.Logger.Info("First sync complete", "calls", r.pages, "incidents", l.mirror.Len(), "took", now.Sub(r.started))
 	l.ended(ctx, r.pass, r.started, nil)
 }

@@ -20,7 +20,9 @@ type reading struct {
 	cursor  incident.Cursor
 	// newest is the newest last update of the first answer that had any: what
 	// changes after the reading began is newer.
-	newest  time.Time
+	newest time.Time
+	// probes are how far back is still to be looked for it first.
+	probes  []time.Duration
 	known   [incident.NumStatuses]bool
 	borders borders
 	pages   int
@@ -44,7 +46,29 @@ func (l *Loop) newReading(pass incident.Pass, now time.Time) *reading {
 	}
 	r.queries = append(r.queries, incident.Query{Since: r.since, Pass: pass})
 	l.borders = append(l.borders, r.borders)
+	if l.opts.Ascending && pass == incident.PassFirst {
+		r.probes = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+	}
 	return r
+}
+
+// probe looks for a recent last update. Where the oldest come first, a reading
+// that begins at the beginning tells only at its end what is new, and a delta
+// from its first page on would read everything once more. Our clock says where
+// to look, but what is found is the server's.
+func (l *Loop) probe(ctx context.Context, r *reading) error {
+	q := incident.Query{Since: r.started.Add(-r.probes[0]), Pass: r.pass}
+	page, err := l.page(ctx, q, incident.Cursor{})
+	if err != nil {
+		return err
+	}
+	r.pages++
+	r.newest = newestUpdate(page, time.Now())
+	l.apply(page, r.pass)
+	if r.probes = r.probes[1:]; !r.newest.IsZero() {
+		r.probes = nil
+	}
+	return nil
 }
 
 // openRead tells that the open incidents were all read.
@@ -54,12 +78,18 @@ func (r *reading) openRead() bool {
 
 // readPage reads one page, applies it, and moves on.
 func (l *Loop) readPage(ctx context.Context, r *reading) error {
+	if len(r.probes) > 0 {
+		return l.probe(ctx, r)
+	}
 	q := r.queries[0]
 	page, err := l.page(ctx, q, r.cursor)
 	if q.Status != incident.StatusUnknown && errors.Is(err, incident.ErrFilterRefused) {
 		l.statusRefused(r, q.Status)
 		r.pages++
 		return nil
+	}
+	if errors.Is(err, incident.ErrCursorRefused) {
+		r.cursor = incident.Cursor{Border: r.cursor.Border, Until: r.cursor.Until, Peak: r.cursor.Peak}
 	}
 	if err != nil {
 		return err
@@ -106,6 +136,7 @@ func (l *Loop) applyOne(in *incident.Incident, pass incident.Pass) bool {
 	if !known && l.agedOut(in) {
 		return false
 	}
+	lacking := l.mirror.LacksAlerts(in.ID)
 	change := l.mirror.Apply(in)
 	if change == incident.Same || change == incident.Stale {
 		return false
@@ -113,8 +144,9 @@ func (l *Loop) applyOne(in *incident.Incident, pass incident.Pass) bool {
 	if known && !before.Equal(in.Updated) {
 		l.moved(before)
 	}
-	// A sweep corrects only what the deltas had their chance to see.
-	if pass == incident.PassSweep && in.Updated.Before(l.watermark.Add(-l.opts.Overlap)) {
+	// A sweep corrects only what the deltas had their chance to see, and alerts
+	// that could not be had are no mistake of theirs.
+	if pass == incident.PassSweep && !lacking && in.Updated.Before(l.watermark.Add(-l.opts.Overlap)) {
 		if change == incident.Added {
 			l.state.Corrections[correctionMissed]++
 		} else {

@@ -48,8 +48,12 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
+	// Ascending: the source's pages go from the oldest last update to the newest.
+	Ascending bool
 	// Offset delays the start, so that many tenants are no burst.
 	Offset time.Duration
+	// SweepAdvance brings the first sweep forward, for the same reason.
+	SweepAdvance time.Duration
 	// Store keeps the progress over restarts; nil: nothing is kept.
 	Store  Store
 	Logger *slog.Logger
@@ -100,6 +104,7 @@ type Loop struct {
 	justDelta            bool          // nothing else was done since the last delta
 	overran              bool          // the last delta took longer than the interval
 	noStatusFilter       bool          // the server cannot select by status
+	alerts               alertWatch
 
 	state    Status // the draft of the next published status
 	status   atomic.Pointer[Status]
@@ -107,13 +112,13 @@ type Loop struct {
 	beat     atomic.Int64
 }
 
-// New returns a loop that has not made a call yet. It knows what was saved.
+// New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
 	l := &Loop{opts: opts}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.state.Interval = opts.Interval
-	l.load(time.Now())
+	l.alerts.due = true
 	l.publishStatus()
 	l.heartbeat()
 	return l
@@ -203,6 +208,9 @@ func (l *Loop) page(ctx context.Context, q incident.Query, c incident.Cursor) (i
 	page, err := l.opts.Source.Page(ctx, q, c)
 	l.pageTime = time.Since(start)
 	l.heartbeat()
+	if err == nil {
+		l.alerts.note(page.AlertsUnknown)
+	}
 	return page, err
 }
 
@@ -215,6 +223,7 @@ func (l *Loop) publish(now time.Time) {
 	s := l.mirror.Snapshot(now)
 	s.Coverage = l.coverage
 	l.publishedAt = now
+	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
 	l.snapshot.Store(s)
 }
 

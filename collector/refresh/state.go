@@ -164,9 +164,10 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 	return s, nil
 }
 
-// load goes on from what was saved, if that is of use. The counts are there
-// before the first call; their age is that of the last one before the restart.
-func (l *Loop) load(now time.Time) {
+// Load goes on from what was saved, if that is of use; it has to come before
+// Run. The counts are there before the first call; their age is that of the last
+// one before the restart.
+func (l *Loop) Load(now time.Time) {
 	if l.opts.Store == nil {
 		return
 	}
@@ -179,6 +180,7 @@ func (l *Loop) load(now time.Time) {
 		return
 	}
 	l.resume(r, now)
+	l.publishStatus()
 	logger := l.opts.Logger
 	if !l.publishedAt.IsZero() {
 		logger = logger.With("as_of", l.publishedAt)

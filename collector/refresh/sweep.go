@@ -105,6 +105,8 @@ func (l *Loop) completeSweep(ctx context.Context, r *reading) {
 	now := time.Now()
 	l.mirror.EndSweep()
 	l.sweep, l.state.Sweeping, l.state.SweepPages = nil, false, 0
+	// Where the server could not deliver alerts in the middle of it, again.
+	l.alerts.due = true
 	l.publish(now)
 	l.opts.Logger.Info("Sweep complete", "calls", r.pages, "incidents", l.mirror.Len(), "took", now.Sub(r.started),
 		"missed", l.state.Corrections[correctionMissed], "changed", l.state.Corrections[correctionChanged],

@@ -11,8 +11,7 @@ import (
 // TestSweepCorrects: what deltas cannot see is found by the next sweep, and
 // counted by kind.
 func TestSweepCorrects(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newTenant(10)
+	bothWays(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(60)
 		loop := start(t, Options{Source: f, SweepInterval: time.Hour})
 		wait(time.Minute)
@@ -47,8 +46,7 @@ func TestSweepCorrects(t *testing.T) {
 // TestSweepFindsOldOpenIncidents: open ones count at any age, so that a sweep
 // must not mistake them for vanished.
 func TestSweepFindsOldOpenIncidents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newTenant(10)
+	bothWays(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(30)
 		f.set(0, func(in *incident.Incident) {
 			in.Created, in.Updated = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(-1, 0, 0)
@@ -122,8 +120,7 @@ func TestSweepRestsWhileDeltasFail(t *testing.T) {
 
 // TestAgeing: what leaves the look-back does so without a call.
 func TestAgeing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newTenant(100)
+	bothWays(t, 100, func(t *testing.T, f *tenant) {
 		f.fill(60)
 		loop := start(t, Options{Source: f, Lookback: 2 * time.Hour, SweepInterval: 100 * time.Hour})
 		wait(time.Minute)

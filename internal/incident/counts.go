@@ -12,6 +12,8 @@ type counts struct {
 	// older counts open incidents per number of thresholds passed.
 	older [NumSeverities][maxThresholds + 1]int32
 	open  [NumSeverities]int32
+	// noAlerts counts the rows that count but whose alerts are not known.
+	noAlerts int32
 }
 
 // maxThresholds bounds the ages that can be asked for.
@@ -26,6 +28,9 @@ func (c *counts) add(r *row, n int32) {
 	c.incidents[r.severity][r.status][assigned] += n
 	if r.status == StatusRedirected {
 		return
+	}
+	if r.has(flagNoAlerts) {
+		c.noAlerts += n
 	}
 	eachAlert(r.alerts.Value(), func(key uint16, count int) {
 		c.alerts[key] += n * int32(count)

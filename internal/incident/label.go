@@ -16,6 +16,10 @@ var sourceSynonyms = map[string]string{
 	"azureadidentityprotection":     "azure_ad_identity_protection",
 	"azureatp":                      "microsoft_defender_for_identity",
 	"microsoftthreatprotection":     "microsoft365_defender",
+	// Its former name was Microsoft Application Protection and Governance.
+	"microsoftapplicationprotection": "microsoft_app_governance",
+	"appgovernance":                  "microsoft_app_governance",
+	"microsoftdatalossprevention":    "data_loss_prevention",
 }
 
 // ServiceSource makes the label value of a service source: snake case, the

@@ -49,7 +49,7 @@ type Mirror struct {
 	keys                []uint16 // scratch
 }
 
-const chunkRows = 4096
+const chunkRows = 1024
 
 // NewMirror returns an empty mirror.
 func NewMirror(opts MirrorOptions) *Mirror {
@@ -62,6 +62,17 @@ func newMirror(opts MirrorOptions, rows int) *Mirror {
 
 // Len is the number of rows, redirected incidents included.
 func (m *Mirror) Len() int { return len(m.index) }
+
+// AlertsMissing is the number of counted incidents whose alerts are not known
+// as of their present version. As long as there are any, counts of alerts are
+// not to be trusted.
+func (m *Mirror) AlertsMissing() int { return int(m.counts.noAlerts) }
+
+// LacksAlerts tells whether an incident is among those.
+func (m *Mirror) LacksAlerts(id int64) bool {
+	slot, ok := m.index[id]
+	return ok && m.row(slot).has(flagNoAlerts)
+}
 
 // Updated is the last update of the known version of an incident.
 func (m *Mirror) Updated(id int64) (time.Time, bool) {
@@ -166,6 +177,7 @@ func (m *Mirror) remove(slot uint32) {
 // become unknown or other.
 func (m *Mirror) fill(r *row, in *Incident) Fields {
 	unrecognized := in.Unrecognized
+	before := r.updated
 	if created := unixNano(in.Created); created != noTime && created != r.created {
 		r.created, r.oldest, r.age = created, 0, 0
 	}
@@ -182,8 +194,13 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 		r.set(flagEverAssigned, true)
 	}
 	if in.AlertsUnknown {
+		// The alerts of a version that is known with them stay right.
+		if r.updated != before || r.updated == noTime {
+			r.set(flagNoAlerts, true)
+		}
 		return unrecognized
 	}
+	r.set(flagNoAlerts, false)
 	r.sources, r.categories, m.keys = 0, 0, m.keys[:0]
 	for i := range in.Alerts {
 		a := &in.Alerts[i]

@@ -328,3 +328,46 @@ func TestMirrorSweep(t *testing.T) {
 		t.Errorf("drop: %d rows", m.Len())
 	}
 }
+
+// TestAlertsMissing: a version without its alerts puts the counts of alerts in
+// doubt until one with them has come, unless it is the version that is known.
+func TestAlertsMissing(t *testing.T) {
+	m := NewMirror(testOptions)
+	missing := func(want int) {
+		t.Helper()
+		if got := m.AlertsMissing(); got != want {
+			t.Errorf("got %d incidents without alerts, want %d", got, want)
+		}
+		if got := m.Snapshot(epoch).AlertsAvailable; got != (want == 0) {
+			t.Errorf("available: got %v with %d missing", got, want)
+		}
+	}
+	version := func(id int64, minute int, status Status, unknown bool) {
+		in := Incident{ID: id, Created: epoch.Add(-time.Hour), Updated: epoch.Add(time.Duration(minute-60) * time.Minute), Status: status, AlertsUnknown: unknown}
+		if !unknown {
+			in.Alerts = []Alert{{Severity: SeverityHigh, Status: AlertNew, Source: "s", Category: "c"}}
+		}
+		m.Apply(&in)
+	}
+	missing(0)
+	version(1, 0, StatusActive, false)
+	version(1, 0, StatusActive, true) // the same version: its alerts are known
+	missing(0)
+	version(1, 1, StatusActive, true)
+	version(2, 1, StatusResolved, true)
+	version(3, 1, StatusRedirected, true) // does not count, nor do its alerts
+	missing(2)
+	if got := m.Snapshot(epoch).Alerts; len(got) != 1 || got[0].Count != 1 {
+		t.Errorf("the alerts of the version before are gone: %v", got)
+	}
+	version(2, 0, StatusResolved, false) // stale
+	missing(2)
+	version(2, 1, StatusResolved, false)
+	missing(1)
+	version(1, 2, StatusActive, false)
+	missing(0)
+	version(3, 2, StatusActive, true)
+	missing(1)
+	m.Drop(3)
+	missing(0)
+}

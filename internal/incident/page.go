@@ -34,8 +34,13 @@ type Query struct {
 // It is a plain value that can be saved and resumed from.
 type Cursor struct {
 	// Border is the time boundary that the next page starts from: its rows'
-	// last update is at or before it. Zero means no boundary.
+	// last update is at or before it where the newest come first, at or after it
+	// where the oldest do. Zero means no boundary.
 	Border time.Time
+	// Until is the other end of the stretch of time that is being read: last
+	// updates before it. Zero means no end. Peak is the newest last update that
+	// is known to lie beyond.
+	Until, Peak time.Time
 	// Skip counts the rows to leave out at the start.
 	Skip int
 	// Anchor is the id of the row that the next page has to start with, so that
@@ -48,9 +53,16 @@ type Cursor struct {
 	Seen int
 	// Short: the page before was not full but had a link to another one.
 	Short bool
-	// Steps counts the steps back that were taken to find the anchor.
-	Steps int
+	// Steps counts the links of the server's that were followed in a row, Empty
+	// those of them that led to nothing, and Mark is one of them, hashed: links
+	// that lead in a circle are found out.
+	Steps, Empty int
+	Mark         uint64
 }
+
+// Passes tells that rows at the border are left out or read by position, so
+// that one that moves away meanwhile may cost another one.
+func (c Cursor) Passes() bool { return !c.Border.IsZero() && (c.Skip > 0 || c.Link != "") }
 
 // Page is one answer.
 type Page struct {
@@ -60,6 +72,9 @@ type Page struct {
 	// Next is the cursor of the next page, meaningless when Last.
 	Next Cursor
 	Last bool
+	// AlertsUnknown is set when the server could not deliver the alerts of the
+	// page, which was then asked for without them.
+	AlertsUnknown bool
 }
 
 // What a source of incidents can answer besides incidents and failures.
@@ -68,4 +83,7 @@ var (
 	ErrNotFound = errors.New("no such incident")
 	// ErrFilterRefused: the server cannot select by status, or does not do so.
 	ErrFilterRefused = errors.New("the server does not select by status")
+	// ErrCursorRefused: the server does not take its own link to the next page
+	// (any more). Whoever reads goes back to the border of the cursor.
+	ErrCursorRefused = errors.New("the server no longer takes its own link to the next page")
 )

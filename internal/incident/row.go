@@ -37,6 +37,9 @@ const (
 	flagAssigned
 	flagEverAssigned
 	flagMissed // the last complete sweep did not see it
+	// flagNoAlerts: the present version came without its alerts. Those of an
+	// older version are kept, but must not be shown.
+	flagNoAlerts
 )
 
 func (r *row) has(flag uint8) bool { return r.flags&flag != 0 }

@@ -71,7 +71,7 @@ func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 	c := &m.counts
 	s := &Snapshot{
 		At:              now,
-		AlertsAvailable: true,
+		AlertsAvailable: m.AlertsMissing() == 0,
 		Rows:            m.Len(),
 		Incidents:       c.incidents,
 		Thresholds:      m.opts.Thresholds,

@@ -14,6 +14,9 @@ import (
 type call struct {
 	method, path, query, base   string
 	authorization, accept, body string
+	header                      http.Header
+	prefer                      string
+	graph                       bool // the flavour
 }
 
 // reply is an answer before it is on its way.
@@ -27,6 +30,7 @@ type reply struct {
 	page   *page  // to be written into body without the lock
 	single *entry // the same
 	torn   bool
+	graph  bool // the flavour
 }
 
 func (r *reply) fill(status int, contentType string, body []byte) {
@@ -44,6 +48,10 @@ func (r *reply) json(status int, v any) {
 func (t *Tenant) answer(c *call) *reply {
 	rep := t.decide(c)
 	switch {
+	case rep.page != nil && rep.graph:
+		rep.fill(rep.status, jsonType, rep.page.appendGraph(make([]byte, 0, rep.page.size())))
+	case rep.single != nil && rep.graph:
+		rep.fill(rep.status, jsonType, appendGraphSingle(nil, c, &rep.single.Record))
 	case rep.page != nil:
 		rep.fill(rep.status, jsonType, rep.page.appendTo(make([]byte, 0, rep.page.size())))
 	case rep.single != nil:
@@ -86,10 +94,18 @@ func (t *Tenant) decide(c *call) *reply {
 
 func (t *Tenant) route(c *call, now time.Time) reply {
 	id, byID := strings.CutPrefix(c.path, "/api/incidents/")
+	graphID, graphByID := strings.CutPrefix(c.path, graphPath+"/")
 	switch {
+	case c.path == graphPath:
+		return t.answerGraph(c, now, "")
+	case graphByID && !strings.Contains(graphID, "/"):
+		return t.answerGraph(c, now, graphID)
 	case strings.HasSuffix(c.path, tokenPath):
 		t.meter.Tokens++
 		return t.answerToken(c, now)
+	case c.path == metadataPath, c.path == appServicePath:
+		t.meter.Tokens++
+		return t.answerIdentity(c, now)
 	case c.path == "/api/incidents", byID && id == "":
 		t.meter.Calls++
 		t.meter.list.received(now, t.opts.Limits)
@@ -108,7 +124,7 @@ func (t *Tenant) route(c *call, now time.Time) reply {
 // answerAPI is what both calls of the API have in common.
 func (t *Tenant) answerAPI(c *call, now time.Time, operation string, right func(*reply), calls *window, limits []Limit) reply {
 	fault, hit := t.hit(operation)
-	rep := reply{header: make(http.Header), delay: fault.Delay, drip: fault.Drip}
+	rep := reply{header: make(http.Header), delay: fault.Delay, drip: fault.Drip, graph: c.graph}
 	switch {
 	case hit && fault.Drop == DropBeforeHeaders:
 		return rep
@@ -131,11 +147,11 @@ func (t *Tenant) answerAPI(c *call, now time.Time, operation string, right func(
 		rep.page.padding = fault.Padding
 	}
 	rep.dropMidBody = fault.Drop == DropMidBody
-	if rep.status == http.StatusOK {
+	if rep.status == http.StatusOK || rep.status == http.StatusPartialContent {
 		rep.torn = fault.Torn
 		if fault.NotJSON {
 			rep.page, rep.single = nil, nil
-			rep.fill(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html>\n<html><body>We are sorry, something went wrong.</body></html>\n"))
+			rep.fill(rep.status, "text/html; charset=utf-8", []byte("<!DOCTYPE html>\n<html><body>We are sorry, something went wrong.</body></html>\n"))
 		}
 	}
 	return rep
@@ -214,6 +230,10 @@ func (t *Tenant) throttle(rep *reply, over Limit) {
 	case ThrottleBodyPlain:
 		rep.refuse(status, "TooManyRequests", "Too many requests. Please retry later.", t.traceID())
 	default:
+		if rep.graph {
+			rep.refuse(status, "TooManyRequests", "Too Many Requests", t.traceID())
+			return
+		}
 		p := over.Period
 		text := fmt.Sprintf("API calls quota exceeded! maximum allowed %d per %02d:%02d:%02d. You can send requests again when the quota resets.",
 			over.Calls, int(p.Hours()), int(p.Minutes())%60, int(p.Seconds())%60)
@@ -224,6 +244,16 @@ func (t *Tenant) throttle(rep *reply, over Limit) {
 // refuseStatus answers with the documented body of a status.
 func (t *Tenant) refuseStatus(rep *reply, status int) {
 	code, message := http.StatusText(status), "Simulated error."
+	switch {
+	case rep.graph && status == http.StatusUnauthorized:
+		code, message = "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."
+	case rep.graph && status == http.StatusForbidden:
+		code, message = "Forbidden", "Missing application roles. API required roles: SecurityIncident.Read.All,SecurityIncident.ReadWrite.All, application roles: ."
+	}
+	if rep.graph {
+		rep.refuse(status, strings.ReplaceAll(code, " ", ""), message, t.traceID())
+		return
+	}
 	switch status {
 	case http.StatusUnauthorized:
 		code, message = "Unauthorized", "Missing or invalid authorization token."
@@ -238,5 +268,10 @@ func (t *Tenant) refuseStatus(rep *reply, status int) {
 
 // refuse answers with the API's form of error.
 func (r *reply) refuse(status int, code, message, trace string) {
+	if r.graph {
+		inner := map[string]any{"date": "2026-11-24T00:00:00", "request-id": trace, "client-request-id": trace}
+		r.json(status, map[string]any{"error": map[string]any{"code": code, "message": message, "innerError": inner}})
+		return
+	}
 	r.json(status, map[string]any{"error": map[string]any{"code": code, "message": message, "target": "|" + trace + "."}})
 }

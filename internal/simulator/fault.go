@@ -103,9 +103,36 @@ type Faults struct {
 	// text, and one without incidentId. None of it changes the truth.
 	OddRows bool
 
+	// Graph is what is wrong with the Graph flavour alone.
+	Graph GraphFaults
 	// Token is what is wrong with the token endpoint.
 	Token TokenFaults
 }
+
+// GraphFaults are what is wrong with the Graph flavour, for every call.
+type GraphFaults struct {
+	// RefuseOrderBy answers 400 to $orderby, IgnoreOrderBy does without. Order is
+	// that of rows which nobody ordered.
+	RefuseOrderBy, IgnoreOrderBy bool
+	Order                        GraphOrder
+	// EmptyPages puts an empty one with a link before every page that has rows.
+	EmptyPages bool
+	// ExpandStatus is answered to every $expand, with a $top above ExpandTop.
+	ExpandStatus, ExpandTop int
+	// Partial answers 206 with a Warning, although nothing is missing.
+	Partial bool
+}
+
+// GraphOrder is an order of rows.
+type GraphOrder int
+
+// The orders.
+const (
+	NewestUpdate GraphOrder = iota
+	OldestUpdate
+	NewestIncident
+	NoOrder
+)
 
 // TokenFaults are what is wrong with the token endpoint.
 type TokenFaults struct {

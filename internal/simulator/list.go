@@ -74,9 +74,32 @@ func number(name, value string, limit int) (int, error) {
 // highest id first, and whether there are more behind them. The update time
 // narrows the search; other conditions are tried row by row.
 func (t *Tenant) list(q query) (rows []*entry, more bool) {
-	order := t.sorted()
-	var others []condition
-	for _, c := range q.where {
+	order, others := narrow(t.sorted(), q.where)
+	skip := q.skip
+	if len(others) == 0 {
+		order = order[:max(0, len(order)-skip)]
+		skip = 0
+	}
+	for _, e := range slices.Backward(order) {
+		if slices.ContainsFunc(others, func(c condition) bool { return !c.matches(&e.Record) }) {
+			continue
+		}
+		if skip > 0 {
+			skip--
+			continue
+		}
+		if len(rows) == q.top {
+			return rows, true
+		}
+		rows = append(rows, e)
+	}
+	return rows, false
+}
+
+// narrow finds the part of the ordered entries that meets the conditions on the
+// update time, and the conditions that are left.
+func narrow(order []*entry, where []condition) (part []*entry, others []condition) {
+	for _, c := range where {
 		if c.field != "lastUpdateTime" {
 			others = append(others, c)
 			continue
@@ -97,25 +120,7 @@ func (t *Tenant) list(q query) (rows []*entry, more bool) {
 		}
 		order = order[min(from, len(order)):max(min(from, len(order)), to)]
 	}
-	skip := q.skip
-	if len(others) == 0 {
-		order = order[:max(0, len(order)-skip)]
-		skip = 0
-	}
-	for _, e := range slices.Backward(order) {
-		if slices.ContainsFunc(others, func(c condition) bool { return !c.matches(&e.Record) }) {
-			continue
-		}
-		if skip > 0 {
-			skip--
-			continue
-		}
-		if len(rows) == q.top {
-			return rows, true
-		}
-		rows = append(rows, e)
-	}
-	return rows, false
+	return order, others
 }
 
 // nextLink is the link to the page after q, empty if the tenant does not tell.

@@ -19,14 +19,17 @@ type Meter struct {
 	// Calls received by the list, Gets by id, and Tokens requests, whatever the
 	// answer was; Other is everything else.
 	Calls, Gets, Tokens, Other int
+	// GraphCalls are the calls of both kinds that the Graph flavour received.
+	GraphCalls int
 	// Throttled is the number of 429 answers of the API.
 	Throttled int
 	// MaxPerMinute and MaxPerHour are the most list calls that were received in
 	// any 60 and 3,600 seconds, closed at both ends: two calls exactly a minute
 	// apart are in one minute here. MaxGetsPerMinute and MaxGetsPerHour are the
-	// same for calls by id.
+	// same for calls by id, MaxGraphPerMinute for those of the Graph flavour.
 	MaxPerMinute, MaxPerHour         int
 	MaxGetsPerMinute, MaxGetsPerHour int
+	MaxGraphPerMinute                int
 	// Foreign requests to [Foreign] through the RoundTripper, which a careful
 	// client never sends, and how many of them carried credentials.
 	Foreign, ForeignWithCredentials int
@@ -47,7 +50,7 @@ const maxLog = 10_000
 
 type meter struct {
 	Meter
-	list, get window
+	list, get, graph window
 }
 
 func (m *meter) log(r Request) {
@@ -63,6 +66,7 @@ func (t *Tenant) Meter() Meter {
 	defer t.mu.Unlock()
 	m := t.meter.Meter
 	m.MaxPerMinute, m.MaxPerHour = t.meter.list.perMinute, t.meter.list.perHour
+	m.MaxGraphPerMinute = t.meter.graph.perMinute
 	m.MaxGetsPerMinute, m.MaxGetsPerHour = t.meter.get.perMinute, t.meter.get.perHour
 	m.Log = slices.Clone(m.Log[max(0, len(m.Log)-maxLog):])
 	return m

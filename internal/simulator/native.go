@@ -15,6 +15,8 @@ type page struct {
 	next    string
 	odd     bool
 	padding int
+	// Of the Graph flavour: with alerts, and with the newer members of enums.
+	expand, prefer bool
 }
 
 // size is about how long the page will be.
@@ -127,23 +129,26 @@ func appendIncident(b []byte, r *Record, s shape) []byte {
 
 func appendTags(b []byte, r *Record, s shape) []byte {
 	b = append(b, `,"tags":`...)
-	if s.tags != "" {
-		b = append(b, s.tags...)
-	} else {
-		b = append(b, '[')
-		for i, tag := range r.Tags {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendText(b, tag)
-		}
-		b = append(b, ']')
-	}
+	b = appendTagList(b, r, s)
 	b = append(b, `,"comments":`...)
 	if s.comments != "" {
 		return append(b, s.comments...)
 	}
 	return append(b, "[]"...)
+}
+
+func appendTagList(b []byte, r *Record, s shape) []byte {
+	if s.tags != "" {
+		return append(b, s.tags...)
+	}
+	b = append(b, '[')
+	for i, tag := range r.Tags {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, tag)
+	}
+	return append(b, ']')
 }
 
 func appendAlerts(b []byte, r *Record, s shape) []byte {

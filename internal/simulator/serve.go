@@ -60,7 +60,8 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) {
 func newCall(r *http.Request, base string) (*call, error) {
 	c := &call{
 		method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, base: base,
-		authorization: r.Header.Get("Authorization"), accept: r.Header.Get("Accept-Encoding"),
+		authorization: r.Header.Get("Authorization"), accept: r.Header.Get("Accept-Encoding"), prefer: r.Header.Get("Prefer"),
+		header: r.Header,
 	}
 	if r.Body != nil && r.Method == http.MethodPost {
 		var b strings.Builder

@@ -1,13 +1,14 @@
 // Package simulator is a Microsoft 365 Defender tenant in memory: its
-// incidents, the life they lead, the native Incidents API and the token
-// endpoint in front of them, and every way of misbehaving that was ever
+// incidents, the life they lead, the native Incidents API, that of Microsoft
+// Graph and the token endpoint in front of them, and every way of misbehaving that was ever
 // reported of the real ones. The demo, the tests and the benchmarks use it.
 //
 // It imports nothing of this module on purpose: a mistake in a JSON tag or in
 // the meaning of a value that both sides shared would pass every test.
 //
 // The tenant's state (record.go, state.go, life.go, acts.go, truth.go) knows
-// nothing of the wire; native.go and list.go are one flavour of it.
+// nothing of the wire; native.go and list.go are one flavour of it, graph.go and
+// its neighbours the other.
 package simulator
 
 import (
@@ -18,13 +19,15 @@ import (
 	"time"
 )
 
-// The credentials that a tenant accepts unless its Options say otherwise, and
-// the application role that its tokens carry.
+// The credentials that a tenant accepts unless its Options say otherwise, the
+// application role that its tokens carry, and the one that the Graph flavour
+// asks for, see [Tenant.SetRoles].
 const (
 	DefaultTenantID     = "3f6d2a10-5b1e-4c7a-9a44-0d51c0ffee01"
 	DefaultClientID     = "8a1b7c52-90de-4f3b-b1c6-0d51c0ffee02"
 	DefaultClientSecret = "simulated-secret-opens-nothing"
 	DefaultRole         = "Incident.Read.All"
+	DefaultGraphRole    = "SecurityIncident.Read.All"
 )
 
 // day is for reading: the API's retention and histories are told in days.
@@ -62,7 +65,10 @@ type Options struct {
 	// documented, 50 a minute and 1,500 an hour, and 100 a minute and 1,500 an
 	// hour. Empty but not nil: none.
 	Limits, GetLimits []Limit
-	// NextLink is the shape of @odata.nextLink.
+	// GraphLimits are those of all calls of the Graph flavour together. Nil: 150
+	// a minute.
+	GraphLimits []Limit
+	// NextLink is the shape of the native @odata.nextLink.
 	NextLink NextLink
 
 	// TenantID, ClientID and ClientSecret are what the token endpoint accepts;
@@ -126,6 +132,9 @@ type Tenant struct {
 	tokens map[string]token
 	roles  []string
 	meter  meter
+
+	trust    trust
+	identity Identity
 }
 
 // New makes a tenant with its backlog.
@@ -141,6 +150,9 @@ func New(opts Options) *Tenant {
 	}
 	if opts.GetLimits == nil {
 		opts.GetLimits = []Limit{{time.Minute, 100}, {time.Hour, 1500}}
+	}
+	if opts.GraphLimits == nil {
+		opts.GraphLimits = []Limit{{time.Minute, 150}}
 	}
 	setDefault(&opts.TenantID, DefaultTenantID)
 	setDefault(&opts.ClientID, DefaultClientID)
@@ -190,7 +202,11 @@ const resolution = 100 * time.Nanosecond
 //
 //	GET  /api/incidents, /api/incidents/     list
 //	GET  /api/incidents/{id}                 one incident
+//	GET  /v1.0/security/incidents            the list of Microsoft Graph
+//	GET  /v1.0/security/incidents/{id}       one incident there
 //	POST /{tenant}/oauth2/v2.0/token         token endpoint
+//	GET  /metadata/identity/oauth2/token     tokens of the machine's identity
+//	GET  /msi/token                          the same as in App Service
 //
 // A dropped connection is a closed one. Mind that http.Transport repeats a GET
 // whose reused connection was closed before the first byte; the meter counts

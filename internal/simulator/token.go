@@ -50,6 +50,15 @@ var aadErrors = map[int]aadError{
 	7000215: {http.StatusUnauthorized, "invalid_client", "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID."},
 	7000222: {http.StatusUnauthorized, "invalid_client", "The provided client secret keys for the app are expired."},
 	7000218: {http.StatusUnauthorized, "invalid_client", "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."},
+	700021:  {http.StatusUnauthorized, "invalid_client", "Client assertion application identifier doesn't match 'client_id' parameter."},
+	700023:  {http.StatusUnauthorized, "invalid_client", "Client assertion audience claim does not match Realm issuer."},
+	700024:  {http.StatusUnauthorized, "invalid_client", "Client assertion is not within its valid time range."},
+	50013:   {http.StatusUnauthorized, "invalid_client", "Assertion failed signature validation."},
+	50027:   {http.StatusUnauthorized, "invalid_client", "Invalid JWT token."},
+	700211:  {http.StatusUnauthorized, "invalid_client", "No matching federated identity record found for presented assertion issuer."},
+	700212:  {http.StatusUnauthorized, "invalid_client", "No matching federated identity record found for presented assertion audience."},
+	700213:  {http.StatusUnauthorized, "invalid_client", "No matching federated identity record found for presented assertion subject."},
+	900382:  {http.StatusBadRequest, "invalid_request", "Confidential Client is not supported in Cross Cloud request."},
 	700027:  {http.StatusUnauthorized, "invalid_client", "The certificate with identifier used to sign the client assertion is not registered on application."},
 	70021:   {http.StatusBadRequest, "invalid_request", "No matching federated identity record found for presented assertion."},
 	700016:  {http.StatusBadRequest, "unauthorized_client", "Application was not found in the directory."},
@@ -70,7 +79,7 @@ func (t *Tenant) answerToken(c *call, now time.Time) reply {
 	rep := reply{delay: fault.Delay, header: make(http.Header)}
 	code := fault.Code
 	if code == 0 && fault.Status == 0 {
-		code = t.checkTokenRequest(c)
+		code = t.checkTokenRequest(c, now)
 	}
 	switch {
 	case fault.Status != 0:
@@ -89,7 +98,8 @@ func (t *Tenant) answerToken(c *call, now time.Time) reply {
 			"correlation_id":    t.traceID(),
 		})
 	default:
-		rep.json(http.StatusOK, t.issue(c, now))
+		form, _ := url.ParseQuery(c.body) // checked before
+		rep.json(http.StatusOK, t.issue(strings.TrimSuffix(form.Get("scope"), "/.default"), now))
 	}
 	if fault.RetryAfter != "" {
 		rep.header.Set("Retry-After", fault.RetryAfter)
@@ -99,7 +109,7 @@ func (t *Tenant) answerToken(c *call, now time.Time) reply {
 }
 
 // checkTokenRequest returns the AADSTS code of what is wrong, or 0.
-func (t *Tenant) checkTokenRequest(c *call) int {
+func (t *Tenant) checkTokenRequest(c *call, now time.Time) int {
 	if c.method != http.MethodPost {
 		return 900561
 	}
@@ -121,7 +131,7 @@ func (t *Tenant) checkTokenRequest(c *call) int {
 	case !strings.HasSuffix(scope, "/.default") || strings.Contains(scope, " "):
 		return 1002012
 	case form.Get("client_assertion") != "":
-		return 700027 // no certificate is registered
+		return t.checkAssertion(c, form, now)
 	case form.Get("client_secret") == "":
 		return 7000218
 	case form.Get("client_secret") != t.opts.ClientSecret:
@@ -130,16 +140,15 @@ func (t *Tenant) checkTokenRequest(c *call) int {
 	return 0
 }
 
-func (t *Tenant) issue(c *call, now time.Time) map[string]any {
+func (t *Tenant) issue(resource string, now time.Time) map[string]any {
 	for text, tok := range t.tokens {
 		if !now.Before(tok.expires) {
 			delete(t.tokens, text)
 		}
 	}
-	form, _ := url.ParseQuery(c.body) // checked before
 	expires := now.Add(t.opts.TokenLifetime)
 	claims := map[string]any{
-		"aud": strings.TrimSuffix(form.Get("scope"), "/.default"), "iss": "https://sts.windows.net/" + t.opts.TenantID + "/",
+		"aud": resource, "iss": "https://sts.windows.net/" + t.opts.TenantID + "/",
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": expires.Unix(),
 		"appid": t.opts.ClientID, "tid": t.opts.TenantID, "ver": "1.0", "uti": t.traceID(),
 	}
@@ -178,7 +187,9 @@ func (t *Tenant) authorize(c *call, now time.Time) int {
 	switch {
 	case !ok || !known || !now.Before(tok.expires):
 		return http.StatusUnauthorized
-	case !slices.Contains(tok.roles, DefaultRole) && !slices.Contains(tok.roles, "Incident.ReadWrite.All"):
+	case c.graph && !slices.Contains(tok.roles, DefaultGraphRole) && !slices.Contains(tok.roles, "SecurityIncident.ReadWrite.All"):
+		return http.StatusForbidden
+	case !c.graph && !slices.Contains(tok.roles, DefaultRole) && !slices.Contains(tok.roles, "Incident.ReadWrite.All"):
 		return http.StatusForbidden
 	}
 	return 0

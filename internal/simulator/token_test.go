@@ -37,7 +37,7 @@ func TestTokenRequests(t *testing.T) {
 		"wrong scope":       {"", with("scope", "https://simulated.example"), TokenFaults{}, 400, "invalid_scope", 1002012},
 		"no grant type":     {"", with("grant_type", ""), TokenFaults{}, 400, "invalid_request", 900144},
 		"other grant type":  {"", with("grant_type", "password"), TokenFaults{}, 400, "unsupported_grant_type", 70003},
-		"unknown assertion": {"", with("client_assertion", "a.b.c"), TokenFaults{}, 401, "invalid_client", 700027},
+		"untyped assertion": {"", with("client_assertion", "a.b.c"), TokenFaults{}, 400, "invalid_request", 900144},
 		"expired secret":    {"", form(), TokenFaults{Code: 7000222}, 401, "invalid_client", 7000222},
 		"transient":         {"", form(), TokenFaults{Code: 90033}, 503, "temporarily_unavailable", 90033},
 	} {

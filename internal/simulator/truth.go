@@ -144,7 +144,7 @@ var (
 		"MicrosoftCloudAppSecurity":      "microsoft_defender_for_cloud_apps",
 		"OfficeATP":                      "microsoft_defender_for_office365",
 		"AADIdentityProtection":          "azure_ad_identity_protection",
-		"MicrosoftApplicationProtection": "microsoft_application_protection",
+		"MicrosoftApplicationProtection": "microsoft_app_governance",
 		"MicrosoftDefenderForCloud":      "microsoft_defender_for_cloud",
 	}
 )

@@ -59,11 +59,12 @@ var (
 	synonyms = map[string]string{
 		"un_specified": "unknown", "not_available": "unknown", "compromised_user": "compromised_account",
 		"confirmed_user_activity": "confirmed_activity", "clean": "not_malicious",
-		"insufficient_data":            "not_enough_data_to_validate",
-		"microsoft_defender_atp":       "microsoft_defender_for_endpoint",
-		"microsoft_cloud_app_security": "microsoft_defender_for_cloud_apps",
-		"office_atp":                   "microsoft_defender_for_office365",
-		"aadidentity_protection":       "azure_ad_identity_protection",
+		"insufficient_data":                "not_enough_data_to_validate",
+		"microsoft_defender_atp":           "microsoft_defender_for_endpoint",
+		"microsoft_cloud_app_security":     "microsoft_defender_for_cloud_apps",
+		"office_atp":                       "microsoft_defender_for_office365",
+		"microsoft_application_protection": "microsoft_app_governance",
+		"aadidentity_protection":           "azure_ad_identity_protection",
 	}
 )
 

@@ -1,0 +1,240 @@
+// Package auth turns credentials into access tokens, as sources of
+// golang.org/x/oauth2: a client secret, a certificate, a federated token of a
+// workload, or the managed identity of the machine.
+//
+// Whatever a credential is made of is read again for every token, so that a
+// rotated file needs no restart. No secret, assertion or token is ever part of
+// an error or of a printed value.
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Options are the settings of a [Source].
+type Options struct {
+	// TokenURL is where the tenant's tokens are issued. A managed identity has
+	// its own place and needs none.
+	TokenURL string
+	// ClientID of the application. A managed identity without one is the
+	// machine's own (system assigned).
+	ClientID string
+	// Scope is the API's address and /.default.
+	Scope string
+	// HTTP makes the requests; it needs a timeout of its own. nil: one with
+	// 30 s.
+	HTTP *http.Client
+	// Observe is told of each attempt. It must not ask the Source for a token.
+	Observe func(Attempt)
+	// Jitter returns a number in [0, 1) that spreads attempts after a failure;
+	// nil: math/rand/v2.
+	Jitter func() float64
+}
+
+// Attempt is the account of one attempt to get a token.
+type Attempt struct {
+	Took time.Duration
+	Err  error
+	// CredentialExpiry is when the credential itself ends, zero if that is not
+	// known.
+	CredentialExpiry time.Time
+}
+
+// Source gets tokens with one credential and keeps each until shortly before
+// its end. It is an oauth2.TokenSource, safe for concurrent use.
+//
+// A failure is answered from memory until the next attempt is due, which is
+// after seconds to minutes (see backoff.go), or at once when the credential
+// has changed. As long as the token before still lasts, it is used.
+type Source struct {
+	opts Options
+	kind string
+	load func() (*proof, error)
+
+	asking  sync.Mutex // held while a token is asked for: one request at a time
+	failure failure
+
+	// mu is never held for long: a scrape asks when the token ends.
+	mu               sync.Mutex
+	token            *oauth2.Token
+	renewAt          time.Time // zero: never
+	renewed          time.Time // when Renew last dropped a token
+	credentialExpiry time.Time
+	note             string
+}
+
+// proof is a credential as it is at present.
+type proof struct {
+	// digest changes when the credential does.
+	digest [sha256.Size]byte
+	// request asks for a token. It also returns when the token should be
+	// replaced, zero if nobody says.
+	request func(context.Context) (*oauth2.Token, time.Time, error)
+	// secret is what no error may show.
+	secret string
+	// expires is when the credential ends, zero if that is not known.
+	expires time.Time
+	// note describes the credential to a person.
+	note string
+}
+
+const (
+	// early is how long before its end a token is replaced.
+	early = 5 * time.Minute
+	// renewEvery bounds how often a token is dropped that the API refuses: a
+	// permission that is missing is missing in the next token, too.
+	renewEvery = 5 * time.Minute
+)
+
+func newSource(kind string, opts Options, load func() (*proof, error)) *Source {
+	return &Source{opts: opts, kind: kind, load: load}
+}
+
+func (o Options) withDefaults() Options {
+	if o.HTTP == nil {
+		o.HTTP = &http.Client{Timeout: 30 * time.Second}
+	}
+	if o.Observe == nil {
+		o.Observe = func(Attempt) {}
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.Float64
+	}
+	return o
+}
+
+// Token implements oauth2.TokenSource. Its errors are of type *[Error].
+func (s *Source) Token() (*oauth2.Token, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	began := time.Now()
+	token, renewAt := s.present()
+	if token != nil && (renewAt.IsZero() || began.Before(renewAt)) {
+		return token, nil
+	}
+	p, err := s.load()
+	if err == nil {
+		s.learn(p)
+		if held := s.failure.holds(began, p.digest); held != nil {
+			return lasting(token, began, held)
+		}
+	}
+	fresh, refresh, err := s.attempt(p, err)
+	s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
+	if err != nil {
+		return lasting(token, began, err)
+	}
+	s.failure = failure{}
+	s.keep(fresh, began, refresh)
+	return fresh, nil
+}
+
+func (s *Source) present() (token *oauth2.Token, renewAt time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token, s.renewAt
+}
+
+func (s *Source) learn(p *proof) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.credentialExpiry, s.note = p.expires, p.note
+}
+
+func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token, s.renewAt = token, renewal(token, issued)
+	if refresh.After(issued) && refresh.Before(s.renewAt) {
+		s.renewAt = refresh
+	}
+}
+
+// attempt makes one request with a credential, if that could be loaded.
+func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, error) {
+	if unloaded != nil {
+		return nil, time.Time{}, local(unloaded)
+	}
+	token, refresh, err := p.request(context.Background())
+	if err == nil {
+		return token, refresh, nil
+	}
+	e := explain(err, p.secret)
+	s.failure.add(time.Now(), e, p.digest, s.opts.Jitter())
+	return nil, time.Time{}, e
+}
+
+// lasting returns the token that is there as long as it lasts, else the error.
+func lasting(token *oauth2.Token, now time.Time, err error) (*oauth2.Token, error) {
+	if token != nil && now.Before(token.Expiry.Add(-10*time.Second)) {
+		return token, nil
+	}
+	return nil, err
+}
+
+// renewal leaves some time for the call. A token that lives hardly longer
+// than that is used for half of its life.
+func renewal(t *oauth2.Token, issued time.Time) time.Time {
+	if t.Expiry.IsZero() {
+		return time.Time{}
+	}
+	margin := early
+	if life := t.Expiry.Sub(issued); life < 2*early {
+		margin = life / 2
+	}
+	return t.Expiry.Add(-margin)
+}
+
+// Renew drops the token, because the API has refused it. It does so at most
+// every five minutes.
+func (s *Source) Renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.token == nil || !s.renewed.IsZero() && now.Sub(s.renewed) < renewEvery {
+		return
+	}
+	s.token, s.renewed = nil, now
+}
+
+// Expiry is when the present token ends, zero if there is none.
+func (s *Source) Expiry() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		return time.Time{}
+	}
+	return s.token.Expiry
+}
+
+// CredentialExpiry is when the credential itself ends, as far as it is known:
+// that of a certificate, from the first request for a token on.
+func (s *Source) CredentialExpiry() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.credentialExpiry
+}
+
+// Describe tells a person what the source proves itself with, such as
+// "certificate CN=exporter".
+func (s *Source) Describe() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.note == "" {
+		return s.kind
+	}
+	return s.kind + " " + s.note
+}
+
+// String tells the kind of the credential and nothing else.
+func (s *Source) String() string { return "auth.Source(" + s.kind + ")" }
+
+// GoString is String.
+func (s *Source) GoString() string { return s.String() }

@@ -1,0 +1,79 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Federated is the client credentials flow with a token that somebody else
+// issued to the workload, such as Kubernetes to a service account. The file is
+// read for every token, for whoever writes it replaces it before it expires.
+func Federated(opts Options, path string) *Source {
+	opts = opts.withDefaults()
+	return newSource("federated token", opts, func() (*proof, error) {
+		file, err := readFile("federated token", path)
+		if err != nil {
+			return nil, err
+		}
+		text := strings.TrimSpace(string(file))
+		claims, ok := ParseClaims(text)
+		if !ok {
+			return nil, &credentialError{text: "read federated token: " + path + " holds no token (JWT)"}
+		}
+		now := time.Now()
+		if end := claims.Expires(); !end.IsZero() && now.After(end.Add(skew)) {
+			return nil, &credentialError{
+				text: fmt.Sprintf("the federated token in %s expired at %s", path, end.UTC().Format(time.RFC3339)),
+				hint: "whoever writes the file has stopped doing so",
+			}
+		}
+		return &proof{
+			digest: sha256.Sum256([]byte(text)),
+			secret: text,
+			note:   fmt.Sprintf("(issuer %s, subject %s)", clean(claims.Issuer, text), clean(claims.Subject, text)),
+			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
+				return exchange(ctx, opts, "", assertion(text))
+			},
+		}, nil
+	})
+}
+
+// Claims are what a token says of itself.
+type Claims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience any      `json:"aud"`
+	Expiry   float64  `json:"exp"`
+	AppID    string   `json:"appid"`
+	TenantID string   `json:"tid"`
+	Roles    []string `json:"roles"`
+}
+
+// Expires is when the token ends, zero if it does not say.
+func (c *Claims) Expires() time.Time {
+	if c.Expiry <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(c.Expiry), 0)
+}
+
+// ParseClaims reads a token without verifying anything: what it says is fit to
+// be shown, not to be trusted. It is false if the text is no JWT.
+func ParseClaims(token string) (claims Claims, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return Claims{}, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return Claims{}, false
+	}
+	return claims, true
+}

@@ -1,0 +1,72 @@
+package collector
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// Source collects some metrics of the table. All collectors of this package
+// are Sources.
+type Source interface {
+	prometheus.Collector
+	// metrics are those that it collects; no other Source has them.
+	metrics() []*Metric
+	// version is equal to an earlier one only if the samples are; nil: nobody
+	// knows.
+	version() any
+	samples(*sink)
+}
+
+// sink takes samples: for a registry, or encoded at once.
+type sink struct {
+	ch chan<- prometheus.Metric // nil: encode
+
+	encoder encoder
+	tenant  string
+	out     [][]byte // by index of the metric
+	err     error
+}
+
+// value takes one sample. Its label values are ours, never a user's, so that a
+// mistake in them is a mistake in this package.
+func (s *sink) value(m *Metric, v float64, labels ...string) {
+	if s.ch == nil {
+		s.out[m.index] = s.encoder.sample(s.out[m.index], m, s.tenant, v, labels)
+		return
+	}
+	typ := prometheus.GaugeValue
+	if m.Type == Counter {
+		typ = prometheus.CounterValue
+	}
+	// Cloned, so that the labels of the other branch stay on the stack.
+	s.ch <- prometheus.MustNewConstMetric(m.desc, typ, v, slices.Clone(labels)...)
+}
+
+func (s *sink) histogram(m *Metric, h *incident.Histogram, labels ...string) {
+	if s.ch != nil {
+		s.ch <- m.constHistogram(h, slices.Clone(labels)...)
+		return
+	}
+	var err error
+	s.out[m.index], err = s.encoder.histogram(s.out[m.index], m, s.tenant, h, labels)
+	s.err = errors.Join(s.err, err)
+}
+
+// metric takes what the library made.
+func (s *sink) metric(m *Metric, made prometheus.Metric) {
+	if s.ch != nil {
+		s.ch <- made
+		return
+	}
+	var d dto.Metric
+	err := made.Write(&d)
+	if err == nil {
+		s.out[m.index], err = s.encoder.metric(s.out[m.index], m, named(&d, s.tenant))
+	}
+	s.err = errors.Join(s.err, err)
+}

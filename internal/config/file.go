@@ -1,0 +1,119 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Parse reads a configuration file. Relative paths in it are taken from
+// directory. The error is one line that names the tenant and the field, and
+// never repeats a value that may be a secret.
+func Parse(text []byte, directory string) ([]Tenant, error) {
+	decoder, err := yaml.NewLoader(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	var document yaml.Node
+	if err := decoder.Load(&document); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, errEmpty
+		}
+		return nil, syntax(err)
+	}
+	if err := decoder.Load(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is more than one document; it must be one")
+	}
+	var defaults, list *yaml.Node
+	if err := (mapping{
+		"defaults": func(n *yaml.Node) error { defaults = n; return nil },
+		"tenants":  func(n *yaml.Node) error { list = n; return nil },
+	}).read(content(&document)); err != nil {
+		return nil, fmt.Errorf("top level: %w", err)
+	}
+	base := Default()
+	if defaults != nil {
+		if err := common(&base, directory).read(defaults); err != nil {
+			return nil, fmt.Errorf("defaults: %w", err)
+		}
+		check := base
+		if err := firstOf(check.numbers("defaults"), check.HTTP.check("defaults")); err != nil {
+			return nil, err
+		}
+	}
+	return tenants(base, list, directory)
+}
+
+var errEmpty = errors.New("tenants is empty; it must list at least one tenant")
+
+func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
+	if list == nil {
+		return nil, errEmpty
+	}
+	if list = resolve(list); list.Kind != yaml.SequenceNode {
+		return nil, fmt.Errorf("line %d: tenants must be a list", list.Line)
+	}
+	if len(list.Content) == 0 {
+		return nil, errEmpty
+	}
+	all := make([]Tenant, 0, len(list.Content))
+	names, accounts := map[string]place{}, map[string]place{}
+	for i, node := range list.Content {
+		t := base
+		t.HTTP.Proxy.ProxyConnectHeader = clone(base.HTTP.Proxy.ProxyConnectHeader)
+		fields := common(&t, directory)
+		fields["name"] = text(&t.Name)
+		fields["tenant_id"] = text(&t.TenantID)
+		where := whose(i, node)
+		if err := fields.read(node); err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		if err := t.complete(where); err != nil {
+			return nil, err
+		}
+		if other, taken := names[t.Name]; taken {
+			return nil, where.wrong(fieldName, "is that of %s; names must be unique", other)
+		}
+		if other, taken := accounts[t.Account()]; taken {
+			return nil, where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other, fieldAPI)
+		}
+		names[t.Name], accounts[t.Account()] = where, where
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// whose names a tenant before it has been read.
+func whose(i int, n *yaml.Node) place {
+	var t Tenant
+	n = resolve(n)
+	for k := 0; k+1 < len(n.Content) && n.Kind == yaml.MappingNode; k += 2 {
+		// What is wrong with a value is told when it is read.
+		switch value, _ := scalar(resolve(n.Content[k+1])); n.Content[k].Value {
+		case "name":
+			t.Name = value
+		case "tenant_id":
+			t.TenantID = value
+		}
+	}
+	if name := orDefault(t.Name, t.TenantID); name != "" {
+		return place(fmt.Sprintf("tenants[%d] (%s)", i, printable(name)))
+	}
+	return place(fmt.Sprintf("tenants[%d]", i))
+}
+
+// syntax makes one line of the parser's account. It tells the line, and no more
+// of it than a character.
+func syntax(err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New(printable(text))
+}
+
+func printable(s string) string {
+	q := fmt.Sprintf("%q", s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}

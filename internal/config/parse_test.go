@@ -1,0 +1,126 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestExample loads the file that the README points to.
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants, err := Parse(text, "/etc/exporter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tenants) != 6 {
+		t.Fatalf("%d tenants", len(tenants))
+	}
+	contoso, fabrikam, northwind, agency, wingtip, tailspin := tenants[0], tenants[1], tenants[2], tenants[3], tenants[4], tenants[5]
+	for _, test := range []struct {
+		name      string
+		got, want any
+	}{
+		{"path", contoso.ClientSecretFile, "/etc/exporter/secrets/default"},
+		{"absolute path", wingtip.FederatedTokenFile, "/var/run/secrets/azure/tokens/azure-identity-token"},
+		{"host", contoso.APIURL, "https://api.security.microsoft.com"},
+		{"login", contoso.AuthURL, "https://login.microsoftonline.com"},
+		{"scope", contoso.AuthScope, "https://api.security.microsoft.com/.default"},
+		{"day", contoso.Lookback, 180 * 24 * time.Hour},
+		{"emptied", fabrikam.ClientSecretFile, ""},
+		{"certificate", fabrikam.ClientCertificateFile, "/etc/exporter/secrets/fabrikam.p12"},
+		{"nearer host", northwind.APIURL, "https://eu.api.security.microsoft.com"},
+		{"its scope", northwind.AuthScope, "https://api.security.microsoft.com/.default"},
+		{"override of one field", northwind.QuotaPerHour, 1500},
+		{"share", northwind.QuotaShare, 1.0},
+		{"Graph host", agency.APIURL, "https://graph.microsoft.us"},
+		{"Graph login", agency.AuthURL, "https://login.microsoftonline.us"},
+		{"proxy", agency.HTTP.Proxy.ProxyURL.Host, "proxy.agency.example:3128"},
+		{"proxy by default", contoso.HTTP.Proxy.ProxyFromEnvironment, true},
+		{"proxy by environment", agency.HTTP.Proxy.ProxyFromEnvironment, false},
+		{"CA", agency.HTTP.TLS.CAFile, "/etc/exporter/proxy-ca.pem"},
+		{"identity", tailspin.ManagedIdentity, true},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, test.got, test.want)
+		}
+	}
+}
+
+// TestQuotaByAPI: each API has its own limits unless told otherwise.
+func TestQuotaByAPI(t *testing.T) {
+	const file = `
+tenants:
+  - {tenant_id: a, auth: {client_id: c, client_secret_file: s}}
+  - {tenant_id: b, auth: {client_id: c, client_secret_file: s}, api: graph}
+  - {tenant_id: c, auth: {client_id: c, client_secret_file: s}, quota: {per_hour: 0}}
+  - {tenant_id: b, name: b2, auth: {client_id: c, client_secret_file: s}}
+`
+	tenants, err := Parse([]byte(file), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"a 50 1500", "b 150 0", "c 50 0", "b2 50 1500"} {
+		if got := fmt.Sprint(tenants[i].Name, " ", tenants[i].QuotaPerMinute, " ", tenants[i].QuotaPerHour); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestOverridesTouchOneTenant: nothing is shared with the defaults or with
+// another tenant.
+func TestOverridesTouchOneTenant(t *testing.T) {
+	const file = `
+defaults:
+  auth: &auth {client_id: c, client_secret_file: s}
+  incidents: {age_thresholds: [4h, 1h]}
+  http: {proxy_url: "http://p:1", proxy_connect_header: {A: [x]}}
+tenants:
+  - {tenant_id: a, incidents: {age_thresholds: [2h]}}
+  - {tenant_id: b, auth: *auth, http: {proxy_connect_header: {B: [y]}}}
+  - {tenant_id: c, http: {proxy_url: "", proxy_connect_header: {}}}
+`
+	tenants, err := Parse([]byte(file), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, tenant := range tenants {
+		h := tenant.HTTP.Proxy
+		fmt.Fprintf(&got, "%v %v %d%d\n", tenant.AgeThresholds, h.ProxyURL.URL != nil, len(h.ProxyConnectHeader["A"]), len(h.ProxyConnectHeader["B"]))
+	}
+	const want = "[2h0m0s] true 10\n[1h0m0s 4h0m0s] true 01\n[1h0m0s 4h0m0s] false 00\n"
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+// TestMixtures: what belongs together is taken, of whatever cloud and API.
+func TestMixtures(t *testing.T) {
+	for _, cloud := range CloudNames() {
+		for _, api := range APIs() {
+			tenant := Default()
+			tenant.Cloud, tenant.API, tenant.TenantID, tenant.ClientID, tenant.ClientSecret = cloud, api, "t", "c", "s"
+			if err := tenant.Complete(); err != nil {
+				t.Errorf("%s %s: %v", cloud, api, err)
+			}
+			own := tenant
+			own.APIURL, own.AuthURL, own.AuthScope = "https://proxy.example/api", "http://127.0.0.1:8080", "8ee8fdad-f234-4243-8f3b-15c294843740/.default"
+			if err := own.Complete(); err != nil {
+				t.Errorf("%s %s with own addresses: %v", cloud, api, err)
+			}
+			for _, other := range CloudNames() {
+				mixed := tenant
+				mixed.AuthURL = Clouds[other].Login
+				if err := mixed.Complete(); (err == nil) != (Clouds[other].Login == Clouds[cloud].Login) {
+					t.Errorf("%s with the login of %s: %v", cloud, other, err)
+				}
+			}
+		}
+	}
+}

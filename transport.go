@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"reflect"
+
+	promconfig "github.com/prometheus/common/config"
+
+	"m365_defender_exporter/internal/config"
+)
+
+// transports are shared by all tenants with equal HTTP settings: with them go
+// the connections. It is not safe for concurrent use.
+type transports struct {
+	known []*sharedTransport
+	// open makes a new one; nil: newTransport.
+	open func(config.HTTP, []byte) (http.RoundTripper, error)
+}
+
+type sharedTransport struct {
+	http.RoundTripper
+	settings config.HTTP
+	ca       []byte // what the file held
+}
+
+// Unwrap is for a managed identity, whose requests must not go through a proxy.
+func (t *sharedTransport) Unwrap() http.RoundTripper { return t.RoundTripper }
+
+// of returns the transport for the settings. It is a new one if the file of
+// certificate authorities has changed.
+func (s *transports) of(settings config.HTTP) (*sharedTransport, error) {
+	ca := []byte(settings.TLS.CA)
+	if file := settings.TLS.CAFile; file != "" {
+		var err error
+		if ca, err = os.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("http.tls_config.ca_file: %w", err)
+		}
+	}
+	for _, t := range s.known {
+		if bytes.Equal(t.ca, ca) && reflect.DeepEqual(t.settings, settings) {
+			return t, nil
+		}
+	}
+	open := s.open
+	if open == nil {
+		open = newTransport
+	}
+	t, err := open(settings, ca)
+	if err != nil {
+		return nil, err
+	}
+	shared := &sharedTransport{t, settings, ca}
+	s.known = append(s.known, shared)
+	return shared, nil
+}
+
+// keep forgets what none of the tenants uses any more.
+func (s *transports) keep(tenants []*tenant) {
+	used := map[*sharedTransport]bool{}
+	for _, t := range tenants {
+		used[t.transport] = true
+	}
+	var known []*sharedTransport
+	for _, t := range s.known {
+		if used[t] {
+			known = append(known, t)
+		} else {
+			(&http.Client{Transport: t.RoundTripper}).CloseIdleConnections()
+		}
+	}
+	s.known = known
+}
+
+// newTransport is the standard one with a floor for TLS, a pool of its own and
+// what the settings say. Certificate authorities are added to the system's: a
+// proxy that looks into TLS does not do so everywhere.
+func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
+	certificates := settings.TLS
+	certificates.CA, certificates.CAFile = "", ""
+	tlsConfig, err := promconfig.NewTLSConfig(&certificates)
+	if err != nil {
+		return nil, fmt.Errorf("http.tls_config: %w", err)
+	}
+	tlsConfig.MinVersion = max(tlsConfig.MinVersion, tls.VersionTLS12)
+	if len(ca) > 0 {
+		if tlsConfig.RootCAs, err = x509.SystemCertPool(); err != nil {
+			tlsConfig.RootCAs = x509.NewCertPool()
+		}
+		if !tlsConfig.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("http.tls_config: there is no certificate in the certificate authorities %s", settings.TLS.CAFile)
+		}
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = tlsConfig
+	// Proxy remembers its answer in what it is called on.
+	proxy := settings.Proxy
+	t.Proxy = proxy.Proxy()
+	t.ProxyConnectHeader = proxy.GetProxyConnectHeader()
+	// One host serves all tenants of a cloud.
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 64
+	return t, nil
+}
