@@ -241,6 +241,31 @@ func body(t *testing.T, client *http.Client, url string, header ...string) (int,
 	return resp.StatusCode, string(text)
 }
 
+// TestServeGraph: one flag, and the demo is read over the other API.
+func TestServeGraph(t *testing.T) {
+	address := freeAddress(t)
+	url := "http://" + address
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	stop := started(t, client, url, "--demo", "--api=graph", "--web.listen-address="+address, "--log.level=error")
+	text := ""
+	for range 500 {
+		if _, text = body(t, client, url+"/metrics"); strings.Contains(text, "\nm365_defender_incidents{") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !strings.Contains(text, `m365_defender_api_quota_limit{tenant="demo",window="minute"} 150`) || strings.Contains(text, `window="hour"`) {
+		t.Errorf("quota: %.3000s", text)
+	}
+	if _, text := body(t, client, url+"/status?format=json"); !strings.Contains(text, `"api":"graph"`) || !strings.Contains(text, `"up":true`) {
+		t.Errorf("status: %s", text)
+	}
+	if got := stop(); got != exitOK {
+		t.Errorf("exit code: %d", got)
+	}
+}
+
 // TestServe runs the demo for real and looks at every endpoint.
 func TestServe(t *testing.T) {
 	address := freeAddress(t)
