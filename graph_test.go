@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
 )
 
@@ -61,19 +62,23 @@ func TestGraphMovingTenant(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := simulator.Options{Seed: 3, Incidents: 3000, Rates: busy}
-			inGraph(t, o, simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Graph: fault}, func(b *bubble) {
+			often := func(c *config.Tenant) { c.API, c.SweepInterval = config.Graph, time.Hour }
+			inBubble(t, o, often, func(b *bubble) {
+				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Graph: fault})
 				b.wait(10 * time.Minute)
 				b.restAndCheck()
 				b.sim.Live(busy)
-				b.wait(7 * time.Hour)
+				b.wait(150 * time.Minute)
 				b.restAndCheck()
+				if b.tenant.loop.Status().Kinds[incident.PassSweep].LastSuccess.IsZero() {
+					t.Error("no sweep was complete")
+				}
 				if got := b.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] > 0 {
 					t.Errorf("nothing was to be corrected: %v", got)
 				}
 				if got := b.series("api_quota_limit"); got["window=minute"] != 150 || len(got) != 1 {
 					t.Errorf("limits: %v", got)
 				}
-				b.steady()
 			})
 		})
 	}
