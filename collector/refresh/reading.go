@@ -20,9 +20,7 @@ type reading struct {
 	cursor  incident.Cursor
 	// newest is the newest last update of the first answer that had any: what
 	// changes after the reading began is newer.
-	newest time.Time
-	// probes are how far back is still to be looked for it first.
-	probes  []time.Duration
+	newest  time.Time
 	known   [incident.NumStatuses]bool
 	borders borders
 	pages   int
@@ -46,10 +44,15 @@ func (l *Loop) newReading(pass incident.Pass, now time.Time) *reading {
 	}
 	r.queries = append(r.queries, incident.Query{Since: r.since, Pass: pass})
 	l.borders = append(l.borders, r.borders)
-	if l.opts.Ascending && pass == incident.PassFirst {
-		r.probes = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
-	}
 	return r
+}
+
+// probes are how far back a recent last update is looked for.
+var probes = [...]time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+
+// probing tells that the first pages of a reading are such.
+func (l *Loop) probing(r *reading) bool {
+	return l.opts.Ascending && r.pass == incident.PassFirst && r.newest.IsZero() && r.pages < len(probes)
 }
 
 // probe looks for a recent last update. Where the oldest come first, a reading
@@ -57,7 +60,7 @@ func (l *Loop) newReading(pass incident.Pass, now time.Time) *reading {
 // from its first page on would read everything once more. Our clock says where
 // to look, but what is found is the server's.
 func (l *Loop) probe(ctx context.Context, r *reading) error {
-	q := incident.Query{Since: r.started.Add(-r.probes[0]), Pass: r.pass}
+	q := incident.Query{Since: r.started.Add(-probes[r.pages]), Pass: r.pass}
 	page, err := l.page(ctx, q, incident.Cursor{})
 	if err != nil {
 		return err
@@ -65,9 +68,6 @@ func (l *Loop) probe(ctx context.Context, r *reading) error {
 	r.pages++
 	r.newest = newestUpdate(page, time.Now())
 	l.apply(page, r.pass)
-	if r.probes = r.probes[1:]; !r.newest.IsZero() {
-		r.probes = nil
-	}
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (r *reading) openRead() bool {
 
 // readPage reads one page, applies it, and moves on.
 func (l *Loop) readPage(ctx context.Context, r *reading) error {
-	if len(r.probes) > 0 {
+	if l.probing(r) {
 		return l.probe(ctx, r)
 	}
 	q := r.queries[0]
