@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -279,4 +280,39 @@ func TestSecretsAreNowhere(t *testing.T) {
 	if strings.Contains(log.String(), "hush") {
 		t.Errorf("a secret is in: %s", log.String())
 	}
+}
+
+// TestScrapesWhileTenantsChange: no scrape sees half a change, fails, or shows
+// a tenant twice.
+func TestScrapesWhileTenantsChange(t *testing.T) {
+	inFleet(t, func(f *fleet) {
+		a, b, c := f.tenant("a"), f.tenant("b"), f.tenant("c")
+		f.replace(a, b)
+		s := newScrape(f.set, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		var scrapers sync.WaitGroup
+		for _, encoding := range []string{"", "gzip", "gzip;q=1"} { // the last by promhttp
+			scrapers.Go(func() {
+				for range 40 {
+					r := httptest.NewRequest(http.MethodGet, "/metrics?name[]=m365_defender_up", nil)
+					r.Header.Set("Accept-Encoding", encoding)
+					w := httptest.NewRecorder()
+					s.ServeHTTP(w, r)
+					if n := strings.Count(w.Body.String(), "\nm365_defender_up{tenant="); w.Code != 200 || encoding == "" && (n < 2 || n > 3) {
+						t.Errorf("%d, %d tenants: %s", w.Code, n, w.Body)
+					}
+					time.Sleep(300 * time.Millisecond)
+				}
+			})
+		}
+		for i := range 40 {
+			a.Lookback += time.Hour
+			if i%2 == 0 {
+				f.replace(a, b, c)
+			} else {
+				f.replace(c, a)
+			}
+			time.Sleep(310 * time.Millisecond)
+		}
+		scrapers.Wait()
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,17 +19,23 @@ import (
 // the host that is its name.
 type fleet struct {
 	t    *testing.T
+	mu   sync.Mutex // of what follows, for RoundTrip
 	sims map[string]*simulator.Tenant
 	set  *tenants
 }
 
 func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, _, _ := strings.Cut(r.URL.Host, ".")
-	return f.sims[name].RoundTripper().RoundTrip(r)
+	f.mu.Lock()
+	sim := f.sims[name]
+	f.mu.Unlock()
+	return sim.RoundTripper().RoundTrip(r)
 }
 
 // tenant is a configuration whose app registration is named after it.
 func (f *fleet) tenant(name string) config.Tenant {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.sims[name] == nil {
 		f.sims[name] = simulator.New(simulator.Options{Seed: 1, Incidents: 300, Light: true, TenantID: "id-" + name, ClientID: "app-" + name})
 	}
