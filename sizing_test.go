@@ -35,6 +35,10 @@ func firstCalls(open, all int) (stage, total int) {
 // deltas beside them.
 func spend(t *testing.T, cfg config.Tenant, pass incident.Pass, quiet, calls int) (quietly, all time.Duration) {
 	t.Helper()
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	t.Helper()
 	ledger, err := quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +84,7 @@ func people(d time.Duration) string {
 }
 
 func withShare(share float64) config.Tenant {
-	cfg := config.Default()
+	cfg := testConfig()
 	cfg.QuotaShare = share
 	cfg.QuotaPerMinute, cfg.QuotaPerHour = 50, 1500
 	return cfg
