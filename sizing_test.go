@@ -35,10 +35,6 @@ func firstCalls(open, all int) (stage, total int) {
 // deltas beside them.
 func spend(t *testing.T, cfg config.Tenant, pass incident.Pass, quiet, calls int) (quietly, all time.Duration) {
 	t.Helper()
-	if err := cfg.Complete(); err != nil {
-		t.Fatal(err)
-	}
-	t.Helper()
 	ledger, err := quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare})
 	if err != nil {
 		t.Fatal(err)
@@ -83,10 +79,13 @@ func people(d time.Duration) string {
 	}
 }
 
-func withShare(share float64) config.Tenant {
+func withShare(t *testing.T, share float64) config.Tenant {
+	t.Helper()
 	cfg := testConfig()
 	cfg.QuotaShare = share
-	cfg.QuotaPerMinute, cfg.QuotaPerHour = 50, 1500
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
 	return cfg
 }
 
@@ -97,13 +96,13 @@ func firstTable(t *testing.T) string {
 	b.WriteString("| open | all | calls until open counts | calls until all counts | open known after | all known after, share 0.8 | share 0.5 | share 0.2 | a sweep takes, share 0.8 |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, size := range []struct{ open, all int }{{300, 5_000}, {1_200, 12_000}, {4_000, 50_000}, {4_000, 100_000}, {10_000, 250_000}, {20_000, 1_000_000}} {
 		stage, total := firstCalls(size.open, size.all)
-		quietly, _ := spend(t, withShare(shares[0]), incident.PassFirst, stage, stage)
+		quietly, _ := spend(t, withShare(t, shares[0]), incident.PassFirst, stage, stage)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s ", grouped(size.open), grouped(size.all), grouped(stage), grouped(total), people(quietly))
 		for _, share := range shares {
-			_, all := spend(t, withShare(share), incident.PassFirst, stage, total)
+			_, all := spend(t, withShare(t, share), incident.PassFirst, stage, total)
 			fmt.Fprintf(&b, "| %s ", people(all))
 		}
-		_, sweep := spend(t, withShare(shares[0]), incident.PassSweep, 0, total)
+		_, sweep := spend(t, withShare(t, shares[0]), incident.PassSweep, 0, total)
 		fmt.Fprintf(&b, "| %s |\n", people(sweep))
 	}
 	return b.String()
@@ -113,7 +112,7 @@ func shareTable(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("| share | calls a minute | calls an hour | hour window binds after | changes in 10 min without a longer interval | interval at 1,000 changes in 10 min | at 5,000 |\n|---|---|---|---|---|---|---|\n")
 	for _, share := range []float64{1, 0.8, 0.5, 0.4, 0.2, 0.1} {
-		cfg := withShare(share)
+		cfg := withShare(t, share)
 		ledger, err := quota.New(quota.Options{Windows: windows(cfg), Share: share})
 		if err != nil {
 			t.Fatal(err)

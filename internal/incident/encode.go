@@ -22,13 +22,14 @@ const (
 	savedAssigned = 1 << iota
 	savedEverAssigned
 	savedMissed
+	savedNoAlerts
 	savedEnd
 )
 
 func (r *row) appendTo(b []byte) []byte {
 	var flags byte
 	for _, f := range [...]struct{ memory, saved byte }{
-		{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed},
+		{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
 	} {
 		if r.has(f.memory) {
 			flags |= f.saved
@@ -54,6 +55,7 @@ func (r *row) parse(b []byte) (alerts []byte, ok bool) {
 	r.set(flagAssigned, b[4]&savedAssigned != 0)
 	r.set(flagEverAssigned, b[4]&savedEverAssigned != 0)
 	r.set(flagMissed, b[4]&savedMissed != 0)
+	r.set(flagNoAlerts, b[4]&savedNoAlerts != 0)
 	p := parser{rest: b[5:]}
 	r.created = p.varint()
 	r.updated = r.created + p.varint()

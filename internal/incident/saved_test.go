@@ -74,6 +74,9 @@ func TestRestoreAnywhere(t *testing.T) {
 						created[id] = now.Add(-time.Duration(r.Int64N(int64(40 * 24 * time.Hour))))
 					}
 					in := randomVersion(r, id, created[id], now.Add(-time.Duration(r.Int64N(int64(time.Hour)))))
+					if in.AlertsUnknown = r.IntN(40) == 0; in.AlertsUnknown {
+						in.Alerts = nil
+					}
 					both(func(m *Mirror) any { return m.Apply(&in) })
 				}
 				id := 1 + r.Int64N(120)
