@@ -61,7 +61,7 @@ func TestGraphMovingTenant(t *testing.T) {
 		"unordered": {RefuseOrderBy: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := simulator.Options{Seed: 3, Incidents: 3000, Rates: busy}
+			o := simulator.Options{Seed: 3, Incidents: sized(3000), Rates: busy}
 			often := func(c *config.Tenant) { c.API, c.SweepInterval = config.Graph, time.Hour }
 			inBubble(t, o, often, func(b *bubble) {
 				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Graph: fault})
@@ -104,7 +104,7 @@ func TestGraphOddServers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o := simulator.Options{Seed: 7, Incidents: 800, Rates: busy, Mix: simulator.Mix{AwaitingAction: 0.05, Active: 0.2, InProgress: 0.2, Resolved: 0.3, Redirected: 0.2}}
+			o := simulator.Options{Seed: 7, Incidents: sized(800), Rates: busy, Mix: simulator.Mix{AwaitingAction: 0.05, Active: 0.2, InProgress: 0.2, Resolved: 0.3, Redirected: 0.2}}
 			inGraph(t, o, test.fault, func(b *bubble) {
 				at := b.sim.Now().Add(-time.Hour)
 				for range 120 { // one instant, more than a page

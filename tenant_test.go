@@ -230,7 +230,26 @@ func (b *bubble) frugal(perMinute, perHour int) {
 	}
 }
 
-var busy = simulator.Rates{Create: 120, Assign: 200, Change: 400, Merge: 40, Resolve: 100, Reopen: 20}
+// sized is the size of a tenant, smaller where everything costs more.
+func sized(n int) int {
+	if raced {
+		return (n + 3) / 4
+	}
+	return n
+}
+
+// virtual time passes for free but for what happens in it.
+func virtual(d time.Duration) time.Duration {
+	if raced {
+		return d / 8
+	}
+	return d
+}
+
+var busy = map[bool]simulator.Rates{
+	false: {Create: 120, Assign: 200, Change: 400, Merge: 40, Resolve: 100, Reopen: 20},
+	true:  {Create: 30, Assign: 50, Change: 100, Merge: 10, Resolve: 25, Reopen: 5},
+}[raced]
 
 // TestMovingTenant is the main job: 12,000 incidents that keep moving, counted
 // exactly once they rest, within every window, at both shares.
@@ -240,7 +259,7 @@ func TestMovingTenant(t *testing.T) {
 		perMinute, perHour int
 	}{{1, 50, 1500}, {0.8, 40, 1200}} {
 		t.Run(fmt.Sprint(test.share), func(t *testing.T) {
-			o := simulator.Options{Seed: 3, Incidents: 12_000, Rates: busy}
+			o := simulator.Options{Seed: 3, Incidents: sized(12_000), Rates: busy}
 			inBubble(t, o, func(c *config.Tenant) { c.QuotaShare = test.share }, func(b *bubble) {
 				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond})
 				openCalls := 0
@@ -260,7 +279,7 @@ func TestMovingTenant(t *testing.T) {
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				b.exact()
 				b.sim.Live(busy)
-				b.wait(13 * time.Hour)
+				b.wait(virtual(7 * time.Hour)) // past the first sweep
 				b.sim.Rest()
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				b.exact()
@@ -359,7 +378,7 @@ func TestOddServers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o := simulator.Options{Seed: 7, Incidents: 1500, Rates: busy, NextLink: test.link}
+			o := simulator.Options{Seed: 7, Incidents: sized(1500), Rates: busy, NextLink: test.link}
 			inBubble(t, o, nil, func(b *bubble) {
 				b.sim.Fault(test.fault)
 				b.wait(20 * time.Minute)
