@@ -155,7 +155,7 @@ func TestRestartInFirstSync(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 4))
-			o := simulator.Options{Seed: seed, Incidents: sized(3000), Rates: busy}
+			o := simulator.Options{Seed: seed, Incidents: 3000, Rates: busy}
 			withLives(t, o, nil, func(l *lives) {
 				l.sim.Fault(simulator.Faults{Delay: 100 * time.Millisecond})
 				restarts := 0
