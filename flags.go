@@ -115,7 +115,8 @@ func (o *options) validate(given []string) error {
 	}
 	if o.configFile == "" {
 		if o.demo {
-			return nil
+			tenant := demoTenant(o.tenant, "http://127.0.0.1")
+			return tenant.Complete()
 		}
 		if err := o.tenant.Complete(); err != nil {
 			return fmt.Errorf("%w; to look around without credentials run with --demo", err)
