@@ -26,20 +26,26 @@ func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(
 	server := &http.Server{Handler: tenant.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 
-	t := &o.tenant
+	o.tenant = demoTenant(o.tenant, "http://"+listener.Addr().String())
+	if err := o.tenant.Complete(); err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	t := o.tenant
+	logger.Info("Demo: a simulated tenant of about 5,000 incidents, metered and throttled like the real API", "api", t.API, "url", t.APIURL)
+	return func() { _ = server.Close() }, nil
+}
+
+// demoTenant is the tenant of the command line, with the simulated one at url
+// in its place.
+func demoTenant(t config.Tenant, url string) config.Tenant {
 	t.Name = "demo"
 	t.TenantID, t.ClientID = simulator.DefaultTenantID, simulator.DefaultClientID
 	t.ClientSecret, t.ClientSecretFile = simulator.DefaultClientSecret, ""
 	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
-	t.APIURL = "http://" + listener.Addr().String()
-	t.AuthURL, t.AuthScope = t.APIURL, t.APIURL+"/.default"
+	t.APIURL, t.AuthURL, t.AuthScope = url, url, url+"/.default"
 	if t.Interval == config.Default().Interval {
 		// Somebody is watching.
 		t.Interval = 10 * time.Second
 	}
-	if err := t.Complete(); err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
-	logger.Info("Demo: a simulated tenant of about 5,000 incidents, metered and throttled like the real API", "api", t.API, "url", t.APIURL)
-	return func() { _ = server.Close() }, nil
+	return t
 }

@@ -79,6 +79,8 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 	app.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT of /-/reload.").BoolVar(&o.lifecycle)
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
 	promslogflag.AddFlags(app, o.log)
+	app.GetFlag(promslogflag.LevelFlagName).SetValue(named{o.log.Level, promslogflag.LevelFlagName})
+	app.GetFlag(promslogflag.FormatFlagName).SetValue(named{o.log.Format, promslogflag.FormatFlagName})
 
 	context, err := app.ParseContext(args)
 	if err == nil {
@@ -115,7 +117,8 @@ func (o *options) validate(given []string) error {
 	}
 	if o.configFile == "" {
 		if o.demo {
-			return nil
+			tenant := demoTenant(o.tenant, "http://127.0.0.1")
+			return tenant.Complete()
 		}
 		if err := o.tenant.Complete(); err != nil {
 			return fmt.Errorf("%w; to look around without credentials run with --demo", err)

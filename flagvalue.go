@@ -48,6 +48,20 @@ func (v *value[T]) Set(text string) error {
 // IsCumulative lets the flag be given several times.
 func (v *value[T]) IsCumulative() bool { return v.many }
 
+// named is a value of a library, whose error does not say which flag it is.
+type named struct {
+	kingpin.Value
+	name string
+}
+
+// Set implements kingpin.Value.
+func (n named) Set(text string) error {
+	if err := n.Value.Set(text); err != nil {
+		return fmt.Errorf("--%s: %w", n.name, err)
+	}
+	return nil
+}
+
 var (
 	errDuration = errors.New("a duration such as 30s, 6h or 180d")
 	errInteger  = errors.New("a whole number")

@@ -88,6 +88,8 @@ func TestUsage(t *testing.T) {
 		{"file and flag", []string{"--config.file=docs/config.example.yaml", "--refresh.interval=1m"}, []string{"--refresh.interval is given together with --config.file"}},
 		{"file and demo", []string{"--config.file=docs/config.example.yaml", "--demo"}, []string{"--demo is given together with --config.file"}},
 		{"bad file", []string{"--config.file=internal/config/testdata/bad/share.yaml"}, []string{"--config.file internal/config/testdata/bad/share.yaml: tenants[1] (contoso): quota.share is 3"}},
+		{"demo", []string{"--demo", "--api.quota-share=3"}, []string{"error: --api.quota-share is 3; it must be above 0 and at most 1"}},
+		{"log level", with("--log.level=loud"), []string{"--log.level: unrecognized log level loud"}},
 		{"response size", with("--api.max-response-bytes=12"), []string{"--api.max-response-bytes is 12"}},
 	}
 	for _, test := range tests {
