@@ -15,10 +15,10 @@ func (l *Loop) delta(ctx context.Context) {
 	pages, err := l.readDelta(ctx)
 	now := time.Now()
 	if err == nil {
-		l.repace(now, pages)
 		if l.first != nil && l.first.closing {
 			l.completeFirst(ctx, now)
 		}
+		l.repace(now, pages)
 		l.rereadAlerts(now)
 		if l.coverage.Open {
 			l.publish(now)
@@ -79,9 +79,15 @@ func (l *Loop) deltaSince() time.Time {
 	return l.watermark.Add(-l.opts.Overlap)
 }
 
-// repace derives the live interval from what the delta cost.
+// repace derives the live interval from what a delta costs: all that the quota
+// allows, but half of it until the first sync, which needs the other half, is
+// complete.
 func (l *Loop) repace(now time.Time, calls int) {
-	interval := max(l.opts.Interval, l.opts.Budget.Pace(now, calls))
+	pace := l.opts.Budget.Pace(now, calls)
+	if l.first != nil {
+		pace *= 2
+	}
+	interval := max(l.opts.Interval, pace)
 	if interval != l.state.Interval {
 		l.opts.Logger.Info("Refresh interval changed", "from", l.state.Interval, "to", interval, "calls", calls)
 		l.state.Interval = interval

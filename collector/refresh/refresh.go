@@ -142,7 +142,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.first = l.newReading(incident.PassFirst, now)
 	}
 	l.retryReading, l.nextDelta = now, now
-	l.opts.Budget.Reserve(1, l.opts.Interval)
+	l.repace(time.Now(), 1)
+	l.publishStatus()
 	for ctx.Err() == nil {
 		l.heartbeat()
 		l.step(ctx)
