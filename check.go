@@ -131,6 +131,7 @@ func (c *tenantCheck) ok() bool {
 // checkTenant tries one tenant. All calls of the API take grants of the
 // tenant's own ledger.
 func checkTenant(ctx context.Context, t *tenant) tenantCheck {
+	defer context.AfterFunc(ctx, t.credential.Close)()
 	cfg := t.config
 	c := newTenantCheck(cfg)
 	c.add("configuration", stepOK, fmt.Sprintf("API %s, login %s, scope %s", cfg.APIURL, cfg.AuthURL, cfg.AuthScope))

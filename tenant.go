@@ -102,6 +102,8 @@ func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source,
 // run refreshes until ctx ends, saves the state and closes it.
 func (t *tenant) run(ctx context.Context) {
 	defer t.close()
+	// Requests for tokens know of no context but their source's.
+	defer context.AfterFunc(ctx, t.credential.Close)()
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}

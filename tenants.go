@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -25,9 +27,10 @@ type tenants struct {
 	logger *slog.Logger
 	loops  sync.WaitGroup
 
-	mu         sync.Mutex // of replace
+	mu         sync.Mutex // of what follows, but for the list
 	transports transports
 	running    map[string]*running // by name
+	order      []*running          // of the configuration
 	past       map[string]past     // by account
 	store      state.Store
 
@@ -37,7 +40,11 @@ type tenants struct {
 // running is a tenant with its goroutine.
 type running struct {
 	*tenant
-	cancel context.CancelFunc
+	cancel context.CancelFunc // nil: not started
+	opened bool
+	// before is the tenant that was changed into this one. It is shown in its
+	// place until this one has opened its state, lest its series have a gap.
+	before *tenant
 }
 
 // past is what an account has spent, whoever spent it: it must not be spent
@@ -63,44 +70,37 @@ func (s *tenants) all() []*tenant { return *s.list.Load() }
 // changes counts what replace did.
 type changes struct{ Added, Changed, Removed, Unchanged int }
 
+var errStopping = errors.New("the exporter is stopping")
+
 // replace makes the set what the configuration says. Tenants that are the same
 // go on undisturbed. If one cannot be made nothing changes. It does not wait
 // for the tenants that it stops: their successors do.
 func (s *tenants) replace(configs []config.Tenant) (changes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return changes{}, errStopping
+	}
 	var did changes
-	list := make([]*tenant, 0, len(configs))
+	order := make([]*running, 0, len(configs))
 	next := make(map[string]*running, len(configs))
 	for _, cfg := range configs {
-		transport, err := s.transports.of(cfg.HTTP)
-		if err != nil {
-			return changes{}, fmt.Errorf("tenant %s: %w", cfg.Name, err)
-		}
 		old := s.running[cfg.Name]
-		if old != nil && old.transport == transport && reflect.DeepEqual(old.config, cfg) {
-			did.Unchanged++
-			next[cfg.Name] = old
-			list = append(list, old.tenant)
-			continue
-		}
-		e := environment{store: s.store, transport: transport, logger: s.logger}
-		if len(configs) > 1 {
-			e.stagger = stagger(cfg.Name)
-		}
-		if did.Added++; old != nil {
-			did.Added--
-			did.Changed++
-			e.api = old.api
-		}
-		t, err := newTenant(cfg, e)
+		r, err := s.successor(old, cfg, len(configs) > 1)
 		if err != nil {
 			return changes{}, fmt.Errorf("tenant %s: %w", cfg.Name, err)
 		}
-		next[cfg.Name] = &running{tenant: t}
-		list = append(list, t)
+		switch {
+		case r == old:
+			did.Unchanged++
+		case old != nil:
+			did.Changed++
+		default:
+			did.Added++
+		}
+		next[cfg.Name], order = r, append(order, r)
 	}
-	if err := s.open(next); err != nil {
+	if err := s.open(order); err != nil {
 		return changes{}, err
 	}
 	for name, old := range s.running {
@@ -111,48 +111,84 @@ func (s *tenants) replace(configs []config.Tenant) (changes, error) {
 			did.Removed++
 		}
 	}
-	for _, r := range next {
+	for _, r := range order {
 		if r.cancel == nil {
 			s.start(r)
 		}
 	}
-	s.running = next
-	s.list.Store(&list)
-	s.transports.keep(list)
+	s.running, s.order = next, order
+	s.publish()
+	s.transports.keep(order)
 	s.forget(time.Now())
 	return did, nil
 }
 
-// open opens those that nobody in this process has preceded. If one of them
+// successor is the tenant that goes on under a name: the old one itself if
+// nothing has changed.
+func (s *tenants) successor(old *running, cfg config.Tenant, staggered bool) (*running, error) {
+	transport, err := s.transports.of(cfg.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && old.transport == transport && reflect.DeepEqual(old.config, cfg) {
+		return old, nil
+	}
+	e := environment{store: s.store, transport: transport, logger: s.logger}
+	if staggered {
+		e.stagger = stagger(cfg.Name)
+	}
+	r := &running{}
+	if old != nil {
+		e.api = old.api
+		r.before = old.shown()
+	}
+	r.tenant, err = newTenant(cfg, e)
+	return r, err
+}
+
+// shown is what is served in a tenant's place.
+func (r *running) shown() *tenant { return cmp.Or(r.before, r.tenant) }
+
+// publish serves the tenants that there are now.
+func (s *tenants) publish() {
+	list := make([]*tenant, len(s.order))
+	for i, r := range s.order {
+		list[i] = r.shown()
+	}
+	s.list.Store(&list)
+}
+
+// open opens those whose account nobody in this process uses. If one of them
 // cannot be, none is.
-func (s *tenants) open(next map[string]*running) error {
+func (s *tenants) open(order []*running) error {
 	const atOnce = 16
 	var (
 		group   sync.WaitGroup
 		places  = make(chan struct{}, atOnce)
 		mu      sync.Mutex
 		failure error
-		opened  []*tenant
+		opened  []*running
 	)
-	for _, r := range next {
-		if _, known := s.past[r.config.Account()]; known || r.cancel != nil {
+	for _, r := range order {
+		before, known := s.past[r.config.Account()]
+		if r.cancel != nil || known && before.used() {
 			continue
 		}
 		places <- struct{}{}
 		group.Go(func() {
 			defer func() { <-places }()
-			err := r.open(nil, time.Now())
+			err := r.open(before.ledger, time.Now())
 			mu.Lock()
 			defer mu.Unlock()
-			if opened = append(opened, r.tenant); err != nil && failure == nil {
+			if opened = append(opened, r); err != nil && failure == nil {
 				failure = fmt.Errorf("tenant %s: %w", r.config.Name, err)
 			}
 		})
 	}
 	group.Wait()
-	if failure != nil {
-		for _, t := range opened {
-			t.close()
+	for _, r := range opened {
+		if r.opened, r.before = true, nil; failure != nil {
+			r.close()
 		}
 	}
 	return failure
@@ -161,37 +197,62 @@ func (s *tenants) open(next map[string]*running) error {
 // start runs a tenant once whoever had its account before has stopped.
 func (s *tenants) start(r *running) {
 	account := r.config.Account()
-	before, known := s.past[account]
+	before := s.past[account]
 	done := make(chan struct{})
 	s.past[account] = past{r.ledger, done}
 	ctx, cancel := context.WithCancel(s.ctx)
 	r.cancel = cancel
+	opened := r.opened // only before it is started nobody else looks
 	s.loops.Go(func() {
 		defer close(done)
 		defer cancel()
-		if known {
+		if !opened {
 			<-before.done
-			if err := r.open(before.ledger, time.Now()); err != nil {
-				r.logger.Error("The saved state is out of reach, everything is read again", "err", err)
+			if ctx.Err() != nil {
+				// Stopped before it began. But its successor goes on from its ledger.
+				now := time.Now()
+				r.ledger.Restore(now, before.ledger.Log(now))
+				return
 			}
+			s.succeed(r, before.ledger)
 		}
 		r.run(ctx)
 	})
 }
 
+// succeed lets a tenant go on from where the one before it, which has stopped,
+// ended.
+func (s *tenants) succeed(r *running, before *quota.Ledger) {
+	if err := r.open(before, time.Now()); err != nil {
+		r.logger.Error("The saved state is out of reach, everything is read again", "err", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.opened, r.before = true, nil
+	s.publish()
+}
+
+// used tells that somebody may still use the ledger.
+func (p past) used() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // forget drops the ledgers of removed tenants that no window sees any more.
 func (s *tenants) forget(now time.Time) {
 	for account, p := range s.past {
-		select {
-		case <-p.done:
-		default:
+		if p.used() {
 			continue
 		}
-		used := p.ledger.BlockedUntil().After(now)
+		spent := p.ledger.BlockedUntil().After(now)
 		for _, u := range p.ledger.Usage(now) {
-			used = used || u.Used > 0
+			spent = spent || u.Used > 0
 		}
-		if !used {
+		if !spent {
 			delete(s.past, account)
 		}
 	}
@@ -202,6 +263,9 @@ func (s *tenants) stop(patience time.Duration) {
 	s.cancel()
 	done := make(chan struct{})
 	go func() {
+		// A replace that is at work has opened what its loops will close.
+		s.mu.Lock()
+		s.mu.Unlock() //nolint:staticcheck // only to wait
 		s.loops.Wait()
 		close(done)
 	}()

@@ -21,14 +21,18 @@ type fleet struct {
 	t    *testing.T
 	mu   sync.Mutex // of what follows, for RoundTrip
 	sims map[string]*simulator.Tenant
+	held chan struct{} // nil: requests are answered
 	set  *tenants
 }
 
 func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, _, _ := strings.Cut(r.URL.Host, ".")
 	f.mu.Lock()
-	sim := f.sims[name]
+	sim, held := f.sims[name], f.held
 	f.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	return sim.RoundTripper().RoundTrip(r)
 }
 

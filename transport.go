@@ -60,7 +60,7 @@ func (s *transports) of(settings config.HTTP) (*sharedTransport, error) {
 }
 
 // keep forgets what none of the tenants uses any more.
-func (s *transports) keep(tenants []*tenant) {
+func (s *transports) keep(tenants []*running) {
 	used := map[*sharedTransport]bool{}
 	for _, t := range tenants {
 		used[t.transport] = true

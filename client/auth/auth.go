@@ -57,6 +57,9 @@ type Source struct {
 	opts Options
 	kind string
 	load func() (*proof, error)
+	// ctx is of all requests: oauth2.TokenSource has no other place for it.
+	ctx  context.Context
+	stop context.CancelFunc
 
 	asking  sync.Mutex // held while a token is asked for: one request at a time
 	failure failure
@@ -94,8 +97,14 @@ const (
 )
 
 func newSource(kind string, opts Options, load func() (*proof, error)) *Source {
-	return &Source{opts: opts, kind: kind, load: load}
+	s := &Source{opts: opts, kind: kind, load: load}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
 }
+
+// Close ends the request that is being made, if one is, and all later ones
+// before they are made.
+func (s *Source) Close() { s.stop() }
 
 func (o Options) withDefaults() Options {
 	if o.HTTP == nil {
@@ -127,7 +136,9 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		}
 	}
 	fresh, refresh, err := s.attempt(p, err)
-	s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
+	if err == nil || s.ctx.Err() == nil { // that we were closed is nobody's failure
+		s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
+	}
 	if err != nil {
 		return lasting(token, began, err)
 	}
@@ -162,7 +173,7 @@ func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, er
 	if unloaded != nil {
 		return nil, time.Time{}, local(unloaded)
 	}
-	token, refresh, err := p.request(context.Background())
+	token, refresh, err := p.request(s.ctx)
 	if err == nil {
 		return token, refresh, nil
 	}

@@ -144,3 +144,32 @@ func TestShortLivedToken(t *testing.T) {
 		}
 	})
 }
+
+// TestClose: a login host that does not answer holds nobody who wants to stop,
+// and that is no failure to be counted.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		o := options(roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked++
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}))
+		o.Observe = func(a Attempt) { t.Errorf("observed %v", a.Err) }
+		s := ClientSecret(o, func() (string, error) { return "s", nil })
+		began := time.Now()
+		time.AfterFunc(time.Second, s.Close)
+		for range 2 {
+			if token, err := s.Token(); token != nil || err == nil {
+				t.Errorf("got %v, %v", token, err)
+			}
+		}
+		if took := time.Since(began); took != time.Second || asked != 1 {
+			t.Errorf("took %v and %d requests, want 1s and 1", took, asked)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
