@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
 )
 
 // checkReport is the result of the command check. The names of its fields in
@@ -72,6 +73,11 @@ func check(ctx context.Context, o *options, logger *slog.Logger, stdout io.Write
 	if o.configFile == "" {
 		tenants = []config.Tenant{o.tenant}
 	}
+	store, err := state.New(o.stateURL())
+	if err != nil {
+		_, _ = fmt.Fprintln(stdout, "--state.url is", err)
+		return exitUsage
+	}
 	var shared transports
 	for _, cfg := range tenants {
 		t, err := checkable(cfg, &shared, logger)
@@ -80,7 +86,7 @@ func check(ctx context.Context, o *options, logger *slog.Logger, stdout io.Write
 			result = newTenantCheck(cfg)
 			result.add("configuration", stepFailed, err.Error())
 		} else {
-			result = checkTenant(ctx, t)
+			result = checkTenant(ctx, t, store)
 		}
 		result.OK = result.ok()
 		report.OK = report.OK && result.OK
@@ -129,8 +135,8 @@ func (c *tenantCheck) ok() bool {
 }
 
 // checkTenant tries one tenant. All calls of the API take grants of the
-// tenant's own ledger.
-func checkTenant(ctx context.Context, t *tenant) tenantCheck {
+// tenant's own ledger, the saved one if nobody has it in use.
+func checkTenant(ctx context.Context, t *tenant, store state.Store) tenantCheck {
 	defer context.AfterFunc(ctx, t.credential.Close)()
 	cfg := t.config
 	c := newTenantCheck(cfg)
@@ -144,6 +150,7 @@ func checkTenant(ctx context.Context, t *tenant) tenantCheck {
 		token = checkStep{"token", stepSkipped, "the login host cannot be reached", ""}
 		permission = checkStep{"permission", stepSkipped, "there is no token", ""}
 	}
+	ledger := t.borrowLedger(store.Borrow(t.state.key), time.Now())
 	calls := &fewCalls{limiter: t.limiter, left: 2}
 	var api, list checkStep
 	var page *firstPage
@@ -165,6 +172,7 @@ func checkTenant(ctx context.Context, t *tenant) tenantCheck {
 	}
 	c.Steps = append(c.Steps, api, token, permission, list)
 	c.APICalls = calls.made
-	c.checkQuota(t, page, time.Now())
+	ledger.settle(t.ledger, calls.made, time.Now())
+	c.checkQuota(t, page, ledger.note(cfg.QuotaShare), time.Now())
 	return c
 }

@@ -21,6 +21,7 @@ import (
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/state"
 )
 
 // checked is a simulated tenant behind TLS, and what a check says of it.
@@ -31,6 +32,7 @@ type checked struct {
 	config    config.Tenant
 	transport *http.Transport
 	tenant    *tenant
+	store     state.Store
 }
 
 func newChecked(t *testing.T, o simulator.Options) *checked {
@@ -38,7 +40,7 @@ func newChecked(t *testing.T, o simulator.Options) *checked {
 	o.Light = true
 	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	o.Now = func() time.Time { return at }
-	c := &checked{t: t, sim: simulator.New(o), config: testConfig()}
+	c := &checked{t: t, sim: simulator.New(o), config: testConfig(), store: inMemory(t)}
 	c.server = httptest.NewUnstartedServer(c.sim.Handler())
 	c.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	c.server.StartTLS()
@@ -72,7 +74,7 @@ func (c *checked) check() tenantCheck {
 			c.t.Fatal(err)
 		}
 	}
-	result := checkTenant(c.t.Context(), c.tenant)
+	result := checkTenant(c.t.Context(), c.tenant, c.store)
 	result.OK = result.ok()
 	return result
 }

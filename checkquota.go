@@ -26,9 +26,9 @@ type syncEstimate struct {
 // open status.
 const openQueries = 3
 
-// checkQuota adds what there is of the quota, and what follows from it. It
-// costs no call.
-func (c *tenantCheck) checkQuota(t *tenant, page *firstPage, now time.Time) {
+// checkQuota adds what there is of the quota, a note if there is one, and what
+// follows from it. It costs no call.
+func (c *tenantCheck) checkQuota(t *tenant, page *firstPage, note string, now time.Time) {
 	var share []string
 	e := &syncEstimate{}
 	for _, u := range t.ledger.Usage(now) {
@@ -39,6 +39,9 @@ func (c *tenantCheck) checkQuota(t *tenant, page *firstPage, now time.Time) {
 		} else {
 			e.CallsPerHour = u.Effective
 		}
+	}
+	if note != "" {
+		share = append(share, note)
 	}
 	c.add("quota", stepOK, strings.Join(share, "; "))
 	if page == nil {

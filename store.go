@@ -93,7 +93,7 @@ func (k *keeper) restoreLedger(ledger *quota.Ledger, now time.Time) {
 	data, err := k.state.LoadLedger()
 	var log quota.Log
 	if err == nil && data != nil {
-		if err = json.Unmarshal(data, &log); err != nil {
+		if log, err = decodeLog(data); err != nil {
 			err = errors.Join(state.ErrSetAside, err)
 		}
 	}
@@ -104,6 +104,11 @@ func (k *keeper) restoreLedger(ledger *quota.Ledger, now time.Time) {
 		log = spentEvenly(ledger.Usage(now), now)
 	}
 	ledger.Restore(now, log)
+}
+
+func decodeLog(data []byte) (log quota.Log, err error) {
+	err = json.Unmarshal(data, &log)
+	return log, err
 }
 
 // spentEvenly stands for a ledger that was lost: as if the longest window had

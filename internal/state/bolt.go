@@ -36,6 +36,8 @@ type boltTenant struct {
 	opening error
 }
 
+const ledgerSuffix = ".ledger.db"
+
 var (
 	rowsBucket   = []byte("rows")
 	sweptBucket  = []byte("swept")
@@ -49,7 +51,7 @@ func (b *bolt) Open(key Key) (Tenant, error) {
 	base := filepath.Join(b.dir, fileName(key))
 	t := &boltTenant{
 		rows:   &file{path: base + ".db", key: key, noSync: b.noSync},
-		ledger: &file{path: base + ".ledger.db", key: key, noSync: b.noSync},
+		ledger: &file{path: base + ledgerSuffix, key: key, noSync: b.noSync},
 	}
 	if t.opening = t.rows.open(); errors.Is(t.opening, ErrInUse) {
 		return nil, t.opening
@@ -157,17 +159,8 @@ func (t *boltTenant) LoadLedger() (ledger []byte, err error) {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	err = t.ledger.view(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(ledgerBucket)
-		if b == nil {
-			return nil
-		}
-		sealed := b.Get(ledgerKey)
-		data, ok := unseal(sealed)
-		if sealed != nil && !ok {
-			return damagedf("the ledger")
-		}
-		ledger = bytes.Clone(data)
-		return nil
+		ledger, err = readLedger(tx)
+		return err
 	})
 	if errors.Is(err, errDamaged) {
 		err = t.ledger.setAside("damaged", err)
@@ -178,18 +171,33 @@ func (t *boltTenant) LoadLedger() (ledger []byte, err error) {
 	return ledger, nil
 }
 
+func readLedger(tx *bbolt.Tx) ([]byte, error) {
+	b := tx.Bucket(ledgerBucket)
+	if b == nil {
+		return nil, nil
+	}
+	sealed := b.Get(ledgerKey)
+	data, ok := unseal(sealed)
+	if sealed != nil && !ok {
+		return nil, damagedf("the ledger")
+	}
+	return bytes.Clone(data), nil
+}
+
+func writeLedger(tx *bbolt.Tx, ledger []byte) error {
+	b, err := tx.CreateBucketIfNotExists(ledgerBucket)
+	if err != nil {
+		return err
+	}
+	return b.Put(ledgerKey, seal(bytes.Clone(ledger)))
+}
+
 // SaveLedger implements Tenant.
 func (t *boltTenant) SaveLedger(ledger []byte) error {
 	if err := t.ledger.writable(); err != nil {
 		return fmt.Errorf("save the ledger: %w", err)
 	}
-	err := t.ledger.update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(ledgerBucket)
-		if err != nil {
-			return err
-		}
-		return b.Put(ledgerKey, seal(bytes.Clone(ledger)))
-	})
+	err := t.ledger.update(func(tx *bbolt.Tx) error { return writeLedger(tx, ledger) })
 	if err != nil {
 		return fmt.Errorf("save the ledger: %w", err)
 	}

@@ -24,11 +24,16 @@ type file struct {
 	db     *bbolt.DB
 	// readOnly: the file could be read but not be written.
 	readOnly bool
+	borrowed bool // it is never made, and not waited for long
 	size     atomic.Int64
 }
 
-// lockWait is how long a process that is ending gets to let go of its state.
-const lockWait = 2 * time.Second
+const (
+	// lockWait is how long a process that is ending gets to let go of its state.
+	lockWait = 2 * time.Second
+	// borrowWait is how long one that borrows gets.
+	borrowWait = 200 * time.Millisecond
+)
 
 // open makes the file ours. It is content with one that can only be read, for
 // the time being. An error that matches ErrSetAside says that there was
@@ -73,19 +78,7 @@ func (f *file) writable() error {
 
 // check makes sure that the file can be handed to bolt, or sets it aside.
 func (f *file) check() error {
-	// A read-only handle looks at nothing but the first pages, and keeps others
-	// from writing.
-	if err := f.connect(true); err != nil {
-		if errors.Is(err, errDamaged) {
-			return f.setAside("damaged", err)
-		}
-		return err
-	}
-	err := verify(f.path)
-	if err == nil {
-		err = f.view(f.identify)
-	}
-	f.close()
+	err := f.inspect()
 	var other *otherError
 	switch {
 	case errors.As(err, &other):
@@ -96,11 +89,29 @@ func (f *file) check() error {
 	return err
 }
 
+// inspect makes sure that the file is whole and ours.
+func (f *file) inspect() error {
+	// A read-only handle looks at nothing but the first pages, and keeps others
+	// from writing.
+	if err := f.connect(true); err != nil {
+		return err
+	}
+	defer f.close()
+	if err := verify(f.path); err != nil {
+		return err
+	}
+	return f.view(f.identify)
+}
+
 func (f *file) connect(readOnly bool) error {
+	patience := lockWait
+	if f.borrowed {
+		patience = borrowWait
+	}
 	err := guard(func() (err error) {
 		f.db, err = bbolt.Open(f.path, 0o600, &bbolt.Options{
-			ReadOnly: readOnly, Timeout: lockWait, NoStatistics: true, PageSize: pageSize,
-			FreelistType: bbolt.FreelistMapType, NoSync: f.noSync, NoGrowSync: f.noSync,
+			ReadOnly: readOnly, Timeout: patience, NoStatistics: true, PageSize: pageSize,
+			FreelistType: bbolt.FreelistMapType, NoSync: f.noSync, NoGrowSync: f.noSync, OpenFile: f.openFile,
 		})
 		return err
 	})
@@ -117,6 +128,13 @@ func (f *file) connect(readOnly bool) error {
 		return fmt.Errorf("open %s: %w", f.path, err)
 	}
 	return fmt.Errorf("%w: %w", errDamaged, err)
+}
+
+func (f *file) openFile(name string, flag int, mode os.FileMode) (*os.File, error) {
+	if f.borrowed {
+		flag &^= os.O_CREATE
+	}
+	return os.OpenFile(name, flag, mode)
 }
 
 // isIO tells a failure of the system from a complaint about the content.

@@ -30,6 +30,9 @@ type Store interface {
 	// matches ErrInUse says that it is somebody else's; there is no other. What is
 	// wrong with the state itself is reported by what needs it.
 	Open(Key) (Tenant, error)
+	// Borrow is for who spends from a tenant's ledger without being its owner. It
+	// opens nothing yet.
+	Borrow(Key) Borrowed
 }
 
 // Tenant is the state of one tenant. It belongs to one goroutine, but for Size.

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/state"
+)
+
+// keepIn makes the check find the state that an exporter left in a directory,
+// which had spent so many calls just now. The exporter is returned as it runs.
+func (c *checked) keepIn(dir string, spent int) *tenant {
+	c.t.Helper()
+	var err error
+	if c.store, err = state.New("bolt:" + dir); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.config.Complete(); err != nil {
+		c.t.Fatal(err)
+	}
+	exporter, err := newTenant(c.config, environment{store: c.store, transport: &sharedTransport{RoundTripper: c.transport}, logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := exporter.open(nil, time.Now()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(exporter.close)
+	for range spent {
+		id, _ := exporter.limiter.Take(time.Now(), 0)
+		exporter.limiter.Settle(id, time.Now())
+	}
+	exporter.state.saveLedger(exporter.ledger.Log(time.Now()))
+	return exporter
+}
+
+// used is how many calls of the last hour the saved ledger knows.
+func (c *checked) used() int {
+	c.t.Helper()
+	l, err := quota.New(quota.Options{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	data, err := c.store.Borrow(state.Key{Tenant: c.config.TenantID, API: c.config.API}).Load()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	log, err := decodeLog(data)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	l.Restore(time.Now(), log)
+	return l.Usage(time.Now())[1].Used
+}
+
+// TestCheckTakesFromTheSavedLedger: the exporter that starts after a check
+// knows of its calls.
+func TestCheckTakesFromTheSavedLedger(t *testing.T) {
+	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
+	c.keepIn(dir, 7).close()
+	rows := func() []byte {
+		names, err := filepath.Glob(filepath.Join(dir, "*defender.db"))
+		if err != nil || len(names) != 1 {
+			t.Fatalf("got %v, %v", names, err)
+		}
+		data, err := os.ReadFile(names[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	before := rows()
+	result := c.check()
+	if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 8 used") || strings.Contains(s.Detail, "ledger") {
+		t.Errorf("got %+v", s)
+	}
+	if got := c.used(); got != 8 {
+		t.Errorf("%d calls are remembered, want 8", got)
+	}
+	if !bytes.Equal(rows(), before) {
+		t.Error("the saved incidents were touched")
+	}
+}
+
+// TestCheckWithFullSavedLedger: it says when there is a call to be had.
+func TestCheckWithFullSavedLedger(t *testing.T) {
+	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
+	c.keepIn(dir, 40).close()
+	result := c.check()
+	if s := result.step("list"); s.Status != stepFailed || !strings.Contains(s.Detail, "the quota is spent: no call before") || result.APICalls != 0 {
+		t.Errorf("got %+v", result)
+	}
+	if got := c.sim.Meter().Calls; got != 0 {
+		t.Errorf("%d calls", got)
+	}
+}
+
+// TestCheckBesideTheExporter: the ledger that is in use is not to be had, and
+// the check says what that means.
+func TestCheckBesideTheExporter(t *testing.T) {
+	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
+	exporter := c.keepIn(dir, 7)
+	result := c.check()
+	want := "the exporter is running and has the ledger: this check's calls come on top of its own, for which a share of 0.8 leaves room"
+	if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 1 used") || !strings.HasSuffix(s.Detail, want) {
+		t.Errorf("got %+v", s)
+	}
+	exporter.close()
+	if got := c.used(); got != 7 {
+		t.Errorf("%d calls are remembered, want 7", got)
+	}
+}
+
+// TestCheckMakesNothing: whoever checks before the exporter has ever run may
+// be somebody else, whose files the exporter could not write.
+func TestCheckMakesNothing(t *testing.T) {
+	withoutEnvironment(t)
+	t.Setenv("AZURE_CLIENT_SECRET", "s")
+	dir := filepath.Join(t.TempDir(), "data")
+	closed := closedAddress(t)
+	args := []string{"check", "--tenant.id=contoso.example", "--client.id=c", "--api.url=" + closed, "--auth.url=" + closed, "--state.url=bolt:" + dir}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), args, &stdout, &stderr); code != exitRuntime || !strings.Contains(stdout.String(), "contoso.example: NOT ready") {
+		t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the directory was made")
+	}
+}
