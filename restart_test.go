@@ -371,3 +371,86 @@ func TestMemoryOutlivesReload(t *testing.T) {
 		l.exact()
 	})
 }
+
+// TestRestartWithoutAlerts: what is not known before a restart is not known
+// after it, and is read again once it can be.
+func TestRestartWithoutAlerts(t *testing.T) {
+	overGraph := func(c *config.Tenant) { c.API = config.Graph }
+	ends(t, func(t *testing.T, end func(*lives)) {
+		withLives(t, simulator.Options{Seed: 12, Incidents: 700}, overGraph, func(l *lives) {
+			l.sim.SetRoles(simulator.DefaultGraphRole)
+			l.tenant.credential.Renew()
+			l.wait(15 * time.Minute)
+			l.exact()
+			available := func(want float64) {
+				t.Helper()
+				if got := l.value("alerts_available", ""); got != want {
+					t.Errorf("alerts are available: got %v, want %v", got, want)
+				}
+				for _, name := range alertSeries {
+					if n := len(l.series(name)); (n > 0) != (want == 1) {
+						t.Errorf("%d series of %s", n, name)
+					}
+				}
+			}
+			available(1)
+			restart := func(down time.Duration) {
+				end(l)
+				l.wait(down)
+				l.construct(l.cfg, l.store())
+				available(0)
+				l.tenant.close()
+				l.begin()
+				l.wait(10 * time.Second)
+				available(0)
+			}
+			l.sim.Fault(simulator.Faults{Graph: simulator.GraphFaults{ExpandStatus: 500}})
+			l.wait(10 * time.Minute) // nothing changes, so that nothing is missed
+			available(0)
+			restart(time.Second)
+			l.sim.Live(busy)
+			l.wait(10 * time.Minute) // now something is
+			l.sim.Rest()
+			for _, down := range []time.Duration{time.Second, 40 * time.Minute} {
+				restart(down)
+				if l.value("up", "") != 1 {
+					t.Error("up is 0 although incidents are counted")
+				}
+			}
+			l.sim.Fault(simulator.Faults{})
+			l.wait(80 * time.Minute) // the longest wait for a trial, and a sweep
+			l.exact()
+			available(1)
+			end(l)
+			l.begin()
+			l.wait(time.Second)
+			l.exact()
+			available(1)
+		})
+	})
+}
+
+// TestStatusAfterRestart: an error that was over before the restart is not what
+// the page shows while the first answer is awaited.
+func TestStatusAfterRestart(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 6, Incidents: 30}, nil, func(l *lives) {
+		l.wait(time.Minute)
+		l.sim.Fault(simulator.Faults{Status: 503})
+		l.wait(2 * time.Minute)
+		l.sim.Fault(simulator.Faults{})
+		l.wait(5 * time.Minute)
+		l.stop()
+		l.wait(time.Hour)
+		l.construct(l.cfg, l.store())
+		if got := l.tenant.status(time.Now()); got.StateName != "starting" || got.ErrorAt == nil {
+			t.Errorf("got %q, last error at %v", got.StateName, got.ErrorAt)
+		}
+		l.tenant.close()
+		l.sim.Fault(simulator.Faults{Status: 503})
+		l.begin()
+		l.wait(time.Minute)
+		if got := l.tenant.status(time.Now()).StateName; got != "down" {
+			t.Errorf("got %q", got)
+		}
+	})
+}

@@ -98,7 +98,7 @@ func (t *tenant) condition(now time.Time, s *refresh.Status, blocked bool) condi
 	switch {
 	case !t.healthy(now):
 		return stuck
-	case !s.Up && !s.LastErrorAt.IsZero():
+	case !s.Up && s.LastErrorAt.After(s.Kinds[incident.PassDelta].LastSuccess):
 		return down
 	case blocked:
 		return waiting

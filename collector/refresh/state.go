@@ -33,6 +33,8 @@ type progress struct {
 	LastError   string                      `json:"last_error,omitempty"`
 	LastErrorAt time.Time                   `json:"last_error_at,omitzero"`
 	LastReason  Reason                      `json:"last_reason,omitempty"`
+	Interval    time.Duration               `json:"interval,omitempty"`
+	AlertsLost  bool                        `json:"alerts_lost,omitempty"`
 	First       *savedReading               `json:"first,omitempty"`
 	Sweep       *savedReading               `json:"sweep,omitempty"`
 	// Borders of the last delta, and what it found disturbed but has not mended.
@@ -150,6 +152,7 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 		Lookback: l.opts.Lookback, Coverage: l.coverage, Watermark: l.watermark, PublishedAt: l.publishedAt,
 		NextSweep: l.nextSweep, Corrections: l.state.Corrections,
 		Up: l.state.Up, LastError: l.state.LastError, LastErrorAt: l.state.LastErrorAt, LastReason: l.state.LastReason,
+		Interval: l.state.Interval, AlertsLost: l.alerts.lost,
 		First: l.first.save(), Sweep: l.sweep.save(), Borders: l.deltaBorders.save(),
 	}
 	for i, k := range l.state.Kinds {
@@ -224,6 +227,7 @@ func (l *Loop) resume(r *resumable, now time.Time) {
 	// What changed while nobody looked may be more than the overlap shows: the
 	// first deltas read all of it.
 	l.watermark, l.watermarkAt = r.Watermark, now
+	l.alerts.lost = r.AlertsLost
 	l.nextSweep = earlier(r.NextSweep, now.Add(l.opts.SweepInterval))
 	l.resumeStatus(&r.progress, now)
 	if r.Lookback < l.opts.Lookback {
@@ -244,7 +248,7 @@ func (l *Loop) resumeStatus(p *progress, now time.Time) {
 		s.Kinds[i].LastSuccess, s.Kinds[i].LastAttempt = k.Success, k.Attempt
 	}
 	const patience = time.Minute
-	fresh := now.Sub(p.Kinds[incident.PassDelta].Success) < 2*l.opts.Interval+patience
+	fresh := now.Sub(p.Kinds[incident.PassDelta].Success) < 2*max(p.Interval, l.opts.Interval)+patience
 	s.Up = p.Up && fresh
 	s.LastError, s.LastErrorAt, s.LastReason = p.LastError, p.LastErrorAt, p.LastReason
 	s.Corrections = p.Corrections
