@@ -11,12 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"m365_defender_exporter/internal/simulator"
 )
@@ -114,19 +112,5 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 // is not listening yet.
 func sample(t *testing.T, url, name string) map[string]float64 {
 	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = resp.Body.Close() }()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, m := range families[name].GetMetric() {
-		out[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
-	}
-	return out
+	return exposition(t, url)[strings.TrimPrefix(name, "m365_defender_")]
 }

@@ -93,11 +93,19 @@ func (p *program) kill() {
 
 // scrape returns all series, nil as long as nothing answers.
 func (p *program) scrape() map[string]map[string]float64 {
-	ctx, cancel := context.WithTimeout(p.t.Context(), 5*time.Second)
+	p.t.Helper()
+	return exposition(p.t, "http://"+p.address+"/metrics")
+}
+
+// exposition is what is answered at a URL, by metric less its prefix and by
+// labels less the tenant; nil if nothing is.
+func exposition(t *testing.T, url string) map[string]map[string]float64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
@@ -107,7 +115,7 @@ func (p *program) scrape() map[string]map[string]float64 {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(resp.Body)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	out := map[string]map[string]float64{}
 	for name, family := range families {

@@ -75,16 +75,7 @@ func post(t *testing.T, client *http.Client, method, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	return answer(t, client, req)
 }
 
 // TestReload runs the program with a file that changes.

@@ -231,6 +231,12 @@ func body(t *testing.T, client *http.Client, url string, header ...string) (int,
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	return answer(t, client, req)
+}
+
+// answer is the status and the body.
+func answer(t *testing.T, client *http.Client, req *http.Request) (int, string) {
+	t.Helper()
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

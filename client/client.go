@@ -116,7 +116,7 @@ func newWire(opts Options) (wire, error) {
 	// A copy, so that the redirect rule is ours. The transport adds the token to
 	// whatever request it is given: none may go anywhere else.
 	hc := *opts.HTTP
-	sameHost := SameHost(base)
+	sameHost := sameHost(base)
 	hc.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if err := sameHost(r, via); err != nil {
 			return err

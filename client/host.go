@@ -42,9 +42,9 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// SameHost is a redirect rule for an http.Client whose transport adds a token:
+// sameHost is a redirect rule for an http.Client whose transport adds a token:
 // it refuses every other host, every other scheme, and more than three hops.
-func SameHost(base *url.URL) func(*http.Request, []*http.Request) error {
+func sameHost(base *url.URL) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		if !sameOrigin(base, r.URL) {
 			return errForeignHost

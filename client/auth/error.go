@@ -64,15 +64,6 @@ func (e *Error) FailureReason() string {
 // transient tells whether the failure may pass by itself.
 func (e *Error) transient() bool { return e.FailureReason() != "auth" }
 
-// Hint says in plain words what is behind a token error, empty if it is not
-// known.
-func Hint(err error) string {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Hint
-	}
-	return ""
-}
-
 // Reason is the label value of a token error.
 func Reason(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {

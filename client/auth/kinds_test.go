@@ -19,7 +19,7 @@ func TestClientSecret(t *testing.T) {
 	works(t, s)
 	d.SetClientSecret("rotated")
 	s.Renew()
-	if _, err := s.Token(); Hint(err) != hints[7000215] {
+	if _, err := s.Token(); hinted(err) != hints[7000215] {
 		t.Errorf("got %v", err)
 	}
 	write(t, path, "rotated")
@@ -107,7 +107,7 @@ func TestCertificateRotation(t *testing.T) {
 	works(t, s)
 	d.SetCertificates(next)
 	forget(s)
-	if _, err := s.Token(); Hint(err) != hints[700027] {
+	if _, err := s.Token(); hinted(err) != hints[700027] {
 		t.Errorf("got %v", err)
 	}
 	write(t, path, pfx(t, c.other, next, "two"))
@@ -136,7 +136,7 @@ func TestClocksThatDisagree(t *testing.T) {
 			d := newDouble(t, simulator.Options{Skew: skew})
 			d.SetCertificates(c.certificate)
 			_, err := Certificate(d.opts, fileWith(t, certPEM(c.certificate)+pkcs8PEM(t, c.key)), nil).Token()
-			if (err == nil) != ok || !ok && Hint(err) != hints[700024] {
+			if (err == nil) != ok || !ok && hinted(err) != hints[700024] {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -207,7 +207,7 @@ func TestManagedIdentity(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.want != "" {
-				if _, err := s.Token(); !strings.Contains(Hint(err), test.want) || Reason(err) != "invalid_request" {
+				if _, err := s.Token(); !strings.Contains(hinted(err), test.want) || Reason(err) != "invalid_request" {
 					t.Errorf("got %v", err)
 				}
 				if got := d.Meter().Tokens; got != 1 {
@@ -261,7 +261,7 @@ func TestIdentityFailures(t *testing.T) {
 					t.Fatal(err)
 				}
 				for range 3 {
-					if _, err := s.Token(); Reason(err) != test.reason || !strings.Contains(Hint(err), test.hint) {
+					if _, err := s.Token(); Reason(err) != test.reason || !strings.Contains(hinted(err), test.hint) {
 						t.Errorf("got %s, %v", Reason(err), err)
 					}
 				}
