@@ -27,25 +27,29 @@ type tenants struct {
 	logger *slog.Logger
 	loops  sync.WaitGroup
 
-	mu         sync.Mutex // of what follows, but for the list
+	mu         sync.Mutex // of replace
 	transports transports
 	running    map[string]*running // by name
-	order      []*running          // of the configuration
 	past       map[string]past     // by account
 	store      state.Store
 
-	list atomic.Pointer[[]*tenant]
+	showing sync.Mutex // of what follows; never held for long
+	order   []*running // of the configuration
+	list    atomic.Pointer[[]*tenant]
 }
 
 // running is a tenant with its goroutine.
 type running struct {
 	*tenant
 	cancel context.CancelFunc // nil: not started
-	opened bool
+	opened bool               // by replace
 	// before is the tenant that was changed into this one. It is shown in its
 	// place until this one has opened its state, lest its series have a gap.
 	before *tenant
 }
+
+// shown is what is served in its place.
+func (r *running) shown() *tenant { return cmp.Or(r.before, r.tenant) }
 
 // past is what an account has spent, whoever spent it: it must not be spent
 // again when a tenant is changed, renamed, or removed and added again.
@@ -116,8 +120,8 @@ func (s *tenants) replace(configs []config.Tenant) (changes, error) {
 			s.start(r)
 		}
 	}
-	s.running, s.order = next, order
-	s.publish()
+	s.running = next
+	s.show(func() { s.order = order })
 	s.transports.keep(order)
 	s.forget(time.Now())
 	return did, nil
@@ -140,17 +144,19 @@ func (s *tenants) successor(old *running, cfg config.Tenant, staggered bool) (*r
 	r := &running{}
 	if old != nil {
 		e.api = old.api
+		s.showing.Lock()
 		r.before = old.shown()
+		s.showing.Unlock()
 	}
 	r.tenant, err = newTenant(cfg, e)
 	return r, err
 }
 
-// shown is what is served in a tenant's place.
-func (r *running) shown() *tenant { return cmp.Or(r.before, r.tenant) }
-
-// publish serves the tenants that there are now.
-func (s *tenants) publish() {
+// show serves the tenants that there are after a change.
+func (s *tenants) show(change func()) {
+	s.showing.Lock()
+	defer s.showing.Unlock()
+	change()
 	list := make([]*tenant, len(s.order))
 	for i, r := range s.order {
 		list[i] = r.shown()
@@ -202,11 +208,10 @@ func (s *tenants) start(r *running) {
 	s.past[account] = past{r.ledger, done}
 	ctx, cancel := context.WithCancel(s.ctx)
 	r.cancel = cancel
-	opened := r.opened // only before it is started nobody else looks
 	s.loops.Go(func() {
 		defer close(done)
 		defer cancel()
-		if !opened {
+		if !r.opened {
 			<-before.done
 			if ctx.Err() != nil {
 				// Stopped before it began. But its successor goes on from its ledger.
@@ -226,10 +231,7 @@ func (s *tenants) succeed(r *running, before *quota.Ledger) {
 	if err := r.open(before, time.Now()); err != nil {
 		r.logger.Error("The saved state is out of reach, everything is read again", "err", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.opened, r.before = true, nil
-	s.publish()
+	s.show(func() { r.before = nil })
 }
 
 // used tells that somebody may still use the ledger.
