@@ -2,11 +2,14 @@ package collector
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -92,14 +95,10 @@ func (s *Series) encoded(format int, scratch [][]byte) ([][]byte, error) {
 // the series of the tenants, in a format for which [Encodes] holds. Only what
 // is wanted is written; nil: everything.
 func Write(w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(name string) bool) error {
-	all := make([][][]byte, len(tenants))
-	scratch := make([][]byte, len(table))
 	kind := encoderOf(format)
-	for i, s := range tenants {
-		var err error
-		if all[i], err = s.encoded(kind, scratch); err != nil {
-			return err
-		}
+	all, err := encodeAll(kind, tenants)
+	if err != nil {
+		return err
 	}
 	library := expfmt.NewEncoder(w, format)
 	for _, m := range byName() {
@@ -128,6 +127,25 @@ func Write(w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenan
 		return closer.Close() // the end mark of OpenMetrics
 	}
 	return nil
+}
+
+// encodeAll brings all tenants' series up to date, on every processor: after a
+// pause everything has changed, and somebody waits.
+func encodeAll(kind int, tenants []*Series) ([][][]byte, error) {
+	workers := min(runtime.GOMAXPROCS(0), len(tenants))
+	all, errs := make([][][]byte, len(tenants)), make([]error, workers)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			scratch := make([][]byte, len(table))
+			for i := int(next.Add(1)) - 1; i < len(tenants) && errs[w] == nil; i = int(next.Add(1)) - 1 {
+				all[i], errs[w] = tenants[i].encoded(kind, scratch)
+			}
+		})
+	}
+	group.Wait()
+	return all, errors.Join(errs...)
 }
 
 func writeFamily(w io.Writer, kind int, m *Metric, all [][][]byte) error {

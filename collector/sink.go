@@ -28,6 +28,7 @@ type sink struct {
 
 	encoder encoder
 	tenant  string
+	labels  []string // of the sample at hand
 	out     [][]byte // by index of the metric
 	err     error
 }
@@ -36,14 +37,14 @@ type sink struct {
 // mistake in them is a mistake in this package.
 func (s *sink) value(m *Metric, v float64, labels ...string) {
 	if s.ch == nil {
-		s.out[m.index] = s.encoder.sample(s.out[m.index], m, s.tenant, v, labels)
+		s.labels = append(s.labels[:0], labels...) // copied, so that the caller's stay on the stack
+		s.out[m.index] = s.encoder.sample(s.out[m.index], m, s.tenant, v, s.labels)
 		return
 	}
 	typ := prometheus.GaugeValue
 	if m.Type == Counter {
 		typ = prometheus.CounterValue
 	}
-	// Cloned, so that the labels of the other branch stay on the stack.
 	s.ch <- prometheus.MustNewConstMetric(m.desc, typ, v, slices.Clone(labels)...)
 }
 
@@ -53,7 +54,8 @@ func (s *sink) histogram(m *Metric, h *incident.Histogram, labels ...string) {
 		return
 	}
 	var err error
-	s.out[m.index], err = s.encoder.histogram(s.out[m.index], m, s.tenant, h, labels)
+	s.labels = append(s.labels[:0], labels...)
+	s.out[m.index], err = s.encoder.histogram(s.out[m.index], m, s.tenant, h, s.labels)
 	s.err = errors.Join(s.err, err)
 }
 
