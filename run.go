@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -29,6 +30,12 @@ const (
 
 // drain bounds how long open scrapes may take after the order to stop.
 const drain = 10 * time.Second
+
+// gcPercent is how much garbage the heap may hold, in percent of what is in use,
+// unless GOGC says otherwise. Nearly all that is in use is mirrors, which stay,
+// and little becomes garbage: collecting twice as often as is usual costs next
+// to nothing and saves a quarter of the memory.
+const gcPercent = 50
 
 // run is the program. It returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -58,6 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // serve runs until ctx ends or something fails. What was started last is
 // stopped first: the listeners, the open scrapes, the tenants, the demo.
 func serve(ctx context.Context, o *options, logger *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 	if o.demo {
 		stopDemo, err := startDemo(ctx, o, logger)
