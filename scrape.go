@@ -1,7 +1,6 @@
 package main
 
 import (
-	"compress/gzip"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
@@ -43,7 +43,8 @@ func newScrape(set *tenants, process *prometheus.Registry, logger *slog.Logger) 
 		Registry:          process,
 	})
 	s.zips.New = func() any {
-		// A fleet's exposition is tens of megabytes of much the same.
+		// A fleet's exposition is tens of megabytes of much the same. The standard
+		// library's gzip would take twice as long.
 		zip, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 		if err != nil {
 			return gzip.NewWriter(nil)
