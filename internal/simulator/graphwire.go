@@ -63,20 +63,7 @@ func appendGraphIncident(b []byte, r *Record, s shape, expand, prefer bool) []by
 		b = append(b, "null"...)
 	}
 	b = appendMember(b, "displayName", s.name, r.Name)
-	b = append(b, `,"createdDateTime":`...)
-	if s.created != "" {
-		b = append(b, s.created...)
-	} else {
-		b = appendTime(b, r.Created)
-	}
-	b = append(b, `,"lastUpdateDateTime":`...)
-	if s.updatedAs != "" {
-		b = append(b, '"')
-		b = r.Updated.UTC().AppendFormat(b, s.updatedAs)
-		b = append(b, '"')
-	} else {
-		b = appendTime(b, r.Updated)
-	}
+	b = appendTimes(b, r, s, `,"createdDateTime":`, `,"lastUpdateDateTime":`)
 	b = append(b, `,"assignedTo":`...)
 	b = appendTextOrNull(b, r.AssignedTo)
 	b = appendMember(b, "classification", s.classification, graphWord(r.Classification, prefer))

@@ -103,20 +103,7 @@ func appendIncident(b []byte, r *Record, s shape) []byte {
 		b = append(b, "null"...)
 	}
 	b = appendMember(b, "incidentName", s.name, r.Name)
-	b = append(b, `,"createdTime":`...)
-	if s.created != "" {
-		b = append(b, s.created...)
-	} else {
-		b = appendTime(b, r.Created)
-	}
-	b = append(b, `,"lastUpdateTime":`...)
-	if s.updatedAs != "" {
-		b = append(b, '"')
-		b = r.Updated.UTC().AppendFormat(b, s.updatedAs)
-		b = append(b, '"')
-	} else {
-		b = appendTime(b, r.Updated)
-	}
+	b = appendTimes(b, r, s, `,"createdTime":`, `,"lastUpdateTime":`)
 	b = append(b, `,"assignedTo":`...)
 	b = appendTextOrNull(b, r.AssignedTo)
 	b = appendMember(b, "classification", s.classification, r.Classification)
@@ -125,6 +112,23 @@ func appendIncident(b []byte, r *Record, s shape) []byte {
 	b = appendMember(b, "severity", s.severity, r.Severity)
 	b = appendTags(b, r, s)
 	return appendAlerts(b, r, s)
+}
+
+// appendTimes writes creation and last update under the names of a flavour.
+func appendTimes(b []byte, r *Record, s shape, created, updated string) []byte {
+	b = append(b, created...)
+	if s.created != "" {
+		b = append(b, s.created...)
+	} else {
+		b = appendTime(b, r.Created)
+	}
+	b = append(b, updated...)
+	if s.updatedAs == "" {
+		return appendTime(b, r.Updated)
+	}
+	b = append(b, '"')
+	b = r.Updated.UTC().AppendFormat(b, s.updatedAs)
+	return append(b, '"')
 }
 
 func appendTags(b []byte, r *Record, s shape) []byte {
