@@ -1,0 +1,91 @@
+package listing
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Reason classifies why a request, and with it a refresh, failed.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonAuth       Reason = iota // no access token, or it was not accepted
+	ReasonForbidden                // the token lacks a role, or the feature is off
+	ReasonThrottled                // the server asks to slow down
+	ReasonTimeout                  // no answer within the time limit
+	ReasonNetwork                  // no connection, or it broke
+	ReasonServer                   // the server says that it failed
+	ReasonDecode                   // the answer makes no sense, or is too large
+	ReasonPartial                  // the server says, or shows, that something is missing
+	ReasonIncomplete               // the server offers no way to read everything
+	ReasonState                    // the state cannot be saved or loaded
+	ReasonPanic                    // a mistake in this program
+	ReasonOther                    // anything else: the request was refused
+	NumReasons       = int(iota)
+)
+
+var reasonNames = [NumReasons]string{
+	"auth", "forbidden", "throttled", "timeout", "network", "server", "decode", "partial", "incomplete", "state", "panic", "other",
+}
+
+// String is the label value.
+func (r Reason) String() string { return reasonNames[r] }
+
+// ErrNotFound: no incident has this id.
+var ErrNotFound = errors.New("no such incident")
+
+// Error is one request that did not bring what it asked for. Its texts are fit
+// to be shown: no secret, no control character, no more than a few hundred
+// bytes.
+type Error struct {
+	// Op is list or get.
+	Op string
+	// Request is what was asked for, zero for get: which options it carried.
+	Request Request
+	// Status is the HTTP status, 0 if there was no answer.
+	Status int
+	// Code and Message are those of the error in the body.
+	Code, Message string
+	Reason        Reason
+	// RetryAfter is the header as received.
+	RetryAfter string
+	// TopLimit is the page size that the server says is its limit, 0 if it does
+	// not.
+	TopLimit int
+	// TooLarge: the answer exceeded a bound of ours on bytes, rows or alerts; a
+	// smaller page may not.
+	TooLarge bool
+	// Location is where a redirect leads, absolute, only ever on the same scheme
+	// and host; empty if there was none.
+	Location string
+	// Err is the cause, nil if an answer was.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s incidents", e.Op)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, ": HTTP %d", e.Status)
+		if text := http.StatusText(e.Status); text != "" {
+			b.WriteString(" " + text)
+		}
+	}
+	if e.Code != "" {
+		b.WriteString(": " + e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
