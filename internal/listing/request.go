@@ -71,3 +71,13 @@ type Page struct {
 	// Alerts are those of the answer to a request with AlertsOf.
 	Alerts []incident.Alert
 }
+
+// Offer is what an API is documented to take. What it really takes is seen when
+// it is asked, see [Server].
+type Offer struct {
+	MaxTop int  // rows of a page
+	Order  bool // rows come ordered by last update when asked for
+	Count  bool // the number of rows comes when asked for
+	Expand bool // alerts come only when asked for
+	Skip   bool // rows can be left out by their number
+}

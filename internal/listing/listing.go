@@ -1,0 +1,642 @@
+// Package listing answers one question for both APIs: has every row of this part
+// of the incidents list been read? A [Listing] emits one request after another,
+// is given a page or an error for each, and is done when everything is proven to
+// be read, never before. It is a pure value: no I/O, no clock, no mirror.
+//
+// The list is cut into ranges of time in whole seconds. Where a server sorts its
+// rows by last update, a page that is not the last is continued from the second
+// of its last row, which is read again. Where it does not, the range is cut until
+// a page holds it. A second that no page holds is read by position, again and
+// again until two passes agree. Every page is compared with what was asked, and
+// what the server was seen not to take is left out, see [Server].
+package listing
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// Proof says when the end of a list has to be proven with one more request that
+// asks for what is below the last row. A count that came with the page proves it
+// at no cost.
+type Proof uint8
+
+// The degrees of proof.
+const (
+	// ProveLarge: where pages are not known to be what they seem, or when more
+	// than a few rows came. A quiet tenant costs one request.
+	ProveLarge Proof = iota
+	// ProveUnlinked: unless the pages before had links and this one has none.
+	ProveUnlinked
+	// ProveAlways.
+	ProveAlways
+)
+
+// Listing is a reading of some ranges of the list. Its exported fields are what
+// has to be saved for a later process to go on; it then continues from the start
+// of the range that was being read.
+type Listing struct {
+	// Todo are the ranges still to be read, the next one last; Whole are those that
+	// the listing began with.
+	Todo  []Range `json:"todo"`
+	Whole []Range `json:"whole"`
+	Proof Proof   `json:"proof"`
+	// Started is the server's clock, or where it tells none the reader's, at the
+	// first page: what is updated later may be missing.
+	Started time.Time `json:"started,omitzero"`
+	// Requests counts those that were answered.
+	Requests int `json:"requests"`
+	// Sorted: a page of this listing has shown that rows are sorted by their last
+	// update, and by nothing else. Linked: one that was continued had a link.
+	Sorted bool `json:"sorted,omitempty"`
+	Linked bool `json:"linked,omitempty"`
+	// Guesses counts the pages that were taken for sorted before one has shown it,
+	// Trusted those that were continued because they were taken for sorted.
+	Guesses int `json:"guesses,omitempty"`
+	Trusted int `json:"trusted,omitempty"`
+	// Skipped counts the rows that could not be had.
+	Skipped int `json:"skipped,omitempty"`
+
+	server    *Server
+	diagnosis diagnosis
+	// density is how many rows a second had in the last range that was complete,
+	// where rows are not sorted; 0: not known.
+	density float64
+	// pending are rows whose alerts are not complete yet.
+	pending  []pendingAlerts
+	leftover []incident.Incident
+	// still counts requests since the last progress.
+	still int
+}
+
+// New returns a listing of the ranges, the first of which is read first.
+func New(server *Server, proof Proof, ranges ...Range) *Listing {
+	slices.Reverse(ranges)
+	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Proof: proof, server: server}
+}
+
+// Resume makes a saved listing go on.
+func (l *Listing) Resume(server *Server) { l.server = server }
+
+// Inherit takes over what an unfinished listing had found out about the failure
+// that it met.
+func (l *Listing) Inherit(from *Listing) {
+	if from != nil {
+		l.diagnosis = from.diagnosis
+	}
+}
+
+// maxStill bounds the requests that bring no progress.
+const maxStill = 200
+
+var (
+	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
+	errLinkCycle  = errors.New("the server's links to further pages lead in a cycle")
+	errCount      = errors.New("the server counts more rows than it sends")
+)
+
+// incomplete is the error of a listing that cannot be finished.
+func incomplete(req *Request, why error) *Error {
+	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
+}
+
+// Next is the request to make now; false: everything is read.
+func (l *Listing) Next(now time.Time) (Request, bool) {
+	if len(l.pending) > 0 {
+		p := &l.pending[0]
+		return Request{Link: p.link, AlertsOf: p.row.ID, Top: 1}, true
+	}
+	r := l.current(now)
+	if r == nil {
+		return Request{}, false
+	}
+	req := l.request(r, now)
+	l.diagnosis.vary(&req)
+	return req, true
+}
+
+// Done tells that everything is read.
+func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.pending) == 0 }
+
+// current is the range to read next, in a form that can be asked for; nil: none.
+func (l *Listing) current(now time.Time) *Range {
+	for len(l.Todo) > 0 {
+		r := &l.Todo[len(l.Todo)-1]
+		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) && !l.diagnosis.active() {
+			l.pop()
+			continue
+		}
+		if r.place == nil && l.byPosition(r, now) {
+			r.place = newPlace(l.Started)
+		}
+		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.takesSkip(p.skip, now) {
+			p.byLink = true
+			p.restart()
+		}
+		if r.place == nil {
+			l.cut(r)
+			r = &l.Todo[len(l.Todo)-1]
+		}
+		return r
+	}
+	return nil
+}
+
+// byPosition tells that the range's bounds cannot be sent, and that no order
+// makes up for it.
+func (l *Listing) byPosition(r *Range, now time.Time) bool {
+	if l.diagnosis.active() || r.Before == noBefore || l.server.Takes(OptionUpperBound, now) {
+		return false
+	}
+	ascending := l.server.Direction == Ascending && !l.server.Unsorted
+	return !ascending || r.Since == noSince || !l.server.takesSince(r.since(), now)
+}
+
+// request asks for the range with all that the server takes.
+func (l *Listing) request(r *Range, now time.Time) Request {
+	s := l.server
+	req := Request{Status: r.Status, Top: s.size(now)}
+	if r.Since != noSince && s.takesSince(r.since(), now) {
+		req.Since = r.since()
+	}
+	if r.Before != noBefore && s.Takes(OptionUpperBound, now) {
+		req.Before, req.Bound = r.before(), s.Bound
+	}
+	if s.Takes(OptionOrder, now) {
+		req.Order = Ascending
+		if r.Since != noSince && req.Since.IsZero() {
+			// Then the newest have to come first, or everything is read.
+			req.Order = Descending
+		}
+	}
+	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
+	if p := r.place; p != nil {
+		p.fill(&req)
+		return req
+	}
+	if req.Link = r.hop; req.Link != "" {
+		return req
+	}
+	req.Count = s.Takes(OptionCount, now)
+	return req
+}
+
+// Apply takes in the answer to a request and returns the rows that can be used:
+// all of them are facts, wanted or not. The error is that of a page that does
+// not do.
+func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
+	l.Requests++
+	if l.Started.IsZero() {
+		l.Started = now
+		if !page.Date.IsZero() {
+			l.Started = page.Date
+		}
+	}
+	if req.AlertsOf != 0 {
+		return l.moreAlerts(page)
+	}
+	if l.still++; l.still > maxStill {
+		return nil, incomplete(&req, errNoProgress)
+	}
+	rows := l.holdBack(&page)
+	if l.diagnosis.succeeded(l, &req, now) {
+		return rows, nil
+	}
+	s := l.server
+	s.sized(req.Top, now)
+	r := l.current(now)
+	if r == nil {
+		return rows, nil
+	}
+	again, err := l.check(r, &req, &page, now)
+	if again || err != nil {
+		return rows, err
+	}
+	s.accept(&req, now)
+	if r.place != nil {
+		return rows, l.applyPosition(r, &req, &page, now)
+	}
+	return rows, l.applyBounds(r, &req, &page, now)
+}
+
+// pop ends the range that is being read.
+func (l *Listing) pop() {
+	l.Todo = l.Todo[:len(l.Todo)-1]
+	l.still = 0
+}
+
+// replace puts ranges in the place of the one that is being read, the first to
+// be read first.
+func (l *Listing) replace(ranges ...Range) {
+	l.pop()
+	for _, r := range slices.Backward(ranges) {
+		if !r.empty() {
+			l.Todo = append(l.Todo, r)
+		}
+	}
+}
+
+// check compares the rows with what was asked for. It is true if an option was
+// ignored on which the page's use depends: it is left out from now on, and the
+// range is asked for again.
+func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (again bool, err *Error) {
+	s := l.server
+	usable, older, newer, other, bare := 0, 0, 0, 0, 0
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if in.ID == 0 {
+			continue
+		}
+		usable++
+		if in.Status != req.Status && in.Status != incident.StatusUnknown {
+			other++
+		}
+		if in.AlertsUnknown {
+			bare++
+		}
+		if in.Updated.IsZero() {
+			continue
+		}
+		if at := in.Updated.Unix(); !req.Since.IsZero() && at < req.Since.Unix() {
+			older++
+		} else if !req.Before.IsZero() && at >= req.Before.Unix() {
+			newer++
+		}
+	}
+	if req.Link != "" {
+		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
+			// The link has lost the filter. Nothing else led on.
+			return false, incomplete(req, errNoProgress)
+		}
+		return false, nil
+	}
+	if req.Status != incident.StatusUnknown && other*4 > usable {
+		s.refuse(OptionStatus, now)
+		again = true
+	}
+	if newer*10 > usable {
+		l.refuseUpper(now)
+		again = true
+	}
+	if older*10 > usable {
+		s.refuse(OptionLowerBound, now)
+		// Sorted rows tell by themselves where the range ends.
+		if secs := secondsOf(page.Rows); !secs.desc || s.Unsorted || secs.min >= r.Since {
+			again = true
+		}
+	}
+	if req.Alerts && usable > 0 && bare == usable {
+		s.refuse(OptionAlerts, now)
+	}
+	if req.Count && page.Count < 0 {
+		s.refuse(OptionCount, now)
+	}
+	return again, nil
+}
+
+// refuseUpper goes on to the next form of an upper bound, and then to none.
+func (l *Listing) refuseUpper(now time.Time) {
+	if s := l.server; s.Bound == Lt {
+		s.Bound = Le
+	} else {
+		s.Bound = Lt
+		s.refuse(OptionUpperBound, now)
+	}
+}
+
+// more tells whether something of the range is not on the page.
+func (l *Listing) more(req *Request, page *Page) bool {
+	n := len(page.Rows)
+	full := n >= req.Top || l.server.PageMax > 0 && n >= l.server.PageMax
+	if counted(req, page) {
+		if page.Count != n {
+			return page.Count > n
+		}
+		// A count of no more than the page's own rows is not believed against a page
+		// that looks like one of several.
+		return full && page.Link != ""
+	}
+	return full || page.Link != "" && !l.server.LinkNoise
+}
+
+// counted tells that the server has said how many rows the range has.
+func counted(req *Request, page *Page) bool {
+	return req.Count && page.Count >= 0 && req.Skip == 0 && req.Link == ""
+}
+
+// maxHops bounds the empty pages with a link in a row.
+const maxHops = 3
+
+// applyBounds moves on after a page that was asked for by its bounds alone.
+func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time) *Error {
+	s, n := l.server, len(page.Rows)
+	more := l.more(req, page)
+	if n == 0 && more {
+		switch {
+		case page.Link == "":
+			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
+		case r.hops < maxHops:
+			r.hops++
+			r.hop = page.Link
+			return nil
+		}
+		s.LinkNoise, more = true, false
+	}
+	r.hop, r.hops = "", 0
+	secs := secondsOf(page.Rows)
+	l.learn(req, page, &secs, now)
+	if !secs.sorted() || r.Check >= 0 && !r.Split && l.unseen(r, page) {
+		if l.unsorted() {
+			return nil
+		}
+	}
+	sorted := !s.Unsorted && secs.sorted()
+	descending := secs.desc && (!secs.asc || l.descending(req))
+	// Where a bound could not be sent, the order shows where the range ends.
+	if sorted && len(secs.all) > 0 && (descending && secs.min < r.Since || !descending && secs.max >= r.Before) {
+		more = false
+	}
+	switch {
+	case r.Proof && (len(secs.all) == 0 || secs.one() && secs.min == r.Edge):
+		l.proven(r, page, more)
+		return nil
+	case r.Proof:
+		// The page before was not the last one, whatever it looked like.
+		l.short(r.Last)
+		more = l.more(req, page)
+		r.Proof = false
+	}
+	switch {
+	case r.Split && l.unseen(r, page):
+		// Nor was that.
+		l.short(r.Last)
+		r.Split, r.Check = false, -1
+		if more = l.more(req, page); !more {
+			l.split(r, &secs, n)
+			return nil
+		}
+		l.halve(r, &secs, now)
+	case !more:
+		l.ended(r, req, page, &secs, sorted, descending)
+	case len(secs.all) == 0, r.second():
+		r.place = newPlace(l.Started)
+	case sorted:
+		if page.Link != "" {
+			l.Linked, s.Links = true, true
+		}
+		l.onward(r, &secs, n, descending)
+	default:
+		l.halve(r, &secs, now)
+	}
+	return nil
+}
+
+// unsorted notes that rows are not sorted by last update. It is true if pages
+// were continued as if they were: then all is read again.
+func (l *Listing) unsorted() bool {
+	l.server.Unsorted, l.Sorted = true, false
+	if l.Trusted == 0 {
+		return false
+	}
+	l.Todo, l.Trusted, l.Guesses = slices.Clone(l.Whole), 0, 0
+	return true
+}
+
+// descending tells which way rows go that one page does not tell.
+func (l *Listing) descending(req *Request) bool {
+	if req.Order != Unordered {
+		return req.Order == Descending
+	}
+	return l.server.Direction != Ascending
+}
+
+// learn remembers what the page shows of the server.
+func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) {
+	s, n := l.server, len(page.Rows)
+	if n >= req.Top && n >= s.offer.MaxTop {
+		s.FullPages = true
+	}
+	if s.PageMax > 0 && n > s.PageMax {
+		if s.PageMax = n; n >= req.Top {
+			s.PageMax = 0
+		}
+	}
+	if secs.asc != secs.desc {
+		if byUpdate(page.Rows) {
+			l.Sorted, s.Unsorted = true, false
+		}
+		s.Direction = Ascending
+		if secs.desc {
+			s.Direction = Descending
+		}
+	}
+	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
+		s.refuse(OptionOrder, now)
+	}
+}
+
+// ended is called when a page seems to hold all that is left of the range.
+func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorted, descending bool) {
+	n := len(page.Rows)
+	if l.server.Unsorted {
+		from, to := max(r.Since, secs.min), min(r.Before, secs.max+1)
+		if r.Since != noSince && r.Before != noBefore {
+			from, to = r.Since, r.Before
+		}
+		l.density = float64(n) / max(float64(to-from), 1)
+		if n == 0 {
+			l.density = 0
+		}
+	}
+	last := *r
+	if counted(req, page) || last.Check >= 0 || !l.prove(n) || len(secs.all) == 0 {
+		l.pop()
+		return
+	}
+	next := last.part(last.Since, last.Before)
+	next.Proof, next.Last = true, n
+	switch {
+	case sorted && descending:
+		next.Before, next.Edge = secs.min+1, secs.min
+		l.replace(next)
+	case sorted:
+		next.Since, next.Edge = secs.max, secs.max
+		l.replace(next)
+	case (l.server.ShortPages || !l.server.FullPages) && !secs.one():
+		l.split(r, secs, n)
+	default:
+		l.pop()
+	}
+}
+
+// split reads the halves of a page's range, to see whether the page had all.
+func (l *Listing) split(r *Range, secs *seconds, n int) {
+	if secs.one() || len(secs.all) == 0 {
+		l.pop()
+		return
+	}
+	m := median(secs)
+	upper, lower := r.part(m, r.Before), r.part(r.Since, m)
+	upper.Check = secs.since(m)
+	lower.Check = n - upper.Check
+	upper.Split, lower.Split = true, true
+	upper.Last, lower.Last = n, n
+	l.replace(upper, lower)
+}
+
+// few rows need no proof that a delta has seen them all.
+const few = 20
+
+// prove tells whether the end that a page of n rows seems to be is to be proven.
+func (l *Listing) prove(n int) bool {
+	s := l.server
+	switch {
+	case n == 0:
+		return false
+	case l.Proof == ProveAlways || s.ShortPages:
+		return true
+	case l.Proof == ProveUnlinked:
+		return !l.Linked || s.LinkNoise
+	}
+	return n >= few || n > 1 && !s.FullPages && (!s.Links || s.LinkNoise)
+}
+
+// proven is called when the page below the last row has nothing new. If it is
+// the boundary's second that fills it, that is read by position.
+func (l *Listing) proven(r *Range, page *Page, more bool) {
+	if !more {
+		l.pop()
+		return
+	}
+	second, rest := r.part(r.Edge, r.Edge+1), r.part(r.Since, r.Before)
+	second.place = newPlace(l.Started)
+	if rest.Since == r.Edge {
+		rest.Since = r.Edge + 1
+	} else {
+		rest.Before = r.Edge
+	}
+	l.replace(second, rest)
+}
+
+// short notes that a page of n rows was not the last, although it looked so.
+func (l *Listing) short(n int) {
+	s := l.server
+	s.FullPages = false
+	switch {
+	case s.PageMax == 0 || s.PageMax == n:
+		s.PageMax = n
+	default:
+		s.ShortPages = true
+	}
+}
+
+// onward continues a sorted page from the second of its last row.
+func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
+	edge, rest, shown := secs.max, r.part(secs.max, r.Before), r.part(r.Since, secs.max)
+	known := n - secs.since(edge)
+	if descending {
+		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
+		known = secs.since(edge + 1)
+	}
+	if secs.one() && (rest.Since == r.Since && rest.Before == r.Before || r.Check >= 0) {
+		// All of it at one instant: that second by position, and then the rest.
+		second := r.part(edge, edge+1)
+		second.place = newPlace(l.Started)
+		if descending {
+			rest.Before = edge
+		} else {
+			rest.Since = edge + 1
+		}
+		l.replace(second, rest, shown)
+		return
+	}
+	l.Trusted++
+	if l.Sorted {
+		l.replace(rest)
+		return
+	}
+	// It may be sorted by something else, and look like this by chance. What it
+	// shows is read again: always where pages are small, otherwise for the first,
+	// fourth, sixteenth ... page, as long as none has shown what it is sorted by.
+	l.Guesses++
+	if n >= few && !powerOf4(l.Guesses) {
+		l.replace(rest)
+		return
+	}
+	shown.Check = known
+	l.replace(shown, rest)
+}
+
+func powerOf4(n int) bool { return n&(n-1) == 0 && n&0x55555555 != 0 }
+
+// unseen tells that a range which a page has shown as a part of it has more
+// rows than that, other than such that came later.
+func (l *Listing) unseen(r *Range, page *Page) bool {
+	n := 0
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if in.ID != 0 && !in.Updated.IsZero() && in.Updated.Before(l.Started) && in.Updated.Unix() >= r.Since && in.Updated.Unix() < r.Before {
+			n++
+		}
+	}
+	return n > r.Check
+}
+
+// halve cuts a range whose rows are not sorted at the median of those on the
+// page, so that each half has rows.
+func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
+	s := l.server
+	if !s.Takes(OptionUpperBound, now) || !s.takesSince(time.Unix(secs.max, 0), now) {
+		r.place = newPlace(l.Started)
+		return
+	}
+	if secs.one() {
+		second := r.part(secs.min, secs.min+1)
+		second.place = newPlace(l.Started)
+		l.replace(r.part(secs.min+1, r.Before), second, r.part(r.Since, secs.min))
+		return
+	}
+	m := median(secs)
+	top := r.part(m, r.Before)
+	rows := secs.since(m)
+	if width := secs.max + 1 - m; width > 0 {
+		// At least so many; what does not fit shows soon.
+		l.density = max(l.density, float64(rows)/float64(width))
+	}
+	l.replace(top, r.part(r.Since, m))
+}
+
+// median is a second with rows before it and rows at or after it.
+func median(secs *seconds) int64 {
+	all := slices.Clone(secs.all)
+	slices.Sort(all)
+	m := all[len(all)/2]
+	if m == all[0] {
+		i, _ := slices.BinarySearch(all, m+1)
+		m = all[min(i, len(all)-1)]
+	}
+	return m
+}
+
+// cut takes from a range whose rows are not sorted as much as is likely to fit
+// on a page.
+func (l *Listing) cut(r *Range) {
+	if !l.server.Unsorted || l.density == 0 || r.Before == noBefore || r.second() || r.Proof || r.Split || r.Check >= 0 {
+		return
+	}
+	size := l.server.size(l.Started)
+	if l.server.PageMax > 0 {
+		size = min(size, l.server.PageMax)
+	}
+	const fill = 0.65
+	width := int64(min(max(fill*float64(size)/l.density, 1), 1e9))
+	if r.Since != noSince && r.Before-r.Since <= width+width/2 {
+		return
+	}
+	rest, top := r.part(r.Since, r.Before-width), r.part(r.Before-width, r.Before)
+	l.Todo[len(l.Todo)-1] = rest
+	l.Todo = append(l.Todo, top)
+}

@@ -1,0 +1,113 @@
+package listing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// ways are the servers that are known to exist, or to be possible.
+var ways = map[string]func(*model){
+	"as documented":            func(*model) {},
+	"Graph":                    func(m *model) { m.graph() },
+	"by update ascending":      func(m *model) { m.order = "update_asc" },
+	"by creation":              func(m *model) { m.order = "created" },
+	"by creation ascending":    func(m *model) { m.order = "created_asc" },
+	"no order":                 func(m *model) { m.order = "random" },
+	"milliseconds":             func(m *model) { m.granularity = time.Millisecond },
+	"seconds":                  func(m *model) { m.granularity = time.Second },
+	"no lt":                    func(m *model) { m.upper[Lt] = refuses },
+	"lt fails":                 func(m *model) { m.upper[Lt] = fails },
+	"lt ignored":               func(m *model) { m.upper[Lt] = ignores },
+	"no upper bound":           func(m *model) { m.upper = [2]treat{refuses, refuses} },
+	"upper bound fails":        func(m *model) { m.upper = [2]treat{fails, fails} },
+	"upper bound ignored":      func(m *model) { m.upper = [2]treat{ignores, ignores} },
+	"no lower bound":           func(m *model) { m.lower = refuses },
+	"lower bound fails":        func(m *model) { m.lower = fails },
+	"lower bound ignored":      func(m *model) { m.lower = ignores },
+	"no skip":                  func(m *model) { m.skip = refuses },
+	"skip ignored":             func(m *model) { m.skip = ignores },
+	"skip capped":              func(m *model) { m.skipCap = 200 },
+	"small pages":              func(m *model) { m.cap = 25 },
+	"pages of any size":        func(m *model) { m.randomPages = true },
+	"no links":                 func(m *model) { m.links = "none" },
+	"links everywhere":         func(m *model) { m.links = "always" },
+	"links without filter":     func(m *model) { m.links = "lost" },
+	"empty pages":              func(m *model) { m.empty = true },
+	"heavy pages":              func(m *model) { m.weight = 30 },
+	"a limit told":             func(m *model) { m.topText = 25 },
+	"one row fails":            func(m *model) { m.poison = 1010 },
+	"retention":                func(m *model) { m.retention = 100 * 24 * time.Hour },
+	"Graph without order":      func(m *model) { m.graph(); m.orderBy = refuses },
+	"Graph, order ignored":     func(m *model) { m.graph(); m.orderBy = ignores; m.order = "created" },
+	"Graph, order fails":       func(m *model) { m.graph(); m.orderBy = fails; m.order = "random" },
+	"Graph without count":      func(m *model) { m.graph(); m.count = refuses },
+	"Graph, count ignored":     func(m *model) { m.graph(); m.count = ignores },
+	"Graph, no lower bound":    func(m *model) { m.graph(); m.lower = refuses },
+	"Graph, no order, seconds": func(m *model) { m.graph(); m.orderBy = refuses; m.order = "random"; m.granularity = time.Second },
+	"Graph, nothing but pages": func(m *model) {
+		m.graph()
+		m.orderBy, m.count, m.lower, m.upper = refuses, refuses, refuses, [2]treat{refuses, refuses}
+	},
+}
+
+func (m *model) graph() {
+	m.offer = Offer{MaxTop: 50, Order: true, Count: true, Skip: true}
+}
+
+// kinds of listings.
+var kinds = map[string]struct {
+	proof  Proof
+	ranges func(now time.Time) []Range
+}{
+	"scan": {ProveAlways, func(now time.Time) []Range {
+		return []Range{Everything(incident.StatusUnknown, now.Add(-160*24*time.Hour))}
+	}},
+	"open": {ProveUnlinked, func(now time.Time) []Range {
+		return []Range{Everything(incident.StatusActive, time.Time{}), Everything(incident.StatusInProgress, time.Time{})}
+	}},
+	"delta": {ProveLarge, func(now time.Time) []Range {
+		return []Range{Everything(incident.StatusUnknown, now.Add(-30*time.Hour))}
+	}},
+}
+
+func TestComplete(t *testing.T) {
+	for name, way := range ways {
+		for kind, k := range kinds {
+			for _, n := range []int{0, 1, 40, 700, 2000} {
+				for _, moving := range []float64{0, 0.4} {
+					t.Run(fmt.Sprintf("%s/%s/%d/%v", name, kind, n, moving), func(t *testing.T) {
+						m := newModel(rand.New(rand.NewPCG(uint64(n), 7)), n, n > 1000)
+						way(m)
+						m.moving = moving
+						if n == 0 {
+							m.moving = 0
+						}
+						s := NewServer(m.offer)
+						began := m.now
+						ranges := k.ranges(m.now)
+						l := New(s, k.proof, ranges...)
+						got, err := m.read(l, 20000)
+						if err != nil {
+							t.Fatalf("%v\n%v\n%s", err, m, tail(m.log))
+						}
+						if missing := m.missing(got, began, l.Whole...); len(missing) > 0 && !(kind == "open" && !s.TakesStatus(incident.StatusActive, m.now)) {
+							t.Fatalf("%d of %d rows are missing after %d calls, %d were read: %v\n%v\n%s", len(missing), n, m.calls, len(got), missing[0], m, tail(m.log))
+						}
+						t.Logf("%d calls for %d rows", m.calls, len(got))
+					})
+				}
+			}
+		}
+	}
+}
+
+func tail(log []string) (s string) {
+	for _, line := range log[max(0, len(log)-30):] {
+		s += line + "\n"
+	}
+	return s
+}

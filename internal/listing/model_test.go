@@ -1,0 +1,311 @@
+package listing
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// how a server treats an option.
+type treat uint8
+
+const (
+	takes treat = iota
+	ignores
+	refuses
+	fails // answers 500
+)
+
+// model is a server that lists rows, in memory and in one of many ways.
+type model struct {
+	rng  *rand.Rand
+	now  time.Time
+	rows map[int64]*incident.Incident
+	next int64
+
+	offer       Offer
+	order       string // update, update_asc, created, created_asc, random
+	granularity time.Duration
+	orderBy     treat
+	upper       [2]treat // lt, le
+	lower       treat
+	status      treat
+	count       treat
+	skip        treat
+	skipCap     int
+	cap         int    // rows of a page
+	randomPages bool   // pages of any size up to what was asked for
+	links       string // none, full, always, lost
+	empty       bool
+	weight      int // $top above it fails
+	topText     int
+	poison      int64
+	retention   time.Duration
+	moving      float64 // chance of a change per call
+	flaky       float64
+	calls       int
+	log         []string
+}
+
+func newModel(rng *rand.Rand, n int, crowded bool) *model {
+	m := &model{
+		rng: rng, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: make(map[int64]*incident.Incident),
+		offer: Offer{MaxTop: 100, Skip: true}, order: "update", granularity: 100 * time.Nanosecond, links: "full", next: 1000,
+	}
+	for i := range n {
+		created := m.now.Add(-time.Duration(rng.Int64N(int64(170 * 24 * time.Hour))))
+		updated := created.Add(time.Duration(rng.Int64N(int64(m.now.Sub(created)))))
+		if crowded && i%4 == 0 {
+			updated = m.now.Add(-time.Hour * time.Duration(1+i%3)).Truncate(time.Second).Add(time.Duration(rng.Int64N(1e9)))
+		}
+		m.add(created, updated.Truncate(100))
+	}
+	return m
+}
+
+func (m *model) add(created, updated time.Time) {
+	m.next++
+	m.rows[m.next] = &incident.Incident{ID: m.next, Created: created, Updated: updated, Status: incident.Status(1 + m.rng.IntN(5))}
+}
+
+// live lets a moment pass.
+func (m *model) live() {
+	m.now = m.now.Add(time.Duration(m.rng.Int64N(int64(2 * time.Second))))
+	for m.moving > 0 && m.rng.Float64() < m.moving {
+		if m.rng.IntN(5) == 0 {
+			m.add(m.now, m.now)
+			continue
+		}
+		id := 1001 + m.rng.Int64N(m.next-1000)
+		r := m.rows[id]
+		r.Updated, r.Status = m.now, incident.Status(1+m.rng.IntN(5))
+	}
+}
+
+func (m *model) refuse(req *Request, t treat) *Error {
+	switch t {
+	case refuses:
+		return &Error{Op: "list", Request: *req, Status: 400, Reason: ReasonOther}
+	case fails:
+		return &Error{Op: "list", Request: *req, Status: 500, Reason: ReasonServer}
+	}
+	return nil
+}
+
+func (m *model) list(req Request) (Page, *Error) {
+	m.calls++
+	m.live()
+	asked := req
+	if len(m.log) < 400 {
+		m.log = append(m.log, fmt.Sprintf("%+v", req))
+	}
+	if m.flaky > 0 && m.rng.Float64() < m.flaky {
+		return Page{}, m.refuse(&asked, fails)
+	}
+	blank := false
+	if req.Link != "" {
+		// A link holds the query and a position.
+		parts := strings.Split(req.Link, "|")
+		q := Request{Top: req.Top}
+		q.Skip, _ = strconv.Atoi(parts[0])
+		blank = parts[1] == "blank"
+		if m.links != "lost" {
+			since, _ := strconv.ParseInt(parts[2], 10, 64)
+			before, _ := strconv.ParseInt(parts[3], 10, 64)
+			if since != 0 {
+				q.Since = time.Unix(since, 0)
+			}
+			if before != 0 {
+				q.Before = time.Unix(before, 0)
+			}
+			status, _ := strconv.Atoi(parts[4])
+			q.Status = incident.Status(status)
+			order, _ := strconv.Atoi(parts[5])
+			q.Order = Order(order)
+			bound, _ := strconv.Atoi(parts[6])
+			q.Bound = Bound(bound)
+			q.Top, _ = strconv.Atoi(parts[7])
+		} else {
+			q.Top = m.offer.MaxTop
+		}
+		req = q
+	} else {
+		for _, o := range []struct {
+			on bool
+			t  treat
+		}{
+			{req.Order != Unordered, m.orderBy}, {!req.Before.IsZero(), m.upper[req.Bound]}, {!req.Since.IsZero(), m.lower},
+			{req.Status != 0, m.status}, {req.Count, m.count}, {req.Skip > 0, m.skip},
+		} {
+			if o.on {
+				if err := m.refuse(&asked, o.t); err != nil {
+					return Page{}, err
+				}
+			}
+		}
+		if m.skipCap > 0 && req.Skip > m.skipCap {
+			return Page{}, m.refuse(&asked, refuses)
+		}
+		if m.retention > 0 && !req.Since.IsZero() && m.now.Sub(req.Since) > m.retention {
+			return Page{}, m.refuse(&asked, refuses)
+		}
+	}
+	if m.topText > 0 && req.Top > m.topText && asked.Link == "" {
+		err := m.refuse(&asked, refuses)
+		err.TopLimit = m.topText
+		return Page{}, err
+	}
+	if m.weight > 0 && req.Top > m.weight {
+		return Page{}, m.refuse(&asked, fails)
+	}
+	var rows []*incident.Incident
+	at := func(t time.Time) int64 { return t.Truncate(m.granularity).UnixNano() }
+	for _, r := range m.rows {
+		if m.lower == takes && !req.Since.IsZero() && at(r.Updated) < at(req.Since) {
+			continue
+		}
+		if m.upper[req.Bound] == takes && !req.Before.IsZero() && at(r.Updated) >= at(req.Before) {
+			continue
+		}
+		if m.status == takes && req.Status != 0 && r.Status != req.Status {
+			continue
+		}
+		rows = append(rows, r)
+	}
+	order := m.order
+	if req.Order != Unordered && m.orderBy == takes {
+		order = "update"
+		if req.Order == Ascending {
+			order = "update_asc"
+		}
+	}
+	sort.Slice(rows, func(i, j int) bool {
+		a, b := rows[i], rows[j]
+		less := func(x, y int64) bool {
+			if x != y {
+				return x < y
+			}
+			return a.ID < b.ID
+		}
+		switch order {
+		case "update":
+			return !less(at(a.Updated), at(b.Updated))
+		case "update_asc":
+			return less(at(a.Updated), at(b.Updated))
+		case "created":
+			return !less(a.Created.UnixNano(), b.Created.UnixNano())
+		case "created_asc":
+			return less(a.Created.UnixNano(), b.Created.UnixNano())
+		}
+		return (a.ID*2654435761)%65537 < (b.ID*2654435761)%65537
+	})
+	page := Page{Count: -1, Date: m.now}
+	if req.Count && m.count == takes {
+		page.Count = len(rows)
+	}
+	skip := req.Skip
+	if m.skip == ignores && asked.Link == "" {
+		skip = 0
+	}
+	link := func(skip int, what string) string {
+		unix := func(t time.Time) int64 {
+			if t.IsZero() {
+				return 0
+			}
+			return t.Unix()
+		}
+		return fmt.Sprintf("%d|%s|%d|%d|%d|%d|%d|%d", skip, what, unix(req.Since), unix(req.Before), req.Status, req.Order, req.Bound, req.Top)
+	}
+	if m.empty && !blank && skip < len(rows) {
+		if m.links != "none" {
+			page.Link = link(skip, "blank")
+			return page, nil
+		}
+	}
+	rows = rows[min(skip, len(rows)):]
+	top := req.Top
+	if m.cap > 0 {
+		top = min(top, m.cap)
+	}
+	if m.randomPages && top > 1 {
+		top = 1 + m.rng.IntN(top)
+	}
+	more := len(rows) > top
+	rows = rows[:min(top, len(rows))]
+	for _, r := range rows {
+		if r.ID == m.poison {
+			return Page{}, m.refuse(&asked, fails)
+		}
+		page.Rows = append(page.Rows, *r)
+	}
+	switch {
+	case m.links == "none":
+	case more, m.links == "always":
+		page.Link = link(skip+len(rows), "")
+	}
+	return page, nil
+}
+
+func (m *model) String() string {
+	return fmt.Sprintf("%d rows, order %s, granularity %v, orderby %d, upper %v, lower %d, status %d, count %d, skip %d cap %d, pages %d random %v, links %s, empty %v, weight %d, text %d, poison %d, retention %v, moving %v",
+		len(m.rows), m.order, m.granularity, m.orderBy, m.upper, m.lower, m.status, m.count, m.skip, m.skipCap, m.cap, m.randomPages, m.links, m.empty, m.weight, m.topText, m.poison, m.retention, m.moving)
+}
+
+var errSteps = errors.New("too many steps")
+
+// read runs a listing to its end, and returns what it has read.
+func (m *model) read(l *Listing, steps int) (map[int64]incident.Incident, error) {
+	got := make(map[int64]incident.Incident)
+	failures := 0
+	for range steps {
+		req, ok := l.Next(m.now)
+		if !ok {
+			return got, nil
+		}
+		page, err := m.list(req)
+		if err == nil {
+			var rows []incident.Incident
+			rows, err = l.Apply(m.now, req, page)
+			for _, r := range rows {
+				got[r.ID] = r
+			}
+			if err == nil {
+				failures = 0
+				continue
+			}
+			return got, err
+		}
+		if verdict := l.Fail(m.now, err); verdict == Failed {
+			if failures++; failures > 5 {
+				return got, err
+			}
+		}
+		m.now = m.now.Add(time.Second)
+	}
+	return got, errSteps
+}
+
+// missing lists the rows that a listing of these ranges should have read: those
+// that have been what they are since it began.
+func (m *model) missing(got map[int64]incident.Incident, began time.Time, ranges ...Range) (missing []int64) {
+	for id, r := range m.rows {
+		if !r.Updated.Before(began.Truncate(time.Second)) || id == m.poison {
+			continue
+		}
+		wanted := slices.ContainsFunc(ranges, func(w Range) bool {
+			return (w.Status == 0 || w.Status == r.Status) && (w.Since == noSince || r.Updated.Unix() >= w.Since)
+		})
+		if g, ok := got[id]; wanted && (!ok || !g.Updated.Equal(r.Updated)) {
+			missing = append(missing, id)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}

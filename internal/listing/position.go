@@ -1,0 +1,206 @@
+package listing
+
+import (
+	"errors"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// place is where the reading of a range is that is read by position, or by the
+// server's links: one second with more rows than a page holds, or everything
+// where the server does not select by time. Rows that leave the range move those
+// behind them forward, so that one pass may miss some: the range is read until
+// a pass finds nothing that those before have not seen.
+type place struct {
+	began  time.Time // server's clock: rows updated later do not count as missed
+	pass   int       // 0 is the first
+	skip   int
+	link   string
+	byLink bool
+	seen   map[int64]struct{}
+	fresh  int // rows of this pass that no pass before has seen
+	last   []int64
+	marks  map[uint64]struct{} // pages of this pass that were reached by link
+	hops   int                 // empty pages in a row
+	// single: one row at a time, because one of the next makes its page fail.
+	// skipped: that one was left out.
+	single, skipped bool
+}
+
+func newPlace(began time.Time) *place {
+	return &place{began: began, seen: make(map[int64]struct{}), marks: make(map[uint64]struct{})}
+}
+
+// maxPasses bounds the passes of one range.
+const maxPasses = 12
+
+var errUnsteady = errors.New("the list changes faster than it can be read")
+
+// fill completes the request for the next page.
+func (p *place) fill(req *Request) {
+	if p.single {
+		req.Top = 1
+	}
+	req.Skip, req.Link = p.skip, p.link
+}
+
+// restart begins the next pass.
+func (p *place) restart() {
+	p.pass++
+	p.skip, p.link, p.fresh, p.last, p.hops = 0, "", 0, nil, 0
+	clear(p.marks)
+}
+
+// overlap is how many rows of a page are read again with the next one, so that
+// it can be seen to join on.
+func overlap(n int) int { return min(5, n/8) }
+
+// applyPosition moves on after a page that was read by position or by link.
+func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Time) *Error {
+	s, p, n := l.server, r.place, len(page.Rows)
+	secs := secondsOf(page.Rows)
+	same, joined := p.compare(page.Rows)
+	switch {
+	case n > 0 && same && req.Skip > 0 && req.Link == "":
+		// The position was ignored.
+		s.refuse(OptionSkip, now)
+		if page.Link == "" || p.byLink {
+			return incomplete(req, errNoProgress)
+		}
+		p.byLink = true
+		p.restart()
+		return nil
+	case n > 0 && !joined && req.Link == "" && p.skip > 0 && len(p.last) >= 8:
+		// Rows have left, and what was next is now before this page.
+		p.skip = max(0, p.skip-n/2-1)
+		p.last = nil
+		return nil
+	}
+	news := !joined && n > 0 || n > len(p.last)
+	if p.note(page.Rows) > 0 {
+		l.still = 0
+	}
+	more := l.more(req, page)
+	if n == 0 && page.Link != "" && !s.LinkNoise {
+		more = true
+	}
+	if !more && news && req.Link == "" && (!s.FullPages || s.ShortPages) {
+		// Nobody knows how many rows a page has: the next one has to be empty.
+		more = true
+	}
+	if !s.Unsorted && secs.sorted() && len(secs.all) > 0 && !p.single {
+		descending := secs.desc && (!secs.asc || l.descending(req))
+		if descending && secs.min < r.Since || !descending && secs.max >= r.Before {
+			more = false
+		}
+	}
+	if p.single && n > 0 && l.passed(r, &secs, page) {
+		return nil
+	}
+	if more {
+		return l.follow(r, req, page, now)
+	}
+	switch {
+	case p.pass == 0 && req.Skip == 0 && req.Link == "":
+		l.pop() // it was one page after all
+	case p.pass > 0 && p.fresh == 0:
+		l.pop()
+	case p.pass >= maxPasses:
+		return incomplete(req, errUnsteady)
+	default:
+		p.restart()
+		l.still = 0
+	}
+	return nil
+}
+
+// compare tells whether a page is the one before once more, and whether it
+// joins on to it.
+func (p *place) compare(rows []incident.Incident) (same, joined bool) {
+	same = len(rows) == len(p.last)
+	for i := range rows {
+		same = same && rows[i].ID == p.last[i]
+		joined = joined || rows[i].ID != 0 && slices.Contains(p.last, rows[i].ID)
+	}
+	return same && joined, joined
+}
+
+// note remembers the rows of a page and counts those that are new.
+func (p *place) note(rows []incident.Incident) (fresh int) {
+	p.last = p.last[:0]
+	for i := range rows {
+		in := &rows[i]
+		p.last = append(p.last, in.ID)
+		if _, ok := p.seen[in.ID]; ok || in.ID == 0 {
+			continue
+		}
+		p.seen[in.ID] = struct{}{}
+		fresh++
+		if !in.Updated.After(p.began) {
+			p.fresh++
+		}
+	}
+	return fresh
+}
+
+// follow goes on to the next page, by position or by the server's link.
+func (l *Listing) follow(r *Range, req *Request, page *Page, now time.Time) *Error {
+	s, p, n := l.server, r.place, len(page.Rows)
+	if n == 0 {
+		if p.hops++; p.hops > maxHops {
+			s.LinkNoise = true
+			p.hops = 0
+			return nil // the same again, and what it links to does not count
+		}
+	} else {
+		p.hops = 0
+	}
+	next := p.skip + n - overlap(n)
+	if !p.byLink && n > 0 && req.Link == "" && s.takesSkip(next, now) {
+		p.skip = next
+		return nil
+	}
+	if page.Link == "" {
+		return incomplete(req, errNoProgress)
+	}
+	mark := fnv.New64a()
+	_, _ = mark.Write([]byte(page.Link))
+	if _, ok := p.marks[mark.Sum64()]; ok {
+		if n == 0 {
+			s.LinkNoise = true
+			return nil
+		}
+		return incomplete(req, errLinkCycle)
+	}
+	p.marks[mark.Sum64()] = struct{}{}
+	p.link = page.Link
+	if n > 0 && !p.byLink && p.skip > 0 {
+		// The position was as far as it goes.
+		p.byLink = true
+	}
+	return nil
+}
+
+// passed leaves the reading row by row once a row is reached behind the one that
+// makes its page fail: from its second on, pages are asked for as before.
+func (l *Listing) passed(r *Range, secs *seconds, page *Page) bool {
+	if !r.place.skipped || l.server.Unsorted || !secs.one() {
+		return false
+	}
+	at := secs.min
+	if l.server.Direction == Ascending {
+		if at == r.Since {
+			return false
+		}
+		l.replace(r.part(at, r.Before))
+		return true
+	}
+	if at+1 == r.Before {
+		return false
+	}
+	l.replace(r.part(r.Since, at+1))
+	return true
+}

@@ -1,0 +1,139 @@
+package listing
+
+import (
+	"math"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// Range is a part of a tenant's incidents that is still to be read: those of
+// one status, or of all, whose last update lies in [Since, Before), in Unix
+// seconds.
+type Range struct {
+	Since  int64           `json:"since"`
+	Before int64           `json:"before"`
+	Status incident.Status `json:"status,omitempty"`
+	// Proof: a page of Last rows seemed to be the last one, and this one is to show
+	// that nothing follows: it has no row but those of the second Edge.
+	Proof bool  `json:"proof,omitempty"`
+	Edge  int64 `json:"edge,omitempty"`
+	Last  int   `json:"last,omitempty"`
+	// Check is how many rows an earlier page has shown of this range, which is read
+	// again to see whether those were all; -1: nothing is checked. Split: because
+	// that page had all there seemed to be, otherwise because it seemed to be
+	// sorted.
+	Check int  `json:"check"`
+	Split bool `json:"split,omitempty"`
+
+	place *place
+	// hop is a link to follow because the page was empty, hops how many were.
+	hop  string
+	hops int
+}
+
+const (
+	noSince  = math.MinInt64
+	noBefore = math.MaxInt64
+)
+
+// Everything of a status, or with StatusUnknown of all, last updated at or
+// after since; zero: of any age.
+func Everything(status incident.Status, since time.Time) Range {
+	r := Range{Since: noSince, Before: noBefore, Status: status, Check: -1}
+	if !since.IsZero() {
+		r.Since = since.Unix()
+	}
+	return r
+}
+
+func (r *Range) since() time.Time {
+	if r.Since == noSince {
+		return time.Time{}
+	}
+	return time.Unix(r.Since, 0).UTC()
+}
+
+func (r *Range) before() time.Time {
+	if r.Before == noBefore {
+		return time.Time{}
+	}
+	return time.Unix(r.Before, 0).UTC()
+}
+
+// second tells that the range cannot be cut any further.
+func (r *Range) second() bool { return r.Since != noSince && r.Before == r.Since+1 }
+
+func (r *Range) empty() bool {
+	return r.Since != noSince && r.Before != noBefore && r.Since >= r.Before
+}
+
+// part is a range within this one.
+func (r *Range) part(since, before int64) Range {
+	return Range{Since: since, Before: before, Status: r.Status, Check: -1}
+}
+
+// seconds are those of the rows that tell their last update.
+type seconds struct {
+	all       []int64
+	min, max  int64
+	asc, desc bool
+}
+
+func secondsOf(rows []incident.Incident) (s seconds) {
+	s.asc, s.desc = true, true
+	for i := range rows {
+		in := &rows[i]
+		if in.ID == 0 || in.Updated.IsZero() {
+			continue
+		}
+		at := in.Updated.Unix()
+		if n := len(s.all); n == 0 {
+			s.min, s.max = at, at
+		} else {
+			s.asc = s.asc && at >= s.all[n-1]
+			s.desc = s.desc && at <= s.all[n-1]
+			s.min, s.max = min(s.min, at), max(s.max, at)
+		}
+		s.all = append(s.all, at)
+	}
+	return s
+}
+
+func (s *seconds) sorted() bool { return s.asc || s.desc }
+
+// one tells that all rows have the same second.
+func (s *seconds) one() bool { return len(s.all) > 0 && s.min == s.max }
+
+// since counts the rows at or after a second.
+func (s *seconds) since(at int64) (n int) {
+	for _, t := range s.all {
+		if t >= at {
+			n++
+		}
+	}
+	return n
+}
+
+// byUpdate tells that rows which are sorted by last update are so on purpose:
+// their times of creation are not sorted.
+func byUpdate(rows []incident.Incident) bool {
+	var last int64
+	up, down := 0, 0
+	for i := range rows {
+		if rows[i].ID == 0 || rows[i].Created.IsZero() {
+			continue
+		}
+		at := rows[i].Created.Unix()
+		switch {
+		case last == 0:
+		case at > last:
+			up++
+		case at < last:
+			down++
+		}
+		last = at
+	}
+	const few = 3
+	return up >= few && down >= few
+}
