@@ -48,15 +48,15 @@ func (d *Dashboard) exporterHealth() {
 	d.row("Health", 8,
 		table(18, "Tenants", "One line for each tenant and exporter. The status page of the exporter has the last error in words.",
 			[]string{"tenant", "Tenant", "instance", "Exporter"},
-			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), mappings: words("failed", "succeeded"), steps: []Step{{Color: "red"}, from(1, "green")}},
+			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), words: []word{{0, "failed", "red"}, {1, "succeeded", "green"}}},
 			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages},
 			column{title: "Interval", unit: "dtdurations", query: q("", interval)},
-			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), mappings: words("under way", "complete")},
+			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), words: []word{{0, "under way", "blue"}, {1, "complete", "green"}}},
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
-			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), mappings: words("not delivered", "delivered")},
+			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
 		).runbook("DefenderRefreshFailing"),
 		stat(6, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
-			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).none("none").runbook("DefenderExporterDown"),
+			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).runbook("DefenderExporterDown"),
 	)
 }
 
@@ -143,8 +143,9 @@ func (d *Dashboard) exporterAccess() {
 		series(6, "Access token valid for", "dtdurations", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
 			q(who, "clamp_min("+until("token_expiry_timestamp_seconds")+", 0)")).runbook("DefenderAuthFailing"),
 		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: nobody can see the end of a client secret from outside.",
-			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known")).
-			none("no certificate").steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
+			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known"),
+			q("all tenants", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_credential_expiry_timestamp_seconds{"+selected+"})")).
+			words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
 		series(6, "Token requests", "none", "Requests for an access token, in the interval before each point. One in about 55 minutes is normal. They cost no API quota.",
 			q(who, grown("token_requests_total", ""))).bars(""),
 		series(6, "Token failures", "none", "Requests for an access token that failed, in the interval before each point, by reason.",
@@ -175,8 +176,9 @@ func (d *Dashboard) exporterState() {
 			q("{{instance}}", process(`rate(process_cpu_seconds_total{instance=~"$instance"}[$__rate_interval])`))),
 		series(6, "Duration of a scrape", "s", "A scrape reads memory only; one that takes long has too little CPU.",
 			q("{{instance}}", process(`scrape_duration_seconds{instance=~"$instance"}`))),
-		stat(6, "Configuration", "none", "Whether the last attempt to load the configuration succeeded, and how long ago it last did.",
-			q("{{instance}}", `max by (instance) (m365_defender_config_last_reload_successful{instance=~"$instance"})`).or("the demo has no configuration file")).
-			steps("red", from(1, "green")).words("refused", "loaded").none("no file").runbook("DefenderConfigReloadFailed"),
+		stat(6, "Configuration", "none", "Whether the last attempt to load the configuration file succeeded.",
+			q("{{instance}}", `max by (instance) (m365_defender_config_last_reload_successful{instance=~"$instance"})`,
+				`or 0 * max by (instance) (m365_defender_exporter_build_info{instance=~"$instance"}) - 1`)).
+			words(word{-1, "no file", "text"}, word{0, "refused", "red"}, word{1, "loaded", "green"}).runbook("DefenderConfigReloadFailed"),
 	)
 }

@@ -72,10 +72,11 @@ func (d *Dashboard) incidentsNow() {
 		stat(2, "Older than 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
 			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
 		stat(3, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
-			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")).
-			none("nothing open").steps("green", from(86400, "yellow"), from(7*86400, "orange")),
+			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
+				"or (sum("+count("incidents", isOpen, byAll)+") == 0) - 1")).
+			words(word{-1, "nothing open", "green"}).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
 		stat(3, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute.",
-			q("", "max("+age+")")).none("no data").steps("green", from(180, "yellow"), from(900, "red")).runbook("DefenderDataStale"),
+			q("", "max("+age+")")).steps("green", from(180, "yellow"), from(900, "red")).runbook("DefenderDataStale"),
 	)
 }
 

@@ -2,6 +2,7 @@ package dashboards
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 )
 
@@ -55,6 +56,7 @@ func stat(width int, title, unit, description string, queries ...Query) *Panel {
 		"reduceOptions": lastValue, "colorMode": "value", "graphMode": "none", "justifyMode": "auto",
 		"orientation": "auto", "textMode": "auto", "wideLayout": true,
 	}
+	p.missing()
 	if len(queries) == 1 && queries[0].Legend == "" {
 		p.Options["textMode"] = "value"
 	}
@@ -98,6 +100,7 @@ func ranking(width int, title, unit, description string, queries ...Query) *Pane
 		"reduceOptions": lastValue, "displayMode": "basic", "orientation": "horizontal", "showUnfilled": true,
 		"valueMode": "color", "namePlacement": "auto", "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8,
 	}
+	p.missing()
 	return p.steps("blue")
 }
 
@@ -125,7 +128,8 @@ type column struct {
 	title, unit string
 	query       Query
 	steps       []Step
-	mappings    []any
+	words       []word
+	none        string // what an empty cell says
 }
 
 // table has a line for each combination of values of the keys, which are
@@ -154,12 +158,16 @@ func table(width int, title, description string, keys []string, columns ...colum
 	for _, c := range columns {
 		properties := []Property{{"unit", c.unit}}
 		if len(c.steps) > 0 {
-			properties = append(properties,
-				Property{"thresholds", Thresholds{"absolute", c.steps}},
-				Property{"custom.cellOptions", map[string]any{"type": "color-text"}})
+			properties = append(properties, Property{"thresholds", Thresholds{"absolute", c.steps}})
 		}
-		if len(c.mappings) > 0 {
-			properties = append(properties, Property{"mappings", c.mappings})
+		if len(c.words) > 0 {
+			properties = append(properties, Property{"mappings", []any{words(c.words...)}})
+		}
+		if len(c.steps)+len(c.words) > 0 {
+			properties = append(properties, Property{"custom.cellOptions", map[string]any{"type": "color-text"}})
+		}
+		if c.none != "" {
+			properties = append(properties, Property{"noValue", c.none})
 		}
 		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", c.title}, properties})
 	}
@@ -194,22 +202,43 @@ func (p *Panel) atMost(value float64) *Panel {
 	return p
 }
 
-// none is what is shown if there is no value.
+// none is what a panel over time shows if it has no line. Over time, "nothing
+// happened" and "nothing is known" look the same; the text names both.
 func (p *Panel) none(text string) *Panel {
-	p.FieldConfig.Defaults.NoValue = text
+	p.FieldConfig.Defaults.NoValue = text + ", or no data"
 	return p
 }
 
-// words shows 0 and 1 as words.
-func words(zero, one string) []any {
-	return []any{map[string]any{"type": "value", "options": map[string]any{
-		"0": map[string]any{"text": zero, "color": "red", "index": 0},
-		"1": map[string]any{"text": one, "color": "green", "index": 1},
+// missing makes "no data" look like nothing else. Without the mapping, Grafana
+// gives it the colour of the lowest values, which is green where few are good,
+// and red where few are bad.
+func (p *Panel) missing() {
+	p.FieldConfig.Defaults.NoValue = noData
+	p.FieldConfig.Defaults.Mappings = []any{map[string]any{"type": "special", "options": map[string]any{
+		"match": "null", "result": map[string]any{"text": noData, "color": "purple", "index": 0},
 	}}}
 }
 
-func (p *Panel) words(zero, one string) *Panel {
-	p.FieldConfig.Defaults.Mappings = words(zero, one)
+const noData = "no data"
+
+// word is how one value is shown: no age and no count is below zero, so -1 is
+// free to stand for what has none.
+type word struct {
+	value       int
+	text, color string
+}
+
+// words shows values as words.
+func words(words ...word) map[string]any {
+	options := map[string]any{}
+	for i, w := range words {
+		options[strconv.Itoa(w.value)] = map[string]any{"text": w.text, "color": w.color, "index": i + 1}
+	}
+	return map[string]any{"type": "value", "options": options}
+}
+
+func (p *Panel) words(all ...word) *Panel {
+	p.FieldConfig.Defaults.Mappings = append(p.FieldConfig.Defaults.Mappings, words(all...))
 	return p
 }
 
