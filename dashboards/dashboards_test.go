@@ -99,6 +99,12 @@ func checkPanel(t *testing.T, p *Panel) {
 		}
 	}
 	for _, l := range p.Links {
+		if uid, _, ok := strings.Cut(strings.TrimPrefix(l.URL, "/d/"), "?"); ok && strings.HasPrefix(l.URL, "/d/") {
+			if uid != Incidents().UID && uid != Exporter().UID {
+				t.Errorf("%s links to the dashboard %s, which does not exist", p.Title, uid)
+			}
+			continue
+		}
 		if !strings.HasPrefix(l.URL, RunbookURL+"#") || !slices.Contains(alertAnchors(), strings.TrimPrefix(l.URL, RunbookURL+"#")) {
 			t.Errorf("%s links to %s, which is no section of the runbook", p.Title, l.URL)
 		}
@@ -117,9 +123,50 @@ func TestNoGaugeBelowZero(t *testing.T) {
 			continue
 		}
 		for _, q := range p.Queries {
-			if strings.Contains(q.Expr, "time()") && !strings.Contains(q.Expr, "clamp_min(") {
+			// What is compared with the time is no difference.
+			if strings.Contains(strings.ReplaceAll(q.Expr, "bool time()", ""), "time()") && !strings.Contains(q.Expr, "clamp_min(") {
 				t.Errorf("%s: %s can be negative", p.Name, q.Expr)
 			}
+		}
+	}
+}
+
+// TestTroubleOnTop: with hundreds of tenants, one that never worked is at the
+// end of a list, and in no sum and no largest value.
+func TestTroubleOnTop(t *testing.T) {
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		without, tables := "", 0
+		for _, p := range d.Panels {
+			if p.Type == "stat" && p.GridPos.Y < 10 && strings.Contains(p.Targets[0].Expr, "unless") {
+				without = p.Title
+			}
+			if p.Type != "table" {
+				continue
+			}
+			tables++
+			sorted, _ := json.Marshal(p.Options["sortBy"])
+			if first := `[{"desc":false,"displayName":"Last refresh"},`; !strings.HasPrefix(string(sorted), first) {
+				t.Errorf("%s: %s: sorted by %s, want %s first", d.name, p.Title, sorted, first)
+			}
+			titles := map[string]string{}
+			for _, o := range p.FieldConfig.Overrides {
+				properties, _ := json.Marshal(o.Properties)
+				titles[o.Matcher.Options] = string(properties)
+			}
+			for _, column := range p.Options["sortBy"].([]any) {
+				if name := column.(map[string]any)["displayName"].(string); titles[name] == "" {
+					t.Errorf("%s: %s: sorted by %q, which is no column", d.name, p.Title, name)
+				}
+			}
+			if !strings.Contains(titles["Age of the data"], `{"id":"noValue","value":"never"}`) {
+				t.Errorf("%s: %s: the age of what never was read is not %q", d.name, p.Title, "never")
+			}
+			if strings.Contains(titles["First sync"], `"color":"red"`) {
+				t.Errorf("%s: %s: a first sync is red", d.name, p.Title)
+			}
+		}
+		if without == "" || tables != 1 {
+			t.Errorf("%s: stat of the tenants without counts: %q; tables: %d", d.name, without, tables)
 		}
 	}
 }

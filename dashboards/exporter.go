@@ -2,7 +2,7 @@ package dashboards
 
 // Exporter is the dashboard of who operates the exporter.
 func Exporter() *Dashboard {
-	d := newDashboard("exporter", "m365-defender-exporter", "M365 Defender / Exporter",
+	d := newDashboard("exporter", exporterUID, "M365 Defender / Exporter",
 		"The exporter itself: how fresh its data is, what it spends of the API's quota, what fails.")
 	d.exporterHealth()
 	d.exporterFreshness()
@@ -36,6 +36,15 @@ func grown(metric, by string) string {
 	return "max by (tenant, instance" + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__rate_interval]))"
 }
 
+// The dashboards' UIDs are stable: bookmarks and links name them.
+const (
+	incidentsUID = "m365-defender-incidents"
+	exporterUID  = "m365-defender-exporter"
+)
+
+// refreshWords are those for m365_defender_up.
+var refreshWords = []word{{0, "failed", "red"}, {1, "succeeded", "green"}}
+
 const (
 	// dataAge is the age of the data of one exporter's tenant.
 	dataAge = `time() - max by (tenant, instance) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"})`
@@ -45,18 +54,38 @@ const (
 func (d *Dashboard) exporterHealth() {
 	interval := each("refresh_interval_seconds", "", "")
 	ages := []Step{{Color: "green"}, from(180, "orange"), from(900, "red")}
-	d.row("Health", 8,
-		table(18, "Tenants", "One line for each tenant and exporter. The status page of the exporter has the last error in words.",
+	// how counts the tenants of which a comparison holds. With bool it is zero if
+	// it holds of none, and no data if there are no tenants.
+	how := func(metric, matchers, comparison string) Query {
+		if matchers != "" {
+			matchers = ", " + matchers
+		}
+		return q("", "sum(max by (tenant) (m365_defender_"+metric+"{"+selected+matchers+"}) "+comparison+")")
+	}
+	d.row("Health", 4,
+		stat(4, "Tenants up", "none", "Tenants whose last refresh succeeded, by at least one exporter.",
+			how("up", "", "== bool 1")).steps("red", from(1, "green")),
+		stat(4, "Refresh failing", "none", "Tenants whose last refresh failed. One that two exporters refresh counts for each of them.",
+			q("", "sum(min by (tenant, instance) (m365_defender_up{"+selected+"}) == bool 0)")).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
+		stat(4, "No counts at all", "none", "Tenants without any counts: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn.",
+			q("", withoutCounts)).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
+		stat(4, "Throttled", "none", "Tenants whose API answered 429 and said how long to wait; that time is not over.",
+			how("api_blocked_until_timestamp_seconds", "", "> bool time()")).steps("green", from(1, "orange")).runbook("DefenderThrottled"),
+		stat(4, "First sync running", "none", "Tenants whose incidents have not all been read yet. That is normal for a new tenant.",
+			how("first_sync_complete", `stage="all"`, "== bool 0")).steps("green", from(1, "blue")).runbook("DefenderFirstSyncStuck"),
+		stat(4, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
+			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).runbook("DefenderExporterDown"),
+	)
+	d.row("", 8,
+		table(24, "Tenants", "One line for each tenant and exporter, those whose last refresh failed first, then the oldest data. The status page of the exporter has the last error in words.",
 			[]string{"tenant", "Tenant", "instance", "Exporter"},
-			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), words: []word{{0, "failed", "red"}, {1, "succeeded", "green"}}},
-			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages},
+			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), words: refreshWords},
+			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages, none: "never"},
 			column{title: "Interval", unit: "dtdurations", query: q("", interval)},
 			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), words: []word{{0, "under way", "blue"}, {1, "complete", "green"}}},
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
 			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
-		).runbook("DefenderRefreshFailing"),
-		stat(6, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
-			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).runbook("DefenderExporterDown"),
+		).sortedBy("Last refresh", "-Age of the data").runbook("DefenderRefreshFailing"),
 	)
 }
 

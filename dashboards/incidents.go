@@ -38,12 +38,18 @@ const (
 	byAll  = "severity, status, assigned"
 
 	// age of the data of a tenant, as its freshest exporter has it.
+	// It is absent for a tenant that never had any.
 	age = `clamp_min(time() - max by (tenant) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"}), 0)`
+
+	// withoutCounts is how many tenants have none: never yet, or they were too
+	// old and were withdrawn. No sum and no largest value would show that.
+	withoutCounts = `count(max by (tenant) (m365_defender_up{` + selected + `}) unless max by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
+		` or 0 * count(m365_defender_up{` + selected + `})`
 )
 
 // Incidents is the dashboard of who leads a security operations centre.
 func Incidents() *Dashboard {
-	d := newDashboard("incidents", "m365-defender-incidents", "M365 Defender / Incidents",
+	d := newDashboard("incidents", incidentsUID, "M365 Defender / Incidents",
 		"Incidents of Microsoft 365 Defender: what is open, what waits for an owner, whether work keeps pace.")
 	d.incidentsNow()
 	d.incidentsOverTime()
@@ -60,23 +66,28 @@ func (d *Dashboard) incidentsNow() {
 	older := func(threshold string) Query {
 		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
 	}
-	d.row("Now", 5,
-		stat(8, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
+	d.row("Now", 4,
+		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
 			q("{{severity}}", "sum by (severity) ("+count("incidents", isOpen, byAll)+")")).bySeverity(),
-		stat(3, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
+		stat(5, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
 			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
-		stat(3, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
+		stat(4, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
 			unassigned("medium")).steps("green", from(1, "orange")),
-		stat(2, "Older than 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
+		stat(3, "Older than 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
 			older("4h")).steps("green", from(1, "yellow")),
-		stat(2, "Older than 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
+		stat(3, "Older than 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
 			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
-		stat(3, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
+	)
+	d.row("", 3,
+		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
 			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
 				"or (sum("+count("incidents", isOpen, byAll)+") == 0) - 1")).
 			words(word{-1, "nothing open", "green"}).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
-		stat(3, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute.",
-			q("", "max("+age+")")).steps("green", from(180, "yellow"), from(900, "red")).runbook("DefenderDataStale"),
+		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
+			q("worst tenant: {{tenant}}", "topk(1, "+age+")")).named().steps("green", from(180, "yellow"), from(900, "red")).
+			dashboard("Exporter", exporterUID).runbook("DefenderDataStale"),
+		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn. Every number on this page is without them.",
+			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing"),
 	)
 }
 
@@ -158,7 +169,7 @@ func (d *Dashboard) incidentsTenants() {
 	}
 	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
 	d.row("Tenants", 10,
-		table(24, "Tenants", "One line for each tenant; sort by a column."+once, []string{"tenant", "Tenant"},
+		table(24, "Tenants", "One line for each tenant. Those whose last refresh failed come first, then those with the most unassigned incidents of high severity; sort by another column."+once, []string{"tenant", "Tenant"},
 			column{title: "Open", unit: "none", query: open("")},
 			column{title: "High", unit: "none", query: open(`severity="high", `)},
 			column{title: "Medium", unit: "none", query: open(`severity="medium", `)},
@@ -168,7 +179,8 @@ func (d *Dashboard) incidentsTenants() {
 			column{title: "Older than 24 h", unit: "none", query: older("", "24h"), steps: orange},
 			column{title: "Oldest open", unit: "dtdurations", query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
 			column{title: "Merged", unit: "none", query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
-			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}},
-		),
+			column{title: "Last refresh", unit: "none", query: q("", "max by (tenant) (m365_defender_up{"+selected+"})"), words: refreshWords},
+			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}, none: "never"},
+		).sortedBy("Last refresh", "-Unassigned, high"),
 	)
 }

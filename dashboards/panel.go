@@ -174,6 +174,18 @@ func table(width int, title, description string, keys []string, columns ...colum
 	return p
 }
 
+// sortedBy sorts a table by columns, the most important first; a column's name
+// that begins with - has the largest value on top.
+func (p *Panel) sortedBy(columns ...string) *Panel {
+	var all []any
+	for _, c := range columns {
+		name, desc := strings.CutPrefix(c, "-")
+		all = append(all, map[string]any{"displayName": name, "desc": desc})
+	}
+	p.Options["sortBy"] = all
+	return p
+}
+
 // from is a step of thresholds.
 func from(value float64, color string) Step { return Step{color, &value} }
 
@@ -257,6 +269,19 @@ func (p *Panel) color(name, color string) *Panel {
 	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
 		Matcher{"byName", name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}},
 	})
+	return p
+}
+
+// named shows the name of a stat's only value too.
+func (p *Panel) named() *Panel {
+	p.Options["textMode"] = "value_and_name"
+	return p
+}
+
+// dashboard links to another dashboard, with tenant, instance and time as they
+// are here.
+func (p *Panel) dashboard(title, uid string) *Panel {
+	p.Links = append(p.Links, Link{Title: title, URL: "/d/" + uid + "?${__all_variables}&${__url_time_range}"})
 	return p
 }
 
