@@ -58,6 +58,11 @@ func TestDashboards(t *testing.T) {
 			if want := []string{"datasource", "tenant", "instance"}; !slices.Equal(names, want) {
 				t.Errorf("variables: got %v, want %v", names, want)
 			}
+			// With nothing chosen Grafana takes the first by name, not the default.
+			current, _ := json.Marshal(d.Templating.List[0].Current)
+			if want := `{"selected":true,"text":"default","value":"default"}`; string(current) != want {
+				t.Errorf("data source: got %s, want %s", current, want)
+			}
 			places := map[GridPos]string{}
 			for i, p := range d.Panels {
 				if p.ID != i+1 {
@@ -153,7 +158,8 @@ func TestTroubleOnTop(t *testing.T) {
 				properties, _ := json.Marshal(o.Properties)
 				titles[o.Matcher.Options] = string(properties)
 			}
-			for _, column := range p.Options["sortBy"].([]any) {
+			columns, _ := p.Options["sortBy"].([]any)
+			for _, column := range columns {
 				if name := column.(map[string]any)["displayName"].(string); titles[name] == "" {
 					t.Errorf("%s: %s: sorted by %q, which is no column", d.name, p.Title, name)
 				}
