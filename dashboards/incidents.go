@@ -19,6 +19,13 @@ func count(metric, matchers, by string) string {
 	return "max by (tenant, " + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
 }
 
+// noneOpen is -1 if no incident is open, and no data if that is not known; the
+// word for it is nothingOpen.
+var (
+	noneOpen    = "(sum(" + count("incidents", isOpen, byAll) + ") == 0) - 1"
+	nothingOpen = word{-1, "nothing open", "green"}
+)
+
 // flow is like count, of what a counter increased by within a time.
 func flow(metric, by, within string) string {
 	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + within + "]))"
@@ -81,8 +88,8 @@ func (d *Dashboard) incidentsNow() {
 	d.row("", 3,
 		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
 			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
-				"or (sum("+count("incidents", isOpen, byAll)+") == 0) - 1")).
-			words(word{-1, "nothing open", "green"}).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
+				"or", noneOpen)).
+			words(nothingOpen).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
 		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
 			q("worst tenant: {{tenant}}", "topk(1, "+age+")")).named().steps("green", from(180, "yellow"), from(900, "red")).
 			dashboard("Exporter", exporterUID).runbook("DefenderDataStale"),
@@ -142,11 +149,14 @@ func (d *Dashboard) incidentsFlow() {
 
 func (d *Dashboard) incidentsKinds() {
 	withAlerts := " Made of the incidents' alerts: absent while the API does not deliver them."
+	nothing := q("all", noneOpen).or("the demo always has open incidents")
 	d.row("Kinds", 10,
 		ranking(8, "Open, by service source", "none", "Open incidents by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
-			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))")),
+			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))"), nothing).
+			words(nothingOpen),
 		ranking(8, "Open, by category", "none", "Open incidents by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))")),
+			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))"), nothing).
+			words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
 			q("{{severity}}", "sum by (severity) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).bySeverity(),
 	)
