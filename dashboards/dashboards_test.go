@@ -177,6 +177,61 @@ func TestTroubleOnTop(t *testing.T) {
 	}
 }
 
+// TestReadable: what was seen to be unreadable or too slow in a Grafana.
+func TestReadable(t *testing.T) {
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		for _, p := range d.Panels {
+			// 24 columns are 1,570 pixels on a screen 1,600 wide; a letter is
+			// about 8, and the panel's margins and icons take 30.
+			if width := p.GridPos.W * 1570 / 24; len(p.Title)*8+30 > width {
+				t.Errorf("%s: the title %q does not fit in %d pixels", d.name, p.Title, width)
+			}
+			if p.FieldConfig == nil {
+				continue
+			}
+			if p.Type == "timeseries" && p.FieldConfig.Defaults.Unit == "dtdurations" {
+				t.Errorf("%s: %s: an axis in dtdurations has the same tick twice", d.name, p.Title)
+			}
+			checkSeverityOrder(t, p)
+			checkCost(t, p)
+		}
+	}
+}
+
+// checkSeverityOrder: Grafana shows the series of one query in the order of
+// their names, and high before informational before low is no order.
+func checkSeverityOrder(t *testing.T, p *Panel) {
+	t.Helper()
+	var want, got []string
+	for _, s := range severityColors {
+		want = append(want, s.name)
+	}
+	if !slices.ContainsFunc(p.FieldConfig.Overrides, func(o Override) bool { return o.Matcher.Options == want[0] }) {
+		return
+	}
+	for _, target := range p.Targets {
+		got = append(got, target.LegendFormat)
+		if !strings.Contains(target.Expr, `severity="`+target.LegendFormat+`"`) {
+			t.Errorf("%s: %s asks %s", p.Title, target.LegendFormat, target.Expr)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: severities %v, want %v", p.Title, got, want)
+	}
+}
+
+// checkCost: at the usual 15 s between samples and two minutes between points,
+// a window of a day is 5,760 samples of each series at each of 720 points.
+func checkCost(t *testing.T, p *Panel) {
+	t.Helper()
+	for _, target := range p.Targets {
+		days := regexp.MustCompile(`\[[0-9]+[dwy]\]`).FindString(target.Expr)
+		if days != "" && target.Range && !slices.Contains([]string{"10m", "1h", "1d"}, p.Interval) {
+			t.Errorf("%s: a window of %s at every point, interval %q", p.Title, days, p.Interval)
+		}
+	}
+}
+
 func allAlerts() []Alert {
 	var all []Alert
 	for _, g := range Alerts() {

@@ -157,24 +157,24 @@ func (d *Dashboard) exporterSync() {
 			q("{{stage}}, "+who, each("first_sync_complete", "", "stage"))).atMost(1).runbook("DefenderFirstSyncStuck"),
 		series(6, "Incidents in memory", "none", "Merged ones included. Rises while the first sync runs.",
 			q(who, each("incidents_cached", "", ""))).runbook("DefenderFirstSyncStuck"),
-		series(6, "Since the last sweep", "dtdurations", "Time since a sweep, which reads everything again, was last begun and last complete.",
+		series(6, "Since the last sweep", "s", "Time since a sweep, which reads everything again, was last begun and last complete.",
 			q("begun, "+who, "clamp_min(time() - "+each("refresh_last_attempt_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync"),
 			q("complete, "+who, "clamp_min(time() - "+each("refresh_last_success_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync")).
 			none("none yet"),
 		series(6, "Corrections", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything.",
-			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).runbook("DefenderSweepCorrectionsHigh"),
+			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).every("10m").runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
 func (d *Dashboard) exporterAccess() {
 	until := func(metric string) string { return each(metric, "", "") + " - time()" }
 	d.row("Access", 7,
-		series(6, "Access token valid for", "dtdurations", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
+		series(6, "Access token valid for", "s", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
 			q(who, "clamp_min("+until("token_expiry_timestamp_seconds")+", 0)")).runbook("DefenderAuthFailing"),
 		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: nobody can see the end of a client secret from outside.",
 			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known"),
 			q("all tenants", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_credential_expiry_timestamp_seconds{"+selected+"})")).
-			words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
+			decimals(1).words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
 		series(6, "Token requests", "none", "Requests for an access token, in the interval before each point. One in about 55 minutes is normal. They cost no API quota.",
 			q(who, grown("token_requests_total", ""))).bars(""),
 		series(6, "Token failures", "none", "Requests for an access token that failed, in the interval before each point, by reason.",
@@ -188,14 +188,14 @@ func (d *Dashboard) exporterState() {
 		return expr + ` * on (job, instance) group_left () max by (job, instance) (m365_defender_exporter_build_info{instance=~"$instance"})`
 	}
 	d.row("State and process", 7,
-		series(6, "Since the state was saved", "dtdurations", "The state holds the counts, the first sync's progress and the quota that is spent.",
+		series(6, "Since the state was saved", "s", "The state holds the counts, the first sync's progress and the quota that is spent.",
 			q(who, "clamp_min(time() - "+each("state_last_save_timestamp_seconds", "", "")+", 0)").or(inMemory)).none("in memory only").runbook("DefenderStateNotSaved"),
 		series(6, "State not saved", "none", "Times the state could not be saved, in the interval before each point.",
 			q(who, grown("state_save_failures_total", "")).or(inMemory)).bars("").none("none").runbook("DefenderStateNotSaved"),
 		series(6, "Size of the state", "bytes", "On disk.",
 			q(who, each("state_size_bytes", "", "")).or(inMemory)).none("in memory only"),
 		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field.",
-			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).none("none"),
+			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).every("10m").none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",

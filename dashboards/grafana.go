@@ -82,6 +82,7 @@ type (
 		GridPos         GridPos        `json:"gridPos"`
 		Datasource      *Datasource    `json:"datasource,omitempty"`
 		Interval        string         `json:"interval,omitempty"`
+		TimeFrom        string         `json:"timeFrom,omitempty"`
 		Targets         []*Target      `json:"targets,omitempty"`
 		FieldConfig     *FieldConfig   `json:"fieldConfig,omitempty"`
 		Options         map[string]any `json:"options,omitempty"`

@@ -38,6 +38,16 @@ func panel(kind string, width int, title, unit, description string, queries ...Q
 	return p
 }
 
+// severities asks once for each severity, the worst first: Grafana shows the
+// series of one query in the order of their names.
+func severities(expr func(severity string) string) []Query {
+	var all []Query
+	for _, s := range severityColors {
+		all = append(all, q(s.name, expr(`severity="`+s.name+`"`)))
+	}
+	return all
+}
+
 // instant makes the queries ask for now only.
 func (p *Panel) instant(format string) *Panel {
 	for _, t := range p.Targets {
@@ -81,8 +91,43 @@ func series(width int, title, unit, description string, queries ...Query) *Panel
 // stacked puts the series on top of each other.
 func (p *Panel) stacked() *Panel {
 	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
-		"fillOpacity": 40, "stacking": map[string]any{"mode": "normal", "group": "A"},
+		"fillOpacity": 70, "lineWidth": 0, "stacking": map[string]any{"mode": "normal", "group": "A"},
 	})
+	return p
+}
+
+// every makes the points at least so far apart. The cost of a query grows with
+// the number of points times the samples in its window.
+func (p *Panel) every(interval string) *Panel {
+	p.Interval = interval
+	return p
+}
+
+// over shows another time than the dashboard's.
+func (p *Panel) over(time string) *Panel {
+	p.TimeFrom = time
+	return p
+}
+
+// logarithmic is for values from seconds to weeks.
+func (p *Panel) logarithmic() *Panel {
+	p.FieldConfig.Defaults.Min = nil // there is no zero on such an axis
+	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
+		"scaleDistribution": map[string]any{"type": "log", "log": 10}, "fillOpacity": 0, "lineWidth": 2,
+		"showPoints": "auto", // or the first point of a new Prometheus is no line yet
+	})
+	return p
+}
+
+// unfilled draws lines only, where they would lie on each other.
+func (p *Panel) unfilled() *Panel {
+	p.FieldConfig.Defaults.Custom["fillOpacity"] = 0
+	return p
+}
+
+// decimals of what is shown.
+func (p *Panel) decimals(n int) *Panel {
+	p.FieldConfig.Defaults.Decimals = &n
 	return p
 }
 
@@ -101,6 +146,9 @@ func ranking(width int, title, unit, description string, queries ...Query) *Pane
 		"valueMode": "color", "namePlacement": "auto", "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8,
 	}
 	p.missing()
+	if unit == "none" {
+		p.decimals(0)
+	}
 	return p.steps("blue")
 }
 
@@ -130,6 +178,8 @@ type column struct {
 	steps       []Step
 	words       []word
 	none        string // what an empty cell says
+	decimals    int    // of dtdurations: 1 adds the next smaller unit
+	width       int    // in pixels; 0: a share of what is left
 }
 
 // table has a line for each combination of values of the keys, which are
@@ -148,7 +198,7 @@ func table(width int, title, description string, keys []string, columns ...colum
 	}
 	p := panel("table", width, title, "", description, queries...).instant("table")
 	p.Options = map[string]any{"showHeader": true, "cellHeight": "sm", "footer": map[string]any{"show": false, "reducer": []string{"sum"}, "countRows": false, "fields": ""}}
-	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true}
+	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": false, "minWidth": 80}
 	p.Transformations = []any{
 		map[string]any{"id": "merge", "options": map[string]any{}},
 		map[string]any{"id": "organize", "options": map[string]any{
@@ -165,6 +215,12 @@ func table(width int, title, description string, keys []string, columns ...colum
 		}
 		if len(c.steps)+len(c.words) > 0 {
 			properties = append(properties, Property{"custom.cellOptions", map[string]any{"type": "color-text"}})
+		}
+		if c.decimals > 0 {
+			properties = append(properties, Property{"decimals", c.decimals})
+		}
+		if c.width > 0 {
+			properties = append(properties, Property{"custom.width", c.width})
 		}
 		if c.none != "" {
 			properties = append(properties, Property{"noValue", c.none})
@@ -264,10 +320,10 @@ func (p *Panel) bySeverity() *Panel {
 	return p
 }
 
-// color gives one series a fixed colour.
-func (p *Panel) color(name, color string) *Panel {
+// color gives one series a fixed colour, and other properties.
+func (p *Panel) color(name, color string, more ...Property) *Panel {
 	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
-		Matcher{"byName", name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}},
+		Matcher{"byName", name}, append([]Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}}, more...),
 	})
 	return p
 }
