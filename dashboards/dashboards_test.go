@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -57,6 +58,11 @@ func TestDashboards(t *testing.T) {
 			if want := []string{"datasource", "tenant", "instance"}; !slices.Equal(names, want) {
 				t.Errorf("variables: got %v, want %v", names, want)
 			}
+			// With nothing chosen Grafana takes the first by name, not the default.
+			current, _ := json.Marshal(d.Templating.List[0].Current)
+			if want := `{"selected":true,"text":"default","value":"default"}`; string(current) != want {
+				t.Errorf("data source: got %s, want %s", current, want)
+			}
 			places := map[GridPos]string{}
 			for i, p := range d.Panels {
 				if p.ID != i+1 {
@@ -98,6 +104,12 @@ func checkPanel(t *testing.T, p *Panel) {
 		}
 	}
 	for _, l := range p.Links {
+		if uid, _, ok := strings.Cut(strings.TrimPrefix(l.URL, "/d/"), "?"); ok && strings.HasPrefix(l.URL, "/d/") {
+			if uid != Incidents().UID && uid != Exporter().UID {
+				t.Errorf("%s links to the dashboard %s, which does not exist", p.Title, uid)
+			}
+			continue
+		}
 		if !strings.HasPrefix(l.URL, RunbookURL+"#") || !slices.Contains(alertAnchors(), strings.TrimPrefix(l.URL, RunbookURL+"#")) {
 			t.Errorf("%s links to %s, which is no section of the runbook", p.Title, l.URL)
 		}
@@ -116,9 +128,106 @@ func TestNoGaugeBelowZero(t *testing.T) {
 			continue
 		}
 		for _, q := range p.Queries {
-			if strings.Contains(q.Expr, "time()") && !strings.Contains(q.Expr, "clamp_min(") {
+			// What is compared with the time is no difference.
+			if strings.Contains(strings.ReplaceAll(q.Expr, "bool time()", ""), "time()") && !strings.Contains(q.Expr, "clamp_min(") {
 				t.Errorf("%s: %s can be negative", p.Name, q.Expr)
 			}
+		}
+	}
+}
+
+// TestTroubleOnTop: with hundreds of tenants, one that never worked is at the
+// end of a list, and in no sum and no largest value.
+func TestTroubleOnTop(t *testing.T) {
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		without, tables := "", 0
+		for _, p := range d.Panels {
+			if p.Type == "stat" && p.GridPos.Y < 10 && strings.Contains(p.Targets[0].Expr, "unless") {
+				without = p.Title
+			}
+			if p.Type != "table" {
+				continue
+			}
+			tables++
+			sorted, _ := json.Marshal(p.Options["sortBy"])
+			if first := `[{"desc":false,"displayName":"Last refresh"},`; !strings.HasPrefix(string(sorted), first) {
+				t.Errorf("%s: %s: sorted by %s, want %s first", d.name, p.Title, sorted, first)
+			}
+			titles := map[string]string{}
+			for _, o := range p.FieldConfig.Overrides {
+				properties, _ := json.Marshal(o.Properties)
+				titles[o.Matcher.Options] = string(properties)
+			}
+			columns, _ := p.Options["sortBy"].([]any)
+			for _, column := range columns {
+				if name := column.(map[string]any)["displayName"].(string); titles[name] == "" {
+					t.Errorf("%s: %s: sorted by %q, which is no column", d.name, p.Title, name)
+				}
+			}
+			if !strings.Contains(titles["Age of the data"], `{"id":"noValue","value":"never"}`) {
+				t.Errorf("%s: %s: the age of what never was read is not %q", d.name, p.Title, "never")
+			}
+			if strings.Contains(titles["First sync"], `"color":"red"`) {
+				t.Errorf("%s: %s: a first sync is red", d.name, p.Title)
+			}
+		}
+		if without == "" || tables != 1 {
+			t.Errorf("%s: stat of the tenants without counts: %q; tables: %d", d.name, without, tables)
+		}
+	}
+}
+
+// TestReadable: what was seen to be unreadable or too slow in a Grafana.
+func TestReadable(t *testing.T) {
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		for _, p := range d.Panels {
+			// 24 columns are 1,570 pixels on a screen 1,600 wide; a letter is
+			// about 8, and the panel's margins and icons take 30.
+			if width := p.GridPos.W * 1570 / 24; len(p.Title)*8+30 > width {
+				t.Errorf("%s: the title %q does not fit in %d pixels", d.name, p.Title, width)
+			}
+			if p.FieldConfig == nil {
+				continue
+			}
+			if p.Type == "timeseries" && p.FieldConfig.Defaults.Unit == "dtdurations" {
+				t.Errorf("%s: %s: an axis in dtdurations has the same tick twice", d.name, p.Title)
+			}
+			checkSeverityOrder(t, p)
+			checkCost(t, p)
+		}
+	}
+}
+
+// checkSeverityOrder: Grafana shows the series of one query in the order of
+// their names, and high before informational before low is no order.
+func checkSeverityOrder(t *testing.T, p *Panel) {
+	t.Helper()
+	var want, got []string
+	for _, s := range severityColors {
+		want = append(want, s.name)
+	}
+	if !slices.ContainsFunc(p.FieldConfig.Overrides, func(o Override) bool { return o.Matcher.Options == want[0] }) {
+		return
+	}
+	for _, target := range p.Targets {
+		got = append(got, target.LegendFormat)
+		if !strings.Contains(target.Expr, `severity="`+target.LegendFormat+`"`) {
+			t.Errorf("%s: %s asks %s", p.Title, target.LegendFormat, target.Expr)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: severities %v, want %v", p.Title, got, want)
+	}
+}
+
+// checkCost: at the usual 15 s between samples and two minutes between points,
+// a window of a day is 5,760 samples of each series at each of 720 points.
+func checkCost(t *testing.T, p *Panel) {
+	t.Helper()
+	for _, target := range p.Targets {
+		days := regexp.MustCompile(`\[[0-9]+[dwy]\]`).FindString(target.Expr)
+		if days != "" && target.Range && !slices.Contains([]string{"10m", "1h", "1d"}, p.Interval) {
+			t.Errorf("%s: a window of %s at every point, interval %q", p.Title, days, p.Interval)
 		}
 	}
 }
@@ -255,17 +364,58 @@ func TestGrafanaAlerting(t *testing.T) {
 	if got, want := len(uids), len(allAlerts()); got != want {
 		t.Errorf("%d alerts, want %d", got, want)
 	}
-	// A single $ would be read as a variable of Grafana's environment.
-	if single := regexp.MustCompile(`(^|[^$])\$([^$]|$)`).Find(bytes.ReplaceAll(stripComments(text), []byte("$$"), nil)); single != nil {
-		t.Errorf("%q is not escaped", single)
-	}
 	if strings.Contains(string(text), ":m365_defender_") {
 		t.Error("a recording rule is not written out")
 	}
 }
 
-func stripComments(yaml []byte) []byte {
-	return regexp.MustCompile(`(?m)^#.*$`).ReplaceAll(yaml, nil)
+// TestGrafanaAlertingDollars: since Grafana 9.1 the models of queries and the
+// annotations are taken as they are (an annotation's ${NAME} excepted), so $$
+// stays two dollars: an expression that cannot be parsed, a text that is no
+// template. Everything else is interpolated from Grafana's environment, where
+// one $ begins a variable.
+func TestGrafanaAlertingDollars(t *testing.T) {
+	text, err := os.ReadFile("grafana-alerting.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file any
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	dollars := map[string]int{}
+	walkStrings(file, nil, func(path []string, s string) {
+		where := strings.Join(path, ".")
+		raw := slices.Contains(path, "model") || slices.Contains(path, "annotations")
+		switch {
+		case raw && (strings.Contains(s, "$$") || strings.Contains(s, "${")):
+			t.Errorf("%s is not read as it is written: %s", where, s)
+		case !raw && strings.Contains(strings.ReplaceAll(s, "$$", ""), "$"):
+			t.Errorf("%s would be read from the environment: %s", where, s)
+		}
+		dollars[path[len(path)-1]] += strings.Count(s, "$")
+	})
+	for _, key := range []string{"summary", "expression"} {
+		if dollars[key] == 0 {
+			t.Errorf("no %s has a $: the walk does not reach them", key)
+		}
+	}
+}
+
+// walkStrings calls f with every text of a YAML file and its path.
+func walkStrings(node any, path []string, f func(path []string, s string)) {
+	switch node := node.(type) {
+	case string:
+		f(path, node)
+	case []any:
+		for _, item := range node {
+			walkStrings(item, path, f)
+		}
+	case map[any]any:
+		for key, item := range node {
+			walkStrings(item, append(slices.Clone(path), fmt.Sprint(key)), f)
+		}
+	}
 }
 
 // TestJSON: what is committed is what Grafana reads, without HTML escapes.

@@ -2,7 +2,7 @@ package dashboards
 
 // Exporter is the dashboard of who operates the exporter.
 func Exporter() *Dashboard {
-	d := newDashboard("exporter", "m365-defender-exporter", "M365 Defender / Exporter",
+	d := newDashboard("exporter", exporterUID, "M365 Defender / Exporter",
 		"The exporter itself: how fresh its data is, what it spends of the API's quota, what fails.")
 	d.exporterHealth()
 	d.exporterFreshness()
@@ -36,6 +36,15 @@ func grown(metric, by string) string {
 	return "max by (tenant, instance" + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__rate_interval]))"
 }
 
+// The dashboards' UIDs are stable: bookmarks and links name them.
+const (
+	incidentsUID = "m365-defender-incidents"
+	exporterUID  = "m365-defender-exporter"
+)
+
+// refreshWords are those for m365_defender_up.
+var refreshWords = []word{{0, "failed", "red"}, {1, "succeeded", "green"}}
+
 const (
 	// dataAge is the age of the data of one exporter's tenant.
 	dataAge = `time() - max by (tenant, instance) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"})`
@@ -45,18 +54,38 @@ const (
 func (d *Dashboard) exporterHealth() {
 	interval := each("refresh_interval_seconds", "", "")
 	ages := []Step{{Color: "green"}, from(180, "orange"), from(900, "red")}
-	d.row("Health", 8,
-		table(18, "Tenants", "One line for each tenant and exporter. The status page of the exporter has the last error in words.",
+	// how counts the tenants of which a comparison holds. With bool it is zero if
+	// it holds of none, and no data if there are no tenants.
+	how := func(metric, matchers, comparison string) Query {
+		if matchers != "" {
+			matchers = ", " + matchers
+		}
+		return q("", "sum(max by (tenant) (m365_defender_"+metric+"{"+selected+matchers+"}) "+comparison+")")
+	}
+	d.row("Health", 4,
+		stat(4, "Tenants up", "none", "Tenants whose last refresh succeeded, by at least one exporter.",
+			how("up", "", "== bool 1")).steps("red", from(1, "green")),
+		stat(4, "Refresh failing", "none", "Tenants whose last refresh failed. One that two exporters refresh counts for each of them.",
+			q("", "sum(min by (tenant, instance) (m365_defender_up{"+selected+"}) == bool 0)")).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
+		stat(4, "No counts at all", "none", "Tenants without any counts: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn.",
+			q("", withoutCounts)).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
+		stat(4, "Throttled", "none", "Tenants whose API answered 429 and said how long to wait; that time is not over.",
+			how("api_blocked_until_timestamp_seconds", "", "> bool time()")).steps("green", from(1, "orange")).runbook("DefenderThrottled"),
+		stat(4, "First sync running", "none", "Tenants whose incidents have not all been read yet. That is normal for a new tenant.",
+			how("first_sync_complete", `stage="all"`, "== bool 0")).steps("green", from(1, "blue")).runbook("DefenderFirstSyncStuck"),
+		stat(4, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
+			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).runbook("DefenderExporterDown"),
+	)
+	d.row("", 8,
+		table(24, "Tenants", "One line for each tenant and exporter, those whose last refresh failed first, then the oldest data. The status page of the exporter has the last error in words.",
 			[]string{"tenant", "Tenant", "instance", "Exporter"},
-			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), mappings: words("failed", "succeeded"), steps: []Step{{Color: "red"}, from(1, "green")}},
-			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages},
+			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), words: refreshWords},
+			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages, none: "never"},
 			column{title: "Interval", unit: "dtdurations", query: q("", interval)},
-			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), mappings: words("under way", "complete")},
+			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), words: []word{{0, "under way", "blue"}, {1, "complete", "green"}}},
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
-			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), mappings: words("not delivered", "delivered")},
-		).runbook("DefenderRefreshFailing"),
-		stat(6, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
-			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).none("none").runbook("DefenderExporterDown"),
+			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
+		).sortedBy("Last refresh", "-Age of the data").runbook("DefenderRefreshFailing"),
 	)
 }
 
@@ -128,23 +157,24 @@ func (d *Dashboard) exporterSync() {
 			q("{{stage}}, "+who, each("first_sync_complete", "", "stage"))).atMost(1).runbook("DefenderFirstSyncStuck"),
 		series(6, "Incidents in memory", "none", "Merged ones included. Rises while the first sync runs.",
 			q(who, each("incidents_cached", "", ""))).runbook("DefenderFirstSyncStuck"),
-		series(6, "Since the last sweep", "dtdurations", "Time since a sweep, which reads everything again, was last begun and last complete.",
+		series(6, "Since the last sweep", "s", "Time since a sweep, which reads everything again, was last begun and last complete.",
 			q("begun, "+who, "clamp_min(time() - "+each("refresh_last_attempt_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync"),
 			q("complete, "+who, "clamp_min(time() - "+each("refresh_last_success_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync")).
 			none("none yet"),
 		series(6, "Corrections", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything.",
-			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).runbook("DefenderSweepCorrectionsHigh"),
+			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).every("10m").runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
 func (d *Dashboard) exporterAccess() {
 	until := func(metric string) string { return each(metric, "", "") + " - time()" }
 	d.row("Access", 7,
-		series(6, "Access token valid for", "dtdurations", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
+		series(6, "Access token valid for", "s", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
 			q(who, "clamp_min("+until("token_expiry_timestamp_seconds")+", 0)")).runbook("DefenderAuthFailing"),
 		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: nobody can see the end of a client secret from outside.",
-			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known")).
-			none("no certificate").steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
+			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known"),
+			q("all tenants", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_credential_expiry_timestamp_seconds{"+selected+"})")).
+			decimals(1).words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
 		series(6, "Token requests", "none", "Requests for an access token, in the interval before each point. One in about 55 minutes is normal. They cost no API quota.",
 			q(who, grown("token_requests_total", ""))).bars(""),
 		series(6, "Token failures", "none", "Requests for an access token that failed, in the interval before each point, by reason.",
@@ -158,14 +188,14 @@ func (d *Dashboard) exporterState() {
 		return expr + ` * on (job, instance) group_left () max by (job, instance) (m365_defender_exporter_build_info{instance=~"$instance"})`
 	}
 	d.row("State and process", 7,
-		series(6, "Since the state was saved", "dtdurations", "The state holds the counts, the first sync's progress and the quota that is spent.",
+		series(6, "Since the state was saved", "s", "The state holds the counts, the first sync's progress and the quota that is spent.",
 			q(who, "clamp_min(time() - "+each("state_last_save_timestamp_seconds", "", "")+", 0)").or(inMemory)).none("in memory only").runbook("DefenderStateNotSaved"),
 		series(6, "State not saved", "none", "Times the state could not be saved, in the interval before each point.",
 			q(who, grown("state_save_failures_total", "")).or(inMemory)).bars("").none("none").runbook("DefenderStateNotSaved"),
 		series(6, "Size of the state", "bytes", "On disk.",
 			q(who, each("state_size_bytes", "", "")).or(inMemory)).none("in memory only"),
 		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field.",
-			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).none("none"),
+			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).every("10m").none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",
@@ -175,8 +205,9 @@ func (d *Dashboard) exporterState() {
 			q("{{instance}}", process(`rate(process_cpu_seconds_total{instance=~"$instance"}[$__rate_interval])`))),
 		series(6, "Duration of a scrape", "s", "A scrape reads memory only; one that takes long has too little CPU.",
 			q("{{instance}}", process(`scrape_duration_seconds{instance=~"$instance"}`))),
-		stat(6, "Configuration", "none", "Whether the last attempt to load the configuration succeeded, and how long ago it last did.",
-			q("{{instance}}", `max by (instance) (m365_defender_config_last_reload_successful{instance=~"$instance"})`).or("the demo has no configuration file")).
-			steps("red", from(1, "green")).words("refused", "loaded").none("no file").runbook("DefenderConfigReloadFailed"),
+		stat(6, "Configuration", "none", "Whether the last attempt to load the configuration file succeeded.",
+			q("{{instance}}", `max by (instance) (m365_defender_config_last_reload_successful{instance=~"$instance"})`,
+				`or 0 * max by (instance) (m365_defender_exporter_build_info{instance=~"$instance"}) - 1`)).
+			words(word{-1, "no file", "text"}, word{0, "refused", "red"}, word{1, "loaded", "green"}).runbook("DefenderConfigReloadFailed"),
 	)
 }

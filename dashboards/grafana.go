@@ -82,6 +82,7 @@ type (
 		GridPos         GridPos        `json:"gridPos"`
 		Datasource      *Datasource    `json:"datasource,omitempty"`
 		Interval        string         `json:"interval,omitempty"`
+		TimeFrom        string         `json:"timeFrom,omitempty"`
 		Targets         []*Target      `json:"targets,omitempty"`
 		FieldConfig     *FieldConfig   `json:"fieldConfig,omitempty"`
 		Options         map[string]any `json:"options,omitempty"`
@@ -166,6 +167,7 @@ func newDashboard(name, uid, title, description string) *Dashboard {
 			Multi: true, IncludeAll: true, AllValue: ".*", Current: all, Refresh: 2, Sort: 1, Options: []any{},
 		}
 	}
+	preset := map[string]any{"selected": true, "text": "default", "value": "default"}
 	return &Dashboard{
 		name: name, UID: uid, Title: title, Description: description,
 		Tags: []string{"m365-defender", "security"}, Timezone: "browser", Editable: true, GraphTooltip: 1,
@@ -176,7 +178,7 @@ func newDashboard(name, uid, title, description string) *Dashboard {
 			{Title: "Runbook", Type: "link", Icon: "doc", URL: RunbookURL, TargetBlank: true},
 		},
 		Templating: List[Var]{[]Var{
-			{Name: "datasource", Label: "Data source", Type: "datasource", Query: "prometheus", Refresh: 1, Current: map[string]any{}, Options: []any{}},
+			{Name: "datasource", Label: "Data source", Type: "datasource", Query: "prometheus", Refresh: 1, Current: preset, Options: []any{}},
 			labelValues("tenant", "Tenant", "label_values(m365_defender_up, tenant)"),
 			labelValues("instance", "Instance", `label_values(m365_defender_up{tenant=~"$tenant"}, instance)`),
 		}},

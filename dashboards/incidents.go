@@ -19,9 +19,27 @@ func count(metric, matchers, by string) string {
 	return "max by (tenant, " + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
 }
 
-// flow is like count, of what a counter increased by within a time.
-func flow(metric, by, within string) string {
-	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + within + "]))"
+// noneOpen is -1 if no incident is open, and no data if that is not known; the
+// word for it is nothingOpen.
+var (
+	noneOpen    = "(sum(" + count("incidents", isOpen, byAll) + ") == 0) - 1"
+	nothingOpen = word{-1, "nothing open", "green"}
+)
+
+// flow is like count, of what a counter increased by within a window: a time in
+// brackets, and an offset if need be.
+func flow(metric, matchers, by, window string) string {
+	if matchers != "" {
+		matchers = ", " + matchers
+	}
+	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + matchers + "}" + window + "))"
+}
+
+// openBySeverity counts open incidents.
+func openBySeverity(matchers string) []Query {
+	return severities(func(severity string) string {
+		return "sum(" + count("incidents", severity+", "+matchers+isOpen, byAll) + ")"
+	})
 }
 
 // quantile of a histogram over a time, from native buckets if there are any,
@@ -38,12 +56,18 @@ const (
 	byAll  = "severity, status, assigned"
 
 	// age of the data of a tenant, as its freshest exporter has it.
+	// It is absent for a tenant that never had any.
 	age = `clamp_min(time() - max by (tenant) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"}), 0)`
+
+	// withoutCounts is how many tenants have none: never yet, or they were too
+	// old and were withdrawn. No sum and no largest value would show that.
+	withoutCounts = `count(max by (tenant) (m365_defender_up{` + selected + `}) unless max by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
+		` or 0 * count(m365_defender_up{` + selected + `})`
 )
 
 // Incidents is the dashboard of who leads a security operations centre.
 func Incidents() *Dashboard {
-	d := newDashboard("incidents", "m365-defender-incidents", "M365 Defender / Incidents",
+	d := newDashboard("incidents", incidentsUID, "M365 Defender / Incidents",
 		"Incidents of Microsoft 365 Defender: what is open, what waits for an owner, whether work keeps pace.")
 	d.incidentsNow()
 	d.incidentsOverTime()
@@ -60,58 +84,76 @@ func (d *Dashboard) incidentsNow() {
 	older := func(threshold string) Query {
 		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
 	}
-	d.row("Now", 5,
-		stat(8, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
-			q("{{severity}}", "sum by (severity) ("+count("incidents", isOpen, byAll)+")")).bySeverity(),
-		stat(3, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
+	d.row("Now", 4,
+		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
+			openBySeverity("")...).bySeverity(),
+		stat(5, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
 			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
-		stat(3, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
+		stat(4, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
 			unassigned("medium")).steps("green", from(1, "orange")),
-		stat(2, "Older than 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
+		stat(3, "> 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
 			older("4h")).steps("green", from(1, "yellow")),
-		stat(2, "Older than 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
+		stat(3, "> 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
 			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
-		stat(3, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
-			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")).
-			none("nothing open").steps("green", from(86400, "yellow"), from(7*86400, "orange")),
-		stat(3, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute.",
-			q("", "max("+age+")")).none("no data").steps("green", from(180, "yellow"), from(900, "red")).runbook("DefenderDataStale"),
+	)
+	d.row("", 3,
+		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
+			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
+				"or", noneOpen)).
+			decimals(1).words(nothingOpen).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
+		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
+			q("worst tenant: {{tenant}}", "topk(1, "+age+")")).named().steps("green", from(180, "yellow"), from(900, "red")).
+			dashboard("Exporter", exporterUID).runbook("DefenderDataStale"),
+		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn. Every number on this page is without them.",
+			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing"),
 	)
 }
 
 func (d *Dashboard) incidentsOverTime() {
 	d.row("Backlog", 8,
 		series(8, "Open", "none", "Incidents that are not resolved, by severity."+once,
-			q("{{severity}}", "sum by (severity) ("+count("incidents", isOpen, byAll)+")")).stacked().bySeverity(),
+			openBySeverity("")...).stacked().bySeverity(),
 		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+once,
-			q("{{severity}}", "sum by (severity) ("+count("incidents", `assigned="false", `+isOpen, byAll)+")")).
+			openBySeverity(`assigned="false", `)...).
 			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h."+once,
-			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).
+			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).unfilled().
+			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
+			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
 	)
 }
 
 func (d *Dashboard) incidentsFlow() {
 	seen := " Counted since the exporter's first sync, over its restarts."
-	day := "1d"
-	created := "sum(" + flow("incidents_created_total", "severity", day) + ")"
-	resolved := "sum(" + flow("incidents_resolved_total", "severity, classification", day) + ")"
-	reopened := "sum(" + flow("incidents_reopened_total", "severity", day) + ")"
+	// A bar stands at the beginning of its day or hour: it looks ahead, so that
+	// today's is there and none is drawn a day late.
+	created := "sum(" + flow("incidents_created_total", "", "severity", "[1d] offset -1d") + ")"
+	resolved := "sum(" + flow("incidents_resolved_total", "", "severity, classification", "[1d] offset -1d") + ")"
+	reopened := "sum(" + flow("incidents_reopened_total", "", "severity", "[1d] offset -1d") + ")"
+	round := func(expr string) string { return "round(" + expr + ")" }
+	daily := series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows. Always the last two weeks."+seen+once,
+		q("created", round(created)), q("resolved", round(resolved)), q("reopened", round(reopened)),
+		q("net", round(created+" + "+reopened+" - "+resolved))).
+		bars("1d").over("14d").decimals(0).
+		color("created", "orange").color("resolved", "green", Property{"custom.transform", "negative-Y"}).color("reopened", "purple").
+		color("net", "text", Property{"custom.drawStyle", "line"}, Property{"custom.lineWidth", 2}, Property{"custom.fillOpacity", 0}).
+		runbook("DefenderBacklogGrowing")
+	daily.FieldConfig.Defaults.Min = nil // resolved ones point down
 	d.row("Flow", 9,
-		series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved and were opened again in the 24 hours before each bar. More created than resolved for days: the backlog grows."+seen+once,
-			q("created", created), q("resolved", resolved), q("reopened", reopened)).
-			bars("1d").color("created", "orange").color("resolved", "green").color("reopened", "purple").runbook("DefenderBacklogGrowing"),
-		series(12, "Created, last 24 h", "none", "Incidents that appeared in the 24 hours before each point, by severity."+seen+once,
-			q("{{severity}}", "sum by (severity) ("+flow("incidents_created_total", "severity", day)+")")).bySeverity(),
+		daily,
+		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar."+seen+once,
+			severities(func(severity string) string {
+				return round("sum(" + flow("incidents_created_total", severity, "severity", "[1h] offset -1h") + ")")
+			})...).bars("1h").stacked().decimals(0).bySeverity(),
 	)
 	times := func(what, metric string) *Panel {
-		return series(12, "Time to "+what, "dtdurations",
+		return series(12, "Time to "+what, "s",
 			"Median and 90th percentile of the 24 hours before each point. From native histograms where Prometheus has them, else from classic buckets. Replicas do not change a quantile."+seen,
-			q("median", quantile("0.5", metric, "", day)),
-			q("p90", quantile("0.9", metric, "", day)),
-			q("p90, high severity", quantile("0.9", metric, `, severity="high"`, day)),
-		).color("median", "green").color("p90", "orange").color("p90, high severity", "red")
+			q("p90, high severity", quantile("0.9", metric, `, severity="high"`, "1d")),
+			q("p90", quantile("0.9", metric, "", "1d")),
+			q("median", quantile("0.5", metric, "", "1d")),
+		).every("10m").logarithmic().color("median", "green").color("p90", "orange").color("p90, high severity", "red")
 	}
 	d.row("", 8,
 		times("assign", "incident_time_to_assign_seconds").limit(3600).runbook("DefenderAssignObjectiveFastBurn"),
@@ -130,19 +172,28 @@ func (d *Dashboard) incidentsFlow() {
 
 func (d *Dashboard) incidentsKinds() {
 	withAlerts := " Made of the incidents' alerts: absent while the API does not deliver them."
+	alerts := severities(func(severity string) string {
+		return "sum(" + count("alerts", severity+`, status!="resolved"`, "severity, status, service_source") + ")"
+	})
+	for i := range alerts {
+		alerts[i] = alerts[i].or("the demo may have no alert of this severity")
+	}
+	nothing := q("all", noneOpen).or("the demo always has open incidents")
 	d.row("Kinds", 10,
 		ranking(8, "Open, by service source", "none", "Open incidents by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
-			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))")),
+			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))"), nothing).
+			words(nothingOpen),
 		ranking(8, "Open, by category", "none", "Open incidents by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))")),
+			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))"), nothing).
+			words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
-			q("{{severity}}", "sum by (severity) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).bySeverity(),
+			alerts...).bySeverity(),
 	)
 	d.row("", 9,
 		ranking(8, "Verdicts, last 30 days", "none", "Incidents that were resolved in the last 30 days, by classification. Needs 30 days in Prometheus to be complete; an incident that was resolved twice counts twice."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "severity, classification", "30d")+"))")),
+			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "", "severity, classification", "[30d]")+"))")),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
-			q("{{classification}} / {{determination}}", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
+			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
 			q("{{service_source}}", "sum by (service_source) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).stacked(),
 	)
@@ -157,17 +208,18 @@ func (d *Dashboard) incidentsTenants() {
 	}
 	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
 	d.row("Tenants", 10,
-		table(24, "Tenants", "One line for each tenant; sort by a column."+once, []string{"tenant", "Tenant"},
-			column{title: "Open", unit: "none", query: open("")},
-			column{title: "High", unit: "none", query: open(`severity="high", `)},
-			column{title: "Medium", unit: "none", query: open(`severity="medium", `)},
+		table(24, "Tenants", "One line for each tenant. Those whose last refresh failed come first, then those with the most unassigned incidents of high severity; sort by another column."+once, []string{"tenant", "Tenant"},
+			column{title: "Open", unit: "none", width: 80, query: open("")},
+			column{title: "High", unit: "none", width: 80, query: open(`severity="high", `)},
+			column{title: "Medium", unit: "none", width: 90, query: open(`severity="medium", `)},
 			column{title: "Unassigned, high", unit: "none", query: open(`severity="high", assigned="false", `), steps: red},
 			column{title: "Unassigned, medium", unit: "none", query: open(`severity="medium", assigned="false", `), steps: orange},
 			column{title: "High, older than 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
 			column{title: "Older than 24 h", unit: "none", query: older("", "24h"), steps: orange},
-			column{title: "Oldest open", unit: "dtdurations", query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
-			column{title: "Merged", unit: "none", query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
-			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}},
-		),
+			column{title: "Oldest open", unit: "dtdurations", decimals: 1, query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
+			column{title: "Merged", unit: "none", width: 90, query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
+			column{title: "Last refresh", unit: "none", query: q("", "max by (tenant) (m365_defender_up{"+selected+"})"), words: refreshWords},
+			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}, none: "never"},
+		).sortedBy("Last refresh", "-Unassigned, high"),
 	)
 }

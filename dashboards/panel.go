@@ -2,6 +2,7 @@ package dashboards
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 )
 
@@ -37,6 +38,16 @@ func panel(kind string, width int, title, unit, description string, queries ...Q
 	return p
 }
 
+// severities asks once for each severity, the worst first: Grafana shows the
+// series of one query in the order of their names.
+func severities(expr func(severity string) string) []Query {
+	var all []Query
+	for _, s := range severityColors {
+		all = append(all, q(s.name, expr(`severity="`+s.name+`"`)))
+	}
+	return all
+}
+
 // instant makes the queries ask for now only.
 func (p *Panel) instant(format string) *Panel {
 	for _, t := range p.Targets {
@@ -55,6 +66,7 @@ func stat(width int, title, unit, description string, queries ...Query) *Panel {
 		"reduceOptions": lastValue, "colorMode": "value", "graphMode": "none", "justifyMode": "auto",
 		"orientation": "auto", "textMode": "auto", "wideLayout": true,
 	}
+	p.missing()
 	if len(queries) == 1 && queries[0].Legend == "" {
 		p.Options["textMode"] = "value"
 	}
@@ -79,8 +91,43 @@ func series(width int, title, unit, description string, queries ...Query) *Panel
 // stacked puts the series on top of each other.
 func (p *Panel) stacked() *Panel {
 	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
-		"fillOpacity": 40, "stacking": map[string]any{"mode": "normal", "group": "A"},
+		"fillOpacity": 70, "lineWidth": 0, "stacking": map[string]any{"mode": "normal", "group": "A"},
 	})
+	return p
+}
+
+// every makes the points at least so far apart. The cost of a query grows with
+// the number of points times the samples in its window.
+func (p *Panel) every(interval string) *Panel {
+	p.Interval = interval
+	return p
+}
+
+// over shows another time than the dashboard's.
+func (p *Panel) over(time string) *Panel {
+	p.TimeFrom = time
+	return p
+}
+
+// logarithmic is for values from seconds to weeks.
+func (p *Panel) logarithmic() *Panel {
+	p.FieldConfig.Defaults.Min = nil // there is no zero on such an axis
+	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
+		"scaleDistribution": map[string]any{"type": "log", "log": 10}, "fillOpacity": 0, "lineWidth": 2,
+		"showPoints": "auto", // or the first point of a new Prometheus is no line yet
+	})
+	return p
+}
+
+// unfilled draws lines only, where they would lie on each other.
+func (p *Panel) unfilled() *Panel {
+	p.FieldConfig.Defaults.Custom["fillOpacity"] = 0
+	return p
+}
+
+// decimals of what is shown.
+func (p *Panel) decimals(n int) *Panel {
+	p.FieldConfig.Defaults.Decimals = &n
 	return p
 }
 
@@ -97,6 +144,10 @@ func ranking(width int, title, unit, description string, queries ...Query) *Pane
 	p.Options = map[string]any{
 		"reduceOptions": lastValue, "displayMode": "basic", "orientation": "horizontal", "showUnfilled": true,
 		"valueMode": "color", "namePlacement": "auto", "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8,
+	}
+	p.missing()
+	if unit == "none" {
+		p.decimals(0)
 	}
 	return p.steps("blue")
 }
@@ -116,52 +167,6 @@ func heat(width int, title, description, interval string, query Query) *Panel {
 		"rowsFrame":    map[string]any{"layout": "auto"},
 		"exemplars":    map[string]any{"color": "rgba(255,0,255,0.7)"},
 		"showValue":    "never",
-	}
-	return p
-}
-
-// column is one query of a table and how its values are shown.
-type column struct {
-	title, unit string
-	query       Query
-	steps       []Step
-	mappings    []any
-}
-
-// table has a line for each combination of values of the keys, which are
-// labels and their titles in turn, and a column for each query. Every query
-// must be aggregated by just these labels.
-func table(width int, title, description string, keys []string, columns ...column) *Panel {
-	queries := make([]Query, len(columns))
-	rename, order := map[string]any{}, map[string]any{}
-	for i := 0; i < len(keys); i += 2 {
-		rename[keys[i]], order[keys[i]] = keys[i+1], i/2
-	}
-	for i, c := range columns {
-		queries[i] = c.query
-		name := "Value #" + string(rune('A'+i))
-		rename[name], order[name] = c.title, len(keys)+i
-	}
-	p := panel("table", width, title, "", description, queries...).instant("table")
-	p.Options = map[string]any{"showHeader": true, "cellHeight": "sm", "footer": map[string]any{"show": false, "reducer": []string{"sum"}, "countRows": false, "fields": ""}}
-	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true}
-	p.Transformations = []any{
-		map[string]any{"id": "merge", "options": map[string]any{}},
-		map[string]any{"id": "organize", "options": map[string]any{
-			"excludeByName": map[string]any{"Time": true}, "indexByName": order, "renameByName": rename,
-		}},
-	}
-	for _, c := range columns {
-		properties := []Property{{"unit", c.unit}}
-		if len(c.steps) > 0 {
-			properties = append(properties,
-				Property{"thresholds", Thresholds{"absolute", c.steps}},
-				Property{"custom.cellOptions", map[string]any{"type": "color-text"}})
-		}
-		if len(c.mappings) > 0 {
-			properties = append(properties, Property{"mappings", c.mappings})
-		}
-		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", c.title}, properties})
 	}
 	return p
 }
@@ -194,22 +199,43 @@ func (p *Panel) atMost(value float64) *Panel {
 	return p
 }
 
-// none is what is shown if there is no value.
+// none is what a panel over time shows if it has no line. Over time, "nothing
+// happened" and "nothing is known" look the same; the text names both.
 func (p *Panel) none(text string) *Panel {
-	p.FieldConfig.Defaults.NoValue = text
+	p.FieldConfig.Defaults.NoValue = text + ", or no data"
 	return p
 }
 
-// words shows 0 and 1 as words.
-func words(zero, one string) []any {
-	return []any{map[string]any{"type": "value", "options": map[string]any{
-		"0": map[string]any{"text": zero, "color": "red", "index": 0},
-		"1": map[string]any{"text": one, "color": "green", "index": 1},
+// missing makes "no data" look like nothing else. Without the mapping, Grafana
+// gives it the colour of the lowest values, which is green where few are good,
+// and red where few are bad.
+func (p *Panel) missing() {
+	p.FieldConfig.Defaults.NoValue = noData
+	p.FieldConfig.Defaults.Mappings = []any{map[string]any{"type": "special", "options": map[string]any{
+		"match": "null", "result": map[string]any{"text": noData, "color": "purple", "index": 0},
 	}}}
 }
 
-func (p *Panel) words(zero, one string) *Panel {
-	p.FieldConfig.Defaults.Mappings = words(zero, one)
+const noData = "no data"
+
+// word is how one value is shown: no age and no count is below zero, so -1 is
+// free to stand for what has none.
+type word struct {
+	value       int
+	text, color string
+}
+
+// words shows values as words.
+func words(words ...word) map[string]any {
+	options := map[string]any{}
+	for i, w := range words {
+		options[strconv.Itoa(w.value)] = map[string]any{"text": w.text, "color": w.color, "index": i + 1}
+	}
+	return map[string]any{"type": "value", "options": options}
+}
+
+func (p *Panel) words(all ...word) *Panel {
+	p.FieldConfig.Defaults.Mappings = append(p.FieldConfig.Defaults.Mappings, words(all...))
 	return p
 }
 
@@ -223,11 +249,24 @@ func (p *Panel) bySeverity() *Panel {
 	return p
 }
 
-// color gives one series a fixed colour.
-func (p *Panel) color(name, color string) *Panel {
+// color gives one series a fixed colour, and other properties.
+func (p *Panel) color(name, color string, more ...Property) *Panel {
 	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
-		Matcher{"byName", name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}},
+		Matcher{"byName", name}, append([]Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}}, more...),
 	})
+	return p
+}
+
+// named shows the name of a stat's only value too.
+func (p *Panel) named() *Panel {
+	p.Options["textMode"] = "value_and_name"
+	return p
+}
+
+// dashboard links to another dashboard, with tenant, instance and time as they
+// are here.
+func (p *Panel) dashboard(title, uid string) *Panel {
+	p.Links = append(p.Links, Link{Title: title, URL: "/d/" + uid + "?${__all_variables}&${__url_time_range}"})
 	return p
 }
 

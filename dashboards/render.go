@@ -116,8 +116,8 @@ func renderGrafana() ([]byte, error) {
 # provisioning/alerting. Use one of the two, not both. Placeholders:
 #   datasourceUid: `+DatasourceUID+` is the UID of your Prometheus data source;
 #   `+RunbookURL+` is where docs/runbook.md is published.
-# Grafana reads $ in these files as the beginning of a variable of its
-# environment; $$ is one $.
+# Grafana 9.1 and later read queries and annotations as they are, so a $ in them
+# is one $. In labels, titles and UIDs a $ would have to be $$; there is none.
 `, file)
 }
 
@@ -135,12 +135,12 @@ func (a *Alert) grafana() grafanaRule {
 		Labels:      yaml.MapSlice{{Key: "severity", Value: a.Severity}},
 		Data: []grafanaQuery{
 			{RefID: "A", Range: &grafanaRange{From: 600}, Datasource: DatasourceUID, Model: model("A",
-				yaml.MapItem{Key: "expr", Value: escape(inline(a.Expr))},
+				yaml.MapItem{Key: "expr", Value: inline(a.Expr)},
 				yaml.MapItem{Key: "instant", Value: true}, yaml.MapItem{Key: "range", Value: false},
 				yaml.MapItem{Key: "editorMode", Value: "code"})},
 			{RefID: "B", Datasource: "__expr__", Model: model("B",
 				yaml.MapItem{Key: "type", Value: "math"}, yaml.MapItem{Key: "datasource", Value: expressions},
-				yaml.MapItem{Key: "expression", Value: escape("is_number($A) || is_nan($A) || is_inf($A)")})},
+				yaml.MapItem{Key: "expression", Value: "is_number($A) || is_nan($A) || is_inf($A)"})},
 			{RefID: "C", Datasource: "__expr__", Model: model("C",
 				yaml.MapItem{Key: "type", Value: "threshold"}, yaml.MapItem{Key: "datasource", Value: expressions},
 				yaml.MapItem{Key: "expression", Value: "B"},
@@ -154,10 +154,8 @@ func (a *Alert) grafana() grafanaRule {
 // grafanaText writes a template of Prometheus as one of Grafana, where $value
 // is a text about all queries.
 func grafanaText(s string) string {
-	return escape(strings.ReplaceAll(s, "$value", "$values.A.Value"))
+	return strings.ReplaceAll(s, "$value", "$values.A.Value")
 }
-
-func escape(s string) string { return strings.ReplaceAll(s, "$", "$$") }
 
 func renderYAML(head string, v any) ([]byte, error) {
 	yaml.FutureLineWrap() // one sentence, one line
