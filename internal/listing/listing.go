@@ -57,6 +57,11 @@ type Listing struct {
 	// Trusted those that were continued because they were taken for sorted.
 	Guesses int `json:"guesses,omitempty"`
 	Trusted int `json:"trusted,omitempty"`
+	// Ended counts the ranges that were taken for complete because of the size of
+	// their last page alone.
+	Ended int `json:"ended,omitempty"`
+	// Largest is the most rows that a page had.
+	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
 
@@ -231,9 +236,13 @@ func (l *Listing) pop() {
 // replace puts ranges in the place of the one that is being read, the first to
 // be read first.
 func (l *Listing) replace(ranges ...Range) {
+	was, still := l.Todo[len(l.Todo)-1], l.still
 	l.pop()
 	for _, r := range slices.Backward(ranges) {
 		if !r.empty() {
+			if r.Since == was.Since && r.Before == was.Before {
+				l.still = still // that is no progress
+			}
 			l.Todo = append(l.Todo, r)
 		}
 	}
@@ -277,7 +286,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 		s.refuse(OptionStatus, now)
 		again = true
 	}
-	if newer*10 > usable {
+	if newer*10 > usable || newer > 0 && sortedRows(page.Rows) {
 		l.refuseUpper(now)
 		again = true
 	}
@@ -319,6 +328,9 @@ func (l *Listing) more(req *Request, page *Page) bool {
 		// that looks like one of several.
 		return full && page.Link != ""
 	}
+	if n == 0 && (l.server.EmptyPages || l.Proof == ProveAlways) {
+		return page.Link != ""
+	}
 	return full || page.Link != "" && !l.server.LinkNoise
 }
 
@@ -345,6 +357,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		}
 		s.LinkNoise, more = true, false
 	}
+	s.EmptyPages = s.EmptyPages || r.hop != "" && n > 0
 	r.hop, r.hops = "", 0
 	secs := secondsOf(page.Rows)
 	l.learn(req, page, &secs, now)
@@ -373,12 +386,20 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	case r.Split && l.unseen(r, page):
 		// Nor was that.
 		l.short(r.Last)
-		r.Split, r.Check = false, -1
-		if more = l.more(req, page); !more {
-			l.split(r, &secs, n)
+		if l.Ended > 0 {
+			// What was taken for complete until now may not have been.
+			l.Todo, l.Ended = slices.Clone(l.Whole), 0
 			return nil
 		}
-		l.halve(r, &secs, now)
+		r.Split, r.Check = false, -1
+		switch {
+		case s.ShortPages:
+			r.place = newPlace(l.Started)
+		case l.more(req, page):
+			l.halve(r, &secs, now)
+		default:
+			l.split(r, &secs, n)
+		}
 	case !more:
 		l.ended(r, req, page, &secs, sorted, descending)
 	case len(secs.all) == 0, r.second():
@@ -419,6 +440,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	if n >= req.Top && n >= s.offer.MaxTop {
 		s.FullPages = true
 	}
+	l.Largest = max(l.Largest, n)
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top {
 			s.PageMax = 0
@@ -452,7 +474,7 @@ func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorte
 		}
 	}
 	last := *r
-	if counted(req, page) || last.Check >= 0 || !l.prove(n) || len(secs.all) == 0 {
+	if counted(req, page) || last.Check >= 0 || !l.prove(n, page.Link) || len(secs.all) == 0 {
 		l.pop()
 		return
 	}
@@ -460,14 +482,17 @@ func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorte
 	next.Proof, next.Last = true, n
 	switch {
 	case sorted && descending:
-		next.Before, next.Edge = secs.min+1, secs.min
+		next.Before, next.Edge, next.Edges = secs.min+1, secs.min, secs.at(secs.min)
 		l.replace(next)
 	case sorted:
-		next.Since, next.Edge = secs.max, secs.max
+		next.Since, next.Edge, next.Edges = secs.max, secs.max, secs.at(secs.max)
 		l.replace(next)
-	case (l.server.ShortPages || !l.server.FullPages) && !secs.one():
+	case l.server.ShortPages:
+		r.place = newPlace(l.Started)
+	case !l.server.FullPages && !secs.one():
 		l.split(r, secs, n)
 	default:
+		l.Ended++
 		l.pop()
 	}
 }
@@ -491,11 +516,13 @@ func (l *Listing) split(r *Range, secs *seconds, n int) {
 const few = 20
 
 // prove tells whether the end that a page of n rows seems to be is to be proven.
-func (l *Listing) prove(n int) bool {
+func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
 	case n == 0:
 		return false
+	case link != "":
+		return true // it is noise, as far as is known
 	case l.Proof == ProveAlways || s.ShortPages:
 		return true
 	case l.Proof == ProveUnlinked:
@@ -504,10 +531,11 @@ func (l *Listing) prove(n int) bool {
 	return n >= few || n > 1 && !s.FullPages && (!s.Links || s.LinkNoise)
 }
 
-// proven is called when the page below the last row has nothing new. If it is
-// the boundary's second that fills it, that is read by position.
+// proven is called when the page below the last row has nothing new. If it may
+// be the boundary's second that fills it, that is read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
-	if !more {
+	n, s := len(page.Rows), l.server
+	if !more && n >= r.Edges && !(n > 1 && !s.FullPages) && !(n > 0 && s.ShortPages) {
 		l.pop()
 		return
 	}
@@ -526,7 +554,7 @@ func (l *Listing) short(n int) {
 	s := l.server
 	s.FullPages = false
 	switch {
-	case s.PageMax == 0 || s.PageMax == n:
+	case l.Largest <= n && (s.PageMax == 0 || s.PageMax == n):
 		s.PageMax = n
 	default:
 		s.ShortPages = true
@@ -554,6 +582,10 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		return
 	}
 	l.Trusted++
+	if rest.Since == r.Since && rest.Before == r.Before {
+		r.place = newPlace(l.Started)
+		return
+	}
 	if l.Sorted {
 		l.replace(rest)
 		return

@@ -106,7 +106,7 @@ func TestComplete(t *testing.T) {
 }
 
 func tail(log []string) (s string) {
-	for _, line := range log[max(0, len(log)-30):] {
+	for _, line := range log[:min(len(log), 60)] {
 		s += line + "\n"
 	}
 	return s

@@ -99,13 +99,24 @@ func (m *model) refuse(req *Request, t treat) *Error {
 	return nil
 }
 
-func (m *model) list(req Request) (Page, *Error) {
+func (m *model) list(req Request) (page Page, err *Error) {
 	m.calls++
 	m.live()
 	asked := req
-	if len(m.log) < 400 {
-		m.log = append(m.log, fmt.Sprintf("%+v", req))
-	}
+	defer func() {
+		short := func(t time.Time) string {
+			if t.IsZero() {
+				return "-"
+			}
+			return t.UTC().Format("0102T150405")
+		}
+		answer := fmt.Sprint(len(page.Rows), " rows ", page.Count, " ", page.Link != "")
+		if err != nil {
+			answer = err.Error()
+		}
+		m.log = append(m.log, fmt.Sprintf("[%s,%s) %v st %d top %d order %d skip %d link %q: %s",
+			short(asked.Since), short(asked.Before), asked.Bound, asked.Status, asked.Top, asked.Order, asked.Skip, asked.Link, answer))
+	}()
 	if m.flaky > 0 && m.rng.Float64() < m.flaky {
 		return Page{}, m.refuse(&asked, fails)
 	}
@@ -145,7 +156,7 @@ func (m *model) list(req Request) (Page, *Error) {
 			{req.Status != 0, m.status}, {req.Count, m.count}, {req.Skip > 0, m.skip},
 		} {
 			if o.on {
-				if err := m.refuse(&asked, o.t); err != nil {
+				if err = m.refuse(&asked, o.t); err != nil {
 					return Page{}, err
 				}
 			}
@@ -158,7 +169,7 @@ func (m *model) list(req Request) (Page, *Error) {
 		}
 	}
 	if m.topText > 0 && req.Top > m.topText && asked.Link == "" {
-		err := m.refuse(&asked, refuses)
+		err = m.refuse(&asked, refuses)
 		err.TopLimit = m.topText
 		return Page{}, err
 	}
@@ -206,7 +217,7 @@ func (m *model) list(req Request) (Page, *Error) {
 		}
 		return (a.ID*2654435761)%65537 < (b.ID*2654435761)%65537
 	})
-	page := Page{Count: -1, Date: m.now}
+	page = Page{Count: -1, Date: m.now}
 	if req.Count && m.count == takes {
 		page.Count = len(rows)
 	}

@@ -25,9 +25,11 @@ type place struct {
 	last   []int64
 	marks  map[uint64]struct{} // pages of this pass that were reached by link
 	hops   int                 // empty pages in a row
-	// single: one row at a time, because one of the next makes its page fail.
-	// skipped: that one was left out.
+	sames  int                 // pages in a row that were the same once more
+	// single: one row at a time, because one of the next makes its page fail;
+	// singles counts them. skipped: that one was left out.
 	single, skipped bool
+	singles         int
 }
 
 func newPlace(began time.Time) *place {
@@ -63,8 +65,13 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	s, p, n := l.server, r.place, len(page.Rows)
 	secs := secondsOf(page.Rows)
 	same, joined := p.compare(page.Rows)
+	if !same {
+		p.sames = 0
+	} else if p.sames++; n >= 8 {
+		p.sames += 2
+	}
 	switch {
-	case n > 0 && same && req.Skip > 0 && req.Link == "":
+	case p.sames >= 3 && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if page.Link == "" || p.byLink {
@@ -79,16 +86,21 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.last = nil
 		return nil
 	}
-	news := !joined && n > 0 || n > len(p.last)
-	if p.note(page.Rows) > 0 {
+	news := p.note(page.Rows) > 0
+	if news {
 		l.still = 0
 	}
 	more := l.more(req, page)
-	if n == 0 && page.Link != "" && !s.LinkNoise {
-		more = true
+	switch {
+	case n == 0:
+		if p.hops++; page.Link == "" || p.hops > maxHops {
+			more = false
+		}
+	case req.Link != "":
+		more = page.Link != ""
 	}
-	if !more && news && req.Link == "" && (!s.FullPages || s.ShortPages) {
-		// Nobody knows how many rows a page has: the next one has to be empty.
+	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) {
+		// It is not known how many rows a page has: the next one has to be empty.
 		more = true
 	}
 	if !s.Unsorted && secs.sorted() && len(secs.all) > 0 && !p.single {
@@ -97,11 +109,20 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 			more = false
 		}
 	}
-	if p.single && n > 0 && l.passed(r, &secs, page) {
-		return nil
+	if p.single && n > 0 {
+		if p.singles++; p.skipped && l.passed(r, req, &secs) {
+			return nil
+		}
+		if p.skipped || p.singles > 2*smallTop {
+			p.single, p.skipped, p.singles = false, false, 0
+		}
 	}
 	if more {
-		return l.follow(r, req, page, now)
+		again := overlap(n)
+		if !news {
+			again = 0
+		}
+		return l.follow(r, req, page, again, now)
 	}
 	switch {
 	case p.pass == 0 && req.Skip == 0 && req.Link == "":
@@ -146,19 +167,15 @@ func (p *place) note(rows []incident.Incident) (fresh int) {
 	return fresh
 }
 
-// follow goes on to the next page, by position or by the server's link.
-func (l *Listing) follow(r *Range, req *Request, page *Page, now time.Time) *Error {
+// follow goes on to the next page, by position, of which so many rows are to be
+// those of this one, or by the server's link.
+func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	if n == 0 {
-		if p.hops++; p.hops > maxHops {
-			s.LinkNoise = true
-			p.hops = 0
-			return nil // the same again, and what it links to does not count
-		}
-	} else {
+	if n > 0 {
+		s.EmptyPages = s.EmptyPages || p.hops > 0
 		p.hops = 0
 	}
-	next := p.skip + n - overlap(n)
+	next := p.skip + n - again
 	if !p.byLink && n > 0 && req.Link == "" && s.takesSkip(next, now) {
 		p.skip = next
 		return nil
@@ -171,6 +188,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, now time.Time) *Err
 	if _, ok := p.marks[mark.Sum64()]; ok {
 		if n == 0 {
 			s.LinkNoise = true
+			p.hops = maxHops // and that is the end
 			return nil
 		}
 		return incomplete(req, errLinkCycle)
@@ -184,23 +202,21 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, now time.Time) *Err
 	return nil
 }
 
-// passed leaves the reading row by row once a row is reached behind the one that
-// makes its page fail: from its second on, pages are asked for as before.
-func (l *Listing) passed(r *Range, secs *seconds, page *Page) bool {
-	if !r.place.skipped || l.server.Unsorted || !secs.one() {
+// passed leaves the reading by position once a row is reached behind the one
+// that makes its page fail: from its second on, pages are asked for as before.
+// It is false where rows are not known to be sorted.
+func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
+	if !l.Sorted || !secs.one() {
 		return false
 	}
 	at := secs.min
-	if l.server.Direction == Ascending {
-		if at == r.Since {
-			return false
-		}
-		l.replace(r.part(at, r.Before))
-		return true
+	rest := r.part(r.Since, at+1)
+	if !l.descending(req) {
+		rest = r.part(at, r.Before)
 	}
-	if at+1 == r.Before {
+	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
-	l.replace(r.part(r.Since, at+1))
+	l.replace(rest)
 	return true
 }

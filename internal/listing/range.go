@@ -15,9 +15,11 @@ type Range struct {
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
 	// Proof: a page of Last rows seemed to be the last one, and this one is to show
-	// that nothing follows: it has no row but those of the second Edge.
+	// that nothing follows: it has no row but those of the second Edge, of which
+	// that page had Edges.
 	Proof bool  `json:"proof,omitempty"`
 	Edge  int64 `json:"edge,omitempty"`
+	Edges int   `json:"edges,omitempty"`
 	Last  int   `json:"last,omitempty"`
 	// Check is how many rows an earlier page has shown of this range, which is read
 	// again to see whether those were all; -1: nothing is checked. Split: because
@@ -102,8 +104,23 @@ func secondsOf(rows []incident.Incident) (s seconds) {
 
 func (s *seconds) sorted() bool { return s.asc || s.desc }
 
+func sortedRows(rows []incident.Incident) bool {
+	s := secondsOf(rows)
+	return s.sorted()
+}
+
 // one tells that all rows have the same second.
 func (s *seconds) one() bool { return len(s.all) > 0 && s.min == s.max }
+
+// at counts the rows of a second.
+func (s *seconds) at(second int64) (n int) {
+	for _, t := range s.all {
+		if t == second {
+			n++
+		}
+	}
+	return n
+}
 
 // since counts the rows at or after a second.
 func (s *seconds) since(at int64) (n int) {

@@ -73,10 +73,12 @@ type Server struct {
 	PageMax    int  `json:"page_max,omitempty"`
 	ShortPages bool `json:"short_pages,omitempty"`
 	// FullPages: a page with as many rows as asked for was seen. Links: a page with
-	// more behind it carried a link. LinkNoise: a link led to nothing.
-	FullPages bool `json:"full_pages,omitempty"`
-	Links     bool `json:"links,omitempty"`
-	LinkNoise bool `json:"link_noise,omitempty"`
+	// more behind it carried a link. LinkNoise: a link led to nothing. EmptyPages:
+	// the link of a page without rows led to some.
+	FullPages  bool `json:"full_pages,omitempty"`
+	Links      bool `json:"links,omitempty"`
+	LinkNoise  bool `json:"link_noise,omitempty"`
+	EmptyPages bool `json:"empty_pages,omitempty"`
 }
 
 // NewServer returns what is assumed of a server that nothing is known of yet.

@@ -1,0 +1,75 @@
+package listing
+
+import (
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+var firstSeed = flag.Uint64("listing.seed", 1, "the first seed of TestRandomServers")
+
+var steps = flag.Int("listing.steps", 200_000, "requests that TestRandomServers makes at least")
+
+// TestRandomServers reads servers that are random combinations of everything
+// that one can do: a listing that says that it is done has read every row.
+func TestRandomServers(t *testing.T) {
+	names := make([]string, 0, len(ways))
+	for name := range ways {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	kindNames := []string{"scan", "open", "delta"}
+	made, done, incomplete := 0, 0, 0
+	reasons := map[string]int{}
+	for seed := *firstSeed; made < *steps; seed++ {
+		rng := rand.New(rand.NewPCG(seed, 99))
+		m := newModel(rng, rng.IntN(600), rng.IntN(2) == 0)
+		var chosen []string
+		for range 1 + rng.IntN(3) {
+			name := names[rng.IntN(len(names))]
+			chosen = append(chosen, name)
+			ways[name](m)
+		}
+		if rng.IntN(3) == 0 {
+			m.moving = rng.Float64() * 0.5
+		}
+		if rng.IntN(4) == 0 {
+			m.flaky = rng.Float64() * 0.3
+		}
+		if len(m.rows) == 0 {
+			m.moving = 0
+		}
+		s := NewServer(m.offer)
+		for range 3 {
+			kind := kinds[kindNames[rng.IntN(3)]]
+			began := m.now
+			l := New(s, kind.proof, kind.ranges(m.now)...)
+			m.calls, m.log = 0, nil
+			got, err := m.read(l, 5000)
+			made += m.calls
+			if err != nil {
+				incomplete++
+				reasons[err.Error()]++
+				continue
+			}
+			done++
+			var ranges []Range
+			for _, r := range l.Whole {
+				if r.Status == 0 || s.TakesStatus(r.Status, m.now) {
+					ranges = append(ranges, r)
+				}
+			}
+			if missing := m.missing(got, began, ranges...); len(missing) > l.Skipped {
+				t.Errorf("seed %d, %q: %d of %d rows are missing after %d calls, first %v\n%v\n%s",
+					seed, chosen, len(missing), len(m.rows), m.calls, m.rows[missing[0]], m, tail(m.log))
+				if testing.Verbose() {
+					return
+				}
+			}
+			m.now = m.now.Add(time.Minute)
+		}
+	}
+	t.Logf("%d requests, %d listings complete, %d not: %v", made, done, incomplete, reasons)
+}
