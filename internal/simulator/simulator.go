@@ -68,8 +68,6 @@ type Options struct {
 	// GraphLimits are those of all calls of the Graph flavour together. Nil: 150
 	// a minute.
 	GraphLimits []Limit
-	// NextLink is the shape of the native @odata.nextLink.
-	NextLink NextLink
 
 	// TenantID, ClientID and ClientSecret are what the token endpoint accepts;
 	// empty: the defaults above.
@@ -80,22 +78,6 @@ type Options struct {
 	// consent is missing: the token endpoint is content, the API answers 403.
 	NoRoles bool
 }
-
-// NextLink is a shape of the link to the next page.
-type NextLink int
-
-// The shapes of the link.
-const (
-	// NextLinkObserved is what the real API was seen to send: a slash before
-	// the question mark, a raw $, and neither filter nor $top.
-	NextLinkObserved NextLink = iota
-	// NextLinkFull repeats the query, escaped.
-	NextLinkFull
-	// NextLinkAbsent leaves the link out, as in the documented example.
-	NextLinkAbsent
-	// NextLinkAlways is the full link on every page, the last one too.
-	NextLinkAlways
-)
 
 // Demo is a tenant worth watching: something changes within every half minute.
 func Demo(seed uint64) Options {
@@ -112,10 +94,16 @@ type Tenant struct {
 
 	mu sync.Mutex // guards everything below
 
+	at             time.Time // the instant up to which everything has happened
 	records        map[int64]*entry
-	order          []*entry
-	stale          int  // entries of order that were superseded
-	unsorted       bool // order needs sorting before it is read
+	order          []*entry // what lists show
+	stale          int      // entries of order that were superseded
+	unsorted       bool     // order needs sorting before it is read
+	generation     uint64   // of order and the faults
+	arranged       arranged
+	shown          map[int64]*entry // what lists show of incidents of which a version waits
+	waiting        []version        // oldest first
+	changes        []change         // of lists, oldest first
 	open, resolved idSet
 	lastID, alerts int64
 
@@ -165,6 +153,7 @@ func New(opts Options) *Tenant {
 	t := &Tenant{
 		opts:       opts,
 		records:    make(map[int64]*entry, opts.Incidents),
+		shown:      make(map[int64]*entry),
 		lastID:     900_000,
 		life:       rand.New(rand.NewPCG(opts.Seed, 1)),
 		deliberate: rand.New(rand.NewPCG(opts.Seed, 2)),
