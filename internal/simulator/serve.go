@@ -53,7 +53,7 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) {
 			if _, failed := w.Write(buf[:n]); failed != nil {
 				return
 			}
-			if rep.drip > 0 || rep.dropMidBody {
+			if rep.drip > 0 || rep.dropMidBody || rep.wire.LengthOff > 0 {
 				_ = flusher.Flush() // on failure the next write fails
 			}
 		}
