@@ -1,14 +1,23 @@
 // Package simulator is a Microsoft 365 Defender tenant in memory: its
 // incidents, the life they lead, the native Incidents API, that of Microsoft
-// Graph and the token endpoint in front of them, and every way of misbehaving that was ever
-// reported of the real ones. The demo, the tests and the benchmarks use it.
+// Graph and the token endpoint in front of them, and every way of misbehaving
+// that was ever reported of the real ones. The demo, the tests and the
+// benchmarks use it.
 //
 // It imports nothing of this module on purpose: a mistake in a JSON tag or in
 // the meaning of a value that both sides shared would pass every test.
 //
 // The tenant's state (record.go, state.go, life.go, acts.go, truth.go) knows
-// nothing of the wire; native.go and list.go are one flavour of it, graph.go and
-// its neighbours the other.
+// nothing of the wire. A list call of either flavour goes through query.go (its
+// options), visible.go (what can be seen at all), list.go (which rows, in which
+// order), heavy.go, links.go and partial.go; rows.go says what a row looks like,
+// native.go and graphwire.go write it. lookup.go answers calls by id, token.go
+// and its neighbours those for tokens. answer.go puts an answer together and
+// serve.go brings it to the client, with what wire.go and echo.go do to it;
+// server.go does so over TCP.
+//
+// [Faults] are all that can be wrong, fault.go says in which order they decide.
+// [Switches] and [Weather] name each of them for tests that try them all.
 package simulator
 
 import (
