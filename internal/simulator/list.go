@@ -116,6 +116,7 @@ func (t *Tenant) matcher(others []condition) func(*entry) bool {
 // pages of a tenant at rest do it once.
 type arranged struct {
 	generation uint64
+	graph      bool
 	order      Order
 	filter     string
 	rows       []*entry
@@ -123,9 +124,9 @@ type arranged struct {
 
 // arrange returns all rows that match, in order.
 func (t *Tenant) arrange(part []*entry, matches func(*entry) bool, q *query) []*entry {
-	key := arranged{generation: t.generation, order: q.order, filter: q.filter}
+	key := arranged{generation: t.generation, graph: q.graph, order: q.order, filter: q.filter}
 	last := &t.arranged
-	if last.generation == key.generation && last.order == key.order && last.filter == key.filter && last.rows != nil {
+	if last.rows != nil && last.generation == key.generation && last.graph == key.graph && last.order == key.order && last.filter == key.filter {
 		return last.rows
 	}
 	key.rows = make([]*entry, 0, len(part))

@@ -69,6 +69,7 @@ func (c *call) flavour() *flavour {
 
 // query is what a list call asks for, in either flavour.
 type query struct {
+	graph           bool
 	filter, orderBy string // as they came
 	where           []condition
 	order           Order
@@ -92,7 +93,7 @@ func badRequest(format string, args ...any) *refusal {
 // taken in the order of Takes.
 func (t *Tenant) parseQuery(c *call, now time.Time) (query, *refusal) {
 	fl, f := c.flavour(), &t.faults
-	q := query{top: fl.top}
+	q := query{graph: c.graph, top: fl.top}
 	if f.TopLimit > 0 {
 		q.top = f.TopLimit
 	}
