@@ -56,15 +56,15 @@ func (b *bubble) steady() {
 
 // TestGraphMovingTenant is the main job over the other API.
 func TestGraphMovingTenant(t *testing.T) {
-	for name, fault := range map[string]simulator.GraphFaults{
+	for name, fault := range map[string]simulator.Takes{
 		"ordered":   {},
-		"unordered": {RefuseOrderBy: true},
+		"unordered": {OrderBy: simulator.Refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := simulator.Options{Seed: 3, Incidents: sized(3000), Rates: busy}
 			often := func(c *config.Tenant) { c.API, c.SweepInterval = config.Graph, time.Hour }
 			inBubble(t, o, often, func(b *bubble) {
-				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Graph: fault})
+				b.sim.Fault(simulator.Faults{Delay: 200 * time.Millisecond, SkipCap: 500, Takes: fault})
 				b.wait(10 * time.Minute)
 				b.restAndCheck()
 				b.sim.Live(busy)
@@ -91,16 +91,16 @@ func TestGraphOddServers(t *testing.T) {
 		name  string
 		fault simulator.Faults
 	}{
-		{"no order, oldest first", simulator.Faults{SkipCap: 500, Graph: simulator.GraphFaults{RefuseOrderBy: true, Order: simulator.OldestUpdate}}},
-		{"no order at all", simulator.Faults{SkipCap: 500, Graph: simulator.GraphFaults{RefuseOrderBy: true, Order: simulator.NoOrder}}},
-		{"order ignored", simulator.Faults{Graph: simulator.GraphFaults{IgnoreOrderBy: true, Order: simulator.NewestIncident}}},
-		{"empty pages", simulator.Faults{Graph: simulator.GraphFaults{EmptyPages: true}}},
-		{"empty pages, no order", simulator.Faults{Graph: simulator.GraphFaults{EmptyPages: true, RefuseOrderBy: true}}},
-		{"no lt either", simulator.Faults{RefuseLt: true, Graph: simulator.GraphFaults{RefuseOrderBy: true}}},
-		{"no status filter", simulator.Faults{RefuseStatusFilter: true}},
+		{"no order, oldest first", simulator.Faults{SkipCap: 500, Takes: simulator.Takes{OrderBy: simulator.Refused}, Order: simulator.OldestUpdate}},
+		{"no order at all", simulator.Faults{SkipCap: 500, Takes: simulator.Takes{OrderBy: simulator.Refused}, Order: simulator.NoOrder}},
+		{"order ignored", simulator.Faults{Takes: simulator.Takes{OrderBy: simulator.Ignored}, Order: simulator.NewestCreated}},
+		{"empty pages", simulator.Faults{Pages: simulator.Pages{Empty: true}}},
+		{"empty pages, no order", simulator.Faults{Takes: simulator.Takes{OrderBy: simulator.Refused}, Pages: simulator.Pages{Empty: true}}},
+		{"no lt either", simulator.Faults{Takes: simulator.Takes{OrderBy: simulator.Refused, Lt: simulator.Refused}}},
+		{"no status filter", simulator.Faults{Takes: simulator.Takes{Status: simulator.Refused}}},
 		{"no awaiting action", simulator.Faults{RefuseStatusValues: []string{"AwaitingAction"}}},
-		{"partial", simulator.Faults{Graph: simulator.GraphFaults{Partial: true}}},
-		{"small pages only", simulator.Faults{Graph: simulator.GraphFaults{ExpandStatus: 500, ExpandTop: 10}}},
+		{"partial", simulator.Faults{Partial: simulator.Partial{Status206: true, Warning: true}}},
+		{"small pages only", simulator.Faults{Heavy: simulator.Heavy{Top: 10, Status: 500, WithAlerts: true}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestGraphOddServers(t *testing.T) {
 				}
 				b.wait(20 * time.Minute)
 				b.restAndCheck()
-				if !test.fault.Graph.EmptyPages {
+				if !test.fault.Pages.Empty {
 					b.steady()
 				}
 			})
@@ -135,7 +135,7 @@ func TestGraphFaults(t *testing.T) {
 		{"torn", simulator.Faults{Torn: true}, "decode"},
 		{"slow", simulator.Faults{Delay: time.Minute}, "timeout"},
 		{"redirect", simulator.Faults{Redirect: simulator.Foreign + "/v1.0/security/incidents"}, "other"},
-		{"foreign links", simulator.Faults{ForeignNext: simulator.Foreign, Graph: simulator.GraphFaults{EmptyPages: true}}, "other"},
+		{"foreign links", simulator.Faults{Links: simulator.Links{Host: simulator.Foreign}, Pages: simulator.Pages{Empty: true}}, "other"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestGraphWithoutAlerts(t *testing.T) {
 				if !early {
 					b.wait(5*time.Minute + time.Second)
 				}
-				b.sim.Fault(simulator.Faults{Graph: simulator.GraphFaults{ExpandStatus: 500}})
+				b.sim.Fault(simulator.Faults{Takes: simulator.Takes{Alerts: 500}})
 				if early {
 					b.wait(5 * time.Minute)
 				}

@@ -404,7 +404,7 @@ func TestRestartWithoutAlerts(t *testing.T) {
 				l.wait(10 * time.Second)
 				available(0)
 			}
-			l.sim.Fault(simulator.Faults{Graph: simulator.GraphFaults{ExpandStatus: 500}})
+			l.sim.Fault(simulator.Faults{Takes: simulator.Takes{Alerts: 500}})
 			l.wait(10 * time.Minute) // nothing changes, so that nothing is missed
 			available(0)
 			restart(time.Second)

@@ -360,25 +360,24 @@ func TestOddServers(t *testing.T) {
 	tests := []struct {
 		name  string
 		fault simulator.Faults
-		link  simulator.NextLink
 	}{
-		{"no le", simulator.Faults{RefuseLe: true}, simulator.NextLinkObserved},
-		{"neither le nor lt", simulator.Faults{RefuseLe: true, RefuseLt: true}, simulator.NextLinkObserved},
-		{"le ignored", simulator.Faults{IgnoreLe: true, IgnoreLt: true}, simulator.NextLinkObserved},
-		{"no status filter", simulator.Faults{RefuseStatusFilter: true}, simulator.NextLinkObserved},
-		{"status ignored", simulator.Faults{IgnoreStatus: true}, simulator.NextLinkObserved},
-		{"no awaiting action", simulator.Faults{RefuseStatusValues: []string{"AwaitingAction"}}, simulator.NextLinkObserved},
-		{"no ge", simulator.Faults{RefuseSince: true}, simulator.NextLinkObserved},
-		{"ge ignored", simulator.Faults{IgnoreSince: true}, simulator.NextLinkObserved},
-		{"skip capped", simulator.Faults{SkipCap: 150}, simulator.NextLinkObserved},
-		{"no link", simulator.Faults{}, simulator.NextLinkAbsent},
-		{"link everywhere", simulator.Faults{}, simulator.NextLinkAlways},
-		{"full link", simulator.Faults{}, simulator.NextLinkFull},
-		{"foreign link", simulator.Faults{ForeignNext: simulator.Foreign}, simulator.NextLinkObserved},
+		{"no le", simulator.Faults{Takes: simulator.Takes{Le: simulator.Refused}}},
+		{"neither le nor lt", simulator.Faults{Takes: simulator.Takes{Le: simulator.Refused, Lt: simulator.Refused}}},
+		{"le ignored", simulator.Faults{Takes: simulator.Takes{Le: simulator.Ignored, Lt: simulator.Ignored}}},
+		{"no status filter", simulator.Faults{Takes: simulator.Takes{Status: simulator.Refused}}},
+		{"status ignored", simulator.Faults{Takes: simulator.Takes{Status: simulator.Ignored}}},
+		{"no awaiting action", simulator.Faults{RefuseStatusValues: []string{"AwaitingAction"}}},
+		{"no ge", simulator.Faults{Takes: simulator.Takes{Since: simulator.Refused}}},
+		{"ge ignored", simulator.Faults{Takes: simulator.Takes{Since: simulator.Ignored}}},
+		{"skip capped", simulator.Faults{SkipCap: 150}},
+		{"no link", simulator.Faults{Links: simulator.Links{None: true}}},
+		{"link everywhere", simulator.Faults{Links: simulator.Links{Always: true, Shape: simulator.LinkFull}}},
+		{"full link", simulator.Faults{Links: simulator.Links{Shape: simulator.LinkFull}}},
+		{"foreign link", simulator.Faults{Links: simulator.Links{Host: simulator.Foreign}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o := simulator.Options{Seed: 7, Incidents: sized(1500), Rates: busy, NextLink: test.link}
+			o := simulator.Options{Seed: 7, Incidents: sized(1500), Rates: busy}
 			inBubble(t, o, nil, func(b *bubble) {
 				b.sim.Fault(test.fault)
 				b.wait(20 * time.Minute)

@@ -8,7 +8,8 @@ import (
 )
 
 // The deliberate acts. Each lets life go on up to the present first and then
-// sets the incident's update time to the server's now. Those that take an id
+// sets the incident's update time to the server's now, unless Faults.Ahead or
+// Faults.Back say otherwise. Those that take an id
 // return it, or 0 if there is no such incident.
 
 // Create makes an incident and returns its id.
@@ -36,7 +37,7 @@ func (t *Tenant) Create(spec Spec) int64 {
 		}
 	}
 	if r.Updated.IsZero() {
-		r.Updated = now
+		r.Updated = t.stamp(r.ID, time.Time{}, now)
 	}
 	t.giveAlerts(&r, spec.Alerts)
 	t.put(normal(r))
@@ -174,7 +175,7 @@ func (t *Tenant) update(id int64, at time.Time, change func(*Record)) bool {
 	change(&r)
 	r.ID = id
 	if r.Updated.Equal(e.Updated) {
-		r.Updated = at
+		r.Updated = t.stamp(id, e.Updated, at)
 	}
 	t.put(normal(r))
 	return true

@@ -3,9 +3,8 @@ package simulator
 import (
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,12 +25,19 @@ type reply struct {
 	body        []byte
 	delay, drip time.Duration
 	dropMidBody bool
+	hang        bool // nothing comes, ever
+	wire        Wire
+	raw         raw
 
-	page   *page  // to be written into body without the lock
-	single *entry // the same
-	torn   bool
-	graph  bool // the flavour
+	written appender // to be written into body without the lock
+	page    *page    // the same, of the list
+	torn    bool
+	bom     bool
+	graph   bool // the flavour
 }
+
+// appender writes the JSON of an answer that was decided on.
+type appender interface{ appendTo(b []byte) []byte }
 
 func (r *reply) fill(status int, contentType string, body []byte) {
 	r.status, r.body = status, body
@@ -47,21 +53,24 @@ func (r *reply) json(status int, v any) {
 // answer decides on an answer with the lock held, and writes it without.
 func (t *Tenant) answer(c *call) *reply {
 	rep := t.decide(c)
+	var body []byte
+	if rep.bom {
+		body = append(body, "\ufeff"...)
+	}
 	switch {
-	case rep.page != nil && rep.graph:
-		rep.fill(rep.status, jsonType, rep.page.appendGraph(make([]byte, 0, rep.page.size())))
-	case rep.single != nil && rep.graph:
-		rep.fill(rep.status, jsonType, appendGraphSingle(nil, c, &rep.single.Record))
 	case rep.page != nil:
-		rep.fill(rep.status, jsonType, rep.page.appendTo(make([]byte, 0, rep.page.size())))
-	case rep.single != nil:
-		rep.fill(rep.status, jsonType, appendSingle(nil, c.base, &rep.single.Record, 0))
+		rep.fill(rep.status, jsonType, rep.page.appendTo(slices.Grow(body, rep.page.size())))
+	case rep.written != nil:
+		rep.fill(rep.status, jsonType, rep.written.appendTo(body))
 	}
 	if rep.torn {
 		rep.body = rep.body[:len(rep.body)/2]
 	}
 	if len(rep.body) > 0 && strings.Contains(c.accept, "gzip") {
 		rep.compress()
+		if rep.wire.BadChecksum {
+			rep.body = spoil(rep.body)
+		}
 	}
 	return rep
 }
@@ -86,34 +95,36 @@ func (t *Tenant) decide(c *call) *reply {
 	now := t.now()
 	t.advance(now)
 	rep := t.route(c, now)
-	rep.header.Set("Date", now.Format(http.TimeFormat))
+	if !t.faults.NoDate {
+		rep.header.Set("Date", now.Add(t.faults.DateOff).Format(http.TimeFormat))
+	}
 	line := Request{At: now, Method: c.method, Path: c.path, Query: c.query, Status: rep.status}
 	t.meter.log(line)
 	return &rep
 }
 
 func (t *Tenant) route(c *call, now time.Time) reply {
-	id, byID := strings.CutPrefix(c.path, "/api/incidents/")
-	graphID, graphByID := strings.CutPrefix(c.path, graphPath+"/")
+	rest, native := below(c.path, nativeFlavour.path)
+	graphRest, graph := below(c.path, graphPath)
 	switch {
-	case c.path == graphPath:
-		return t.answerGraph(c, now, "")
-	case graphByID && !strings.Contains(graphID, "/"):
-		return t.answerGraph(c, now, graphID)
+	case graph:
+		return t.answerGraph(c, now, graphRest)
 	case strings.HasSuffix(c.path, tokenPath):
 		t.meter.Tokens++
 		return t.answerToken(c, now)
 	case c.path == metadataPath, c.path == appServicePath:
 		t.meter.Tokens++
 		return t.answerIdentity(c, now)
-	case c.path == "/api/incidents", byID && id == "":
-		t.meter.Calls++
-		t.meter.list.received(now, t.opts.Limits)
-		return t.answerAPI(c, now, "list", func(rep *reply) { t.answerList(rep, c) }, &t.meter.list, t.opts.Limits)
-	case byID && !strings.Contains(id, "/"):
+	case native:
+		operation, right := t.operation(c, now, rest)
+		if operation == "list" {
+			t.meter.Calls++
+			t.meter.list.received(now, t.opts.Limits)
+			return t.answerAPI(c, now, operation, right, &t.meter.list, t.opts.Limits)
+		}
 		t.meter.Gets++
 		t.meter.get.received(now, t.opts.GetLimits)
-		return t.answerAPI(c, now, "get", func(rep *reply) { t.answerGet(rep, id) }, &t.meter.get, t.opts.GetLimits)
+		return t.answerAPI(c, now, operation, right, &t.meter.get, t.opts.GetLimits)
 	}
 	t.meter.Other++
 	rep := reply{header: make(http.Header)}
@@ -121,17 +132,44 @@ func (t *Tenant) route(c *call, now time.Time) reply {
 	return rep
 }
 
-// answerAPI is what both calls of the API have in common.
+// below is what follows the path of a list, and whether there is anything.
+func below(path, list string) (rest string, exists bool) {
+	rest, exists = strings.CutPrefix(path, list)
+	if !exists || rest == "" {
+		return "", exists
+	}
+	rest, exists = strings.CutPrefix(rest, "/")
+	return rest, exists && !strings.Contains(strings.TrimSuffix(rest, alertsPath), "/")
+}
+
+// operation is what a call of either flavour asks for, and how it is answered
+// where nothing is in the way. The path is what follows that of the list.
+func (t *Tenant) operation(c *call, now time.Time, path string) (string, func(*reply)) {
+	if path == "" {
+		return "list", func(rep *reply) { t.answerList(rep, c, now) }
+	}
+	if id, alerts := strings.CutSuffix(path, alertsPath); alerts {
+		return "get", func(rep *reply) { t.answerAlerts(rep, c, id) }
+	}
+	return "get", func(rep *reply) { t.answerGet(rep, c, path) }
+}
+
+// answerAPI is what all calls of the API have in common.
 func (t *Tenant) answerAPI(c *call, now time.Time, operation string, right func(*reply), calls *window, limits []Limit) reply {
 	fault, hit := t.hit(operation)
-	rep := reply{header: make(http.Header), delay: fault.Delay, drip: fault.Drip, graph: c.graph}
+	rep := reply{header: make(http.Header), delay: fault.Delay, drip: fault.Drip, graph: c.graph, wire: fault.Wire}
 	switch {
+	case hit && fault.Hang:
+		rep.hang = true
+		return rep
 	case hit && fault.Drop == DropBeforeHeaders:
 		return rep
 	case hit && fault.Redirect != "":
 		rep.header.Set("Location", fault.Redirect)
 		rep.status = http.StatusFound
 		return rep
+	case hit && fault.Echo.Form != EchoNone:
+		t.echo(&rep, &fault, c)
 	case hit && fault.Status != 0:
 		t.refuseByFault(&rep, &fault, limits)
 	case c.method != http.MethodGet:
@@ -144,13 +182,13 @@ func (t *Tenant) answerAPI(c *call, now time.Time, operation string, right func(
 		t.meter.Throttled++
 	}
 	if rep.page != nil {
-		rep.page.padding = fault.Padding
+		rep.page.padding, rep.page.flood = fault.Padding, fault.Flood
 	}
 	rep.dropMidBody = fault.Drop == DropMidBody
 	if rep.status == http.StatusOK || rep.status == http.StatusPartialContent {
-		rep.torn = fault.Torn
+		rep.torn, rep.bom = fault.Torn, t.faults.BOM
 		if fault.NotJSON {
-			rep.page, rep.single = nil, nil
+			rep.page, rep.written = nil, nil
 			rep.fill(rep.status, "text/html; charset=utf-8", []byte("<!DOCTYPE html>\n<html><body>We are sorry, something went wrong.</body></html>\n"))
 		}
 	}
@@ -165,44 +203,18 @@ func (t *Tenant) answerHealthy(rep *reply, c *call, now time.Time, right func(*r
 	}
 	if over, wait := calls.exceeded(limits); wait > 0 {
 		t.throttle(rep, over)
-		if !t.faults.NoRetryAfter {
-			seconds := (wait + time.Second - 1) / time.Second
-			rep.header.Set("Retry-After", strconv.Itoa(int(seconds)))
-		}
+		t.retryAfter(rep, wait)
 		return
 	}
 	right(rep)
 }
 
-func (t *Tenant) answerList(rep *reply, c *call) {
-	q, err := t.faults.parseQuery(c.query)
-	if err != nil {
-		rep.refuse(http.StatusBadRequest, "ODataError", err.Error(), t.traceID())
-		return
-	}
-	rows, more := t.list(q)
-	rep.status = http.StatusOK
-	rep.page = &page{base: c.base, rows: rows, odd: t.faults.OddRows}
-	if more || t.opts.NextLink == NextLinkAlways {
-		rep.page.next = t.nextLink(c.base, q)
-	}
-}
-
-func (t *Tenant) answerGet(rep *reply, id string) {
-	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil {
-		rep.refuse(http.StatusBadRequest, "BadRequest", "The incident id is not a number.", t.traceID())
-		return
-	}
-	if rep.single = t.records[n]; rep.single == nil {
-		rep.refuse(http.StatusNotFound, "ResourceNotFound", fmt.Sprintf("Incident %d was not found.", n), t.traceID())
-		return
-	}
-	rep.status = http.StatusOK
-}
-
 func (t *Tenant) refuseByFault(rep *reply, f *Faults, limits []Limit) {
 	switch {
+	case f.Status == http.StatusSwitchingProtocols:
+		rep.status = f.Status
+		rep.header.Set("Connection", "Upgrade")
+		rep.header.Set("Upgrade", "simulated")
 	case f.EmptyBody:
 		rep.status = f.Status
 	case f.Status == http.StatusTooManyRequests:
@@ -216,28 +228,6 @@ func (t *Tenant) refuseByFault(rep *reply, f *Faults, limits []Limit) {
 	}
 	if f.RetryAfter != "" {
 		rep.header.Set("Retry-After", f.RetryAfter)
-	}
-}
-
-// throttle answers 429 in the style that the faults say.
-func (t *Tenant) throttle(rep *reply, over Limit) {
-	const status = http.StatusTooManyRequests
-	switch t.faults.ThrottleBody {
-	case ThrottleBodyEmpty:
-		rep.status = status
-	case ThrottleBodyHTML:
-		rep.fill(status, "text/html", []byte("<html><head><title>429 Too Many Requests</title></head></html>"))
-	case ThrottleBodyPlain:
-		rep.refuse(status, "TooManyRequests", "Too many requests. Please retry later.", t.traceID())
-	default:
-		if rep.graph {
-			rep.refuse(status, "TooManyRequests", "Too Many Requests", t.traceID())
-			return
-		}
-		p := over.Period
-		text := fmt.Sprintf("API calls quota exceeded! maximum allowed %d per %02d:%02d:%02d. You can send requests again when the quota resets.",
-			over.Calls, int(p.Hours()), int(p.Minutes())%60, int(p.Seconds())%60)
-		rep.refuse(status, "429", text, t.traceID())
 	}
 }
 
@@ -262,6 +252,8 @@ func (t *Tenant) refuseStatus(rep *reply, status int) {
 		code, message = "Forbidden", "Missing application roles. API required roles: Incident.Read.All,Incident.ReadWrite.All"
 	case http.StatusInternalServerError:
 		code, message = "InternalServerError", "An error has occurred."
+	case http.StatusNotFound:
+		code, message = "ResourceNotFound", "The incident was not found."
 	}
 	rep.refuse(status, strings.ReplaceAll(code, " ", ""), message, t.traceID())
 }

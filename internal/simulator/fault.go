@@ -23,30 +23,29 @@ const (
 	DropMidBody
 )
 
-// ThrottleBody is a style of body for 429 answers.
-type ThrottleBody int
-
-// The styles.
-const (
-	// ThrottleBodyLimit names the limit in the text and nowhere else, the code
-	// being a string: "429", "API calls quota exceeded! maximum allowed 50 per
-	// 00:01:00". A forced 429 names the first limit.
-	ThrottleBodyLimit ThrottleBody = iota
-	// ThrottleBodyPlain has the same form, but names no limit.
-	ThrottleBodyPlain
-	// ThrottleBodyEmpty is no body at all.
-	ThrottleBodyEmpty
-	// ThrottleBodyHTML is a proxy's page.
-	ThrottleBodyHTML
-)
-
-// Faults are what is wrong with a tenant. They combine; the zero value is a
-// healthy tenant.
+// Faults are what is wrong with a tenant. They combine, can be changed at any
+// time by [Tenant.Fault], and hold for both flavours of the API; the zero value
+// is a healthy tenant. [Switches] and [Weather] have a name for each.
 //
-// The first group hits single calls of the API, chosen by Operation, Share and
-// Count; within the group Drop before headers comes before Redirect before
-// Status before the rest, which changes an answer that is otherwise right.
-// The second group is how the service is, for every call.
+// Where several could decide about the same answer, the first of these does:
+//
+//  1. The first group below, which hits single calls chosen by Operation, Share
+//     and Count: Hang, Drop before headers, Redirect, Echo, Status. The rest of
+//     the group changes an answer that was found otherwise.
+//  2. The token and the limits of calls.
+//  3. Takes, in the order of its fields, and with them RefuseStatusValues,
+//     Retention, SkipCap and TopLimit.
+//  4. Heavy, by what was asked for.
+//  5. What lists show at all: Lag, Stale, Hide. Then Precision and the filter,
+//     the order, $skip, and Pages, whose empty ones come before anything else
+//     that a page may hold.
+//  6. Poison, by the rows that the page would have, then Links, then Partial,
+//     which takes rows away without a change to links and counts.
+//  7. What rows look like: OddRows first, which the others overrule.
+//
+// The truth is the tenant's own: what lists hide, show late or show with ids
+// that nobody can read is counted; where an update time is ahead or went back,
+// the look-back goes by it.
 type Faults struct {
 	// Operation limits the first group to "list" or "get"; empty: both.
 	Operation string
@@ -55,14 +54,19 @@ type Faults struct {
 	Share float64
 	Count int
 
+	// Hang takes the call and never answers.
+	Hang bool
 	// Drop loses the connection.
 	Drop Drop
 	// Redirect answers 302 to this location.
 	Redirect string
+	// Echo answers with the request's own token.
+	Echo Echo
 	// Status is answered instead, with the documented error body, or none if
 	// EmptyBody is set, and this Retry-After header unless empty: seconds, an
 	// HTTP date, or nonsense. 401 and 403 come with right tokens, too; 429 has a
-	// body as ThrottleBody says and counts as throttled.
+	// body as ThrottleBody says and counts as throttled. After 101 the
+	// connection stays open and silent.
 	Status     int
 	RetryAfter string
 	EmptyBody  bool
@@ -71,28 +75,68 @@ type Faults struct {
 	Torn, NotJSON bool
 	// Padding makes the body so many bytes longer; the JSON stays right.
 	Padding int
+	// Flood makes it longer by what has to be kept.
+	Flood Flood
 	// Delay passes before the headers, Drip while the body trickles. What is
 	// answered is as of the arrival of the call.
 	Delay, Drip time.Duration
+	// Wire is what is wrong below the JSON.
+	Wire Wire
 
 	// NoRetryAfter leaves Retry-After out when the tenant's limits are exceeded.
+	// ThrottleText is what those answers say instead of the limit, where
+	// ThrottleBody lets them say something.
 	NoRetryAfter bool
 	ThrottleBody ThrottleBody
+	ThrottleText string
+	// NoDate leaves the header Date out, DateOff moves it.
+	NoDate  bool
+	DateOff time.Duration
+	// BOM puts a byte order mark before the JSON of right answers.
+	BOM bool
 
-	// RefuseLe and RefuseLt answer 400 to filters with that operator, RefuseSince
-	// to ge and gt on lastUpdateTime, RefuseStatusFilter to any filter on status, RefuseStatusValues to these
-	// values as if the enum did not have them. (Without it an unknown status
-	// matches nothing.)
-	RefuseLe, RefuseLt, RefuseSince, RefuseStatusFilter bool
-	RefuseStatusValues                                  []string
-	// IgnoreLe and IgnoreLt behave as if the conditions with that operator were
-	// not there, IgnoreSince those with ge and gt on lastUpdateTime,
-	// IgnoreStatus those on status.
-	IgnoreLe, IgnoreLt, IgnoreSince, IgnoreStatus bool
-	// SkipCap answers 400 to a $skip above it; 0: no cap.
-	SkipCap int
-	// ForeignNext is the scheme and host of next links, for example [Foreign].
-	ForeignNext string
+	// Takes are how the options of a query are taken.
+	Takes Takes
+	// RefuseStatusValues answers 400 to filters with these values, in the native
+	// flavour's words, as if the enum did not have them. (Without it an unknown
+	// status matches nothing.)
+	RefuseStatusValues []string
+	// SkipCap answers 400 to a $skip above it; 0: no cap. TopLimit is the most
+	// rows that may be asked for, and are given unasked; 0: 100, of Graph 50.
+	SkipCap, TopLimit int
+	// Retention answers 400 to a lower bound of the last update that is further
+	// back; 0: all are taken. A filter without one is.
+	Retention time.Duration
+	// Precision is the unit in which times are compared, by filters and where
+	// rows are ordered; both sides are cut. 0: 100 ns.
+	Precision time.Duration
+
+	// Order is that of rows which nobody ordered.
+	Order Order
+	Pages Pages
+	Links Links
+
+	Heavy   Heavy
+	Poison  Poison
+	Partial Partial
+
+	// Hide is the share of incidents that lists do not show, and do not count.
+	Hide float64
+	// Lag is how long lists go on to show the version before a change. A change
+	// keeps its update time.
+	Lag   time.Duration
+	Stale Stale
+	// Ahead lets changes happen in the future of the server's clock, Back before
+	// the incident's last update. Ahead comes first.
+	Ahead, Back Drift
+
+	IDs    IDs
+	Alerts Alerts
+	// NumericEnums is the share of incidents that show status, severity,
+	// classification and determination as numbers.
+	NumericEnums float64
+	// Unassigned lets rows say "Unassigned" where nobody is assigned.
+	Unassigned bool
 	// OddRows gives every page that has rows the odd shapes that were seen in
 	// other people's data. Variations of real rows: alerts missing, null or an
 	// object, a malformed createdTime or an unknown severity on redirected ones;
@@ -103,44 +147,25 @@ type Faults struct {
 	// text, and one without incidentId. None of it changes the truth.
 	OddRows bool
 
-	// Graph is what is wrong with the Graph flavour alone.
-	Graph GraphFaults
+	Lookups Lookups
 	// Token is what is wrong with the token endpoint.
 	Token TokenFaults
 }
 
-// GraphFaults are what is wrong with the Graph flavour, for every call.
-type GraphFaults struct {
-	// RefuseOrderBy answers 400 to $orderby, IgnoreOrderBy does without. Order is
-	// that of rows which nobody ordered.
-	RefuseOrderBy, IgnoreOrderBy bool
-	Order                        GraphOrder
-	// EmptyPages puts an empty one with a link before every page that has rows.
-	EmptyPages bool
-	// ExpandStatus is answered to every $expand, with a $top above ExpandTop.
-	ExpandStatus, ExpandTop int
-	// Partial answers 206 with a Warning, although nothing is missing.
-	Partial bool
-}
-
-// GraphOrder is an order of rows.
-type GraphOrder int
-
-// The orders.
-const (
-	NewestUpdate GraphOrder = iota
-	OldestUpdate
-	NewestIncident
-	NoOrder
-)
-
-// TokenFaults are what is wrong with the token endpoint.
+// TokenFaults are what is wrong with the token endpoint. Status comes before
+// Redirect, Redirect before Code.
 type TokenFaults struct {
 	// Count ends them after so many token requests; 0: never.
 	Count int
 	// Code answers this AADSTS error to right requests, too; 7000215, the wrong
 	// secret, for example. 90033 is the transient one.
 	Code int
+	// Echo lets the description of errors show the request's secret or
+	// assertion in this form.
+	Echo EchoForm
+	// Redirect answers RedirectStatus (0: 307) to this location.
+	Redirect       string
+	RedirectStatus int
 	// Status is answered instead, with a body that is not JSON.
 	Status int
 	// RetryAfter header unless empty.
@@ -153,41 +178,55 @@ func (t *Tenant) Fault(f Faults) {
 	f.RefuseStatusValues = slices.Clone(f.RefuseStatusValues)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := t.now()
+	t.advance(now)
+	if f.Precision != t.faults.Precision {
+		t.unsorted = true
+	}
+	if f.Stale.Age == 0 {
+		t.changes = nil
+	}
 	t.faults = f
+	t.generation++
+	t.publishDue(now)
+}
+
+// strike decides about one call by chance and counts it.
+func (t *Tenant) strike(share float64, count *int) bool {
+	if *count < 0 || share > 0 && t.chance.Float64() >= share {
+		return false
+	}
+	return countDown(count)
+}
+
+// countDown counts a hit. Zero is for ever, and what is used up is negative.
+func countDown(count *int) bool {
+	switch {
+	case *count < 0:
+		return false
+	case *count == 1:
+		*count = -1
+	case *count > 1:
+		*count--
+	}
+	return true
 }
 
 // hit decides whether the first group hits this call and counts it.
 func (t *Tenant) hit(operation string) (Faults, bool) {
 	f := &t.faults
-	if f.Count < 0 || f.Operation != "" && f.Operation != operation {
-		return Faults{}, false
-	}
-	if f.Share > 0 && t.chance.Float64() >= f.Share {
-		return Faults{}, false
-	}
 	hit := *f
-	switch f.Count {
-	case 0: // for ever
-	case 1:
-		f.Count = -1 // used up
-	default:
-		f.Count--
+	if f.Operation != "" && f.Operation != operation || !t.strike(f.Share, &f.Count) {
+		return Faults{}, false
 	}
 	return hit, true
 }
 
 // hitToken is the same for the token endpoint.
 func (t *Tenant) hitToken() TokenFaults {
-	f := &t.faults.Token
-	hit := *f
-	switch f.Count {
-	case -1:
+	hit := t.faults.Token
+	if !countDown(&t.faults.Token.Count) {
 		return TokenFaults{}
-	case 0: // for ever
-	case 1:
-		f.Count = -1 // used up
-	default:
-		f.Count--
 	}
 	return hit
 }

@@ -54,6 +54,14 @@ func parseFilter(s string) ([]condition, error) {
 	}
 }
 
+// parseFilter reads a filter in the words of the call's flavour.
+func (c *call) parseFilter(text string) ([]condition, error) {
+	if c.graph {
+		return parseGraphFilter(text)
+	}
+	return parseFilter(text)
+}
+
 func newCondition(field, operator, value string) (condition, error) {
 	c := condition{field: field, operator: operator}
 	switch field {
@@ -80,7 +88,8 @@ func newCondition(field, operator, value string) (condition, error) {
 	return c, nil
 }
 
-func (c *condition) matches(r *Record) bool {
+// matches compares times in the given unit.
+func (c *condition) matches(r *Record, unit time.Duration) bool {
 	switch c.field {
 	case "status":
 		return r.Status == c.text
@@ -91,7 +100,7 @@ func (c *condition) matches(r *Record) bool {
 	if c.field == "createdTime" {
 		at = r.Created
 	}
-	order := at.Compare(c.at)
+	order := at.Truncate(unit).Compare(c.at.Truncate(unit))
 	switch c.operator {
 	case "ge":
 		return order >= 0
@@ -103,26 +112,4 @@ func (c *condition) matches(r *Record) bool {
 		return order < 0
 	}
 	return order == 0
-}
-
-// screen refuses or leaves out the conditions that the faults are about.
-func (f *Faults) screen(all []condition) ([]condition, error) {
-	var kept []condition
-	for _, c := range all {
-		status := c.field == "status"
-		since := c.field == "lastUpdateTime" && (c.operator == "ge" || c.operator == "gt")
-		switch {
-		case f.RefuseLe && c.operator == "le", f.RefuseLt && c.operator == "lt", f.RefuseSince && since:
-			return nil, fmt.Errorf("operator '%s' is not supported for %s", c.operator, c.field)
-		case f.RefuseStatusFilter && status:
-			return nil, errors.New("filtering by status is not supported")
-		case status && slices.Contains(f.RefuseStatusValues, c.text):
-			return nil, fmt.Errorf("the string '%s' is not a valid enumeration type constant", c.text)
-		case f.IgnoreLe && c.operator == "le", f.IgnoreLt && c.operator == "lt",
-			f.IgnoreSince && since, f.IgnoreStatus && status:
-		default:
-			kept = append(kept, c)
-		}
-	}
-	return kept, nil
 }

@@ -76,9 +76,9 @@ func (c *graphCaller) follow(options string) (ids []string, pages int) {
 func TestGraphListIsTheTenant(t *testing.T) {
 	tenant, c := newGraph(t, Options{Seed: 1, Incidents: 230, Light: true})
 	want := tenant.IDs()
-	for _, order := range []GraphOrder{NewestUpdate, OldestUpdate, NewestIncident, NoOrder} {
+	for _, order := range []Order{NewestUpdate, OldestUpdate, NewestCreated, OldestCreated, NoOrder} {
 		for _, empty := range []bool{false, true} {
-			tenant.Fault(Faults{Graph: GraphFaults{Order: order, EmptyPages: empty}})
+			tenant.Fault(Faults{Order: order, Pages: Pages{Empty: empty}})
 			got, pages := c.follow("$expand=alerts")
 			wantPages := 5
 			if empty {
@@ -105,7 +105,7 @@ func TestGraphOrderBy(t *testing.T) {
 			at = now
 		}
 	}
-	tenant.Fault(Faults{Graph: GraphFaults{RefuseOrderBy: true}})
+	tenant.Fault(Faults{Takes: Takes{OrderBy: Refused}})
 	if a := c.get(graphPath + "?$orderby=lastUpdateDateTime%20asc"); a.status != http.StatusBadRequest {
 		t.Errorf("got %d", a.status)
 	}
@@ -183,11 +183,11 @@ func TestGraphWords(t *testing.T) {
 func TestGraphFaults(t *testing.T) {
 	tenant, c := newGraph(t, Options{Seed: 1, Incidents: 20, Light: true})
 	status := func(query string) int { return c.get(graphPath + query).status }
-	tenant.Fault(Faults{Graph: GraphFaults{ExpandStatus: 500, ExpandTop: 10}})
+	tenant.Fault(Faults{Heavy: Heavy{Top: 10, Status: 500, WithAlerts: true}})
 	if a, b, d := status("?$expand=alerts"), status("?$expand=alerts&$top=10"), status(""); a != 500 || b != 200 || d != 200 {
 		t.Errorf("got %d, %d, %d", a, b, d)
 	}
-	tenant.Fault(Faults{Graph: GraphFaults{Partial: true}})
+	tenant.Fault(Faults{Partial: Partial{Status206: true, Warning: true}})
 	if a := c.get(graphPath); a.status != http.StatusPartialContent || a.header.Get("Warning") == "" {
 		t.Errorf("got %d, %q", a.status, a.header.Get("Warning"))
 	}
@@ -196,7 +196,7 @@ func TestGraphFaults(t *testing.T) {
 	if code, _ := errorCode(t, a); a.status != 429 || code != "TooManyRequests" || a.header.Get("Retry-After") != "7" {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
-	tenant.Fault(Faults{ForeignNext: Foreign, Graph: GraphFaults{EmptyPages: true}})
+	tenant.Fault(Faults{Links: Links{Host: Foreign}, Pages: Pages{Empty: true}})
 	if p := c.list(""); !strings.HasPrefix(p.Next, Foreign) || len(p.Value) != 0 {
 		t.Errorf("got %s, %d rows", p.Next, len(p.Value))
 	}

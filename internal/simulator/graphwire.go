@@ -2,56 +2,22 @@ package simulator
 
 import "strconv"
 
-// appendGraph writes a page of the Graph flavour.
-func (p *page) appendGraph(b []byte) []byte {
-	b = append(b, `{"@odata.context":`...)
-	b = appendText(b, p.base+"/v1.0/$metadata#security/incidents")
-	b = appendPadding(b, p.padding)
-	b = append(b, `,"value":[`...)
-	for i, e := range p.rows {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		s := plain
-		if p.odd {
-			s = oddShape(&e.Record)
-		}
-		b = append(b, '{')
-		b = appendGraphIncident(b, &e.Record, s, p.expand, p.prefer)
-		b = append(b, '}')
-		if p.odd && i == len(p.rows)/2 {
-			ghost := e.clone()
-			ghost.Status, ghost.Severity = active, "High"
-			b = append(b, `,"this row is not an incident",{`...)
-			b = appendGraphIncident(b, &ghost, shape{noID: true}, p.expand, p.prefer)
-			b = append(b, '}')
-		}
-	}
-	b = append(b, ']')
-	if p.next != "" {
-		b = append(b, `,"@odata.nextLink":`...)
-		b = appendText(b, p.next)
-	}
-	return append(b, '}')
-}
-
-// appendGraphSingle writes the answer to a call by id.
-func appendGraphSingle(b []byte, c *call, r *Record) []byte {
-	b = append(b, `{"@odata.context":`...)
-	b = appendText(b, c.base+"/v1.0/$metadata#security/incidents/$entity")
-	b = append(b, ',')
-	b = appendGraphIncident(b, r, plain, c.query != "", prefers(c))
-	return append(b, '}')
-}
+// How the Graph flavour writes things.
 
 func appendGraphIncident(b []byte, r *Record, s shape, expand, prefer bool) []byte {
 	if !s.noID {
-		b = append(b, `"id":"`...)
-		b = strconv.AppendInt(b, r.ID, 10)
-		b = append(b, '"', ',')
+		b = append(b, `"id":`...)
+		if s.id != "" {
+			b = append(b, s.id...)
+		} else {
+			b = append(b, '"')
+			b = strconv.AppendInt(b, r.ID, 10)
+			b = append(b, '"')
+		}
+		b = append(b, ',')
 	}
 	b = append(b, `"tenantId":"`+DefaultTenantID+`"`...)
-	b = appendMember(b, "status", "", graphStatus(r.Status, prefer))
+	b = appendMember(b, "status", s.status, graphStatus(r.Status, prefer))
 	b = append(b, `,"incidentWebUrl":"https://security.microsoft.com/incident2/`...)
 	b = strconv.AppendInt(b, r.ID, 10)
 	b = append(b, `/overview","redirectIncidentId":`...)
@@ -64,10 +30,9 @@ func appendGraphIncident(b []byte, r *Record, s shape, expand, prefer bool) []by
 	}
 	b = appendMember(b, "displayName", s.name, r.Name)
 	b = appendTimes(b, r, s, `,"createdDateTime":`, `,"lastUpdateDateTime":`)
-	b = append(b, `,"assignedTo":`...)
-	b = appendTextOrNull(b, r.AssignedTo)
+	b = appendAssigned(b, r, s)
 	b = appendMember(b, "classification", s.classification, graphWord(r.Classification, prefer))
-	b = appendMember(b, "determination", "", graphWord(r.Determination, prefer))
+	b = appendMember(b, "determination", s.determination, graphWord(r.Determination, prefer))
 	b = appendMember(b, "severity", s.severity, graphWord(r.Severity, prefer))
 	b = append(b, `,"customTags":`...)
 	b = appendTagList(b, r, s)
@@ -77,21 +42,10 @@ func appendGraphIncident(b []byte, r *Record, s shape, expand, prefer bool) []by
 	} else {
 		b = append(b, "[]"...)
 	}
-	if !expand || s.noAlerts {
+	if !expand {
 		return b
 	}
-	b = append(b, `,"alerts":`...)
-	if s.alerts != "" {
-		return append(b, s.alerts...)
-	}
-	b = append(b, '[')
-	for i := range r.Alerts {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendGraphAlert(b, r, &r.Alerts[i], prefer)
-	}
-	return append(b, ']')
+	return appendAlertList(b, r, s, true, func(b []byte, a *Alert) []byte { return appendGraphAlert(b, r, a, prefer) })
 }
 
 // graphStatus: an incident has no status New there.

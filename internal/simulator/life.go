@@ -96,15 +96,19 @@ func (t *Tenant) advance(now time.Time) {
 		if len(t.late) > 0 && !t.late[0].due.After(at) {
 			l := t.late[0]
 			t.late = slices.Delete(t.late, 0, 1)
+			t.at = l.due
 			t.reveal(l)
 			continue
 		}
 		if kind < 0 {
-			return
+			break
 		}
+		t.at = at
 		t.happen(kind, at)
 		t.schedule(kind, at)
 	}
+	t.at = now
+	t.publishDue(now)
 }
 
 // reveal shows a late change. If the incident was changed by somebody else in
@@ -129,7 +133,9 @@ func (t *Tenant) happen(k lifeKind, at time.Time) {
 	case lifeCreate:
 		status := active
 		severity := pick(t.life, severities, t.opts.Mix.severities())
-		t.put(t.invent(t.life, status, severity, at.Add(-180*time.Millisecond), at))
+		r := t.invent(t.life, status, severity, at.Add(-180*time.Millisecond), at)
+		r.Updated = t.stamp(r.ID, time.Time{}, at)
+		t.put(r)
 	case lifeAssign:
 		if id := t.drawOpen(func(r *Record) bool { return r.AssignedTo == "" }); id != 0 {
 			t.assign(id, analyst(t.life), at)

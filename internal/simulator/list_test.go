@@ -146,15 +146,16 @@ func TestNextLink(t *testing.T) {
 	filter := "lastUpdateTime ge 1990-01-01T00:00:00Z and status eq 'Active'"
 	query := "/api/incidents?$top=20&$filter=" + url.QueryEscape(filter)
 	for name, test := range map[string]struct {
-		mode NextLink
-		want string
+		links Links
+		want  string
 	}{
-		"observed": {NextLinkObserved, "/api/incidents/?$skip=20"},
-		"full":     {NextLinkFull, "/api/incidents?%24filter=" + url.QueryEscape(filter) + "&%24top=20&%24skip=20"},
-		"absent":   {NextLinkAbsent, ""},
+		"observed": {Links{}, "/api/incidents/?$skip=20"},
+		"full":     {Links{Shape: LinkFull}, "/api/incidents?%24filter=" + url.QueryEscape(filter) + "&%24top=20&%24skip=20"},
+		"absent":   {Links{None: true}, ""},
 	} {
-		opts := Options{Incidents: 60, Light: true, NextLink: test.mode, Mix: Mix{Active: 1}}
-		everywhere(t, name, opts, func(t *testing.T, _ *Tenant, c *caller) {
+		opts := Options{Incidents: 60, Light: true, Mix: Mix{Active: 1}}
+		everywhere(t, name, opts, func(t *testing.T, tenant *Tenant, c *caller) {
+			tenant.Fault(Faults{Links: test.links})
 			var p pageRead
 			if err := json.Unmarshal([]byte(c.get(query).body), &p); err != nil {
 				t.Fatal(err)

@@ -33,6 +33,9 @@ type Meter struct {
 	// Foreign requests to [Foreign] through the RoundTripper, which a careful
 	// client never sends, and how many of them carried credentials.
 	Foreign, ForeignWithCredentials int
+	// Plain requests by http through the RoundTripper, and how many of them
+	// carried credentials.
+	Plain, PlainWithCredentials int
 	// Log has the last 10,000 requests, oldest first.
 	Log []Request
 }

@@ -1,5 +1,7 @@
 package simulator
 
+// How the native flavour writes things.
+
 import (
 	"bytes"
 	"encoding/json"
@@ -7,64 +9,6 @@ import (
 	"strconv"
 	"time"
 )
-
-// page is a list answer that was decided on, to be written without the lock.
-type page struct {
-	base    string
-	rows    []*entry
-	next    string
-	odd     bool
-	padding int
-	// Of the Graph flavour: with alerts, and with the newer members of enums.
-	expand, prefer bool
-}
-
-// size is about how long the page will be.
-func (p *page) size() int {
-	n := 1024 + p.padding
-	for _, e := range p.rows {
-		n += 700
-		for i := range e.Alerts {
-			n += 1400 + 1000*int(e.Alerts[i].Entities) + 500*int(e.Alerts[i].Devices)
-		}
-	}
-	return n
-}
-
-func (p *page) appendTo(b []byte) []byte {
-	b = append(b, `{"@odata.context":`...)
-	b = appendText(b, p.base+"/api/$metadata#Incidents")
-	b = appendPadding(b, p.padding)
-	b = append(b, `,"value":[`...)
-	for i, e := range p.rows {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if p.odd {
-			b = appendOdd(b, &e.Record, i == len(p.rows)/2)
-		} else {
-			b = append(b, '{')
-			b = appendIncident(b, &e.Record, plain)
-			b = append(b, '}')
-		}
-	}
-	b = append(b, ']')
-	if p.next != "" {
-		b = append(b, `,"@odata.nextLink":`...)
-		b = appendText(b, p.next)
-	}
-	return append(b, '}')
-}
-
-// appendSingle writes the answer to a call by id.
-func appendSingle(b []byte, base string, r *Record, padding int) []byte {
-	b = append(b, `{"@odata.context":`...)
-	b = appendText(b, base+"/api/$metadata#Incidents/$entity")
-	b = appendPadding(b, padding)
-	b = append(b, ',')
-	b = appendIncident(b, r, plain)
-	return append(b, '}')
-}
 
 func appendPadding(b []byte, n int) []byte {
 	if n <= 0 {
@@ -75,23 +19,15 @@ func appendPadding(b []byte, n int) []byte {
 	return append(b, '"')
 }
 
-// shape is what the odd rows do differently. Its fields replace raw JSON
-// where they are not empty.
-type shape struct {
-	noID, noAlerts            bool
-	alerts, tags, created     string
-	severity, classification  string
-	comments, name, updatedAs string
-	entity                    string
-}
-
-var plain = shape{}
-
 // appendIncident writes the members of an incident without the braces.
 func appendIncident(b []byte, r *Record, s shape) []byte {
 	if !s.noID {
 		b = append(b, `"incidentId":`...)
-		b = strconv.AppendInt(b, r.ID, 10)
+		if s.id != "" {
+			b = append(b, s.id...)
+		} else {
+			b = strconv.AppendInt(b, r.ID, 10)
+		}
 		b = append(b, ',')
 	}
 	b = append(b, `"incidentUri":"https://security.microsoft.com/incidents/`...)
@@ -104,11 +40,10 @@ func appendIncident(b []byte, r *Record, s shape) []byte {
 	}
 	b = appendMember(b, "incidentName", s.name, r.Name)
 	b = appendTimes(b, r, s, `,"createdTime":`, `,"lastUpdateTime":`)
-	b = append(b, `,"assignedTo":`...)
-	b = appendTextOrNull(b, r.AssignedTo)
+	b = appendAssigned(b, r, s)
 	b = appendMember(b, "classification", s.classification, r.Classification)
-	b = appendMember(b, "determination", "", r.Determination)
-	b = appendMember(b, "status", "", r.Status)
+	b = appendMember(b, "determination", s.determination, r.Determination)
+	b = appendMember(b, "status", s.status, r.Status)
 	b = appendMember(b, "severity", s.severity, r.Severity)
 	b = appendTags(b, r, s)
 	return appendAlerts(b, r, s)
@@ -155,7 +90,21 @@ func appendTagList(b []byte, r *Record, s shape) []byte {
 	return append(b, ']')
 }
 
+func appendAssigned(b []byte, r *Record, s shape) []byte {
+	b = append(b, `,"assignedTo":`...)
+	if s.assigned != "" {
+		return append(b, s.assigned...)
+	}
+	return appendTextOrNull(b, r.AssignedTo)
+}
+
 func appendAlerts(b []byte, r *Record, s shape) []byte {
+	return appendAlertList(b, r, s, false, func(b []byte, a *Alert) []byte { return appendAlert(b, r, a, s.entity) })
+}
+
+// appendAlertList writes the alerts that a row has in either flavour, and the
+// link to others.
+func appendAlertList(b []byte, r *Record, s shape, graph bool, appendOne func([]byte, *Alert) []byte) []byte {
 	if s.noAlerts {
 		return b
 	}
@@ -163,14 +112,23 @@ func appendAlerts(b []byte, r *Record, s shape) []byte {
 	if s.alerts != "" {
 		return append(b, s.alerts...)
 	}
+	alerts := r.Alerts
+	if s.shown > 0 {
+		alerts = alerts[:s.shown]
+	}
 	b = append(b, '[')
-	for i := range r.Alerts {
+	for i := range alerts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendAlert(b, r, &r.Alerts[i], s.entity)
+		b = appendOne(b, &alerts[i])
 	}
-	return append(b, ']')
+	b = append(b, ']')
+	if s.shown > 0 {
+		b = append(b, `,"alerts@odata.nextLink":`...)
+		b = appendText(b, alertsLink(s.rest, graph, r.ID, s.shown))
+	}
+	return b
 }
 
 func appendMember(b []byte, name, raw, text string) []byte {
@@ -212,4 +170,14 @@ func appendTimeOrNull(b []byte, at time.Time) []byte {
 		return append(b, "null"...)
 	}
 	return appendTime(b, at)
+}
+
+// wireTime is how both APIs write a timestamp: UTC, nought to seven fractional
+// digits, no trailing zeros.
+const wireTime = "2006-01-02T15:04:05.9999999Z"
+
+func appendTime(b []byte, at time.Time) []byte {
+	b = append(b, '"')
+	b = at.UTC().AppendFormat(b, wireTime)
+	return append(b, '"')
 }

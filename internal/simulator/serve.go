@@ -26,13 +26,23 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rep := t.answer(c)
+	if rep.hang {
+		<-r.Context().Done()
+	}
 	if pause(r.Context(), rep.delay) != nil || rep.status == 0 {
 		panic(http.ErrAbortHandler) // net/http's way to close the connection
 	}
+	if rep.wire.Interim != 0 {
+		rep.interim(r.Context(), w)
+	}
+	if rep.isRaw() && rep.hijack(w) {
+		return
+	}
+	w.Header()["Date"] = nil // net/http has its own
 	for name, values := range rep.header {
 		w.Header()[name] = values
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(rep.body)))
+	w.Header().Set("Content-Length", strconv.Itoa(rep.length()))
 	w.WriteHeader(rep.status)
 	body := rep.stream(r.Context())
 	flusher := http.NewResponseController(w)
@@ -43,7 +53,7 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) {
 			if _, failed := w.Write(buf[:n]); failed != nil {
 				return
 			}
-			if rep.drip > 0 || rep.dropMidBody {
+			if rep.drip > 0 || rep.dropMidBody || rep.wire.LengthOff > 0 {
 				_ = flusher.Flush() // on failure the next write fails
 			}
 		}
@@ -90,15 +100,26 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // stream is the body as it comes over the line: whole, dripping or broken off.
 func (r *reply) stream(ctx context.Context) io.Reader {
-	s := &stream{ctx: ctx, rest: r.body, end: io.EOF}
-	if r.dropMidBody {
+	s := &stream{ctx: ctx, rest: r.body[:min(len(r.body), r.length())], end: io.EOF}
+	switch {
+	case r.dropMidBody:
 		s.rest, s.end = r.body[:len(r.body)/2], io.ErrUnexpectedEOF
+	case r.length() > len(r.body):
+		s.end = io.ErrUnexpectedEOF
 	}
 	if r.drip > 0 {
 		s.piece = (len(s.rest) + drips - 1) / drips
 		s.gap = r.drip / drips
 	}
 	return s
+}
+
+// length is the Content-Length that the answer has.
+func (r *reply) length() int {
+	if len(r.body) == 0 {
+		return 0
+	}
+	return max(0, len(r.body)+r.wire.LengthOff)
 }
 
 type stream struct {
@@ -145,40 +166,68 @@ func (rt roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	base := r.URL.Scheme + "://" + r.URL.Host
-	if base == Foreign {
-		rt.t.foreign(r.Header.Get("Authorization") != "")
-		return nil, &foreignError{r.URL.Host}
-	}
 	c, err := newCall(r, base)
 	if err != nil {
 		return nil, err
 	}
+	if rt.t.elsewhere(c) {
+		return nil, &foreignError{r.URL.Host}
+	}
 	rep := rt.t.answer(c)
+	if rep.hang {
+		<-ctx.Done()
+	}
 	if err := pause(ctx, rep.delay); err != nil {
 		return nil, err
 	}
-	if rep.status == 0 {
-		return nil, io.EOF // what http.Transport says
+	if rep.wire.Interim != 0 {
+		if err := rep.trace(ctx); err != nil {
+			return nil, err
+		}
 	}
-	rep.header.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	switch {
+	case rep.status == 0:
+		return nil, io.EOF // what http.Transport says
+	case rep.raw.err != nil:
+		return nil, rep.raw.err
+	case rep.status == http.StatusSwitchingProtocols:
+		return &http.Response{
+			Status: rep.statusText(), StatusCode: rep.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: rep.header, Body: switched{make(chan struct{})}, Request: r,
+		}, nil
+	}
+	rep.header.Set("Content-Length", strconv.Itoa(rep.length()))
 	return &http.Response{
-		Status:     strconv.Itoa(rep.status) + " " + http.StatusText(rep.status),
+		Status:     rep.statusText(),
 		StatusCode: rep.status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        rep.header,
 		Body:          io.NopCloser(rep.stream(ctx)),
-		ContentLength: int64(len(rep.body)),
+		ContentLength: int64(rep.length()),
 		Request:       r,
 	}, nil
 }
 
-func (t *Tenant) foreign(credentials bool) {
+// elsewhere notes calls that no careful client makes, with what they give away,
+// and tells whether they are for another host.
+func (t *Tenant) elsewhere(c *call) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.meter.Foreign++
-	if credentials {
-		t.meter.ForeignWithCredentials++
+	credentials := c.authorization != "" || strings.Contains(c.body, "client_secret=") || strings.Contains(c.body, "client_assertion=")
+	if c.base == Foreign {
+		t.meter.Foreign++
+		if credentials {
+			t.meter.ForeignWithCredentials++
+		}
+		return true
 	}
+	if strings.HasPrefix(c.base, "http:") {
+		t.meter.Plain++
+		if credentials {
+			t.meter.PlainWithCredentials++
+		}
+	}
+	return false
 }
 
 // foreignError is the failure of a request to [Foreign].

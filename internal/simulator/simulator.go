@@ -1,14 +1,23 @@
 // Package simulator is a Microsoft 365 Defender tenant in memory: its
 // incidents, the life they lead, the native Incidents API, that of Microsoft
-// Graph and the token endpoint in front of them, and every way of misbehaving that was ever
-// reported of the real ones. The demo, the tests and the benchmarks use it.
+// Graph and the token endpoint in front of them, and every way of misbehaving
+// that was ever reported of the real ones. The demo, the tests and the
+// benchmarks use it.
 //
 // It imports nothing of this module on purpose: a mistake in a JSON tag or in
 // the meaning of a value that both sides shared would pass every test.
 //
 // The tenant's state (record.go, state.go, life.go, acts.go, truth.go) knows
-// nothing of the wire; native.go and list.go are one flavour of it, graph.go and
-// its neighbours the other.
+// nothing of the wire. A list call of either flavour goes through query.go (its
+// options), visible.go (what can be seen at all), list.go (which rows, in which
+// order), heavy.go, links.go and partial.go; rows.go says what a row looks like,
+// native.go and graphwire.go write it. lookup.go answers calls by id, token.go
+// and its neighbours those for tokens. answer.go puts an answer together and
+// serve.go brings it to the client, with what wire.go and echo.go do to it;
+// server.go does so over TCP.
+//
+// [Faults] are all that can be wrong, fault.go says in which order they decide.
+// [Switches] and [Weather] name each of them for tests that try them all.
 package simulator
 
 import (
@@ -68,8 +77,6 @@ type Options struct {
 	// GraphLimits are those of all calls of the Graph flavour together. Nil: 150
 	// a minute.
 	GraphLimits []Limit
-	// NextLink is the shape of the native @odata.nextLink.
-	NextLink NextLink
 
 	// TenantID, ClientID and ClientSecret are what the token endpoint accepts;
 	// empty: the defaults above.
@@ -80,22 +87,6 @@ type Options struct {
 	// consent is missing: the token endpoint is content, the API answers 403.
 	NoRoles bool
 }
-
-// NextLink is a shape of the link to the next page.
-type NextLink int
-
-// The shapes of the link.
-const (
-	// NextLinkObserved is what the real API was seen to send: a slash before
-	// the question mark, a raw $, and neither filter nor $top.
-	NextLinkObserved NextLink = iota
-	// NextLinkFull repeats the query, escaped.
-	NextLinkFull
-	// NextLinkAbsent leaves the link out, as in the documented example.
-	NextLinkAbsent
-	// NextLinkAlways is the full link on every page, the last one too.
-	NextLinkAlways
-)
 
 // Demo is a tenant worth watching: something changes within every half minute.
 func Demo(seed uint64) Options {
@@ -112,10 +103,16 @@ type Tenant struct {
 
 	mu sync.Mutex // guards everything below
 
+	at             time.Time // the instant up to which everything has happened
 	records        map[int64]*entry
-	order          []*entry
-	stale          int  // entries of order that were superseded
-	unsorted       bool // order needs sorting before it is read
+	order          []*entry // what lists show
+	stale          int      // entries of order that were superseded
+	unsorted       bool     // order needs sorting before it is read
+	generation     uint64   // of order and the faults
+	arranged       arranged
+	shown          map[int64]*entry // what lists show of incidents of which a version waits
+	waiting        []version        // oldest first
+	changes        []change         // of lists, oldest first
 	open, resolved idSet
 	lastID, alerts int64
 
@@ -165,6 +162,7 @@ func New(opts Options) *Tenant {
 	t := &Tenant{
 		opts:       opts,
 		records:    make(map[int64]*entry, opts.Incidents),
+		shown:      make(map[int64]*entry),
 		lastID:     900_000,
 		life:       rand.New(rand.NewPCG(opts.Seed, 1)),
 		deliberate: rand.New(rand.NewPCG(opts.Seed, 2)),

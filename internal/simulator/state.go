@@ -13,29 +13,26 @@ type entry struct {
 	stale bool // superseded or deleted; guarded by the tenant's lock
 }
 
+// unit is the resolution in which the service compares times.
+func (t *Tenant) unit() time.Duration { return max(resolution, t.faults.Precision) }
+
 // compare orders as the list does, but oldest first, so that the usual change
 // is an append.
-func compare(a, b *entry) int {
-	return cmp.Or(a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
+func (t *Tenant) compare(a, b *entry) int {
+	at, bt := a.Updated, b.Updated
+	if unit := t.unit(); unit > resolution {
+		at, bt = at.Truncate(unit), bt.Truncate(unit)
+	}
+	return cmp.Or(at.Compare(bt), cmp.Compare(a.ID, b.ID))
 }
 
 // put makes r the current version of its incident.
 func (t *Tenant) put(r Record) {
-	e := &entry{Record: r}
-	if old := t.records[r.ID]; old != nil {
-		old.stale = true
-		t.stale++
-	}
+	old, e := t.records[r.ID], &entry{Record: r}
 	t.records[r.ID] = e
-	if n := len(t.order); n > 0 && compare(t.order[n-1], e) > 0 {
-		t.unsorted = true
-	}
-	t.order = append(t.order, e)
-	if t.stale > 1024 && t.stale > len(t.order)/2 {
-		t.compact()
-	}
 	t.open.set(r.ID, r.isOpen())
 	t.resolved.set(r.ID, r.Status == resolved)
+	t.publish(r.ID, old, e)
 }
 
 // drop forgets an incident.
@@ -44,11 +41,10 @@ func (t *Tenant) drop(id int64) bool {
 	if e == nil {
 		return false
 	}
-	e.stale = true
-	t.stale++
 	delete(t.records, id)
 	t.open.set(id, false)
 	t.resolved.set(id, false)
+	t.publish(id, e, nil)
 	return true
 }
 
@@ -57,14 +53,14 @@ func (t *Tenant) compact() {
 	t.stale = 0
 }
 
-// sorted is the current versions by update time and id, ascending. Superseded
+// sorted is what lists show by update time and id, ascending. Superseded
 // versions and disorder are put up with until somebody looks.
 func (t *Tenant) sorted() []*entry {
 	if t.stale > 0 {
 		t.compact()
 	}
 	if t.unsorted {
-		slices.SortFunc(t.order, compare)
+		slices.SortFunc(t.order, t.compare)
 		t.unsorted = false
 	}
 	return t.order

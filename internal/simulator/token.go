@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -84,10 +85,17 @@ func (t *Tenant) answerToken(c *call, now time.Time) reply {
 	switch {
 	case fault.Status != 0:
 		rep.fill(fault.Status, "text/html", []byte("<html><body>Service Unavailable</body></html>"))
+	case fault.Redirect != "":
+		rep.status = cmp.Or(fault.RedirectStatus, http.StatusTemporaryRedirect)
+		rep.header.Set("Location", fault.Redirect)
 	case code != 0:
 		e, ok := aadErrors[code]
 		if !ok {
 			e = aadError{http.StatusBadRequest, "invalid_request", "Simulated error."}
+		}
+		if fault.Echo != EchoNone {
+			form, _ := url.ParseQuery(c.body) // without effect if it cannot be read
+			e.description += " Received: '" + fault.Echo.Of(cmp.Or(form.Get("client_secret"), form.Get("client_assertion"))) + "'."
 		}
 		rep.json(e.status, map[string]any{
 			"error":             e.code,
