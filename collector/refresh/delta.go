@@ -5,114 +5,160 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// delta reads what changed since the last one and, if it is complete,
-// publishes the new counts.
-func (l *Loop) delta(ctx context.Context) {
-	start := time.Now()
-	l.state.Kinds[incident.PassDelta].LastAttempt = start
-	pages, err := l.readDelta(ctx)
+// deltaRead is a delta under way.
+type deltaRead struct {
+	listing *listing.Listing
+	created time.Time
+	// began is when it was last begun: a delta that has failed goes on at the next
+	// interval.
+	began   time.Time
+	running bool
+	calls   int
+	tries   int       // that failed since it was begun
+	newest  time.Time // last update that is not in the server's future
+}
+
+const (
+	// maxTries is how often a delta fails in a row before it counts as failed, and
+	// waits for the next interval.
+	maxTries = 3
+	// maxDeltaAge is when a delta that goes on failing is begun anew: what it has
+	// read by then is too old to be worth keeping.
+	maxDeltaAge = 10 * time.Minute
+	// proveEvery is how many deltas there are to one that takes nothing about the
+	// server's pages for granted.
+	proveEvery = 20
+)
+
+// deltaStep makes the next request of the delta.
+func (l *Loop) deltaStep(ctx context.Context) {
 	now := time.Now()
-	if err == nil {
-		if l.first != nil && l.first.closing {
-			l.completeFirst(ctx, now)
-		}
-		l.repace(now, pages)
-		l.rereadAlerts(now)
-		if l.coverage.Open {
-			l.publish(now)
-		}
+	if l.delta == nil || !l.delta.running {
+		l.beginDelta(now)
 	}
-	l.nextDelta = later(start.Add(l.state.Interval), now)
-	l.justDelta, l.overran = true, !now.Before(start.Add(l.state.Interval))
-	l.ended(ctx, incident.PassDelta, start, err)
+	d := l.delta
+	out := l.read(ctx, PassDelta, d.listing)
+	now = time.Now()
+	if out.idle && !d.listing.Done() {
+		return
+	}
+	if !out.idle {
+		d.calls++
+		l.apply(out, PassDelta)
+	}
+	if out.err != nil {
+		l.deltaFailed(ctx, now, &out)
+		return
+	}
+	d.tries = 0
+	if d.listing.Done() {
+		l.deltaDone(ctx, now)
+	}
 }
 
-// readDelta returns the number of pages it took. The watermark moves only when
-// all of them were read, so that nothing is skipped after a failure.
-func (l *Loop) readDelta(ctx context.Context) (pages int, err error) {
-	q := incident.Query{Since: l.deltaSince(), Pass: incident.PassDelta}
-	// Changes may show up late for the length of the overlap. If the watermark
-	// has not moved for longer, a page without news ends the delta: otherwise a
-	// burst of changes followed by silence would be read again for ever. Where
-	// the oldest come first, the news are on the last page; but then nothing can
-	// show up any more that is not newer than the watermark.
-	settled := !l.watermarkAt.IsZero() && time.Since(l.watermarkAt) > l.opts.Overlap+l.state.Interval
-	if settled && l.opts.Ascending && !l.watermark.IsZero() {
-		q.Since, settled = l.watermark.Add(resolution), false
+func (l *Loop) beginDelta(now time.Time) {
+	l.draft.Kinds[PassDelta].LastAttempt = now
+	if d := l.delta; d != nil && now.Sub(d.created) < maxDeltaAge {
+		d.began, d.running, d.tries = now, true, 0
+		l.deltaRetry = time.Time{}
+		return
 	}
-	newest := l.watermark
-	borders := make(borders)
-	var cursor incident.Cursor
-	for last := false; !last; {
-		page, err := l.page(ctx, q, cursor)
-		if err != nil {
-			return pages, err
-		}
-		pages++
-		newest = later(newest, newestUpdate(page, time.Now()))
-		news := l.apply(page, incident.PassDelta)
-		borders.add(q, page)
-		cursor, last = page.Next, page.Last || settled && !news
+	proof := listing.ProveLarge
+	if l.deltas%proveEvery == proveEvery-1 {
+		proof = listing.ProveAlways
 	}
-	mended, err := l.mend(ctx)
-	if err != nil {
-		return pages, err
+	l.deltas++
+	reading := listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
+	if l.delta != nil {
+		reading.Inherit(l.delta.listing)
 	}
-	if newest.After(l.watermark) || l.watermarkAt.IsZero() {
-		l.watermark, l.watermarkAt = newest, time.Now()
-	}
-	l.retireBorders(borders)
-	return pages + mended, nil
+	l.delta = &deltaRead{listing: reading, created: now, began: now, running: true}
+	l.deltaRetry = time.Time{}
 }
 
-// resolution of the API's timestamps: nothing lies between two instants.
-const resolution = 100 * time.Nanosecond
-
-// deltaSince is where the next delta begins.
-func (l *Loop) deltaSince() time.Time {
-	if l.watermark.IsZero() {
-		// An empty tenant so far: whatever there is now is new.
-		return time.Now().Add(-l.opts.Lookback)
+// deltaFailed decides when to go on after a failure.
+func (l *Loop) deltaFailed(ctx context.Context, now time.Time, out *outcome) {
+	d := l.delta
+	switch {
+	case out.verdict == listing.RetryNow && out.retryAt.IsZero():
+		return
+	case out.verdict != listing.Failed && out.retryAt.IsZero():
+		if d.tries++; d.tries < maxTries {
+			l.deltaRetry = now.Add(backoff(d.tries))
+			return
+		}
 	}
-	return l.watermark.Add(-l.opts.Overlap)
+	d.running = false
+	if out.err.Reason == listing.ReasonIncomplete {
+		d.created = time.Time{} // there is nothing to go on with
+	}
+	l.nextDelta = later(phased(now, l.draft.Interval, l.offset()), out.retryAt)
+	l.scanned = false
+	l.ended(ctx, PassDelta, d.began, out.err)
+}
+
+// deltaDone takes a complete delta into account.
+func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
+	d := l.delta
+	l.delta, l.scanned = nil, false
+	l.marks.move(d.created, d.newest)
+	if l.phase == finalDelta {
+		l.completeFirst(ctx, now)
+	}
+	l.repace(now, d.calls)
+	l.rereadAlerts(now)
+	l.nextDelta = phased(now, l.draft.Interval, l.offset())
+	l.due(now)
+	l.ended(ctx, PassDelta, d.began, nil)
 }
 
 // repace derives the live interval from what a delta costs: all that the quota
 // allows, but half of it until the first sync, which needs the other half, is
 // complete.
 func (l *Loop) repace(now time.Time, calls int) {
-	pace := l.opts.Budget.Pace(now, calls)
-	if l.first != nil {
+	pace := l.opts.Ledger.Pace(now, calls)
+	if l.phase != steady {
 		pace *= 2
 	}
 	interval := max(l.opts.Interval, pace)
-	if interval != l.state.Interval {
-		l.opts.Logger.Info("Refresh interval changed", "from", l.state.Interval, "to", interval, "calls", calls)
-		l.state.Interval = interval
+	if interval != l.draft.Interval {
+		l.opts.Logger.Info("Refresh interval changed", "from", l.draft.Interval, "to", interval, "calls", calls)
+		l.draft.Interval = interval
 	}
-	l.opts.Budget.Reserve(calls, interval)
+	l.opts.Ledger.Reserve(now, calls, interval)
 }
 
-// ahead is how far a server's clock may be ahead of ours before a time of its
-// is taken for a mistake, as long as there are others.
-const ahead = 24 * time.Hour
+// watermark is up to when the changes are known, by the server's clock: those
+// that were visible when the last complete delta began.
+type watermark struct {
+	at time.Time
+	// asOf is when, by our clock, the server's clock had reached at; zero: it is
+	// not known since a restart.
+	asOf time.Time
+}
 
-// newestUpdate is the newest last update of a page. One far in the future would
-// be a watermark behind which nothing is ever new: it counts only if the page
-// has no other.
-func newestUpdate(page incident.Page, now time.Time) (newest time.Time) {
-	var far time.Time
-	for i := range page.Incidents {
-		if updated := page.Incidents[i].Updated; updated.After(now.Add(ahead)) {
-			far = later(far, updated)
-		} else {
-			newest = later(newest, updated)
-		}
+// since is where the next delta begins.
+func (w *watermark) since(overlap time.Duration) time.Time { return w.at.Add(-overlap) }
+
+// move takes in a complete delta that was begun at an instant of ours. The
+// server's clock has gone on as ours has; the newest last update that it has
+// shown may say that it is further.
+func (w *watermark) move(began, newest time.Time) {
+	if passed := began.Sub(w.asOf); !w.asOf.IsZero() && passed > 0 {
+		w.at = w.at.Add(passed)
 	}
-	if newest.IsZero() {
-		return far
+	w.asOf = began
+	w.at = later(w.at, newest)
+}
+
+// start begins from the server's clock at the first page of the first sync. If
+// it tells none, ours is not trusted by a day.
+func (w *watermark) start(clock, date, now time.Time) {
+	if date.IsZero() {
+		clock = clock.Add(-24 * time.Hour)
 	}
-	return newest
+	w.at, w.asOf = clock, now
 }

@@ -2,43 +2,63 @@
 // live interval, and a slow sweep from spare quota. One goroutine per tenant,
 // the [Loop], owns the mirror; everybody else reads the immutable snapshots
 // and statuses that it publishes.
+//
+// The schedule is the pure function next over phases; the loop obeys it, one
+// request at a time. What a request asks for is decided by package listing.
 package refresh
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// Source answers one call at a time.
+// Source makes one request at a time. Errors are of the type *listing.Error.
 type Source interface {
-	// Page reads one page of the answer to a query. An error that matches
-	// incident.ErrFilterRefused says that the server cannot select by status.
-	Page(context.Context, incident.Query, incident.Cursor) (incident.Page, error)
-	// Incident looks one incident up. An error that matches
-	// incident.ErrNotFound says that it does not exist.
-	Incident(context.Context, int64, incident.Pass) (incident.Incident, error)
+	Offer() listing.Offer
+	// Authorize has an access token at hand, without a call of the API.
+	Authorize(context.Context) error
+	// List makes one request of the list.
+	List(context.Context, listing.Request) (listing.Page, error)
+	// Incident looks one incident up. An error that matches listing.ErrNotFound
+	// says that it does not exist.
+	Incident(context.Context, int64) (incident.Incident, error)
 }
 
-// Budget is what the schedule needs to know of the quota.
-type Budget interface {
+// Ledger grants the calls that may be made.
+type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
-	Ready(now time.Time, pass incident.Pass) time.Time
+	Ready(now time.Time, pass Pass) time.Time
+	// Take asks for the grant of one call; 0: not before the instant at. A grant
+	// that is given survives a crash.
+	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
+	// Settle ends the call that a grant was taken for.
+	Settle(grant uint64, now time.Time)
+	// Throttled reports an answer that says that too many calls are made. Nobody
+	// is granted any until some later instant.
+	Throttled(now time.Time, status int, retryAfter, message string)
+	// Succeeded reports an answer that says nothing of the kind.
+	Succeeded()
+	// RetryAfter reads the header; zero if it says nothing.
+	RetryAfter(now time.Time, header string) time.Time
 	// Pace is how far apart refreshes of so many calls have to be, so that they
 	// could go on for ever.
 	Pace(now time.Time, calls int) time.Duration
 	// Reserve keeps room for deltas of so many calls at this interval, which
 	// other passes must leave.
-	Reserve(calls int, interval time.Duration)
+	Reserve(now time.Time, calls int, interval time.Duration)
 }
 
-// Options are the settings of a [Loop]. Source and Budget are required.
+// Options are the settings of a [Loop]. Source and Ledger are required.
 type Options struct {
 	Source Source
-	Budget Budget
+	Ledger Ledger
 	// Interval between deltas, at least. 0: 30 s.
 	Interval time.Duration
 	// SweepInterval between sweeps. 0: 6 h.
@@ -48,12 +68,10 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
-	// Ascending: the source's pages go from the oldest last update to the newest.
-	Ascending bool
-	// Offset delays the start, so that many tenants are no burst.
-	Offset time.Duration
-	// SweepAdvance brings the first sweep forward, for the same reason.
-	SweepAdvance time.Duration
+	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
+	// at, and by which part of half an interval of sweeps its first sweep comes
+	// early, so that many tenants are no burst.
+	Stagger float64
 	// Store keeps the progress over restarts; nil: nothing is kept.
 	Store  Store
 	Logger *slog.Logger
@@ -82,45 +100,45 @@ func (o *Options) setDefaults() {
 type Loop struct {
 	opts     Options
 	mirror   *incident.Mirror
+	server   *listing.Server
+	phase    Phase
 	coverage incident.Coverage
+	resumed  bool // from a saved state
 
-	first   *reading  // nil once the first sync is complete
-	sweep   *reading  // nil between sweeps
-	borders []borders // of the passes that a change may still disturb
-	mends   []mending
-	// deltaBorders are those of the last delta.
-	deltaBorders borders
-	resumed      bool // from a saved state
-
-	// watermark is the newest last update that a complete delta has seen. It
-	// comes from the data, never from our clock.
-	watermark   time.Time
-	watermarkAt time.Time // when it last moved
-	publishedAt time.Time // what the counts are as of
+	delta      *deltaRead // nil between deltas
+	deltas     int        // that were begun
+	deltaCalls int        // of the last complete one
+	scan       *scan      // the first sync's reading or a sweep's; nil between sweeps
+	marks      watermark
+	ahead      map[int64]time.Time // when to re-read the incidents that lie in the server's future
+	alerts     alertWatch
 
 	nextDelta, nextSweep time.Time
-	retryReading         time.Time     // of first sync or sweep, after a failure
-	pageTime             time.Duration // of the last page, to see whether another fits in
-	justDelta            bool          // nothing else was done since the last delta
-	overran              bool          // the last delta took longer than the interval
-	noStatusFilter       bool          // the server cannot select by status
-	alerts               alertWatch
+	deltaRetry           time.Time // of the delta under way
+	scanRetry            time.Time
+	scanned              bool          // see view
+	answer               time.Duration // of the last request that was none of a delta's
+	panics               int           // in a row
 
-	state    Status // the draft of the next published status
-	status   atomic.Pointer[Status]
-	snapshot atomic.Pointer[incident.Snapshot]
-	beat     atomic.Int64
+	unsaved     bool
+	publishing  time.Time // the counts as of this instant are to be published; zero: none
+	publishedAt time.Time
+
+	draft     Status // of the next published status
+	status    atomic.Pointer[Status]
+	snapshot  atomic.Pointer[incident.Snapshot]
+	heartbeat atomic.Int64
 }
 
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time)}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
-	l.state.Interval = opts.Interval
+	l.draft.Interval = opts.Interval
 	l.alerts.due = true
 	l.publishStatus()
-	l.heartbeat()
+	l.beat()
 	return l
 }
 
@@ -134,110 +152,132 @@ func (l *Loop) Snapshot() *incident.Snapshot { return l.snapshot.Load() }
 // Status is how the loop is doing. It is never nil.
 func (l *Loop) Status() *Status { return l.status.Load() }
 
-// Run refreshes until the context ends, whose error it returns. No failure of
-// the API ends it. It saves its progress after each step, and at the end.
+// Heartbeat is when the loop last turned. It turns at least every 30 s and, in
+// between, as long as one request takes.
+func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
+
+func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
+
+// Run refreshes until the context ends, whose error it returns. No answer of
+// the API ends it, and no panic of its own. It saves its progress after each
+// request, and at the end.
 func (l *Loop) Run(ctx context.Context) error {
-	now := time.Now().Add(l.opts.Offset)
-	if !l.resumed {
-		l.first = l.newReading(incident.PassFirst, now)
-	}
-	l.retryReading, l.nextDelta = now, now
-	l.repace(time.Now(), 1)
+	now := time.Now()
+	start := now.Add(l.offset())
+	l.nextDelta, l.scanRetry = start, start
+	l.repace(now, 1)
 	l.publishStatus()
 	for ctx.Err() == nil {
-		l.heartbeat()
+		l.beat()
 		l.step(ctx)
 	}
 	l.save()
 	return ctx.Err()
 }
 
-// step does the most urgent thing that may be done now, or waits for one.
+func (l *Loop) offset() time.Duration {
+	return time.Duration(l.opts.Stagger * float64(l.opts.Interval))
+}
+
+// step does what the schedule says, once. A panic is a failed step.
 func (l *Loop) step(ctx context.Context) {
-	now := time.Now()
-	if l.first != nil && !l.first.deltas {
-		if at := l.firstReady(now); at.After(now) {
-			l.sleepUntil(ctx, at)
-			return
+	defer func() {
+		if cause := recover(); cause != nil {
+			l.panicked(ctx, cause)
 		}
-		l.firstStep(ctx)
+	}()
+	task, until := next(time.Now(), l.view(time.Now()))
+	switch task {
+	case wait:
+		sleepUntil(ctx, until)
+		return
+	case save:
 		l.save()
+		l.publish()
+		return
+	case delta:
+		l.deltaStep(ctx)
+	case scanPage:
+		l.scanStep(ctx)
+	case lookup:
+		l.lookupStep(ctx)
+	case reread:
+		l.rereadStep(ctx)
+	}
+	l.unsaved = true
+	l.panics = 0
+}
+
+// view is what the schedule decides on.
+func (l *Loop) view(now time.Time) view {
+	v := view{
+		phase: l.phase, unsaved: l.unsaved, up: l.draft.Up, scanned: l.scanned, answer: l.answer,
+		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
+	}
+	if l.delta != nil && l.delta.running {
+		v.deltaDue = l.deltaRetry
+	}
+	if l.phase == steady {
+		if v.sweeping = l.scan != nil; !v.sweeping {
+			v.scanDue = later(v.scanDue, l.nextSweep)
+		} else {
+			v.lookups = l.scan.listing.Done()
+		}
+	}
+	for p := range Pass(NumPasses) {
+		v.granted[p] = l.opts.Ledger.Ready(now, p)
+	}
+	return v
+}
+
+// panicked survives a mistake of ours. What was being read is begun again if it
+// happens twice in a row, in case that is what it is about.
+func (l *Loop) panicked(ctx context.Context, cause any) {
+	now := time.Now()
+	l.panics++
+	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
+	l.opts.Logger.Error("A mistake in this program, the refresh is tried again", "err", err, "stack", string(debug.Stack()))
+	if l.panics > 1 {
+		l.delta = nil
+		if l.scan != nil {
+			l.scan.listing = nil
+		}
+	}
+	pause := min(time.Second<<min(l.panics, 9), 5*time.Minute)
+	l.deltaRetry, l.nextDelta, l.scanRetry = now.Add(pause), now.Add(pause), now.Add(pause)
+	l.unsaved = false
+	l.ended(ctx, PassDelta, now, err)
+}
+
+// longestSleep keeps the heartbeat coming.
+const longestSleep = 30 * time.Second
+
+func sleepUntil(ctx context.Context, at time.Time) {
+	timer := time.NewTimer(min(max(time.Until(at), time.Millisecond), longestSleep))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// due notes that the counts as of now are to be published once they are saved.
+func (l *Loop) due(now time.Time) {
+	if l.coverage.Open {
+		l.publishing = now
+	}
+}
+
+// publish shows what was saved. That nothing is shown before it is saved keeps
+// counters from stepping back after a crash.
+func (l *Loop) publish() {
+	l.publishStatus()
+	if l.publishing.IsZero() {
 		return
 	}
-	ready, background := l.sweepReady, l.sweepStep
-	if l.first != nil {
-		ready, background = l.firstReady, l.firstStep
-	}
-	at := ready(now)
-	switch due := !now.Before(l.nextDelta); {
-	// Where answers take longer than the interval a delta is always due. Then
-	// the rest gets every other call.
-	case due && (!l.overran || !l.justDelta || at.After(now)):
-		l.delta(ctx)
-		l.save()
-	case at.After(now):
-		l.sleepUntil(ctx, earlier(at, l.nextDelta))
-	default:
-		l.justDelta = false
-		background(ctx)
-		l.save()
-	}
-}
-
-// sleepUntil waits, with a sign of life now and then.
-func (l *Loop) sleepUntil(ctx context.Context, at time.Time) {
-	for ctx.Err() == nil {
-		l.heartbeat()
-		d := time.Until(at)
-		if d <= 0 {
-			return
-		}
-		timer := time.NewTimer(min(d, 30*time.Second))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
-}
-
-// page reads one page, once the quota lets it. Waiting here rather than in
-// the source keeps the signs of life coming.
-func (l *Loop) page(ctx context.Context, q incident.Query, c incident.Cursor) (incident.Page, error) {
-	l.sleepUntil(ctx, l.opts.Budget.Ready(time.Now(), q.Pass))
-	start := time.Now()
-	page, err := l.opts.Source.Page(ctx, q, c)
-	l.pageTime = time.Since(start)
-	l.heartbeat()
-	if err == nil {
-		l.alerts.note(page.AlertsUnknown)
-	}
-	return page, err
-}
-
-func (l *Loop) heartbeat() { l.beat.Store(time.Now().UnixNano()) }
-
-// LastSign is when the loop last showed that it is not stuck.
-func (l *Loop) LastSign() time.Time { return time.Unix(0, l.beat.Load()) }
-
-func (l *Loop) publish(now time.Time) {
-	s := l.mirror.Snapshot(now)
+	s := l.mirror.Snapshot(l.publishing)
 	s.Coverage = l.coverage
-	l.publishedAt = now
 	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
+	l.publishedAt, l.publishing = l.publishing, time.Time{}
 	l.snapshot.Store(s)
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

@@ -1,0 +1,161 @@
+package refresh
+
+import "time"
+
+// Phase is how far the reading of a tenant has come.
+type Phase uint8
+
+// The phases, in their order. Each begins when the one before is complete; a
+// look-back that grows leads back to fullScan.
+const (
+	openScan   Phase = iota // the open incidents are read for the first time
+	fullScan                // the rest of the look-back is; deltas run beside it
+	finalDelta              // what changed since then is, and the first sync is complete
+	steady                  // deltas, and a sweep now and then
+)
+
+var phaseNames = [...]string{"open_scan", "full_scan", "final_delta", "steady"}
+
+// String is the name of the phase, as it is saved.
+func (p Phase) String() string { return phaseNames[p] }
+
+// Pass says for which part of the schedule a call is made. Its order is the
+// order of priority, most urgent first.
+type Pass uint8
+
+// The passes.
+const (
+	PassDelta Pass = iota // what changed since the last refresh
+	PassFirst             // first sync
+	PassSweep             // background re-reading of everything
+	NumPasses = int(iota)
+)
+
+// Passes lists their label values.
+var Passes = [NumPasses]string{"delta", "first", "sweep"}
+
+// String is the label value.
+func (p Pass) String() string { return Passes[p] }
+
+// task is what the loop does next.
+type task uint8
+
+const (
+	wait     task = iota // for the instant that comes with it
+	save                 // the progress, and publish it
+	delta                // the next request of a delta
+	scanPage             // the next request of the first sync or of a sweep
+	lookup               // the next of the incidents that a sweep did not see
+	reread               // an incident whose last update lies in the server's future
+)
+
+// view is all that the schedule depends on, as of one instant. Instants that
+// are zero have passed.
+type view struct {
+	phase   Phase
+	unsaved bool
+	// up: the last refresh succeeded. Sweeps wait until it does.
+	up bool
+	// deltaDue is when the next delta begins, or the next request of the one that
+	// is under way may be made.
+	deltaDue time.Time
+	// scanDue is the same for the first sync or the sweep; sweeping: one is under
+	// way. lookups are left of it.
+	scanDue  time.Time
+	sweeping bool
+	lookups  bool
+	// rereadDue is when an incident is to be read again by its id.
+	rereadDue time.Time
+	// scanned: since the last delta a request was made that was none of a delta's.
+	// answer is how long the last one took.
+	scanned bool
+	answer  time.Duration
+	// granted is when the quota has a call left for each pass.
+	granted [NumPasses]time.Time
+}
+
+// next decides what the loop does now or, for wait, until when nothing is to be
+// done. It depends on nothing but its arguments.
+//
+// Deltas come first, but for the first reading of the open incidents, without
+// which they have nothing to add to. What runs beside them must be over by the
+// time the next one is due, as far as the last answer tells; but between two
+// deltas one request may always be made, lest a slow server is never read.
+func next(now time.Time, v view) (task, time.Time) {
+	if v.unsaved {
+		return save, now
+	}
+	deltaAt := later(v.deltaDue, v.granted[PassDelta])
+	scanAt := later(v.scanDue, v.granted[PassFirst])
+	switch v.phase {
+	case openScan:
+		return at(now, scanPage, scanAt)
+	case finalDelta:
+		return at(now, delta, deltaAt)
+	}
+	if !deltaAt.After(now) {
+		return delta, now
+	}
+	background, backgroundAt := scanPage, scanAt
+	if v.phase == steady {
+		background, backgroundAt = v.steady()
+	}
+	if v.scanned && later(now, backgroundAt).Add(v.answer+v.answer/2).After(deltaAt) || v.deltaDue.Before(backgroundAt) {
+		// It would keep the next delta waiting, or the delta comes first anyway.
+		return wait, deltaAt
+	}
+	if backgroundAt.After(now) {
+		return wait, earlier(backgroundAt, deltaAt)
+	}
+	return background, now
+}
+
+// steady is what runs beside the deltas once the first sync is complete.
+func (v *view) steady() (task, time.Time) {
+	granted := v.granted[PassSweep]
+	background, due := scanPage, v.scanDue
+	switch {
+	case v.lookups:
+		background = lookup
+	case !v.sweeping && !v.rereadDue.IsZero() && v.rereadDue.Before(due):
+		background, due = reread, v.rereadDue
+	}
+	if !v.up {
+		// Not while deltas fail.
+		return background, later(later(due, granted), v.deltaDue)
+	}
+	return background, later(due, granted)
+}
+
+// at is a task once its instant has come, and waiting until then.
+func at(now time.Time, t task, due time.Time) (task, time.Time) {
+	if due.After(now) {
+		return wait, due
+	}
+	return t, now
+}
+
+// phased is the first instant after now that lies offset after a multiple of
+// the interval: tenants that were all delayed drift back to instants of their
+// own.
+func phased(now time.Time, interval, offset time.Duration) time.Time {
+	since := time.Duration((now.UnixNano() - int64(offset)) % int64(interval))
+	if since < 0 {
+		since += interval
+	}
+	return now.Add(interval - since)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
