@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func TestTelemetryPathRefused(t *testing.T) {
 		for _, more := range [][]string{{"--config.check"}, {"--web.enable-pprof"}, {"check"}} {
 			t.Run(more[0]+" "+path, func(t *testing.T) {
 				var stdout, stderr bytes.Buffer
-				args := append(more, "--demo", "--web.listen-address=127.0.0.1:0", "--web.telemetry-path="+path)
+				args := append(slices.Clone(more), "--demo", "--web.listen-address=127.0.0.1:0", "--web.telemetry-path="+path)
 				if got := run(t.Context(), args, &stdout, &stderr); got != exitUsage {
 					t.Errorf("exit code: got %d, want %d", got, exitUsage)
 				}

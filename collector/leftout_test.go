@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestLeftOut(t *testing.T) {
 			tenants, _, _ := fleet(func() time.Time { return epoch })
 			source := &moody{Func: NewFunc(QuotaLimit, func(emit func(float64, ...string)) { emit(1, "minute") })}
 			tenants[2] = NewSeries(tenants[2].tenant, append([]Source{source}, tenants[2].sources...)...)
-			others := append(tenants[:2:2], tenants[3:]...)
+			others := slices.Concat(tenants[:2], tenants[3:])
 			for _, wrong := range []bool{false, true, true, false} {
 				source.wrong = wrong
 				e, err := Encode(format, nil, tenants, nil)
