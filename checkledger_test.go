@@ -25,7 +25,7 @@ func (c *checked) keepIn(dir string, spent int) *tenant {
 	if err := c.config.Complete(); err != nil {
 		c.t.Fatal(err)
 	}
-	exporter, err := newTenant(c.config, environment{store: c.store, transport: &sharedTransport{RoundTripper: c.transport}, logger: slog.New(slog.DiscardHandler)})
+	exporter, err := newTenant(c.config, environment{store: c.store, transport: c.shared(), logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -63,59 +63,65 @@ func (c *checked) used() int {
 // TestCheckTakesFromTheSavedLedger: the exporter that starts after a check
 // knows of its calls.
 func TestCheckTakesFromTheSavedLedger(t *testing.T) {
-	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
-	c.keepIn(dir, 7).close()
-	rows := func() []byte {
-		names, err := filepath.Glob(filepath.Join(dir, "*defender.db"))
-		if err != nil || len(names) != 1 {
-			t.Fatalf("got %v, %v", names, err)
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		dir := t.TempDir()
+		c.keepIn(dir, 7).close()
+		rows := func() []byte {
+			names, err := filepath.Glob(filepath.Join(dir, "*defender.db"))
+			if err != nil || len(names) != 1 {
+				t.Fatalf("got %v, %v", names, err)
+			}
+			data, err := os.ReadFile(names[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
 		}
-		data, err := os.ReadFile(names[0])
-		if err != nil {
-			t.Fatal(err)
+		before := rows()
+		result := c.check()
+		if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 8 used") || strings.Contains(s.Detail, "ledger") {
+			t.Errorf("got %+v", s)
 		}
-		return data
-	}
-	before := rows()
-	result := c.check()
-	if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 8 used") || strings.Contains(s.Detail, "ledger") {
-		t.Errorf("got %+v", s)
-	}
-	if got := c.used(); got != 8 {
-		t.Errorf("%d calls are remembered, want 8", got)
-	}
-	if !bytes.Equal(rows(), before) {
-		t.Error("the saved incidents were touched")
-	}
+		if got := c.used(); got != 8 {
+			t.Errorf("%d calls are remembered, want 8", got)
+		}
+		if !bytes.Equal(rows(), before) {
+			t.Error("the saved incidents were touched")
+		}
+	})
 }
 
 // TestCheckWithFullSavedLedger: it says when there is a call to be had.
 func TestCheckWithFullSavedLedger(t *testing.T) {
-	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
-	c.keepIn(dir, 40).close()
-	result := c.check()
-	if s := result.step("list"); s.Status != stepFailed || !strings.Contains(s.Detail, "the quota is spent: no call before") || result.APICalls != 0 {
-		t.Errorf("got %+v", result)
-	}
-	if got := c.sim.Meter().Calls; got != 0 {
-		t.Errorf("%d calls", got)
-	}
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		dir := t.TempDir()
+		c.keepIn(dir, 40).close()
+		result := c.check()
+		if s := result.step("list"); s.Status != stepFailed || !strings.Contains(s.Detail, "the quota is spent: no call before") || result.APICalls != 0 {
+			t.Errorf("got %+v", result)
+		}
+		if got := c.sim.Meter().Calls; got != 0 {
+			t.Errorf("%d calls", got)
+		}
+	})
 }
 
 // TestCheckBesideTheExporter: the ledger that is in use is not to be had, and
 // the check says what that means.
 func TestCheckBesideTheExporter(t *testing.T) {
-	c, dir := newChecked(t, simulator.Options{Incidents: 5}), t.TempDir()
-	exporter := c.keepIn(dir, 7)
-	result := c.check()
-	want := "the exporter is running and has the ledger: this check's calls come on top of its own, for which a share of 0.8 leaves room"
-	if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 1 used") || !strings.HasSuffix(s.Detail, want) {
-		t.Errorf("got %+v", s)
-	}
-	exporter.close()
-	if got := c.used(); got != 7 {
-		t.Errorf("%d calls are remembered, want 7", got)
-	}
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		dir := t.TempDir()
+		exporter := c.keepIn(dir, 7)
+		result := c.check()
+		want := "the exporter is running and has the ledger: this check's calls come on top of its own, for which a share of 0.8 leaves room"
+		if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 1 used") || !strings.HasSuffix(s.Detail, want) {
+			t.Errorf("got %+v", s)
+		}
+		exporter.close()
+		if got := c.used(); got != 7 {
+			t.Errorf("%d calls are remembered, want 7", got)
+		}
+	})
 }
 
 // TestCheckMakesNothing: whoever checks before the exporter has ever run may

@@ -12,6 +12,10 @@ import (
 	"m365_defender_exporter/internal/simulator"
 )
 
+// demoInterval is the default of --refresh.interval in a demo: a person is
+// watching.
+const demoInterval = 10 * time.Second
+
 // startDemo starts a simulated tenant on loopback and points the exporter at
 // it. Everything from there on is real: the token, HTTP, throttling.
 func startDemo(ctx context.Context, o *options, logger *slog.Logger) (stop func(), err error) {
@@ -43,9 +47,5 @@ func demoTenant(t config.Tenant, url string) config.Tenant {
 	t.ClientSecret, t.ClientSecretFile = simulator.DefaultClientSecret, ""
 	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
 	t.APIURL, t.AuthURL, t.AuthScope = url, url, url+"/.default"
-	if t.Interval == config.Default().Interval {
-		// Somebody is watching.
-		t.Interval = 10 * time.Second
-	}
 	return t
 }

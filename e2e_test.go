@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -37,21 +38,21 @@ func TestOverRealHTTP(t *testing.T) {
 			// An answer that takes as long as a real one, so that the counts can be
 			// seen before the next call.
 			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})
-			metrics := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
+			scrape := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
 			open := len(sim.IDs("Active", "InProgress", "AwaitingAction"))
-			for len(sample(t, metrics, "m365_defender_incidents")) == 0 {
+			for len(scrape("m365_defender_incidents")) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			if got, limit := sim.Meter().Calls, (open+99)/100+3; got > limit {
 				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)
 			}
-			for sample(t, metrics, "m365_defender_first_sync_complete")["stage=all"] != 1 {
+			for scrape("m365_defender_first_sync_complete")["stage=all"] != 1 {
 				time.Sleep(time.Second)
 			}
-			cpu := sample(t, metrics, "process_cpu_seconds_total")[""]
+			cpu := scrape("process_cpu_seconds_total")[""]
 			const moving = 30 * time.Second
 			time.Sleep(moving)
-			cpu = (sample(t, metrics, "process_cpu_seconds_total")[""] - cpu) / moving.Seconds()
+			cpu = (scrape("process_cpu_seconds_total")[""] - cpu) / moving.Seconds()
 			if cpu > 0.01 {
 				t.Errorf("%.2f %% of a core, want at most 1 %%", 100*cpu)
 			}
@@ -61,7 +62,7 @@ func TestOverRealHTTP(t *testing.T) {
 			for k, n := range sim.Truth(time.Now(), 180*24*time.Hour).Incidents {
 				want[fmt.Sprintf("assigned=%s,severity=%s,status=%s", k[2], k[0], k[1])] = float64(n)
 			}
-			got := sample(t, metrics, "m365_defender_incidents")
+			got := scrape("m365_defender_incidents")
 			maps.DeleteFunc(got, func(_ string, v float64) bool { return v == 0 })
 			if !maps.Equal(got, want) {
 				t.Errorf("incidents:\ngot  %v\nwant %v", got, want)
@@ -75,9 +76,10 @@ func TestOverRealHTTP(t *testing.T) {
 	}
 }
 
-// startExporter starts the program against the tenant on a port of its own and
-// returns the address of the metrics.
-func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...string) (metrics string) {
+// startExporter starts the program against the tenant on a port of its own. What
+// it returns reads one metric, less the label tenant; nothing while the program
+// is not listening yet.
+func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...string) (scrape func(name string) map[string]float64) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,15 +88,16 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 	server := &http.Server{Handler: sim.Handler()}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
-	api, address := "http://"+listener.Addr().String(), freeAddress(t)
+	api := "http://" + listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, binary, append([]string{
 		"--tenant.id=" + simulator.DefaultTenantID, "--client.id=" + simulator.DefaultClientID, "--tenant.name=contoso",
-		"--api.url=" + api, "--auth.url=" + api, "--auth.scope=" + api + "/.default", "--web.listen-address=" + address,
+		"--api.url=" + api, "--auth.url=" + api, "--auth.scope=" + api + "/.default", "--web.listen-address=127.0.0.1:0",
 	}, args...)...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "AZURE_CLIENT_SECRET="+simulator.DefaultClientSecret)
-	cmd.Stderr = os.Stderr
+	log := &output{}
+	cmd.Stderr = io.MultiWriter(os.Stderr, log)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -105,12 +108,12 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 			t.Errorf("exit code %d after SIGTERM", cmd.ProcessState.ExitCode())
 		}
 	})
-	return "http://" + address + "/metrics"
-}
-
-// sample reads one metric, less the label tenant; nothing while the program
-// is not listening yet.
-func sample(t *testing.T, url, name string) map[string]float64 {
-	t.Helper()
-	return exposition(t, url)[strings.TrimPrefix(name, "m365_defender_")]
+	return func(name string) map[string]float64 {
+		t.Helper()
+		address := addressIn(log.String(), "metrics")
+		if address == "" {
+			return nil
+		}
+		return exposition(t, "http://"+address+"/metrics")[strings.TrimPrefix(name, "m365_defender_")]
+	}
 }

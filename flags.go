@@ -93,6 +93,9 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
 	given := givenFlags(context)
+	if o.demo && !slices.Contains(given, "refresh.interval") {
+		o.tenant.Interval = demoInterval
+	}
 	if o.configFile == "" {
 		credentialEnvironment(&o.tenant)
 	}
@@ -100,11 +103,8 @@ func parse(args []string, stdout, stderr io.Writer) (*options, error) {
 }
 
 func (o *options) validate(given []string) error {
-	if len(o.telemetryPath) < 2 || o.telemetryPath[0] != '/' {
-		return fmt.Errorf("--web.telemetry-path is %q; it must be a path such as /metrics", o.telemetryPath)
-	}
-	if slices.Contains([]string{"/status", "/-/healthy", "/-/ready", "/-/reload"}, o.telemetryPath) {
-		return fmt.Errorf("--web.telemetry-path is %q, where something else is served; it must be another path such as /metrics", o.telemetryPath)
+	if err := checkTelemetryPath(o.telemetryPath); err != nil {
+		return fmt.Errorf("--web.telemetry-path is %w", err)
 	}
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -35,11 +34,11 @@ type program struct {
 	sim      *simulator.Tenant
 	api      string
 	dir      string
-	address  string
 	args     []string
 	lookback time.Duration
 	running  *exec.Cmd
-	log      bytes.Buffer
+	log      output // of all lives
+	born     int    // where that of the present one begins
 }
 
 func newProgram(t *testing.T, o simulator.Options, args ...string) *program {
@@ -49,7 +48,7 @@ func newProgram(t *testing.T, o simulator.Options, args ...string) *program {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	o.Light = true
-	p := &program{t: t, binary: binary, sim: simulator.New(o), dir: t.TempDir(), address: freeAddress(t), args: args, lookback: config.Default().Lookback}
+	p := &program{t: t, binary: binary, sim: simulator.New(o), dir: t.TempDir(), args: args, lookback: config.Default().Lookback}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -75,10 +74,11 @@ func (p *program) start() {
 	p.running = exec.Command(p.binary, append([]string{
 		"--tenant.id=" + simulator.DefaultTenantID, "--tenant.name=contoso", "--client.id=" + simulator.DefaultClientID,
 		"--api.url=" + p.api, "--auth.url=" + p.api, "--auth.scope=" + p.api + "/.default",
-		"--web.listen-address=" + p.address, "--state.url=bolt:" + p.dir,
+		"--web.listen-address=127.0.0.1:0", "--state.url=bolt:" + p.dir,
 	}, p.args...)...)
 	p.running.Env = append(os.Environ(), "AZURE_CLIENT_SECRET="+simulator.DefaultClientSecret)
 	p.running.Stdout, p.running.Stderr = &p.log, &p.log
+	p.born = len(p.log.String())
 	if err := p.running.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -94,7 +94,11 @@ func (p *program) kill() {
 // scrape returns all series, nil as long as nothing answers.
 func (p *program) scrape() map[string]map[string]float64 {
 	p.t.Helper()
-	return exposition(p.t, "http://"+p.address+"/metrics")
+	address := addressIn(p.log.String()[p.born:], "metrics")
+	if address == "" {
+		return nil
+	}
+	return exposition(p.t, "http://"+address+"/metrics")
 }
 
 // exposition is what is answered at a URL, by metric less its prefix and by
@@ -388,8 +392,7 @@ func TestE2ETwoProcesses(t *testing.T) {
 	p := newProgram(t, simulator.Options{Seed: 5, Incidents: 50})
 	p.start()
 	p.exact(20 * time.Second)
-	second := *p
-	second.log, second.running, second.address = bytes.Buffer{}, nil, freeAddress(t)
+	second := &program{t: t, binary: p.binary, sim: p.sim, api: p.api, dir: p.dir}
 	second.start()
 	err := second.running.Wait()
 	if code := second.running.ProcessState.ExitCode(); err == nil || code != exitRuntime {

@@ -121,6 +121,48 @@ func TestAddedAgain(t *testing.T) {
 	})
 }
 
+// TestCaseOfTheTenantID: an id that is spelled otherwise is no change, and where
+// something else is changed with it, state and ledger are still the tenant's.
+func TestCaseOfTheTenantID(t *testing.T) {
+	for _, scheme := range []string{"memory:", "bolt:" + t.TempDir()} {
+		inFleet(t, func(f *fleet) {
+			store, err := state.New(scheme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.set.store = store
+			a := f.tenant("a")
+			f.replace(a)
+			f.wait(5 * time.Minute)
+			first, before := f.of("a"), spent(f.of("a").ledger)
+			a.TenantID = "ID-A"
+			if got, want := f.replace(a), (changes{Unchanged: 1}); got != want || f.of("a") != first {
+				t.Errorf("%s: got %+v, want %+v", scheme, got, want)
+			}
+			a.SweepInterval += time.Hour
+			f.replace(a)
+			f.wait(0)
+			f.shows("a")
+			if got := spent(f.of("a").ledger); got < before {
+				t.Errorf("%s: %d calls are remembered, want %d at least", scheme, got, before)
+			}
+			// Removed and added again under a name that is the id.
+			f.replace(f.tenant("other"))
+			f.wait(time.Minute)
+			a.TenantID, a.Name = "Id-A", "Id-A"
+			f.replace(a)
+			f.shows("Id-A")
+			if got := spent(f.of("Id-A").ledger); got < before {
+				t.Errorf("%s: %d calls are remembered, want %d at least", scheme, got, before)
+			}
+			f.wait(5 * time.Minute)
+			if s := f.of("Id-A").loop.Status(); !s.Up {
+				t.Errorf("%s: not up: %s", scheme, s.LastError)
+			}
+		})
+	}
+}
+
 // TestStopWhileReplacing: what is opened is closed, and nothing is started
 // behind the back of who stops.
 func TestStopWhileReplacing(t *testing.T) {

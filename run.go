@@ -96,9 +96,13 @@ func serve(ctx context.Context, o *options, logger *slog.Logger) error {
 	go func() { failed <- web.ListenAndServe(server, o.web, logger) }()
 	defer shutDown(ctx, server, logger)
 	if o.probeAddress != "" {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.probeAddress)
+		if err != nil {
+			return fmt.Errorf("--web.probe-listen-address: %w", err)
+		}
 		probes := newServer(ctx, probeHandler(set), logger)
-		probes.Addr = o.probeAddress
-		go func() { failed <- probes.ListenAndServe() }()
+		logger.Info("Listening for probes", "address", listener.Addr().String())
+		go func() { failed <- probes.Serve(listener) }()
 		defer shutDown(ctx, probes, logger)
 	}
 	for {

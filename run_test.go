@@ -18,8 +18,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,39 +189,118 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+// closedAddress is where nobody listens, nor can for as long as the test lasts:
+// the port is that of a connection's other end.
+func closedAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Cleanup(func() { _ = l.Close() })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return "https://" + conn.LocalAddr().String()
 }
 
-// started runs the program until the test has ended it with stop, which
-// returns the exit code.
-func started(t *testing.T, client *http.Client, url string, args ...string) (stop func() int) {
+// output is what a program writes, to be read while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+var listeningOn = map[string]*regexp.Regexp{
+	"metrics": regexp.MustCompile(`msg="Listening on" address=(\S+)`),
+	"probes":  regexp.MustCompile(`msg="Listening for probes" address=(\S+)`),
+}
+
+// addressIn is where the program that has written the log listens for
+// something; empty as long as it does not.
+func addressIn(log, what string) string {
+	if found := listeningOn[what].FindStringSubmatch(log); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
+// served is the program in this process, on a port that the system chose.
+type served struct {
+	t      *testing.T
+	client *http.Client
+	url    string
+	log    output
+	cancel context.CancelFunc
+	code   chan int
+}
+
+// started runs the program until the test has ended it with stop.
+func started(t *testing.T, client *http.Client, scheme string, args ...string) *served {
 	t.Helper()
+	p := &served{t: t, client: client, code: make(chan int, 1)}
+	t.Cleanup(client.CloseIdleConnections)
 	ctx, cancel := context.WithCancel(t.Context())
-	code := make(chan int, 1)
-	var stderr bytes.Buffer
-	go func() { code <- run(ctx, args, io.Discard, &stderr) }()
-	for {
-		if resp, err := client.Get(url + "/-/ready"); err == nil {
-			_ = resp.Body.Close()
-			break
-		}
+	p.cancel = cancel
+	args = append(args, "--web.listen-address=127.0.0.1:0")
+	go func() { p.code <- run(ctx, args, io.Discard, &p.log) }()
+	p.until("it listens", func() bool { return p.address("metrics") != "" })
+	p.url = scheme + "://" + p.address("metrics")
+	return p
+}
+
+func (p *served) address(what string) string { return addressIn(p.log.String(), what) }
+
+// until waits for as long as it takes, or until the program has ended or go
+// test loses its patience.
+func (p *served) until(what string, ok func() bool) {
+	p.t.Helper()
+	for !ok() {
 		select {
-		case c := <-code:
-			t.Fatalf("ended with %d: %s", c, stderr.String())
+		case code := <-p.code:
+			p.code <- code
+			p.t.Fatalf("ended with %d before %s: %s", code, what, p.log.String())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	return func() int {
-		cancel()
-		return <-code
-	}
+}
+
+// stop ends the program and returns its exit code.
+func (p *served) stop() int {
+	p.cancel()
+	p.client.CloseIdleConnections()
+	code := <-p.code
+	p.code <- code
+	return code
+}
+
+// get is the status and the body of an answer.
+func (p *served) get(path string, header ...string) (int, string) {
+	p.t.Helper()
+	return body(p.t, p.client, p.url+path, header...)
+}
+
+// untilCounted waits until there are counts to be scraped, and returns all.
+func (p *served) untilCounted() (text string) {
+	p.t.Helper()
+	p.until("there are counts", func() bool {
+		_, text = p.get("/metrics")
+		return strings.Contains(text, "\nm365_defender_incidents{")
+	})
+	return text
 }
 
 func body(t *testing.T, client *http.Client, url string, header ...string) (int, string) {
@@ -251,25 +332,15 @@ func answer(t *testing.T, client *http.Client, req *http.Request) (int, string) 
 
 // TestServeGraph: one flag, and the demo is read over the other API.
 func TestServeGraph(t *testing.T) {
-	address := freeAddress(t)
-	url := "http://" + address
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	stop := started(t, client, url, "--demo", "--api=graph", "--web.listen-address="+address, "--log.level=error")
-	text := ""
-	for range 500 {
-		if _, text = body(t, client, url+"/metrics"); strings.Contains(text, "\nm365_defender_incidents{") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	p := started(t, &http.Client{Transport: &http.Transport{}}, "http", "--demo", "--api=graph")
+	text := p.untilCounted()
 	if !strings.Contains(text, `m365_defender_api_quota_limit{tenant="demo",window="minute"} 150`) || strings.Contains(text, `window="hour"`) {
 		t.Errorf("quota: %.3000s", text)
 	}
-	if _, text := body(t, client, url+"/status?format=json"); !strings.Contains(text, `"api":"graph"`) || !strings.Contains(text, `"up":true`) {
+	if _, text := p.get("/status?format=json"); !strings.Contains(text, `"api":"graph"`) || !strings.Contains(text, `"up":true`) {
 		t.Errorf("status: %s", text)
 	}
-	if got := stop(); got != exitOK {
+	if got := p.stop(); got != exitOK {
 		t.Errorf("exit code: %d", got)
 	}
 }
@@ -277,17 +348,8 @@ func TestServeGraph(t *testing.T) {
 // TestServe runs the demo for real and looks at every endpoint.
 func TestServe(t *testing.T) {
 	t.Setenv("GOGC", "")
-	address := freeAddress(t)
-	url := "http://" + address
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
-	defer client.CloseIdleConnections()
-	stop := started(t, client, url, "--demo", "--web.listen-address="+address, "--log.level=error")
-	for range 500 {
-		if _, text := body(t, client, url+"/metrics"); strings.Contains(text, "\nm365_defender_incidents{") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	p := started(t, &http.Client{Transport: &http.Transport{DisableCompression: true}}, "http", "--demo")
+	p.untilCounted()
 	tests := []struct {
 		path   string
 		header []string
@@ -310,7 +372,7 @@ func TestServe(t *testing.T) {
 		{"/nonsense", nil, 404, ""},
 	}
 	for _, test := range tests {
-		status, text := body(t, client, url+test.path, test.header...)
+		status, text := p.get(test.path, test.header...)
 		if status != test.status || !strings.Contains(text, test.want) {
 			t.Errorf("%s %v: got %d, want %d with %q in:\n%.2000s", test.path, test.header, status, test.status, test.want, text)
 		}
@@ -323,20 +385,16 @@ func TestServe(t *testing.T) {
 			Quota []map[string]any `json:"quota"`
 		} `json:"tenants"`
 	}
-	_, text := body(t, client, url+"/status?format=json")
+	_, text := p.get("/status?format=json")
 	if err := json.Unmarshal([]byte(text), &page); err != nil || len(page.Tenants) != 1 || !page.Tenants[0].Up ||
 		page.Tenants[0].Open["high"] == 0 || len(page.Tenants[0].Quota) != 2 {
 		t.Errorf("status: %v, %s", err, text)
 	}
-	if resp, err := client.Post(url+"/metrics", "", nil); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("post: %v, %v", resp, err)
+	if status, _ := post(t, p.client, http.MethodPost, p.url+"/metrics"); status != http.StatusMethodNotAllowed {
+		t.Errorf("post: %d", status)
 	}
-	began := time.Now()
-	if code := stop(); code != exitOK {
-		t.Errorf("exit code %d", code)
-	}
-	if took := time.Since(began); took > drain {
-		t.Errorf("stopping took %v", took)
+	if code := p.stop(); code != exitOK || strings.Contains(p.log.String(), "level=WARN") {
+		t.Errorf("exit code %d: %s", code, p.log.String())
 	}
 }
 
@@ -356,12 +414,9 @@ func TestAddressInUse(t *testing.T) {
 }
 
 func TestPprofOnlyWhenAsked(t *testing.T) {
-	address := freeAddress(t)
-	client := &http.Client{}
-	defer client.CloseIdleConnections()
-	stop := started(t, client, "http://"+address, "--demo", "--web.enable-pprof", "--web.listen-address="+address, "--log.level=error")
-	defer stop()
-	if status, text := body(t, client, "http://"+address+"/debug/pprof/"); status != 200 || !strings.Contains(text, "goroutine") {
+	p := started(t, &http.Client{}, "http", "--demo", "--web.enable-pprof")
+	defer p.stop()
+	if status, text := p.get("/debug/pprof/"); status != 200 || !strings.Contains(text, "goroutine") {
 		t.Errorf("got %d", status)
 	}
 }
@@ -379,21 +434,20 @@ func TestTLSAndBasicAuth(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-	defer client.CloseIdleConnections()
-	stop := started(t, client, "https://"+address, "--demo", "--web.config.file="+config, "--web.listen-address="+address, "--log.level=error")
-	defer stop()
-	if status, _ := body(t, client, "https://"+address+"/metrics"); status != http.StatusUnauthorized {
+	p := started(t, client, "https", "--demo", "--web.config.file="+config)
+	defer p.stop()
+	if status, _ := p.get("/metrics"); status != http.StatusUnauthorized {
 		t.Errorf("without a password: got %d", status)
 	}
-	req, _ := http.NewRequest(http.MethodGet, "https://"+address+"/metrics", nil)
-	req.SetBasicAuth("prometheus", "open sesame")
-	resp, err := client.Do(req)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("with the password: %v, %v", resp, err)
+	req, err := http.NewRequest(http.MethodGet, p.url+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = resp.Body.Close()
+	req.SetBasicAuth("prometheus", "open sesame")
+	if status, text := answer(t, client, req); status != http.StatusOK {
+		t.Errorf("with the password: %d, %s", status, text)
+	}
 }
 
 func certificate(t *testing.T, dir string) *x509.CertPool {

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +28,7 @@ type scrape struct {
 	process  prometheus.Gatherer
 	promhttp http.Handler
 	failures prometheus.Counter
+	told     atomic.Pointer[string] // who was left out last
 	logger   *slog.Logger
 	zips     sync.Pool
 }
@@ -54,18 +58,42 @@ func newScrape(set *tenants, process *prometheus.Registry, logger *slog.Logger) 
 	return s
 }
 
-// gather is the same without any short cut.
+// gather is the same without any short cut: a tenant whose series are not right
+// is left out here, too.
 func (s *scrape) gather() ([]*dto.MetricFamily, error) {
-	registry := prometheus.NewRegistry()
+	all := prometheus.Gatherers{s.process}
+	var left []error
 	for _, t := range s.tenants.all() {
-		named := prometheus.WrapRegistererWith(prometheus.Labels{"tenant": t.config.Name}, registry)
-		for _, source := range t.series.Sources() {
-			if err := named.Register(source); err != nil {
-				return nil, err
-			}
+		families, err := gatherTenant(t)
+		if err != nil {
+			left = append(left, fmt.Errorf("tenant %s: %w", t.config.Name, err))
+			continue
+		}
+		all = append(all, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }))
+	}
+	s.leftOut(left)
+	return all.Gather()
+}
+
+func gatherTenant(t *tenant) ([]*dto.MetricFamily, error) {
+	registry := prometheus.NewRegistry()
+	named := prometheus.WrapRegistererWith(prometheus.Labels{"tenant": t.config.Name}, registry)
+	for _, source := range t.series.Sources() {
+		if err := named.Register(source); err != nil {
+			return nil, err
 		}
 	}
-	return prometheus.Gatherers{s.process, registry}.Gather()
+	return registry.Gather()
+}
+
+// leftOut counts the tenants that are not in a scrape, and says so when others
+// are than before.
+func (s *scrape) leftOut(why []error) {
+	s.failures.Add(float64(len(why)))
+	text := fmt.Sprint(errors.Join(why...))
+	if before := s.told.Swap(&text); len(why) > 0 && (before == nil || *before != text) {
+		s.logger.Error("Tenants are left out of scrapes", "tenants", len(why), "err", why[0])
+	}
 }
 
 func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -76,6 +104,19 @@ func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.promhttp.ServeHTTP(w, r)
 		return
 	}
+	all := s.tenants.all()
+	series := make([]*collector.Series, len(all))
+	for i, t := range all {
+		series[i] = t.series
+	}
+	exposition, err := collector.Encode(format, families, series, wanted(r))
+	if err != nil {
+		s.failures.Inc()
+		s.logger.Error("A scrape was not answered", "err", err)
+		http.Error(w, "An error has occurred while serving metrics:\n\n"+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	s.leftOut(exposition.LeftOut)
 	header := w.Header()
 	header.Set("Content-Type", string(format))
 	header["Vary"] = []string{"Accept", "Accept-Encoding"}
@@ -88,12 +129,7 @@ func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer func() { _ = zip.Close() }() // fails if the connection has failed
 		out = zip
 	}
-	all := s.tenants.all()
-	series := make([]*collector.Series, len(all))
-	for i, t := range all {
-		series[i] = t.series
-	}
-	if err := collector.Write(out, format, families, series, wanted(r)); err != nil {
+	if _, err := exposition.WriteTo(out); err != nil {
 		s.failures.Inc()
 		s.logger.Debug("A scrape was not sent to its end", "err", err)
 	}

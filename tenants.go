@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,7 +133,7 @@ func (s *tenants) successor(old *running, cfg config.Tenant, staggered bool) (*r
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && old.transport == transport && reflect.DeepEqual(old.config, cfg) {
+	if old != nil && old.transport == transport && old.config.Equal(&cfg) {
 		return old, nil
 	}
 	e := environment{store: s.store, transport: transport, logger: s.logger}

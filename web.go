@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +16,34 @@ import (
 
 	"m365_defender_exporter/collector"
 )
+
+// What is served besides the metrics. /debug/pprof/ is taken whether profiles
+// are served or not, and so is everything below it.
+const (
+	rootPath    = "/"
+	statusPath  = "/status"
+	healthyPath = "/-/healthy"
+	readyPath   = "/-/ready"
+	reloadPath  = "/-/reload"
+	pprofPath   = "/debug/pprof/"
+)
+
+// checkTelemetryPath refuses what the mux would not take, would take for a
+// pattern, or serves something else at. Its error begins with the path.
+func checkTelemetryPath(p string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+	switch {
+	case p == rootPath || p == statusPath || p == healthyPath || p == readyPath || p == reloadPath || strings.HasPrefix(p+"/", pprofPath):
+		return fmt.Errorf("%q, where something else is served; it must be another path such as /metrics", p)
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("%q; it must be a path such as /metrics, which begins with a slash", p)
+	case path.Clean(p) != p:
+		return fmt.Errorf("%q; it must be a path such as /metrics, without empty parts, dots for parts, or a slash at its end", p)
+	case strings.ContainsFunc(p, func(r rune) bool { return !strings.ContainsRune(letters, r) }):
+		return fmt.Errorf("%q; it must be a path such as /metrics, of letters, digits and -._~ between slashes", p)
+	}
+	return nil
+}
 
 // newHandler is everything that is served, on a mux of its own.
 func newHandler(o *options, set *tenants, reload *reloader, logger *slog.Logger) http.Handler {
@@ -26,18 +56,18 @@ func newHandler(o *options, set *tenants, reload *reloader, logger *slog.Logger)
 	process.MustRegister(reload.collectors()...)
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.telemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(set, process, logger)))
-	mux.Handle("GET /{$}", statusPage(o.telemetryPath, set, reload))
-	mux.Handle("GET /status", statusPage(o.telemetryPath, set, reload))
+	mux.Handle("GET "+rootPath+"{$}", statusPage(o.telemetryPath, set, reload))
+	mux.Handle("GET "+statusPath, statusPage(o.telemetryPath, set, reload))
 	addProbes(mux, set)
 	for _, method := range []string{http.MethodPost, http.MethodPut} {
-		mux.Handle(method+" /-/reload", reloadHandler(o.lifecycle, reload))
+		mux.Handle(method+" "+reloadPath, reloadHandler(o.lifecycle, reload))
 	}
 	if o.pprof {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET "+pprofPath, pprof.Index)
+		mux.HandleFunc("GET "+pprofPath+"cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET "+pprofPath+"profile", pprof.Profile)
+		mux.HandleFunc("GET "+pprofPath+"symbol", pprof.Symbol)
+		mux.HandleFunc("GET "+pprofPath+"trace", pprof.Trace)
 	}
 	return mux
 }
@@ -50,7 +80,7 @@ func probeHandler(set *tenants) http.Handler {
 }
 
 func addProbes(mux *http.ServeMux, set *tenants) {
-	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) {
 		now := time.Now()
 		for _, t := range set.all() {
 			if !t.healthy(now) {
@@ -63,7 +93,7 @@ func addProbes(mux *http.ServeMux, set *tenants) {
 	})
 	// Ready does not depend on the API: an outage there must not take the
 	// diagnosis away from Prometheus.
-	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") })
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") })
 }
 
 // reloadHandler answers as Prometheus does.

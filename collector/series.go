@@ -2,7 +2,6 @@ package collector
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -91,66 +90,99 @@ func (s *Series) encoded(format int, scratch [][]byte) ([][]byte, error) {
 	return f.chunks, nil
 }
 
-// Write writes an exposition: the families of the process, sorted by name, and
-// the series of the tenants, in a format for which [Encodes] holds. Only what
-// is wanted is written; nil: everything.
-func Write(w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(name string) bool) error {
-	kind := encoderOf(format)
-	all, err := encodeAll(kind, tenants)
-	if err != nil {
+// Exposition is what a scrape is answered with. It is complete before its first
+// byte is written: what cannot be encoded is known in time to say so.
+type Exposition struct {
+	// LeftOut says why tenants are not in it, with one error for each. All other
+	// tenants are.
+	LeftOut []error
+
+	parts   []part
+	tenants [][][]byte // by tenant and metric
+}
+
+// part is one family.
+type part struct {
+	head   []byte
+	metric *Metric // of the tenants; nil: the head is everything
+}
+
+// Encode makes an exposition of the families of the process, sorted by name,
+// and of the series of the tenants, in a format for which [Encodes] holds. Only
+// what is wanted is in it; nil: everything. An error says that a family of the
+// process cannot be encoded, or what is said of a metric: then there is none.
+func Encode(format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(name string) bool) (*Exposition, error) {
+	e, kind := &Exposition{}, encoderOf(format)
+	e.encodeTenants(kind, tenants)
+	var buffer bytes.Buffer
+	library := expfmt.NewEncoder(&buffer, format)
+	take := func(err error) error {
+		if err == nil && buffer.Len() > 0 {
+			e.parts = append(e.parts, part{head: bytes.Clone(buffer.Bytes())})
+			buffer.Reset()
+		}
 		return err
 	}
-	library := expfmt.NewEncoder(w, format)
-	for _, m := range byName() {
-		for len(process) > 0 && process[0].GetName() < m.Name {
+	families := func(before string) error {
+		for ; len(process) > 0 && (before == "" || process[0].GetName() < before); process = process[1:] {
 			if wanted == nil || wanted(process[0].GetName()) {
-				if err := library.Encode(process[0]); err != nil {
+				if err := take(library.Encode(process[0])); err != nil {
 					return err
 				}
 			}
-			process = process[1:]
+		}
+		return nil
+	}
+	for _, m := range byName() {
+		if err := families(m.Name); err != nil {
+			return nil, err
 		}
 		if wanted == nil || wanted(m.Name) {
-			if err := writeFamily(w, kind, m, all); err != nil {
-				return err
+			if err := e.add(kind, m); err != nil {
+				return nil, err
 			}
 		}
 	}
-	for _, family := range process {
-		if wanted == nil || wanted(family.GetName()) {
-			if err := library.Encode(family); err != nil {
-				return err
-			}
-		}
+	if err := families(""); err != nil {
+		return nil, err
 	}
 	if closer, ok := library.(expfmt.Closer); ok {
-		return closer.Close() // the end mark of OpenMetrics
+		if err := take(closer.Close()); err != nil { // the end mark of OpenMetrics
+			return nil, err
+		}
 	}
-	return nil
+	return e, nil
 }
 
-// encodeAll brings all tenants' series up to date, on every processor: after a
-// pause everything has changed, and somebody waits.
-func encodeAll(kind int, tenants []*Series) ([][][]byte, error) {
-	workers := min(runtime.GOMAXPROCS(0), len(tenants))
-	all, errs := make([][][]byte, len(tenants)), make([]error, workers)
+// encodeTenants brings all tenants' series up to date, on every processor: after
+// a pause everything has changed, and somebody waits.
+func (e *Exposition) encodeTenants(kind int, tenants []*Series) {
+	all, errs := make([][][]byte, len(tenants)), make([]error, len(tenants))
 	var next atomic.Int64
 	var group sync.WaitGroup
-	for w := range workers {
+	for range min(runtime.GOMAXPROCS(0), len(tenants)) {
 		group.Go(func() {
 			scratch := make([][]byte, len(table))
-			for i := int(next.Add(1)) - 1; i < len(tenants) && errs[w] == nil; i = int(next.Add(1)) - 1 {
-				all[i], errs[w] = tenants[i].encoded(kind, scratch)
+			for i := int(next.Add(1)) - 1; i < len(tenants); i = int(next.Add(1)) - 1 {
+				all[i], errs[i] = tenants[i].encoded(kind, scratch)
 			}
 		})
 	}
 	group.Wait()
-	return all, errors.Join(errs...)
+	for i, err := range errs {
+		switch {
+		case err != nil:
+			e.LeftOut = append(e.LeftOut, err)
+		case len(all[i]) > 0:
+			e.tenants = append(e.tenants, all[i])
+		}
+	}
 }
 
-func writeFamily(w io.Writer, kind int, m *Metric, all [][][]byte) error {
+// add adds a metric of the tenants, if any of them has it.
+func (e *Exposition) add(kind int, m *Metric) error {
 	length := 0
-	for _, chunks := range all {
+	for _, chunks := range e.tenants {
 		length += len(chunks[m.index])
 	}
 	if length == 0 {
@@ -163,18 +195,29 @@ func writeFamily(w io.Writer, kind int, m *Metric, all [][][]byte) error {
 	if _, delimited := encoders[kind].(protoEncoder); delimited {
 		head = append(protowire.AppendVarint(nil, uint64(len(head)+length)), head...)
 	}
-	if _, err := w.Write(head); err != nil {
-		return err
+	e.parts = append(e.parts, part{head, m})
+	return nil
+}
+
+// WriteTo implements io.WriterTo. Only w can fail.
+func (e *Exposition) WriteTo(w io.Writer) (n int64, err error) {
+	write := func(b []byte) {
+		if err == nil && len(b) > 0 {
+			var k int
+			k, err = w.Write(b)
+			n += int64(k)
+		}
 	}
-	for _, chunks := range all {
-		if len(chunks[m.index]) == 0 {
+	for _, p := range e.parts {
+		write(p.head)
+		if p.metric == nil {
 			continue
 		}
-		if _, err := w.Write(chunks[m.index]); err != nil {
-			return err
+		for _, chunks := range e.tenants {
+			write(chunks[p.metric.index])
 		}
 	}
-	return nil
+	return n, err
 }
 
 func byName() []*Metric {

@@ -80,6 +80,21 @@ func processRegistry() *prometheus.Registry {
 	return r
 }
 
+// write writes an exposition from which nobody is left out.
+func write(t testing.TB, w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(string) bool) {
+	t.Helper()
+	e, err := Encode(format, process, tenants, wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.LeftOut) > 0 {
+		t.Fatal(e.LeftOut)
+	}
+	if _, err := e.WriteTo(w); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func same(t *testing.T, format expfmt.Format, tenants []*Series, wanted func(string) bool) {
 	t.Helper()
 	process := processRegistry()
@@ -89,9 +104,7 @@ func same(t *testing.T, format expfmt.Format, tenants []*Series, wanted func(str
 		t.Fatal(err)
 	}
 	var got, want bytes.Buffer
-	if err := Write(&got, format, own, tenants, wanted); err != nil {
-		t.Fatal(err)
-	}
+	write(t, &got, format, own, tenants, wanted)
 	encoder := expfmt.NewEncoder(&want, format)
 	for _, family := range families {
 		if wanted == nil || wanted(family.GetName()) {
@@ -282,9 +295,7 @@ func BenchmarkTenants(b *testing.B) {
 						b.StartTimer()
 					}
 					counted := &counter{}
-					if err := Write(counted, format, nil, tenants, nil); err != nil {
-						b.Fatal(err)
-					}
+					write(b, counted, format, nil, tenants, nil)
 					series = counted.lines
 				}
 				b.ReportMetric(float64(series), "lines")

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // Tenant is everything that is to be known of one tenant. Fill it with
-// [Default] first; two that are deeply equal are the same tenant.
+// [Default] first; [Tenant.Equal] tells whether two are the same.
 type Tenant struct {
 	// Name is the value of the label tenant.
 	Name     string
@@ -75,6 +76,15 @@ func Default() Tenant {
 // configuration may share it.
 func (t *Tenant) Account() string {
 	return strings.ToLower(t.API + "/" + t.TenantID)
+}
+
+// Equal tells whether nothing is different but the spelling of the tenant id,
+// whose case has no meaning. Where the id is the name, too, its case is seen in
+// the label and does count.
+func (t *Tenant) Equal(o *Tenant) bool {
+	a, b := *t, *o
+	a.TenantID, b.TenantID = strings.ToLower(a.TenantID), strings.ToLower(b.TenantID)
+	return reflect.DeepEqual(a, b)
 }
 
 // HTTP is how the token endpoint and the API are reached. Its paths are

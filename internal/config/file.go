@@ -75,13 +75,17 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 		if err := t.complete(where); err != nil {
 			return nil, err
 		}
-		if other, taken := names[t.Name]; taken {
+		name := t.Name
+		if strings.EqualFold(name, t.TenantID) {
+			name = strings.ToLower(name) // an id, whose case has no meaning
+		}
+		if other, taken := names[name]; taken {
 			return nil, where.wrong(fieldName, "is that of %s; names must be unique", other)
 		}
 		if other, taken := accounts[t.Account()]; taken {
 			return nil, where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other, fieldAPI)
 		}
-		names[t.Name], accounts[t.Account()] = where, where
+		names[name], accounts[t.Account()] = where, where
 		all = append(all, t)
 	}
 	return all, nil

@@ -124,3 +124,38 @@ func TestMixtures(t *testing.T) {
 		}
 	}
 }
+
+// TestEqual: the case of the tenant id is not a difference, everything else is.
+func TestEqual(t *testing.T) {
+	tenant := func(change func(*Tenant)) *Tenant {
+		c := Default()
+		c.Name, c.TenantID, c.ClientID, c.ClientSecretFile = "contoso", "contoso.example", "c", "s"
+		change(&c)
+		if err := c.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		return &c
+	}
+	base := tenant(func(*Tenant) {})
+	for name, test := range map[string]struct {
+		change func(*Tenant)
+		want   bool
+	}{
+		"nothing":             {func(*Tenant) {}, true},
+		"case of the id":      {func(c *Tenant) { c.TenantID = "Contoso.EXAMPLE" }, true},
+		"id":                  {func(c *Tenant) { c.TenantID = "contosa.example" }, false},
+		"case of the name":    {func(c *Tenant) { c.Name = "Contoso" }, false},
+		"case of the secret":  {func(c *Tenant) { c.ClientSecretFile = "S" }, false},
+		"look-back":           {func(c *Tenant) { c.Lookback /= 2 }, false},
+		"look-back, and case": {func(c *Tenant) { c.TenantID, c.Lookback = "CONTOSO.example", c.Lookback/2 }, false},
+	} {
+		other := tenant(test.change)
+		before := other.TenantID
+		if got := base.Equal(other); got != test.want || other.Equal(base) != got || other.TenantID != before {
+			t.Errorf("%s: got %v, want %v", name, got, test.want)
+		}
+		if same := base.Account() == other.Account(); same != (name != "id") {
+			t.Errorf("%s: accounts %s and %s", name, base.Account(), other.Account())
+		}
+	}
+}

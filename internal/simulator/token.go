@@ -121,7 +121,7 @@ func (t *Tenant) checkTokenRequest(c *call, now time.Time) int {
 	if c.method != http.MethodPost {
 		return 900561
 	}
-	if strings.Trim(strings.TrimSuffix(c.path, tokenPath), "/") != t.opts.TenantID {
+	if !strings.EqualFold(strings.Trim(strings.TrimSuffix(c.path, tokenPath), "/"), t.opts.TenantID) {
 		return 90002
 	}
 	form, err := url.ParseQuery(c.body)

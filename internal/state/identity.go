@@ -37,9 +37,10 @@ func (f *file) sign(tx *bbolt.Tx) error {
 func (f *file) identity() []byte {
 	id := binary.LittleEndian.AppendUint16(nil, schema)
 	id = binary.LittleEndian.AppendUint16(id, incident.Encoding)
-	id = append(id, f.key.Tenant...)
+	key := f.key.folded()
+	id = append(id, key.Tenant...)
 	id = append(id, 0)
-	return seal(append(id, f.key.API...))
+	return seal(append(id, key.API...))
 }
 
 // identify checks whose file it is.
@@ -57,7 +58,8 @@ func (f *file) identify(tx *bbolt.Tx) error {
 	case !bytes.Equal(got[:4], want[:4]):
 		return &otherError{"other-version", fmt.Sprintf("it is of another version of this program: layout %d.%d, not %d.%d",
 			binary.LittleEndian.Uint16(got), binary.LittleEndian.Uint16(got[2:]), schema, incident.Encoding)}
-	case !bytes.Equal(got, want):
+	case !bytes.Equal(bytes.ToLower(got[4:]), want[4:]):
+		// Older files have the spelling that was configured.
 		return &otherError{"other-tenant", "it is of another tenant or API"}
 	}
 	return nil

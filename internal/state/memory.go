@@ -28,10 +28,10 @@ type memoryTenant struct {
 func (m *memory) Open(key Key) (Tenant, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.tenants[key]
+	t, ok := m.tenants[key.folded()]
 	if !ok {
 		t = &memoryTenant{store: m, key: key}
-		m.tenants[key] = t
+		m.tenants[key.folded()] = t
 	}
 	if t.open {
 		return nil, fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)

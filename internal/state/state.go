@@ -15,14 +15,18 @@ import (
 	"m365_defender_exporter/internal/incident"
 )
 
-// Key says whose state it is.
+// Key says whose state it is. Its case has no meaning.
 type Key struct {
-	// Tenant is the directory (tenant) id.
+	// Tenant is the directory (tenant) id: a GUID or a domain, neither of which
+	// has a case.
 	Tenant string
 	// API is the flavour: two of them number incidents alike, but one must not
 	// go on from what the other has read.
 	API string
 }
+
+// folded is the one spelling of a key.
+func (k Key) folded() Key { return Key{strings.ToLower(k.Tenant), strings.ToLower(k.API)} }
 
 // Store has the states of many tenants.
 type Store interface {

@@ -294,6 +294,81 @@ func TestNothingIsMixed(t *testing.T) {
 	}
 }
 
+// TestCaseOfTheTenant: an id that is spelled otherwise is the same one, and its
+// state neither lost nor there twice.
+func TestCaseOfTheTenant(t *testing.T) {
+	spellings := []Key{{"Contoso.Example", "defender"}, {"contoso.example", "defender"}, {"CONTOSO.EXAMPLE", "Defender"}}
+	for _, scheme := range []string{"memory", "bolt"} {
+		t.Run(scheme, func(t *testing.T) {
+			dir := t.TempDir()
+			var s Store
+			if scheme == "bolt" {
+				s = newStore(t, dir)
+			} else {
+				s, _ = New("memory:")
+			}
+			for i, key := range spellings {
+				tenant := mustOpen(t, s, key)
+				got, err := load(tenant)
+				if err != nil || (got == nil) != (i == 0) || got != nil && len(got.rows) != i {
+					t.Errorf("%s: got %+v, %v, want %d rows", key.Tenant, got, err, i)
+				}
+				if ledger, err := tenant.LoadLedger(); err != nil || string(ledger) != strings.Repeat("x", i) {
+					t.Errorf("%s: got ledger %q, %v", key.Tenant, ledger, err)
+				}
+				if err := save(tenant, nil, example(i+1)); err != nil {
+					t.Fatal(err)
+				}
+				if err := tenant.SaveLedger([]byte(strings.Repeat("x", i+1))); err != nil {
+					t.Fatal(err)
+				}
+				if other := spellings[(i+1)%len(spellings)]; i == 0 || scheme == "memory" { // a file is waited for
+					if _, err := s.Open(other); !errors.Is(err, ErrInUse) {
+						t.Errorf("%s is open, %s: got %v, want %v", key.Tenant, other.Tenant, err, ErrInUse)
+					}
+				}
+				if err := tenant.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if ledger, err := s.Borrow(spellings[0]).Load(); scheme == "bolt" && (err != nil || len(ledger) != i+1) {
+					t.Errorf("borrowed: got %q, %v", ledger, err)
+				}
+			}
+			if aside := setAside(t, dir); len(aside) > 0 {
+				t.Errorf("set aside: %v", aside)
+			}
+		})
+	}
+}
+
+// TestCaseInOlderFiles: they are signed with the id as it was configured.
+func TestCaseInOlderFiles(t *testing.T) {
+	dir, key := t.TempDir(), Key{"Contoso.Example", "defender"}
+	s := newStore(t, dir)
+	tenant := mustOpen(t, s, key)
+	if err := save(tenant, nil, example(10)); err != nil {
+		t.Fatal(err)
+	}
+	folded := (&file{key: key}).identity()
+	old, _ := unseal(folded)
+	old = seal(append(slices.Clone(old[:4]), "Contoso.Example\x00defender"...))
+	if slices.Equal(old, folded) {
+		t.Fatal("the case is written: the test shows nothing")
+	}
+	if err := tenant.(*boltTenant).rows.update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(identityKey, old)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_ = tenant.Close()
+	for _, spelling := range []string{"contoso.example", key.Tenant} {
+		wants(t, s, Key{spelling, "defender"}, example(10))
+	}
+	if aside := setAside(t, dir); len(aside) > 0 {
+		t.Errorf("set aside: %v", aside)
+	}
+}
+
 // setAside lists what is in the directory under a dated name.
 func setAside(t *testing.T, dir string) (names []string) {
 	t.Helper()
