@@ -38,7 +38,7 @@ func logs(t testing.TB) map[string]Log {
 	}
 }
 
-func worn2(t testing.TB) []byte {
+func packedBytes(t testing.TB) []byte {
 	l := newLedger(t, Options{})
 	spend(t, l, at(0), Delta, 3)
 	l.Take(at(s), First)
@@ -122,7 +122,7 @@ func TestPackRefuses(t *testing.T) {
 // TestUnpackDamage: every flip of a bit and every cut is an error, and nothing is
 // half read.
 func TestUnpackDamage(t *testing.T) {
-	data := worn2(t)
+	data := packedBytes(t)
 	check := func(what string, at int, damaged []byte) {
 		t.Helper()
 		before := Log{Consecutive: 7}
@@ -166,7 +166,7 @@ func FuzzUnpack(f *testing.F) {
 		f.Add(data)
 		f.Add(data[:len(data)-4])
 	}
-	f.Add(worn2(f))
+	f.Add(packedBytes(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, data := range [][]byte{data, sealed(data)} {
 			var log Log
