@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -26,8 +25,8 @@ func (t *tenant) borrowLedger(saved state.Borrowed, now time.Time) *borrowedLedg
 		b.err = err
 		return b
 	}
-	log, err := decodeLog(data)
-	if err != nil {
+	var log quota.Log
+	if err := log.UnmarshalBinary(data); err != nil {
 		b.err = err
 		return b
 	}
@@ -37,7 +36,7 @@ func (t *tenant) borrowLedger(saved state.Borrowed, now time.Time) *borrowedLedg
 }
 
 func (b *borrowedLedger) save(log quota.Log) {
-	data, err := json.Marshal(log)
+	data, err := log.MarshalBinary()
 	if err == nil {
 		err = b.saved.Save(data)
 	}
@@ -49,7 +48,7 @@ func (b *borrowedLedger) save(log quota.Log) {
 // settle saves the ledger at the end, when no call is on its way any more.
 func (b *borrowedLedger) settle(l *quota.Ledger, calls int, now time.Time) {
 	if b.saved != nil && calls > 0 {
-		b.save(l.Log(now))
+		b.save(l.Final(now))
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *checked) keepIn(dir string, spent int) *tenant {
 		id, _ := exporter.limiter.Take(time.Now(), 0)
 		exporter.limiter.Settle(id, time.Now())
 	}
-	exporter.state.saveLedger(exporter.ledger.Log(time.Now()))
+	exporter.state.saveLedger(exporter.ledger.Final(time.Now()))
 	return exporter
 }
 
@@ -52,8 +52,8 @@ func (c *checked) used() int {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	log, err := decodeLog(data)
-	if err != nil {
+	var log quota.Log
+	if err := log.UnmarshalBinary(data); err != nil {
 		c.t.Fatal(err)
 	}
 	l.Restore(time.Now(), log)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type limiter struct {
 	waited func(reason string, d time.Duration)
 	// save keeps the ledger over a crash; nil: nothing does.
 	save func(quota.Log)
+	// logger is told what changes by the server's word; nil: nobody is.
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	waiting [incident.NumPasses]wait
@@ -60,9 +63,24 @@ func (l *limiter) Succeeded() { l.ledger.Succeeded() }
 
 // Refused implements client.Limiter.
 func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
-	until := l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+	out := l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
 	l.keep(now)
-	return until
+	l.say(out)
+	return out.Until
+}
+
+// say logs what the ledger tells once.
+func (l *limiter) say(out quota.Outcome) {
+	if l.logger == nil {
+		return
+	}
+	if learned := out.Learned; learned.Limit > 0 {
+		l.logger.Warn("The API names a limit that is lower than the setting; it holds for 24 hours, or until a restart or reload with another setting",
+			"calls", learned.Limit, "window", windowName(learned.Period), "until", learned.Until)
+	}
+	if out.Asked > 0 {
+		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", quota.MaxRetryAfter)
+	}
 }
 
 func (l *limiter) keep(now time.Time) {

@@ -304,29 +304,47 @@ func TestRestartWithOtherSettings(t *testing.T) {
 	})
 }
 
-// TestLostLedger: a ledger that is damaged is taken for one that was spent
-// evenly, so that not much can be exceeded and not everything stands still.
+// TestLostLedger: a ledger that is damaged, or not there although rows are, is
+// taken for one whose windows were filled as late as possible. A crash in the
+// meantime does not make the wait begin anew.
 func TestLostLedger(t *testing.T) {
-	withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
-		l.wait(2 * time.Minute)
-		l.stop()
-		files, _ := filepath.Glob(filepath.Join(l.dir, "*.ledger.db"))
-		if len(files) != 1 {
-			t.Fatalf("files: %v", files)
-		}
-		if err := os.Truncate(files[0], 100); err != nil {
-			t.Fatal(err)
-		}
-		l.begin()
-		if got := l.value("api_quota_used", "window=hour"); got != 1200 {
-			t.Errorf("used: got %v, want all", got)
-		}
-		l.wait(time.Minute)
-		if got := l.value("up", ""); got != 1 {
-			t.Errorf("up: got %v", got)
-		}
-		l.exact()
-	})
+	for name, lose := range map[string]func(file string) error{
+		"damaged": func(file string) error { return os.Truncate(file, 100) },
+		"empty":   func(file string) error { return os.Truncate(file, 0) },
+		"deleted": os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
+				l.wait(2 * time.Minute)
+				l.stop()
+				files, _ := filepath.Glob(filepath.Join(l.dir, "*.ledger.db"))
+				if len(files) != 1 {
+					t.Fatalf("files: %v", files)
+				}
+				if err := lose(files[0]); err != nil {
+					t.Fatal(err)
+				}
+				calls := l.sim.Meter().Calls
+				l.begin()
+				if minute, hour := l.value("api_quota_used", "window=minute"), l.value("api_quota_used", "window=hour"); minute != 40 || hour != 1200 {
+					t.Errorf("used: got %v and %v, want all", minute, hour)
+				}
+				l.exact()
+				l.wait(20 * time.Minute)
+				l.crash()
+				l.begin()
+				l.wait(10 * time.Minute)
+				if got := l.sim.Meter().Calls; got != calls {
+					t.Errorf("got %d calls in half an hour, want none", got-calls)
+				}
+				l.wait(2 * time.Minute)
+				if got := l.value("up", ""); got != 1 {
+					t.Errorf("up: got %v", got)
+				}
+				l.exact()
+			})
+		})
+	}
 }
 
 // TestStateOfOneTenantTwice: the second one is refused.

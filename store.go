@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -23,6 +21,7 @@ type keeper struct {
 	size     atomic.Int64 // on disk, in bytes
 	lastSave atomic.Int64 // Unix nanoseconds, 0 before the first
 	failing  [2]bool      // rows, ledger
+	known    bool         // Load has found something, usable or not
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -39,8 +38,12 @@ func (k *keeper) open() (err error) {
 
 // Load implements refresh.Store.
 func (k *keeper) Load(restore func(*incident.Saved) error) error {
-	err := k.state.Load(restore)
+	err := k.state.Load(func(saved *incident.Saved) error {
+		k.known = true
+		return restore(saved)
+	})
 	if err != nil {
+		k.known = true
 		k.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
 	}
 	return err
@@ -59,7 +62,7 @@ func (k *keeper) Save(export func(full bool) (*incident.Saved, error)) error {
 // saveLedger is called before each call of the API. A failure does not prevent
 // the call: counts that go on are worth more than what a crash could cost now.
 func (k *keeper) saveLedger(log quota.Log) {
-	data, err := json.Marshal(log)
+	data, err := log.MarshalBinary()
 	if err == nil {
 		err = k.open()
 	}
@@ -88,43 +91,24 @@ func (k *keeper) saved(failing *bool, err error) {
 	}
 }
 
-// restoreLedger hands the ledger what was saved of it.
+// restoreLedger hands the ledger what was saved of it. It comes after Load: where
+// there was something to load there were calls, and a ledger that is not there or
+// not readable is lost. What then stands for it is saved at once, so that a crash
+// does not make the wait begin anew.
 func (k *keeper) restoreLedger(ledger *quota.Ledger, now time.Time) {
 	data, err := k.state.LoadLedger()
 	var log quota.Log
 	if err == nil && data != nil {
-		if log, err = decodeLog(data); err != nil {
-			err = errors.Join(state.ErrSetAside, err)
-		}
+		err = log.UnmarshalBinary(data)
 	}
-	if err != nil {
-		k.logger.Error("There is no saved ledger to go on from", "err", err)
+	if err == nil && (data != nil || !k.known) {
+		ledger.Restore(now, log)
+		return
 	}
-	if errors.Is(err, state.ErrSetAside) {
-		log = spentEvenly(ledger.Usage(now), now)
-	}
-	ledger.Restore(now, log)
-}
-
-func decodeLog(data []byte) (log quota.Log, err error) {
-	err = json.Unmarshal(data, &log)
-	return log, err
-}
-
-// spentEvenly stands for a ledger that was lost: as if the longest window had
-// been used up at an even pace, so that calls go on at that pace.
-func spentEvenly(usage []quota.Usage, now time.Time) (log quota.Log) {
-	longest := usage[0]
-	for _, u := range usage {
-		if u.Window.Period > longest.Window.Period {
-			longest = u
-		}
-	}
-	for i := range longest.Effective {
-		ago := longest.Window.Period * time.Duration(i) / time.Duration(longest.Effective)
-		log.Grants = append(log.Grants, quota.Entry{At: now.Add(-ago)})
-	}
-	return log
+	ledger.RestoreLost(now)
+	k.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
+		"next_call", ledger.Peek(now, quota.Delta).At)
+	k.saveLedger(ledger.Log(now))
 }
 
 // close lets go of the state.

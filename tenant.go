@@ -51,7 +51,7 @@ func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
 		return nil, err
 	}
 	t.state = &keeper{store: e.store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
-	t.limiter = &limiter{ledger: t.ledger, waited: t.api.Waited, save: t.state.saveLedger}
+	t.limiter = &limiter{ledger: t.ledger, waited: t.api.Waited, save: t.state.saveLedger, logger: t.logger}
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (t *tenant) run(ctx context.Context) {
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
-	t.state.saveLedger(t.ledger.Log(time.Now()))
+	t.state.saveLedger(t.ledger.Final(time.Now()))
 }
 
 // open makes the saved state this tenant's and goes on from it: the counts are
@@ -116,13 +116,13 @@ func (t *tenant) run(ctx context.Context) {
 // tenant that was opened and is not going to be run has to be closed.
 func (t *tenant) open(before *quota.Ledger, now time.Time) error {
 	err := t.state.open()
-	if before != nil {
-		t.ledger.Restore(now, before.Log(now))
-	} else if err == nil {
-		t.state.restoreLedger(t.ledger, now)
-	}
 	if err == nil {
 		t.loop.Load(now)
+	}
+	if before != nil {
+		t.ledger.Restore(now, before.Final(now))
+	} else if err == nil {
+		t.state.restoreLedger(t.ledger, now)
 	}
 	return err
 }

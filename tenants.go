@@ -215,7 +215,7 @@ func (s *tenants) start(r *running) {
 			if ctx.Err() != nil {
 				// Stopped before it began. But its successor goes on from its ledger.
 				now := time.Now()
-				r.ledger.Restore(now, before.ledger.Log(now))
+				r.ledger.Restore(now, before.ledger.Final(now))
 				return
 			}
 			s.succeed(r, before.ledger)

@@ -47,7 +47,42 @@ func BenchmarkPeekRefused(b *testing.B) {
 
 func BenchmarkLog(b *testing.B) {
 	l, now := busy(b)
+	b.ReportAllocs()
 	for b.Loop() {
 		l.Log(now)
+	}
+}
+
+func BenchmarkPack(b *testing.B) {
+	l, now := busy(b)
+	log := l.Log(now)
+	var packed []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		packed, _ = log.MarshalBinary()
+	}
+	b.ReportMetric(float64(len(packed))/float64(len(log.Grants)), "B/grant")
+}
+
+func BenchmarkUnpackRestore(b *testing.B) {
+	l, now := busy(b)
+	packed, err := l.Log(now).MarshalBinary()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		var log Log
+		if err := log.UnmarshalBinary(packed); err != nil {
+			b.Fatal(err)
+		}
+		newLedger(b, Options{Share: 1}).Restore(now, log)
+	}
+}
+
+func BenchmarkRestoreLost(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		newLedger(b, Options{Share: 1}).RestoreLost(start)
 	}
 }

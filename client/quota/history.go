@@ -13,7 +13,9 @@ const (
 	slack = time.Millisecond
 
 	// maxFlight is when an attempt that was never settled is taken for over.
-	// No attempt lasts this long, so one that does was lost by its caller.
+	// No attempt lasts this long, so one that does was lost by its caller, or by
+	// a process that was killed: what it had handed to the network may arrive
+	// later.
 	maxFlight = 15 * time.Minute
 
 	numPriorities = int(Sweep) + 1
@@ -22,7 +24,8 @@ const (
 // history is the sliding log. Instants keep their monotonic reading, so a step
 // of the wall clock moves no window.
 type history struct {
-	// settled are the ends of attempts, by priority and in order of time.
+	// settled are the ends of attempts, by priority and in order of time. Those
+	// of attempts that a predecessor left in flight lie ahead.
 	settled [numPriorities][]time.Time
 	flights []flight
 }
@@ -60,7 +63,7 @@ func after(instants []time.Time, t time.Time) int {
 
 // within are the instants that count in the period that ends now. Later ones
 // count as well: callers read their clock before they queue for the ledger, so
-// now may lie a little behind.
+// now may lie a little behind; and what a predecessor left in flight ends later.
 func (h *history) within(now time.Time, period time.Duration, p Priority) []time.Time {
 	return h.settled[p][after(h.settled[p], now.Add(-period-slack)):]
 }
@@ -78,34 +81,61 @@ func (h *history) used(now time.Time, period time.Duration) int {
 // rank or a lower one count in the period: zero if that is so now. A call in
 // flight cannot end before now, hence not free its place before now + period.
 func (h *history) free(now time.Time, period time.Duration, rank Priority, limit int) time.Time {
-	var counted [numPriorities][]time.Time
+	counted := queues{}
 	excess := 1 - limit
 	for p := rank; p <= Sweep; p++ {
 		counted[p] = h.within(now, period, p)
 		excess += len(counted[p])
 	}
+	flights := 0
 	for i := range h.flights {
 		if h.flights[i].priority >= rank {
-			excess++
+			flights++
 		}
 	}
+	excess += flights
 	if excess <= 0 {
 		return time.Time{}
 	}
 	var leaves time.Time
 	for ; excess > 0; excess-- {
-		oldest := -1
-		for p := range counted {
-			if len(counted[p]) > 0 && (oldest < 0 || counted[p][0].Before(counted[oldest][0])) {
-				oldest = p
-			}
+		oldest := counted.oldest()
+		if flights > 0 && (oldest < 0 || counted[oldest][0].After(now)) {
+			leaves, flights = now, flights-1
+		} else {
+			leaves = counted.pop(oldest)
 		}
-		if oldest < 0 {
-			return now.Add(period + slack)
-		}
-		leaves, counted[oldest] = counted[oldest][0], counted[oldest][1:]
 	}
 	return leaves.Add(period + slack)
+}
+
+// queues are instants by priority, each in order of time.
+type queues [numPriorities][]time.Time
+
+// counted are all instants that count in the period that ends now.
+func (h *history) counted(now time.Time, period time.Duration) (q queues) {
+	for p := range q {
+		q[p] = h.within(now, period, Priority(p))
+	}
+	return q
+}
+
+// oldest is the queue with the earliest instant, -1 if all are empty.
+func (q *queues) oldest() int {
+	oldest := -1
+	for p := range q {
+		if len(q[p]) > 0 && (oldest < 0 || q[p][0].Before(q[oldest][0])) {
+			oldest = p
+		}
+	}
+	return oldest
+}
+
+// pop takes the first instant out of a queue that is not empty.
+func (q *queues) pop(p int) time.Time {
+	first := q[p][0]
+	q[p] = q[p][1:]
+	return first
 }
 
 // forget drops what no window sees any more and ends flights that were lost.

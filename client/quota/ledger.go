@@ -3,7 +3,6 @@ package quota
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 )
@@ -12,9 +11,8 @@ import (
 // one app, tenant and API. All methods may be called concurrently.
 type Ledger struct {
 	mu      sync.Mutex
-	windows []Window // the configured ones, then those learned
-	learned []Window // limits that the server named
-	longest time.Duration
+	windows []window
+	longest time.Duration // of the windows' periods
 	reserve []int
 	jitter  func() float64
 
@@ -25,9 +23,11 @@ type Ledger struct {
 	blockedUntil   time.Time
 	throttledUntil time.Time // the part of the block that a 429 caused
 	consecutive    int       // 429 answers since the last success
+	saidLong       bool      // since the last success: that a Retry-After was too long
 }
 
-// New returns an empty ledger.
+// New returns an empty ledger. The only error is one of the options, and says
+// which.
 func New(o Options) (*Ledger, error) {
 	if o.Windows == nil {
 		o.Windows = NativeWindows()
@@ -42,11 +42,11 @@ func New(o Options) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{
-		windows: slices.Clone(o.Windows),
-		jitter:  o.Jitter,
-		share:   share{full: o.Share, current: o.Share},
+		jitter: o.Jitter,
+		share:  share{full: o.Share, current: o.Share},
 	}
-	for _, w := range l.windows {
+	for _, w := range o.Windows {
+		l.windows = append(l.windows, window{Window: w})
 		l.longest = max(l.longest, w.Period)
 	}
 	l.setReserve(o.Reserve)
@@ -109,15 +109,18 @@ func (l *Ledger) Settle(g Grant, now time.Time) {
 	l.history.settle(g, now)
 }
 
-// Usage reports each window: the configured ones in their order, then those
-// that the server named.
+// Usage reports each window, in the order of Options.Windows.
 func (l *Ledger) Usage(now time.Time) []Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.forget(now, l.longest)
 	usage := make([]Usage, len(l.windows))
-	for i, w := range l.windows {
-		usage[i] = Usage{Window: w, Effective: l.effective(now, w), Used: l.history.used(now, w.Period)}
+	for i := range l.windows {
+		w := &l.windows[i]
+		usage[i] = Usage{
+			Window: w.believed(now), Configured: w.Limit, LearnedUntil: w.heldUntil(now),
+			Effective: l.effective(now, w), Used: l.history.used(now, w.Period),
+		}
 	}
 	return usage
 }
@@ -126,13 +129,13 @@ func (l *Ledger) Usage(now time.Time) []Usage {
 func (l *Ledger) decide(now time.Time, p Priority) Decision {
 	l.history.forget(now, l.longest)
 	d := Decision{At: now}
-	for i, w := range l.windows {
+	for i := range l.windows {
 		if at := l.free(now, i, p); at.After(d.At) {
-			d.At, d.Reason = at, w.Reason()
+			d.At, d.Reason = at, l.windows[i].Reason()
 		}
 	}
-	// The share may grow before enough grants have left the window.
-	if next := l.share.next(now); d.Reason != None && !next.IsZero() && next.Before(d.At) {
+	// A limit may grow before enough grants have left the window.
+	if next := l.grows(now); d.Reason != None && !next.IsZero() && next.Before(d.At) {
 		d.At = next
 	}
 	if l.blockedUntil.After(d.At) {
@@ -148,7 +151,7 @@ func (l *Ledger) decide(now time.Time, p Priority) Decision {
 // own grants comes to the same, without a count of Delta. Sweep stays within
 // half of that.
 func (l *Ledger) free(now time.Time, window int, p Priority) time.Time {
-	w := l.windows[window]
+	w := &l.windows[window]
 	limit := l.effective(now, w)
 	at := l.history.free(now, w.Period, Delta, limit)
 	if p == Delta {
@@ -165,15 +168,32 @@ func (l *Ledger) free(now time.Time, window int, p Priority) time.Time {
 	return later(at, l.history.free(now, w.Period, Sweep, max(1, spare/2)))
 }
 
+// grows is when a limit is going to be higher than now, zero if none is.
+func (l *Ledger) grows(now time.Time) time.Time {
+	next := l.share.next(now)
+	for i := range l.windows {
+		if until := l.windows[i].heldUntil(now); !until.IsZero() && (next.IsZero() || until.Before(next)) {
+			next = until
+		}
+	}
+	return next
+}
+
 // effective is how many grants a window may hold now.
-func (l *Ledger) effective(now time.Time, w Window) int {
+func (l *Ledger) effective(now time.Time, w *window) int {
+	return portion(w.limit(now), l.share.at(now))
+}
+
+// portion is the share of a limit in whole calls, one at least.
+func portion(limit int, share float64) int {
 	const epsilon = 1e-6 // 0.1 + 0.05 + ... must not miss a whole number
-	return max(1, int(math.Floor(float64(w.Limit)*l.share.at(now)+epsilon)))
+	return max(1, int(math.Floor(float64(limit)*share+epsilon)))
 }
 
 // full tells whether a window has no room at all.
 func (l *Ledger) full(now time.Time) bool {
-	for _, w := range l.windows {
+	for i := range l.windows {
+		w := &l.windows[i]
 		if l.history.used(now, w.Period) >= l.effective(now, w) {
 			return true
 		}

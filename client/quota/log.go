@@ -5,123 +5,238 @@ import (
 	"time"
 )
 
-// Log is what a ledger has to remember over a restart. It is a plain value for
-// any encoder; its instants are wall clock times in UTC.
+// Log is what a ledger has to remember over a restart. It is a plain value with
+// a packed form, see MarshalBinary. Its instants are wall clock times in UTC,
+// in whole milliseconds, rounded to the side on which a ledger that goes on from
+// them is not more generous.
 type Log struct {
+	// At is when the log was made.
+	At time.Time
+	// Closed: it is the last one, made when no call was on its way any more.
+	// Otherwise its ledger fell silent.
+	Closed bool
+	// Settings are those of the ledger. Learned holds under no others.
+	Settings Settings
 	// Grants are those of the longest window, oldest first, and after them
 	// those in flight.
-	Grants []Entry `json:"grants"`
-	// Learned are the limits that the server named.
-	Learned []Learned `json:"learned,omitempty"`
+	Grants []Entry
+	// Learned are the limits in effect that the server named.
+	Learned []Learned
 	// Factor is the fraction of the configured share that was in effect at
 	// RefusedAt, the instant of the last 429. Zero is taken for 1.
-	Factor    float64   `json:"factor"`
-	RefusedAt time.Time `json:"refused_at,omitzero"`
+	Factor    float64
+	RefusedAt time.Time
 	// HalvedAt is when the share was last halved.
-	HalvedAt time.Time `json:"halved_at,omitzero"`
+	HalvedAt time.Time
 	// BlockedUntil is the end of the latest block.
-	BlockedUntil time.Time `json:"blocked_until,omitzero"`
+	BlockedUntil time.Time
 	// Consecutive counts the 429 answers since the last success.
-	Consecutive int `json:"consecutive_429,omitempty"`
+	Consecutive int
 }
 
 // Entry is one grant of a Log.
 type Entry struct {
-	// At is when its attempt ended, or was granted if it is in flight, rounded
-	// up to a millisecond.
-	At       time.Time `json:"at"`
-	Priority Priority  `json:"priority,omitempty"`
-	InFlight bool      `json:"in_flight,omitempty"`
+	// At is when its attempt ended, or was granted if it is in flight.
+	At       time.Time
+	Priority Priority
+	InFlight bool
 }
 
-// Learned is a limit that the server named: calls per so many seconds.
-type Learned struct {
-	Seconds int64 `json:"seconds"`
-	Limit   int   `json:"limit"`
-}
+const (
+	// maxConsecutive is far beyond the count that no longer changes the wait.
+	maxConsecutive = 1000
 
-// maxConsecutive is far beyond the count that no longer changes the wait.
-const maxConsecutive = 1000
+	// tick is the unit of the instants in a Log, as in UnixMilli.
+	tick = time.Millisecond
+)
 
 // Log returns the state of the ledger. To be safe from a crash, save it after
 // Take and before the call is sent.
 func (l *Ledger) Log(now time.Time) Log {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.log(now, false)
+}
+
+// Final returns the last log of a ledger whose calls are all over: those that
+// were never settled count as settled now. Save it after a clean stop.
+//
+// Calls that a predecessor left in flight stay so.
+func (l *Ledger) Final(now time.Time) Log {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.log(now, true)
+}
+
+func (l *Ledger) log(now time.Time, closed bool) Log {
 	l.history.forget(now, l.longest)
+	wall := wallClock(now)
 	log := Log{
-		Grants:       make([]Entry, 0, l.history.used(now, l.longest)),
+		At:           wall.of(now),
+		Closed:       closed,
+		Settings:     l.settings(),
+		Learned:      l.learned(now),
 		Factor:       l.share.current / l.share.full,
-		RefusedAt:    freeze(now, l.share.lastRefusal),
-		HalvedAt:     freeze(now, l.share.lastHalving),
-		BlockedUntil: freeze(now, l.blockedUntil),
+		RefusedAt:    wall.of(l.share.lastRefusal),
+		HalvedAt:     wall.before(l.share.lastHalving),
+		BlockedUntil: wall.of(l.blockedUntil),
 		Consecutive:  l.consecutive,
 	}
-	for p := range Sweep + 1 {
-		for _, t := range l.history.within(now, l.longest, p) {
-			log.Grants = append(log.Grants, Entry{At: freeze(now, t), Priority: p})
+	for i := range log.Learned {
+		log.Learned[i].Until = wall.of(log.Learned[i].Until)
+	}
+	if n := l.history.used(now, l.longest); n > 0 {
+		log.Grants = make([]Entry, 0, n)
+	}
+	var ahead []Entry // in flight
+	counted := l.history.counted(now, l.longest)
+	for p := counted.oldest(); p >= 0; p = counted.oldest() {
+		t := counted.pop(p)
+		if t.After(now) {
+			ahead = append(ahead, Entry{wall.of(t.Add(-maxFlight)), Priority(p), true})
+		} else {
+			log.Grants = append(log.Grants, Entry{wall.of(t), Priority(p), false})
 		}
 	}
-	slices.SortStableFunc(log.Grants, func(a, b Entry) int { return a.At.Compare(b.At) })
 	for _, f := range l.history.flights {
-		log.Grants = append(log.Grants, Entry{At: freeze(now, f.taken), Priority: f.priority, InFlight: true})
+		if closed {
+			log.Grants = append(log.Grants, Entry{wall.of(later(f.taken, now)), f.priority, false})
+		} else {
+			ahead = append(ahead, Entry{wall.of(f.taken), f.priority, true})
+		}
 	}
-	for _, w := range l.learned {
-		log.Learned = append(log.Learned, Learned{Seconds: int64(w.Period / time.Second), Limit: w.Limit})
-	}
+	slices.SortStableFunc(ahead, func(a, b Entry) int { return a.At.Compare(b.At) })
+	log.Grants = append(log.Grants, ahead...)
 	return log
 }
 
 // Restore adds what a Log remembers, which never makes the ledger more
 // generous. It is meant for a fresh ledger; what that holds already stays.
-// Whatever was in flight counts as settled now. Instants after now come from a
-// clock that was set back: they count as now.
+//
+// What is in flight in the log stays so until 15 minutes after it was granted: a
+// predecessor that fell silent may have sent it, and that it ended is not known.
+// It counts as First if it was Delta, lest it take a place that is reserved.
+//
+// Limits that were learned are taken over if the settings are the same. Instants
+// after now come from a clock that was set back: they count as now, and nothing
+// holds longer than it could if it had begun now.
 func (l *Ledger) Restore(now time.Time, log Log) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, limit := range log.Learned {
-		if limit.Limit > 0 && limit.Seconds > 0 && limit.Seconds <= int64(maxRetryAfter/time.Second) {
-			l.learn(Window{Period: time.Duration(limit.Seconds) * time.Second, Limit: limit.Limit})
-		}
+	if log.Settings.equal(l.settings()) {
+		l.restoreLearned(now, log.Learned)
 	}
 	for _, e := range log.Grants {
-		at := thaw(now, e.At, 0)
+		at, p := fromWallClock(now, e.At, 0), min(e.Priority, Sweep)
 		if e.InFlight {
-			at = now
+			at, p = at.Add(maxFlight), max(p, First)
 		}
 		if now.Sub(at) < l.longest+slack {
-			l.history.insert(at, min(e.Priority, Sweep))
+			l.history.insert(at, p)
 		}
 	}
 	if log.Factor > 0 && log.Factor < 1 && !log.RefusedAt.IsZero() {
 		saved := share{
 			full:        l.share.full,
 			current:     max(l.share.least(), l.share.full*log.Factor),
-			lastRefusal: thaw(now, log.RefusedAt, 0),
-			lastHalving: thaw(now, log.HalvedAt, 0),
+			lastRefusal: fromWallClock(now, log.RefusedAt, 0),
+			lastHalving: fromWallClock(now, log.HalvedAt, 0),
 		}
 		l.share.merge(now, saved)
 	}
-	l.blockedUntil = later(l.blockedUntil, thaw(now, log.BlockedUntil, maxRetryAfter))
+	l.blockedUntil = later(l.blockedUntil, fromWallClock(now, log.BlockedUntil, MaxRetryAfter))
 	l.consecutive = max(l.consecutive, min(log.Consecutive, maxConsecutive))
 	if l.consecutive > 0 {
 		l.throttledUntil = l.blockedUntil
 	}
 }
 
-// freeze makes a wall clock time of an instant, as of the wall clock that now
-// shows: that may have been set since the instant was recorded.
-func freeze(now, t time.Time) time.Time {
+// restoreLearned takes over limits that hold still.
+func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
+	for _, limit := range limits {
+		until := fromWallClock(now, limit.Until, learnedFor)
+		for i := range l.windows {
+			if w := &l.windows[i]; w.Period == limit.Period && limit.Limit > 0 && until.After(now) {
+				w.lower(now, limit.Limit, until)
+			}
+		}
+	}
+}
+
+// RestoreLost goes on from a ledger of which nothing is known, although it may
+// have handed out grants until now. It is meant for a fresh ledger.
+//
+// It assumes the worst that a predecessor with the same settings can have done
+// within the rules: the shortest window full now, with calls that are in flight
+// still, and before that all windows filled as late as possible. No other
+// history has more calls in any time that ends now, so that every window stays
+// exact, in a crash loop as well. With the native limits the first grant comes
+// after half an hour, with those of Graph after 16 minutes. Whatever there was
+// counts as Sweep, lest Delta have to wait for others once there is room.
+func (l *Ledger) RestoreLost(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, end := range slices.Backward(l.latest(now)) {
+		l.history.insert(end, Sweep)
+	}
+}
+
+// latest are the ends of attempts, the last one first, none of which could be
+// later within the rules.
+//
+// Of so many attempts as fit into a window, and one more, the first has ended
+// more than a period and the slack before the last one was granted. So no end can
+// be later than the one that is a window's worth of grants after it, less the
+// period and the slack; and taking the latest that this allows for each makes
+// none of the others earlier.
+func (l *Ledger) latest(now time.Time) (ends []time.Time) {
+	flights := maxLimit
+	for i := range l.windows {
+		flights = min(flights, portion(l.windows[i].Limit, l.share.full))
+	}
+	for t := now; now.Sub(t) < l.longest+slack; {
+		ends = append(ends, t)
+		for i := range l.windows {
+			w := &l.windows[i]
+			if n := len(ends) - portion(w.Limit, l.share.full); n >= 0 {
+				if latest := ends[n].Add(-w.Period - slack); latest.Before(t) {
+					t = latest
+				}
+			}
+		}
+	}
+	// As many as can be in flight at once are: they may arrive until they are
+	// taken for over.
+	for i := range min(flights, len(ends)) {
+		ends[i] = now.Add(maxFlight)
+	}
+	return ends
+}
+
+// wallClock makes wall clock times of instants, as of the wall clock that shows
+// it: that may have been set since the instants were recorded.
+type wallClock time.Time
+
+// of is the time in whole ticks, rounded up; zero for zero.
+func (c wallClock) of(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
 	}
-	const tick = time.Millisecond
-	return now.Round(0).Add(t.Sub(now) + tick - 1).Truncate(tick).UTC()
+	return c.before(t.Add(tick - 1))
 }
 
-// thaw makes an instant of a wall clock time, at most ahead after now, with the
-// monotonic reading of now.
-func thaw(now, t time.Time, ahead time.Duration) time.Time {
+// before is the time in whole ticks, rounded down; zero for zero.
+func (c wallClock) before(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	now := time.Time(c)
+	return time.UnixMilli(now.Round(0).Add(t.Sub(now)).UnixMilli()).UTC()
+}
+
+// fromWallClock makes an instant of a wall clock time, at most ahead after now,
+// with the monotonic reading of now.
+func fromWallClock(now, t time.Time, ahead time.Duration) time.Time {
 	if t.IsZero() {
 		return t
 	}

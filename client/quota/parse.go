@@ -7,15 +7,23 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds every wait that a server can ask for, and the period of
-// a limit that it can name.
-const maxRetryAfter = 24 * time.Hour
+// MaxRetryAfter is the longest wait that a server's Retry-After is believed.
+// The waits that Microsoft's APIs ask for are minutes at most: their windows
+// are a minute and an hour long.
+const MaxRetryAfter = time.Hour
 
 // ParseRetryAfter reads a Retry-After header: seconds, of which a fraction is
 // rounded up, or an HTTP date in one of its three formats (RFC 9110, 5.6.7 and
-// 10.2.3). A date in the past is a wait of 0; more than 24 hours are cut to 24
-// hours. It reports false for anything else, negative seconds included.
+// 10.2.3). A date in the past is a wait of 0; a wait of more than MaxRetryAfter
+// is cut to that. It reports false for anything else, negative seconds included.
 func ParseRetryAfter(header string, now time.Time) (time.Duration, bool) {
+	wait, ok := askedWait(header, now)
+	return min(wait, MaxRetryAfter), ok
+}
+
+// askedWait is ParseRetryAfter without the bound. What a Duration cannot hold
+// becomes the longest one.
+func askedWait(header string, now time.Time) (time.Duration, bool) {
 	header = strings.TrimSpace(header)
 	if header == "" {
 		return 0, false
@@ -25,52 +33,106 @@ func ParseRetryAfter(header string, now time.Time) (time.Duration, bool) {
 		if err != nil && !math.IsInf(seconds, 1) { // too large is no error here
 			return 0, false
 		}
-		if seconds >= maxRetryAfter.Seconds() {
-			return maxRetryAfter, true
+		seconds = math.Ceil(seconds)
+		if seconds > float64(math.MaxInt64/int64(time.Second)) {
+			return math.MaxInt64, true
 		}
-		return time.Duration(math.Ceil(seconds)) * time.Second, true
+		return time.Duration(seconds) * time.Second, true
 	}
 	const gmt = "Mon, 02 Jan 2006 15:04:05 GMT"
 	for _, layout := range [...]string{gmt, time.RFC850, time.ANSIC} {
 		if date, err := time.Parse(layout, header); err == nil {
-			return min(max(0, date.Sub(now)), maxRetryAfter), true
+			return max(0, date.Sub(now)), true
 		}
 	}
 	return 0, false
 }
 
-// ParseLimit finds the limit that the error text of a 429 names, as in
-// "maximum allowed 45 per 00:01:00", in any case and anywhere in the text. The
-// period is a .NET TimeSpan, [days.]hours:minutes:seconds, of at most 24 hours.
+// Throttled tells whether an answer says that there were too many calls: by its
+// status, 429, or by the text of its error, whatever the status. "Rate limit
+// reached because of too many requests to query broker" was seen of Graph with
+// HTTP 500 (rknightion/graph2otel, internal/graphclient).
+func Throttled(status int, message string) bool {
+	if status == statusTooManyRequests {
+		return true
+	}
+	if status < 400 {
+		return false
+	}
+	message = strings.ToLower(message)
+	for _, text := range [...]string{
+		"too many requests", "toomanyrequests", "rate limit reached", "rate limit exceeded", "rate limit is exceeded",
+		"quota exceeded", "throttled",
+	} {
+		if strings.Contains(message, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// ParseLimit finds the limit that the error text of a refusal names, in any
+// case and anywhere in the text: a number, perhaps "calls" or "requests",
+// "per", and a period. The period is a .NET TimeSpan, [days.]hours:minutes:seconds,
+// or a unit with or without a number: "minute", "5 minutes", "60s".
+//
+// "API calls quota exceeded! maximum allowed 45 per 00:01:00" was seen of the
+// advanced hunting API, whose page tells only that the text names the limit
+// (MicrosoftDocs/defender-docs, defender-xdr/api-advanced-hunting.md).
+//
+// A Period of 0 says that "allowed N per" is followed by something else: there
+// is a limit, for a period that is not known.
 func ParseLimit(message string) (Window, bool) {
 	const per = " per "
 	before, after, found := strings.Cut(strings.ToLower(message), per)
 	for found {
-		limit, ok := trailingNumber(before)
-		period, ok2 := leadingPeriod(after)
-		if ok && ok2 {
-			return Window{Period: period, Limit: limit}, true
+		if limit, leading, ok := trailingNumber(before); ok {
+			period, known := leadingPeriod(after)
+			if known || strings.HasSuffix(leading, "allowed ") {
+				return Window{Period: period, Limit: limit}, true
+			}
 		}
 		before, after, found = strings.Cut(after, per)
 	}
 	return Window{}, false
 }
 
-// trailingNumber is the positive number that ends the text. A part of
-// something else, such as the 500 of 1,500, is none: it would throttle us.
-func trailingNumber(s string) (int, bool) {
-	rest := strings.TrimRight(s, "0123456789")
-	if rest != "" {
-		switch c := rest[len(rest)-1]; {
-		case c == '.', c == ',', c == '\'', c == '-', c == '+', c == '_', c >= 'a' && c <= 'z', c >= 0x80:
-			return 0, false
+// trailingNumber is the positive number that ends the text, and the text before
+// it. A part of something else, such as the 500 of 1,500, is none: it would
+// throttle us.
+func trailingNumber(s string) (n int, leading string, ok bool) {
+	for _, noun := range [...]string{" calls", " requests", " queries"} {
+		if counted, found := strings.CutSuffix(s, noun); found {
+			s = strings.TrimSuffix(counted, " api")
+			break
 		}
 	}
-	n, err := strconv.ParseInt(s[len(rest):], 10, 32)
-	return int(n), err == nil && n > 0
+	leading = strings.TrimRight(s, "0123456789")
+	if leading != "" {
+		switch c := leading[len(leading)-1]; {
+		case c == '.', c == ',', c == '\'', c == '-', c == '+', c == '_', c >= 'a' && c <= 'z', c >= 0x80:
+			return 0, "", false
+		}
+	}
+	limit, err := strconv.ParseInt(s[len(leading):], 10, 32)
+	return int(limit), leading, err == nil && limit > 0
 }
 
+// leadingPeriod is the period that begins the text, of at most a year.
 func leadingPeriod(s string) (time.Duration, bool) {
+	const year = 366 * 24 * time.Hour
+	period, ok := leadingSpan(s)
+	if !ok {
+		period, ok = leadingUnits(s)
+	}
+	if !ok || period <= 0 || period > year {
+		return 0, false
+	}
+	return period, true
+}
+
+// leadingSpan reads a .NET TimeSpan.
+func leadingSpan(s string) (period time.Duration, ok bool) {
 	if end := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != ':' && r != '.' }); end >= 0 {
 		s = s[:end]
 	}
@@ -83,22 +145,59 @@ func leadingPeriod(s string) (time.Duration, bool) {
 		days, hours = "0", days
 	}
 	seconds, _, _ := strings.Cut(parts[2], ".") // the end of a sentence, or a fraction
-	var period time.Duration
 	for _, field := range [...]struct {
 		text string
 		unit time.Duration
 		most uint64
 	}{
-		{days, 24 * time.Hour, 1},
+		{days, 24 * time.Hour, 366},
 		{hours, time.Hour, 24},
 		{parts[1], time.Minute, 59},
 		{seconds, time.Second, 59},
 	} {
-		n, err := strconv.ParseUint(field.text, 10, 8)
+		n, err := strconv.ParseUint(field.text, 10, 16)
 		if err != nil || n > field.most {
 			return 0, false
 		}
 		period += time.Duration(n) * field.unit
 	}
-	return period, period > 0 && period <= maxRetryAfter
+	return period, true
+}
+
+// leadingUnits reads "minute", "5 minutes", "60s" and the like.
+func leadingUnits(s string) (time.Duration, bool) {
+	word := strings.TrimLeft(s, "0123456789")
+	n := uint64(1)
+	if digits := s[:len(s)-len(word)]; digits != "" {
+		var err error
+		if n, err = strconv.ParseUint(digits, 10, 25); err != nil { // 25 bits are more seconds than a year has
+			return 0, false
+		}
+		word = strings.TrimLeft(word, " -")
+	}
+	if end := strings.IndexFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }); end >= 0 {
+		word = word[:end]
+	}
+	const day = 24 * time.Hour
+	var unit time.Duration
+	switch word {
+	case "s", "sec", "secs", "second", "seconds":
+		unit = time.Second
+	case "min", "mins", "minute", "minutes":
+		unit = time.Minute
+	case "h", "hr", "hrs", "hour", "hours":
+		unit = time.Hour
+	case "d", "day", "days":
+		unit = day
+	case "week", "weeks":
+		unit = 7 * day
+	case "month", "months":
+		unit = 30 * day
+	default:
+		return 0, false
+	}
+	if n > uint64(math.MaxInt64/unit) {
+		return 0, false
+	}
+	return time.Duration(n) * unit, true
 }

@@ -18,15 +18,19 @@ func TestParseRetryAfter(t *testing.T) {
 		{"0.2", s, true},
 		{"1.5", 2 * s, true},
 		{"2.0", 2 * s, true},
-		{"86400", 24 * time.Hour, true},
-		{"86401", 24 * time.Hour, true},
-		{strings.Repeat("9", 400), 24 * time.Hour, true},
+		{"3600", time.Hour, true},
+		{"3601", time.Hour, true},
+		{"86400", time.Hour, true},
+		{"9223372036854775807", time.Hour, true},
+		{strings.Repeat("9", 400), time.Hour, true},
 		{"Sun, 01 Mar 2026 12:01:00 GMT", time.Minute, true},
 		{"Sunday, 01-Mar-26 12:01:00 GMT", time.Minute, true},
 		{"Sun Mar  1 12:01:00 2026", time.Minute, true},
 		{"Sun, 01 Mar 2026 12:00:00 GMT", 0, true},
 		{"Sun, 06 Nov 1994 08:49:37 GMT", 0, true},
-		{"Fri, 31 Dec 9999 23:59:59 GMT", 24 * time.Hour, true},
+		{"Sun, 01 Mar 2026 13:00:00 GMT", time.Hour, true},
+		{"Sun, 01 Mar 2026 13:00:01 GMT", time.Hour, true},
+		{"Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, true},
 		{"", 0, false},
 		{" ", 0, false},
 		{"-1", 0, false},
@@ -73,10 +77,32 @@ func TestParseLimit(t *testing.T) {
 		{"1,500 per 01:00:00", Window{}},
 		{"v45 per 00:01:00", Window{}},
 		{"99999999999 per 00:01:00", Window{}},
-		{"45 per minute", Window{}},
+		{"45 per minute", Window{time.Minute, 45}},
+		{"45 calls per minute", Window{time.Minute, 45}},
+		{"exceeded 45 API calls per minute.", Window{time.Minute, 45}},
+		{"1500 requests per hour!", Window{time.Hour, 1500}},
+		{"9 per second", Window{s, 9}},
+		{"9 per seconds", Window{s, 9}},
+		{"9 queries per 30 seconds", Window{30 * s, 9}},
+		{"9 per 30s", Window{30 * s, 9}},
+		{"40 per 5 minutes", Window{5 * time.Minute, 40}},
+		{"40 per 5-minute window", Window{5 * time.Minute, 40}},
+		{"40 per 2 hours", Window{2 * time.Hour, 40}},
+		{"1000 per day", Window{24 * time.Hour, 1000}},
+		{"1000 per 2 weeks", Window{14 * 24 * time.Hour, 1000}},
+		{"45 per minutely", Window{}},
+		{"45 per 0 minutes", Window{}},
+		{"45 per 99999999999999999999 seconds", Window{}},
+		{"45 per 33554431 days", Window{}},
+		{"45 per application", Window{}},
+		{"maximum allowed 45 per moon", Window{0, 45}},
+		{"maximum allowed 45 calls per 00:01", Window{0, 45}},
+		{"maximum allowed 45 per ", Window{0, 45}},
 		{"45 per 00:00:00", Window{}},
 		{"45 per 00:60:00", Window{}},
-		{"45 per 24:00:01", Window{}},
+		{"45 per 24:00:01", Window{24*time.Hour + s, 45}},
+		{"100 per 30.00:00:00", Window{30 * 24 * time.Hour, 100}},
+		{"100 per 400.00:00:00", Window{}},
 		{"45 per 00:01", Window{}},
 		{"45 per 00:01:", Window{}},
 		{"45 per 00:01:00:00", Window{}},
@@ -92,6 +118,31 @@ func TestParseLimit(t *testing.T) {
 	}
 }
 
+func TestThrottled(t *testing.T) {
+	for _, tt := range []struct {
+		status  int
+		message string
+		want    bool
+	}{
+		{429, "", true},
+		{500, "Rate limit reached because of too many requests to query broker. Please retry after sometime.", true},
+		{500, "RATE LIMIT REACHED", true},
+		{403, perMinuteText, true},
+		{503, "The request was throttled", true},
+		{400, "TooManyRequests: slow down", true},
+		{500, "", false},
+		{500, "An error occurred", false},
+		{503, "Service unavailable", false},
+		{400, "The limit of '25' for Top query has been exceeded", false},
+		{200, "too many requests", false},
+		{0, "too many requests", false},
+	} {
+		if got := Throttled(tt.status, tt.message); got != tt.want {
+			t.Errorf("%d %q: got %v, want %v", tt.status, tt.message, got, tt.want)
+		}
+	}
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	for _, seed := range []string{"", "120", "1.5", "-1", "1e400", "Sun, 06 Nov 1994 08:49:37 GMT",
 		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Fri, 31 Dec 9999 23:59:59 GMT"} {
@@ -99,8 +150,8 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		d, ok := ParseRetryAfter(header, start)
-		if d < 0 || d > 24*time.Hour || (!ok && d != 0) {
-			t.Errorf("%q: got %v %v, want 0 to 24h", header, d, ok)
+		if d < 0 || d > MaxRetryAfter || (!ok && d != 0) {
+			t.Errorf("%q: got %v %v, want 0 to 1h", header, d, ok)
 		}
 	})
 }
@@ -112,12 +163,13 @@ func FuzzLimit(f *testing.F) {
 		"Too many requests.",
 		`{"error":{"code":"TooManyRequests","message":"Too many requests.","innerError":{"date":"2022-07-14T06:22:45"}}}`,
 		"9 per 1.00:00:00 per 00:00:01.5",
+		"maximum allowed 9 per 30 seconds", "9 calls per month", "allowed 9 per moon",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, message string) {
 		w, ok := ParseLimit(message)
-		if ok != (w != Window{}) || w.Limit < 0 || (ok && w.Limit < 1) || w.Period < 0 || w.Period > 24*time.Hour || w.Period%s != 0 {
+		if ok != (w != Window{}) || w.Limit < 0 || (ok && w.Limit < 1) || w.Period < 0 || w.Period > 366*24*time.Hour || w.Period%s != 0 {
 			t.Errorf("%q: got %v %v, want a sane limit or none", message, w, ok)
 		}
 	})

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -95,5 +96,47 @@ func TestDeltaIsNeverDelayed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSweepNeverDelaysDelta: whatever the windows, the share, the pace of the
+// deltas and the latencies, sweeps that take all that they get leave a delta
+// whose use is reserved its place; in a ledger that was lost as well, once there
+// is room, and with what a predecessor left in flight.
+func TestSweepNeverDelaysDelta(t *testing.T) {
+	for seed := range uint64(30) {
+		random := rand.New(rand.NewPCG(seed, 5))
+		every := time.Duration(10+random.IntN(50)) * s
+		windows := []Window{{time.Minute, 20 + random.IntN(60)}, {time.Hour, 1000 + random.IntN(1000)}}
+		share := 0.6 + 0.4*random.Float64()
+		var reserve []int
+		for _, w := range windows {
+			reserve = append(reserve, int((w.Period+every-1)/every))
+		}
+		l := newLedger(t, Options{Windows: windows, Share: share, Reserve: reserve})
+		switch seed % 3 {
+		case 1:
+			l.Restore(at(0), Log{Grants: []Entry{{at(0), Delta, true}, {at(0), Sweep, true}}})
+		case 2:
+			l.RestoreLost(at(-time.Hour))
+		}
+		sim := newSimulation(l, seed)
+		sim.add(worker{rank: Delta, every: every, latency: time.Duration(random.Int64N(int64(every) / 2)), steady: true})
+		for range 1 + random.IntN(6) {
+			sim.add(worker{rank: Sweep, latency: time.Duration(1 + random.Int64N(int64(20*s)))})
+		}
+		for range random.IntN(3) {
+			sim.add(worker{rank: First, latency: time.Duration(1 + random.Int64N(int64(20*s)))})
+		}
+		sim.refused = func(now time.Time, rank Priority, d Decision) {
+			if got := l.Peek(now, rank); got != d {
+				t.Errorf("seed %d: peek %+v, take %+v", seed, got, d)
+			}
+			if rank == Delta {
+				t.Fatalf("seed %d: delta at %v: got %v until %v, want a grant", seed, now.Sub(start), d.Reason, d.At.Sub(start))
+			}
+		}
+		sim.run(3 * time.Hour)
+		checkMeter(t, merged(sim.receipts[:]...), windows)
 	}
 }

@@ -88,14 +88,15 @@ func (w Window) Reason() Reason {
 }
 
 // NativeWindows are the documented limits of the Defender incident API, per
-// app and tenant.
+// app and tenant (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
 func NativeWindows() []Window {
 	return []Window{{time.Minute, 50}, {time.Hour, 1500}}
 }
 
 // Options configures a Ledger. The zero value is ready for the native API.
 type Options struct {
-	// Windows are the limits of the server; nil means NativeWindows.
+	// Windows are the limits of the server, of at most a million calls each; nil
+	// means NativeWindows.
 	Windows []Window
 	// Share is the fraction of each limit to use, above 0 and up to 1;
 	// 0 means DefaultShare.
@@ -107,6 +108,9 @@ type Options struct {
 	Jitter func() float64
 }
 
+// maxLimit bounds the memory of a ledger: 24 bytes a grant.
+const maxLimit = 1_000_000
+
 func (o Options) validate() error {
 	if len(o.Windows) == 0 {
 		return errors.New("quota: no windows: at least one is needed")
@@ -117,6 +121,9 @@ func (o Options) validate() error {
 		}
 		if w.Limit <= 0 {
 			return fmt.Errorf("quota: window %d: limit %d must be positive", i, w.Limit)
+		}
+		if w.Limit > maxLimit {
+			return fmt.Errorf("quota: window %d: limit %d must be at most %d", i, w.Limit, maxLimit)
 		}
 		for _, other := range o.Windows[:i] {
 			if w.Period == other.Period {
@@ -157,6 +164,10 @@ type Usage struct {
 	// Window holds the limit that is believed now: a limit that the server
 	// named replaces a higher one that was configured.
 	Window Window
+	// Configured is the limit that was configured.
+	Configured int
+	// LearnedUntil is when the configured limit holds again; zero if it does now.
+	LearnedUntil time.Time
 	// Effective is how many grants a period may hold now.
 	Effective int
 	// Used is how many the last period holds, calls in flight included.

@@ -220,6 +220,7 @@ func TestNewRefuses(t *testing.T) {
 		"no windows":       {Options{Windows: []Window{}}, "quota: no windows: at least one is needed"},
 		"period":           {Options{Windows: []Window{{0, 50}}}, "quota: window 0: period 0s must be positive"},
 		"limit":            {Options{Windows: []Window{{time.Minute, -1}}}, "quota: window 0: limit -1 must be positive"},
+		"large limit":      {Options{Windows: []Window{{time.Minute, 1_000_001}}}, "quota: window 0: limit 1000001 must be at most 1000000"},
 		"twice":            {Options{Windows: append(minute, minute...)}, "quota: window 1: period 1m0s is given twice"},
 		"negative share":   {Options{Share: -0.1}, "quota: share -0.1 must be above 0 and at most 1"},
 		"large share":      {Options{Share: 1.1}, "quota: share 1.1 must be above 0 and at most 1"},
@@ -271,6 +272,7 @@ func TestConcurrent(t *testing.T) {
 				l.SetReserve([]int{1, 60})
 				l.Restore(now, Log{})
 				l.Log(now)
+				l.Final(now)
 				l.Succeeded()
 				l.BlockedUntil()
 				l.Refused(now, Refusal{Status: 503})

@@ -12,9 +12,6 @@ const (
 	// or a date that has passed: calls that are refused count as well.
 	minBackoff = time.Second
 
-	// maxLearned bounds the windows that error texts can add.
-	maxLearned = 4
-
 	statusTooManyRequests = 429
 )
 
@@ -24,36 +21,64 @@ type Refusal struct {
 	Status int
 	// RetryAfter is the header as received; empty if there was none.
 	RetryAfter string
-	// Message is the error text of the body; see ParseLimit.
+	// Message is the error text of the body; see Throttled and ParseLimit.
 	Message string
 }
 
-// Refused records a refusal and returns until when everybody has to wait. It
-// never shortens a wait.
+// Outcome is what a ledger made of a refusal. What of it belongs into a log is
+// there once, however many calls are refused alike.
+type Outcome struct {
+	// Until is when the latest block ends, for every caller; zero if there never
+	// was one. It may have passed.
+	Until time.Time
+	// Learned is a limit that is believed from now on; zero if none is new.
+	Learned Learned
+	// Asked is how long the server asked to wait, if that was longer than
+	// MaxRetryAfter, for the first time since the last success; otherwise zero.
+	Asked time.Duration
+}
+
+// Refused records a refusal. It never shortens a wait.
 //
-// A 429 blocks until Retry-After or, without a usable one, for a minute, twice
-// as long with each further 429 without a success in between, up to 15 minutes.
-// If it came although no window was full then somebody else is spending, and
-// the effective share is halved. Any other status blocks only with a
-// Retry-After.
-func (l *Ledger) Refused(now time.Time, r Refusal) time.Time {
+// Where too many calls are the reason, see Throttled, it blocks until
+// Retry-After or, without a usable one, for a minute, twice as long with each
+// further refusal without a success in between, up to 15 minutes. If it came
+// although no window was full then other tools are spending, and the effective
+// share is halved. Any other refusal blocks only with a Retry-After. A limit that
+// the text names is believed for 24 hours.
+//
+// Every answer that is no success may be handed in: one that asks for nothing
+// changes nothing.
+func (l *Ledger) Refused(now time.Time, r Refusal) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.forget(now, l.longest)
-	wait, told := ParseRetryAfter(r.RetryAfter, now)
-	if r.Status != statusTooManyRequests {
-		if told {
-			l.blockedUntil = later(l.blockedUntil, now.Add(wait))
+	var out Outcome
+	wait, told := askedWait(r.RetryAfter, now)
+	if wait > MaxRetryAfter {
+		if !l.saidLong {
+			out.Asked, l.saidLong = wait, true
 		}
-		return l.blockedUntil
+		wait = MaxRetryAfter
 	}
-	// Learn first: a window that is full by the limit that the server has just
-	// named was filled by us, not by somebody else.
-	if w, ok := ParseLimit(r.Message); ok {
-		l.learn(w)
+	if Throttled(r.Status, r.Message) {
+		// Learn first: a window that is full by the limit that the server has just
+		// named was filled by us, not by other tools.
+		if w, ok := ParseLimit(r.Message); ok {
+			out.Learned = l.learn(now, w)
+		}
+		l.share.refused(now, !l.full(now))
+		l.throttled(now, wait, told)
+	} else if told {
+		l.blockedUntil = later(l.blockedUntil, now.Add(wait))
 	}
-	l.share.refused(now, !l.full(now))
+	out.Until = l.blockedUntil
+	return out
+}
 
+// throttled blocks every caller: for as long as the server told, or as it seems
+// wise.
+func (l *Ledger) throttled(now time.Time, wait time.Duration, told bool) {
 	// Calls that were in flight when the block began are refused as well. That
 	// is the same event: it counts once.
 	again := now.Before(l.throttledUntil)
@@ -70,14 +95,13 @@ func (l *Ledger) Refused(now time.Time, r Refusal) time.Time {
 	}
 	l.throttledUntil = later(l.throttledUntil, now.Add(wait))
 	l.blockedUntil = later(l.blockedUntil, l.throttledUntil)
-	return l.blockedUntil
 }
 
 // Succeeded records a successful answer: the next 429 is the first again.
 func (l *Ledger) Succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.consecutive = 0
+	l.consecutive, l.saidLong = 0, false
 }
 
 // BlockedUntil is the end of the latest block, which may have passed. It is
@@ -95,33 +119,4 @@ func (l *Ledger) backoff() time.Duration {
 	}
 	wait = min(wait, maxBackoff)
 	return wait + time.Duration(float64(wait)*jitterShare*l.jitter())
-}
-
-// learn believes a limit that the server named, unless a lower one is known.
-func (l *Ledger) learn(w Window) {
-	for i := range l.windows {
-		if known := &l.windows[i]; known.Period == w.Period {
-			if w.Limit < known.Limit {
-				known.Limit = w.Limit
-				l.remember(w)
-			}
-			return
-		}
-	}
-	if len(l.learned) >= maxLearned {
-		return
-	}
-	l.windows = append(l.windows, w)
-	l.longest = max(l.longest, w.Period)
-	l.remember(w)
-}
-
-func (l *Ledger) remember(w Window) {
-	for i := range l.learned {
-		if l.learned[i].Period == w.Period {
-			l.learned[i] = w
-			return
-		}
-	}
-	l.learned = append(l.learned, w)
 }

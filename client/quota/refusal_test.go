@@ -47,6 +47,12 @@ func TestRefused(t *testing.T) {
 			{0, after("60"), 60 * s}, {s, after("5"), 60 * s}, {2 * s, after("90"), 92 * s},
 			{3 * s, Refusal{Status: 503, RetryAfter: "1"}, 92 * s},
 		}},
+		"longer than an hour":   {0, []answer{{0, after("86400"), time.Hour}, {s, after("7200"), time.Hour + s}}},
+		"a date next year":      {0, []answer{{0, after("Mon, 01 Mar 2027 12:00:00 GMT"), time.Hour}}},
+		"unavailable for a day": {0, []answer{{0, Refusal{Status: 503, RetryAfter: "86400"}, time.Hour}}},
+		"throttled as 500": {0, []answer{
+			{0, Refusal{Status: 500, Message: "Rate limit reached because of too many requests"}, 60 * s}, {60 * s, tooMany, 180 * s},
+		}},
 		"unavailable":                 {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}}},
 		"unavailable does not double": {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {20 * s, tooMany, 80 * s}}},
 		"a 429 while unavailable":     {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {10 * s, tooMany, 70 * s}}},
@@ -60,7 +66,7 @@ func TestRefused(t *testing.T) {
 			for i, a := range tt.answers {
 				if a.refusal.Status == 0 {
 					l.Succeeded()
-				} else if got := l.Refused(at(a.at), a.refusal); !got.Equal(at(a.until)) {
+				} else if got := l.Refused(at(a.at), a.refusal).Until; !got.Equal(at(a.until)) {
 					t.Errorf("%d: got %v, want %v", i, got.Sub(start), a.until)
 				}
 				if got := l.BlockedUntil(); !got.Equal(at(a.until)) {
@@ -79,10 +85,13 @@ func TestRefused(t *testing.T) {
 }
 
 func TestRefusedWithoutEffect(t *testing.T) {
-	for _, r := range []Refusal{{Status: 503}, {Status: 503, RetryAfter: "soon"}, {Status: 500, Message: perMinuteText}} {
+	for _, r := range []Refusal{
+		{Status: 503}, {Status: 503, RetryAfter: "soon"}, {Status: 503, RetryAfter: "-1"}, {Status: 500, Message: "maximum allowed 45 per 00:01:00"},
+		{Status: 404, Message: "no such incident"},
+	} {
 		l := newLedger(t, Options{})
-		if got := l.Refused(at(0), r); !got.IsZero() {
-			t.Errorf("%+v: got a block until %v, want none", r, got)
+		if got := l.Refused(at(0), r); got != (Outcome{}) {
+			t.Errorf("%+v: got %+v, want nothing", r, got)
 		}
 		if got := l.Usage(at(0))[0]; got.Effective != 40 {
 			t.Errorf("%+v: got %+v, want it unchanged", r, got)
@@ -166,41 +175,115 @@ func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
 	})
 }
 
+// TestLongWaitIsSaidOnce: until a call succeeds.
+func TestLongWaitIsSaidOnce(t *testing.T) {
+	l := newLedger(t, Options{})
+	for i, tt := range []struct {
+		refusal Refusal
+		want    time.Duration
+	}{
+		{Refusal{Status: 429, RetryAfter: "3600"}, 0},
+		{Refusal{Status: 503, RetryAfter: "86400"}, 24 * time.Hour},
+		{Refusal{Status: 429, RetryAfter: "86400"}, 0},
+		{}, // a success
+		{Refusal{Status: 429, RetryAfter: "7200"}, 2 * time.Hour},
+		{Refusal{Status: 429, RetryAfter: "99999999999999999999"}, 0},
+	} {
+		if tt.refusal.Status == 0 {
+			l.Succeeded()
+		} else if got := l.Refused(at(0), tt.refusal).Asked; got != tt.want {
+			t.Errorf("%d: got %v, want %v", i, got, tt.want)
+		}
+	}
+}
+
 func TestLearn(t *testing.T) {
 	minute, hour := Window{time.Minute, 50}, Window{time.Hour, 1500}
 	tests := map[string]struct {
 		messages []string
 		want     []Window
+		warnings int
 	}{
-		"lower":          {[]string{perMinuteText}, []Window{{time.Minute, 45}, hour}},
-		"the hour":       {[]string{"maximum allowed 1200 per 01:00:00"}, []Window{minute, {time.Hour, 1200}}},
-		"never higher":   {[]string{"maximum allowed 100 per 00:01:00"}, []Window{minute, hour}},
-		"lowest counts":  {[]string{perMinuteText, "20 per 00:01:00", "30 per 00:01:00"}, []Window{{time.Minute, 20}, hour}},
-		"another window": {[]string{"10 per 00:00:10"}, []Window{minute, hour, {10 * time.Second, 10}}},
-		"no limit":       {[]string{"Too many requests."}, []Window{minute, hour}},
-		"no end of windows": {
-			[]string{"9 per 00:00:01", "9 per 00:00:02", "9 per 00:00:03", "9 per 00:00:04", "9 per 00:00:05", "8 per 00:00:04"},
-			[]Window{minute, hour, {s, 9}, {2 * s, 9}, {3 * s, 9}, {4 * s, 8}},
+		"lower":                 {[]string{perMinuteText}, []Window{{time.Minute, 45}, hour}, 1},
+		"said again":            {[]string{perMinuteText, perMinuteText, perMinuteText}, []Window{{time.Minute, 45}, hour}, 1},
+		"the hour":              {[]string{"maximum allowed 1200 per 01:00:00"}, []Window{minute, {time.Hour, 1200}}, 1},
+		"both":                  {[]string{perMinuteText, "1200 per hour"}, []Window{{time.Minute, 45}, {time.Hour, 1200}}, 2},
+		"never higher":          {[]string{"maximum allowed 100 per 00:01:00"}, []Window{minute, hour}, 0},
+		"the same":              {[]string{"maximum allowed 50 per 00:01:00"}, []Window{minute, hour}, 0},
+		"lowest counts":         {[]string{perMinuteText, "20 per 00:01:00", "30 per 00:01:00"}, []Window{{time.Minute, 20}, hour}, 2},
+		"a shorter period":      {[]string{"10 per 00:00:10"}, []Window{{time.Minute, 10}, hour}, 1},
+		"between":               {[]string{"40 per 00:05:00"}, []Window{{time.Minute, 40}, hour}, 1},
+		"between, and no lower": {[]string{"60 per 00:05:00"}, []Window{minute, hour}, 0},
+		"nearer to the hour":    {[]string{"700 per 00:45:00"}, []Window{minute, {time.Hour, 700}}, 1},
+		"in the middle":         {[]string{"700 per 00:30:30"}, []Window{minute, {time.Hour, 700}}, 1},
+		"a day":                 {[]string{"1000 per day"}, []Window{minute, {time.Hour, 1000}}, 1},
+		"a looser day":          {[]string{"9000 per day"}, []Window{minute, hour}, 0},
+		"words":                 {[]string{"maximum allowed 45 per minute", "1000 requests per hour"}, []Window{{time.Minute, 45}, {time.Hour, 1000}}, 2},
+		"an unknown word":       {[]string{"maximum allowed 45 per moon"}, []Window{{time.Minute, 45}, hour}, 1},
+		"no limit":              {[]string{"Too many requests."}, []Window{minute, hour}, 0},
+		"no end of periods": {
+			[]string{"9 per 00:00:01", "9 per 00:00:02", "9 per 00:00:03", "9 per 00:07:00", "9 per 00:00:05", "8 per 00:00:04"},
+			[]Window{{time.Minute, 8}, hour}, 2,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			l := newLedger(t, Options{Share: 1})
+			warnings := 0
 			for _, m := range tt.messages {
-				l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: m})
+				if got := l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: m}).Learned; got != (Learned{}) {
+					if warnings++; got.Until != at(24*time.Hour) {
+						t.Errorf("got %+v, want it for 24 hours", got)
+					}
+				}
+			}
+			if warnings != tt.warnings {
+				t.Errorf("got %d warnings, want %d", warnings, tt.warnings)
 			}
 			usage := l.Usage(at(0))
 			if len(usage) != len(tt.want) {
 				t.Fatalf("got %v, want %v", usage, tt.want)
 			}
 			for i, u := range usage {
-				if u.Window != tt.want[i] {
-					t.Errorf("got %v, want %v", u.Window, tt.want[i])
+				configured := []Window{minute, hour}[i]
+				if u.Window != tt.want[i] || u.Configured != configured.Limit || u.LearnedUntil.IsZero() != (u.Window == configured) {
+					t.Errorf("got %+v, want %v", u, tt.want[i])
+				}
+			}
+			// A day later all is as configured.
+			for i, u := range l.Usage(at(24 * time.Hour)) {
+				if u.Window != []Window{minute, hour}[i] || !u.LearnedUntil.IsZero() {
+					t.Errorf("after 24 hours: got %+v", u)
 				}
 			}
 		})
 	}
 
+	t.Run("the last time counts", func(t *testing.T) {
+		l := newLedger(t, Options{Share: 1})
+		const h = time.Hour
+		for _, when := range []time.Duration{0, 23 * h} {
+			l.Refused(at(when), Refusal{Status: 429, RetryAfter: "1", Message: perMinuteText})
+		}
+		for _, tt := range []struct {
+			at   time.Duration
+			want int
+		}{{24 * h, 45}, {47*h - 1, 45}, {47 * h, 50}} {
+			if got := l.Usage(at(tt.at))[0].Window.Limit; got != tt.want {
+				t.Errorf("at %v: got %d, want %d", tt.at, got, tt.want)
+			}
+		}
+		if got := l.Refused(at(48*h), Refusal{Status: 429, Message: perMinuteText}).Learned; got != (Learned{time.Minute, 45, at(72 * h)}) {
+			t.Errorf("got %+v, want it learned anew", got)
+		}
+	})
+	t.Run("its end is worth asking at", func(t *testing.T) {
+		l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
+		end := 24 * time.Hour
+		l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: "10 per hour"})
+		spend(t, l, at(end-time.Minute), Delta, 10)
+		run(t, l, []ask{{at: end - 59*s, wait: end, reason: Hour}, {at: end}})
+	})
 	t.Run("binds at once", func(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{minute}, Share: 1})
 		spend(t, l, at(0), Delta, 30)
