@@ -35,6 +35,8 @@ type Source interface {
 type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
 	Ready(now time.Time, pass Pass) time.Time
+	// Waits notes that a call of the pass waits for nothing but the quota.
+	Waits(now time.Time, pass Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
 	// that is given survives a crash.
 	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
@@ -186,9 +188,14 @@ func (l *Loop) step(ctx context.Context) {
 			l.panicked(ctx, cause)
 		}
 	}()
-	task, until := next(time.Now(), l.view(time.Now()))
+	now := time.Now()
+	v := l.view(now)
+	task, until := next(now, v)
 	switch task {
 	case wait:
+		if pass, waits := v.waits(now); waits {
+			l.opts.Ledger.Waits(now, pass)
+		}
 		sleepUntil(ctx, until)
 		return
 	case save:

@@ -127,6 +127,19 @@ func (v *view) steady() (task, time.Time) {
 	return background, later(due, granted)
 }
 
+// waits tells which pass waits for nothing but the quota, if one does.
+func (v *view) waits(now time.Time) (pass Pass, waits bool) {
+	switch {
+	case v.phase != openScan && !v.deltaDue.After(now):
+		return PassDelta, v.granted[PassDelta].After(now)
+	case v.phase < finalDelta && !v.scanDue.After(now):
+		return PassFirst, v.granted[PassFirst].After(now)
+	case v.phase == steady && v.up && !v.scanDue.After(now):
+		return PassSweep, v.granted[PassSweep].After(now)
+	}
+	return 0, false
+}
+
 // at is a task once its instant has come, and waiting until then.
 func at(now time.Time, t task, due time.Time) (task, time.Time) {
 	if due.After(now) {

@@ -83,6 +83,18 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 	return fromNano(m.row(slot).updated), true
 }
 
+// Ahead lists the incidents whose last update is after an instant. It walks all
+// rows.
+func (m *Mirror) Ahead(of time.Time) (ids []int64) {
+	from := unixNano(of)
+	for id, slot := range m.index {
+		if m.row(slot).updated > from {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
 // after the instant since, by the server's clock. Called again, it raises that
@@ -97,7 +109,13 @@ func (m *Mirror) CountsFlows() bool { return m.countFlows }
 
 // Apply takes in one version of an incident, which may come twice, late or
 // out of order. It costs no more the more incidents there are.
-func (m *Mirror) Apply(in *Incident) Change {
+func (m *Mirror) Apply(in *Incident) Change { return m.apply(in, false) }
+
+// Correct is like Apply for a version that is known to be the present one,
+// although its last update may be older than that of the known version.
+func (m *Mirror) Correct(in *Incident) Change { return m.apply(in, true) }
+
+func (m *Mirror) apply(in *Incident, present bool) Change {
 	slot, known := m.index[in.ID]
 	if !known {
 		slot = m.allocate(in.ID)
@@ -117,7 +135,7 @@ func (m *Mirror) Apply(in *Incident) Change {
 		m.touch(r.id)
 	}
 	updated := unixNano(in.Updated)
-	if updated != noTime && updated < r.updated {
+	if updated != noTime && updated < r.updated && !present {
 		return Stale
 	}
 	next := *r

@@ -31,6 +31,12 @@ func (m *Mirror) mark(r *row) {
 	}
 }
 
+// Seen tells that the sweep in progress has seen an incident.
+func (m *Mirror) Seen(id int64) bool {
+	slot, ok := m.index[id]
+	return ok && m.row(slot).sweep == m.sweep
+}
+
 // Unseen lists the incidents that no version was applied of since BeginSweep,
 // although a complete reading of everything last updated at or after since
 // should have had them. With openToo, a reading of all open ones was part of

@@ -68,7 +68,7 @@ func (l *Listing) alertsFailed(err *Error) Verdict {
 	p := &l.pending[0]
 	refused, heavy := classify(err)
 	if !refused && !heavy {
-		return RetryLater
+		return passing(err)
 	}
 	if p.fails++; refused || p.fails > 2 {
 		l.withoutAlerts()

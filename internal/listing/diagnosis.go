@@ -205,8 +205,11 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if l.still++; l.still > maxStill {
 		return Failed
 	}
-	if err.Request.AlertsOf != 0 {
+	if len(l.pending) > 0 {
 		return l.alertsFailed(err)
+	}
+	if len(l.Todo) == 0 {
+		return Failed
 	}
 	d := &l.diagnosis
 	if r := &l.Todo[len(l.Todo)-1]; err.Location != "" && r.place == nil && r.hops < maxHops {
@@ -224,10 +227,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	}
 	if !refused && !heavy {
 		d.end()
-		if err.Reason == ReasonNetwork || err.Reason == ReasonTimeout || err.Reason == ReasonPartial || err.Reason == ReasonServer {
-			return RetryLater
-		}
-		return Failed
+		return passing(err)
 	}
 	switch d.stage {
 	case healthy:
@@ -271,6 +271,16 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		l.server.Top = 0 // the pages were not too heavy
 		d.end()
 		return RetryNow
+	}
+	return Failed
+}
+
+// passing tells whether a failure that is not about the request may have passed
+// in a moment.
+func passing(err *Error) Verdict {
+	switch err.Reason {
+	case ReasonNetwork, ReasonTimeout, ReasonPartial, ReasonServer:
+		return RetryLater
 	}
 	return Failed
 }

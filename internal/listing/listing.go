@@ -672,3 +672,16 @@ func (l *Listing) cut(r *Range) {
 	l.Todo[len(l.Todo)-1] = rest
 	l.Todo = append(l.Todo, top)
 }
+
+// Check tells what is wrong with a listing that was saved.
+func (l *Listing) Check() error {
+	if l == nil {
+		return errors.New("there is no listing")
+	}
+	for _, r := range slices.Concat(l.Todo, l.Whole) {
+		if int(r.Status) >= incident.NumStatuses {
+			return errors.New("a range of no known status")
+		}
+	}
+	return nil
+}

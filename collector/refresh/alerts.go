@@ -1,0 +1,59 @@
+package refresh
+
+import (
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// A source may fail to deliver alerts for a while. The incidents are counted
+// without them then, and no count of alerts is shown until those of all
+// incidents are known again. Deltas bring them for what changed within the
+// overlap; for the rest a sweep is begun.
+
+// alertWatch is whether the source delivers alerts.
+type alertWatch struct {
+	lost bool // the last page came without
+	due  bool // they are back: what was read without is to be read again
+	wait time.Duration
+}
+
+// note looks at the rows of a page. Incidents that were merged away have no
+// alerts, and tell nothing.
+func (a *alertWatch) note(rows []incident.Incident) {
+	some, without := false, true
+	for i := range rows {
+		if in := &rows[i]; in.Status != incident.StatusRedirected {
+			some = true
+			without = without && in.AlertsUnknown
+		}
+	}
+	if !some {
+		return
+	}
+	if a.lost && !without {
+		a.due = true
+	}
+	a.lost = without
+}
+
+// firstAlertWait is how long the second sweep in a row waits that was begun for
+// the alerts. A server that fails now and then must not be swept for ever.
+const firstAlertWait = 10 * time.Minute
+
+// rereadAlerts begins a sweep, at once the first time, if alerts are back and
+// some were missed.
+func (l *Loop) rereadAlerts(now time.Time) {
+	a := &l.alerts
+	if l.mirror.AlertsMissing() == 0 {
+		a.due, a.wait = false, 0
+		return
+	}
+	if a.lost || !a.due || l.scan != nil {
+		return
+	}
+	a.due = false
+	l.nextSweep = earlier(l.nextSweep, now.Add(a.wait))
+	a.wait = min(max(2*a.wait, firstAlertWait), l.opts.SweepInterval)
+	l.opts.Logger.Info("Alerts are delivered again, reading those that were missed", "incidents", l.mirror.AlertsMissing(), "from", l.nextSweep)
+}
