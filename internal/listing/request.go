@@ -71,3 +71,15 @@ type Page struct {
 	// Alerts are those of the answer to a request with AlertsOf.
 	Alerts []incident.Alert
 }
+
+// Offer is what an API is documented to take; what it really takes is seen when
+// it is asked.
+type Offer struct {
+	// MaxTop is the most rows that one call brings.
+	MaxTop int
+	// Order, Count and Skip tell whether the options of a [Request] of these
+	// names are documented.
+	Order, Count, Skip bool
+	// Expand: alerts come only when asked for.
+	Expand bool
+}
