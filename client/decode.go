@@ -1,242 +1,372 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// decoder reads pages as a stream and keeps only what is counted. It takes
+// decoder reads answers as a stream and keeps only what is counted. It takes
 // the API as it was found: fields of another type than documented count as
-// absent, a row that cannot be used does not spoil the rest.
+// absent, a row that cannot be used does not spoil the rest. It is safe for
+// concurrent use.
 type decoder struct {
-	logger *slog.Logger
-	// names of the flavour's fields; nil: the native ones.
-	names map[string]string
-	odd   once
-	texts texts
+	fields map[string]field
+	texts  texts
 }
 
-// rawPage is a page as it was sent.
-type rawPage struct {
-	// rows in their order; those that cannot be used have the ID 0.
-	rows     []incident.Incident
-	unusable int
-	// lists counts the rows that came with a list of alerts, empty or not.
-	lists    int
-	nextLink string
+// Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
+// that were seen in one are 150.
+const (
+	maxRows       = 10_000
+	maxRowAlerts  = 10_000
+	maxPageAlerts = 100_000
+)
+
+// reading is one answer being read.
+type reading struct {
+	*decoder
+	dec *jsontext.Decoder
+	// alerts counts those of all rows.
+	alerts int
 }
 
-var errNoList = errors.New("the answer is not a list of incidents")
+func (d *decoder) read(body io.Reader) *reading { return &reading{decoder: d, dec: newJSON(body)} }
 
-// page reads a whole answer; a torn one is an error, not a short page.
-func (d *decoder) page(r io.Reader) (page rawPage, err error) {
-	dec := newJSON(r)
-	if dec.PeekKind() != '{' {
-		return page, notJSON(dec)
-	}
-	found := false
-	err = object(dec, d.table(), func(name string) error {
-		switch name {
-		case "value", "incidents":
-			if dec.PeekKind() != '[' {
-				return dec.SkipValue()
-			}
-			found = true
-			return array(dec, func() error { return d.row(dec, &page) })
-		case "@odata.nextLink":
-			page.nextLink, err = stringValue(dec)
+// page reads a list of incidents to its end; a torn one is an error, not a
+// short page.
+func (d *decoder) page(body io.Reader) (listing.Page, error) {
+	r, page := d.read(body), listing.Page{Count: -1}
+	usable := 0
+	err := r.list(&page, func() error {
+		in, more, err := r.row()
+		if err != nil {
 			return err
 		}
-		return dec.SkipValue()
+		if len(page.Rows) >= maxRows {
+			return fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows)
+		}
+		page.Rows = append(page.Rows, in)
+		if in.ID == 0 {
+			return nil
+		}
+		usable++
+		if more != "" {
+			if page.MoreAlerts == nil {
+				page.MoreAlerts = make(map[int64]string)
+			}
+			page.MoreAlerts[in.ID] = more
+		}
+		return nil
 	})
-	switch {
-	case err != nil:
-		return rawPage{}, fmt.Errorf("read page: %w", err)
-	case !found:
-		return rawPage{}, errNoList
+	if err == nil && usable == 0 && len(page.Rows) > 0 {
+		err = fmt.Errorf("none of the %d incidents in the answer has a usable id", len(page.Rows))
+	}
+	if err != nil {
+		return listing.Page{}, err
 	}
 	return page, nil
 }
 
-// row reads one element of the list.
-func (d *decoder) row(dec *jsontext.Decoder, page *rawPage) error {
-	var in incident.Incident
-	var err error
-	why := "it is not an object"
-	if dec.PeekKind() == '{' {
-		var listed bool
-		in, listed, err = d.object(dec)
-		why = "it has no id"
-		if listed {
-			page.lists++
+// alertPage reads a list of one incident's alerts to its end.
+func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
+	r, page := d.read(body), listing.Page{Count: -1}
+	var unrecognized incident.Fields
+	if err := r.list(&page, func() error { return r.alert(&page.Alerts, &unrecognized) }); err != nil {
+		return listing.Page{}, err
+	}
+	return page, nil
+}
+
+// incident reads the answer to a lookup.
+func (d *decoder) incident(body io.Reader) (incident.Incident, error) {
+	r := d.read(body)
+	if r.dec.PeekKind() != '{' {
+		return incident.Incident{}, notJSON(r.dec)
+	}
+	var part row
+	err := r.object(func(f field) error {
+		if f == fieldError {
+			return r.failure()
 		}
-	} else {
-		err = dec.SkipValue()
+		return r.member(f, &part)
+	})
+	if err == nil {
+		err = r.end()
 	}
-	if err != nil {
+	in, more := part.finish()
+	switch {
+	case err != nil:
+		return incident.Incident{}, fmt.Errorf("read answer: %w", err)
+	case in.ID == 0:
+		return incident.Incident{}, errors.New("the answer is not an incident")
+	case more != "":
+		// A part of the alerts is no number of alerts.
+		in.Alerts, in.AlertsUnknown = nil, true
+	}
+	return in, nil
+}
+
+// list reads an object that holds a list, and what is said about it.
+func (r *reading) list(page *listing.Page, element func() error) error {
+	if r.dec.PeekKind() != '{' {
+		return notJSON(r.dec)
+	}
+	found, null := false, false
+	err := r.object(func(f field) (err error) {
+		switch f {
+		case fieldList:
+			if r.dec.PeekKind() == '[' {
+				found = true
+				return array(r.dec, element)
+			}
+			null = null || r.dec.PeekKind() == 'n'
+			return r.dec.SkipValue()
+		case fieldError:
+			return r.failure()
+		case fieldNextLink:
+			page.Link, err = r.link()
+		case fieldCount:
+			page.Count, err = r.count()
+		default:
+			return r.dec.SkipValue()
+		}
 		return err
+	})
+	if err == nil {
+		err = r.end()
 	}
-	page.rows = append(page.rows, in)
-	if in.ID != 0 {
+	switch {
+	case err != nil:
+		return fmt.Errorf("read answer: %w", err)
+	case found:
 		return nil
+	case !null:
+		return &partialError{text: "the answer has no list"}
+	case page.Link != "" || page.Count > 0:
+		// Seen of an empty tenant, where neither is there.
+		return &partialError{text: "the answer has null for a list that is not empty"}
 	}
-	page.unusable++
-	level := slog.LevelDebug
-	if d.odd.first() {
-		level = slog.LevelWarn
-	}
-	d.logger.Log(context.Background(), level, "An incident in the answer cannot be used; the others are", "reason", why)
 	return nil
 }
 
-// incident reads the answer to a lookup, and tells whether it came with a list
-// of alerts.
-func (d *decoder) incident(r io.Reader) (in incident.Incident, listed bool, err error) {
-	dec := newJSON(r)
-	if dec.PeekKind() != '{' {
-		return in, false, notJSON(dec)
-	}
-	in, listed, err = d.object(dec)
-	if err == nil && in.ID == 0 {
-		err = errors.New("the answer is not an incident")
-	}
-	return in, listed, err
-}
-
-func (d *decoder) table() map[string]string {
-	if d.names == nil {
-		return nativeNames
-	}
-	return d.names
-}
-
-// object reads an incident, whose ID is 0 if there is none, and tells whether
-// it came with a list of alerts.
-func (d *decoder) object(dec *jsontext.Decoder) (in incident.Incident, listed bool, err error) {
-	err = object(dec, d.table(), func(name string) (err error) {
-		switch name {
-		case "incidentId":
-			in.ID, err = d.id(dec)
-		case "redirectIncidentId":
-			in.RedirectID, err = d.id(dec)
-		case "createdTime":
-			in.Created, err = d.time(dec)
-		case "lastUpdateTime":
-			in.Updated, err = d.time(dec)
-		case "assignedTo":
-			in.Assigned, err = someone(dec)
-		case "status":
-			in.Status, err = enum(d, dec, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
-		case "severity":
-			in.Severity, err = enum(d, dec, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
-		case "classification":
-			in.Classification, err = enum(d, dec, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
-		case "determination":
-			in.Determination, err = enum(d, dec, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
-		case "alerts":
-			if dec.PeekKind() != '[' {
-				return dec.SkipValue()
-			}
-			in.Alerts, listed = in.Alerts[:0], true
-			return array(dec, func() error { return d.alert(dec, &in) })
-		default:
-			return dec.SkipValue()
-		}
+// failure reads an error beside what was asked for; null is none.
+func (r *reading) failure() error {
+	raw, err := r.dec.ReadValue()
+	if err != nil || raw.Kind() == 'n' {
 		return err
-	})
-	return in, listed, err
+	}
+	return &partialError{text: "the answer has an error in it", member: slices.Clone(raw[:min(len(raw), maxErrorBody)])}
 }
 
-func (d *decoder) alert(dec *jsontext.Decoder, in *incident.Incident) error {
-	if dec.PeekKind() != '{' {
-		return dec.SkipValue()
+// row is an incident as it was sent.
+type row struct {
+	in incident.Incident
+	// listed: it came with a list of alerts, empty or not.
+	listed bool
+	// more is the link to further alerts.
+	more string
+}
+
+// finish tells whether the alerts of the row are known: a merged incident has
+// none, of any other they have to be there.
+func (p *row) finish() (in incident.Incident, more string) {
+	p.in.AlertsUnknown = !p.listed && p.in.Status != incident.StatusRedirected
+	return p.in, p.more
+}
+
+// row reads one element of a list of incidents; one that cannot be used has the
+// ID 0.
+func (r *reading) row() (in incident.Incident, more string, err error) {
+	if r.dec.PeekKind() != '{' {
+		return in, "", r.dec.SkipValue()
 	}
-	a := incident.Alert{Source: "unknown", Category: "unknown"}
-	err := object(dec, d.table(), func(name string) (err error) {
-		switch name {
-		case "severity":
-			a.Severity, err = enum(d, dec, incident.ParseSeverity, incident.FieldAlertSeverity, &in.Unrecognized)
-		case "status":
-			a.Status, err = enum(d, dec, incident.ParseAlertStatus, incident.FieldAlertStatus, &in.Unrecognized)
-		case "serviceSource":
-			a.Source, err = d.texts.label(dec, sourceLabel)
-		case "category":
-			a.Category, err = d.texts.label(dec, categoryLabel)
-		default:
-			return dec.SkipValue()
+	var part row
+	err = r.object(func(f field) error { return r.member(f, &part) })
+	in, more = part.finish()
+	return in, more, err
+}
+
+// member reads one member of an incident.
+func (r *reading) member(f field, part *row) (err error) {
+	in := &part.in
+	switch f {
+	case fieldID:
+		in.ID, err = r.id()
+	case fieldRedirectID:
+		in.RedirectID, err = r.id()
+	case fieldCreated:
+		in.Created, err = r.time()
+	case fieldUpdated:
+		in.Updated, err = r.time()
+	case fieldAssignedTo:
+		in.Assigned, err = r.assigned()
+	case fieldStatus:
+		in.Status, err = enum(r, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
+	case fieldSeverity:
+		in.Severity, err = enum(r, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
+	case fieldClassification:
+		in.Classification, err = enum(r, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
+	case fieldDetermination:
+		in.Determination, err = enum(r, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
+	case fieldMoreAlerts:
+		part.more, err = r.link()
+	case fieldAlerts:
+		if r.dec.PeekKind() != '[' {
+			return r.dec.SkipValue()
 		}
-		return err
-	})
-	in.Alerts = append(in.Alerts, a)
+		in.Alerts, part.listed = in.Alerts[:0], true
+		return array(r.dec, func() error { return r.alert(&in.Alerts, &in.Unrecognized) })
+	default:
+		return r.dec.SkipValue()
+	}
 	return err
 }
 
-func enum[T any](d *decoder, dec *jsontext.Decoder, parse func(string) (T, bool), field incident.Fields, unrecognized *incident.Fields) (T, error) {
-	text, err := d.texts.text(dec)
+func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) error {
+	if r.dec.PeekKind() != '{' {
+		return r.dec.SkipValue()
+	}
+	if r.alerts++; len(*list) >= maxRowAlerts || r.alerts > maxPageAlerts {
+		return fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts)
+	}
+	a := incident.Alert{Source: "unknown", Category: "unknown"}
+	err := r.object(func(f field) (err error) {
+		switch f {
+		case fieldSeverity:
+			a.Severity, err = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity, unrecognized)
+		case fieldStatus:
+			a.Status, err = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus, unrecognized)
+		case fieldServiceSource:
+			a.Source, err = r.texts.label(r.dec, sourceLabel)
+		case fieldCategory:
+			a.Category, err = r.texts.label(r.dec, categoryLabel)
+		default:
+			return r.dec.SkipValue()
+		}
+		return err
+	})
+	*list = append(*list, a)
+	return err
+}
+
+// enum reads a text; null is unknown like an absent one, a value of another type
+// is not recognised.
+func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields, unrecognized *incident.Fields) (T, error) {
+	kind := r.dec.PeekKind()
+	text, err := r.texts.text(r.dec)
 	value, ok := parse(text)
-	if !ok {
+	if !ok || kind != '"' && kind != 'n' {
 		*unrecognized |= field
 	}
 	return value, err
 }
 
-// id reads a positive number or a text that holds one; anything else is 0.
-func (d *decoder) id(dec *jsontext.Decoder) (int64, error) {
-	switch dec.PeekKind() {
-	case '0', '"':
-	default:
-		return 0, dec.SkipValue()
-	}
-	raw, err := dec.ReadValue()
+// id reads a positive integer, or a text of digits; anything else is 0.
+func (r *reading) id() (int64, error) {
+	raw, err := r.scalar()
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseInt(strings.Trim(string(raw), `"`), 10, 64)
-	if err != nil || n < 0 {
-		return 0, nil //nolint:nilerr // it reads as absent
-	}
+	n, _ := integer(raw)
 	return n, nil
+}
+
+// count reads a number of rows; what is none is -1.
+func (r *reading) count() (int, error) {
+	raw, err := r.scalar()
+	if err != nil {
+		return -1, err
+	}
+	if n, ok := integer(raw); ok && n <= math.MaxInt32 {
+		return int(n), nil
+	}
+	return -1, nil
+}
+
+// scalar reads a number or a text; a value of any other type reads as null.
+func (r *reading) scalar() (jsontext.Value, error) {
+	switch r.dec.PeekKind() {
+	case '0', '"':
+		return r.dec.ReadValue()
+	}
+	return jsontext.Value("null"), r.dec.SkipValue()
+}
+
+// integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
+// numbers as floats.
+func integer(raw jsontext.Value) (int64, bool) {
+	if raw.Kind() == '"' {
+		n, err := strconv.ParseUint(unquote(raw), 10, 63)
+		return int64(n), err == nil
+	}
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return max(n, 0), n >= 0
+	}
+	const exact = 1 << 53 // floats hold every integer up to here
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f != math.Trunc(f) || f < 0 || f > exact {
+		return 0, false
+	}
+	return int64(f), true
 }
 
 // time reads a point in time; what is none reads as the zero time. The texts
 // are all different, so that they are not worth remembering.
-func (d *decoder) time(dec *jsontext.Decoder) (time.Time, error) {
-	if dec.PeekKind() != '"' {
-		return time.Time{}, dec.SkipValue()
+func (r *reading) time() (time.Time, error) {
+	if r.dec.PeekKind() != '"' {
+		return time.Time{}, r.dec.SkipValue()
 	}
-	raw, err := dec.ReadValue()
+	raw, err := r.dec.ReadValue()
 	if err != nil {
 		return time.Time{}, err
 	}
 	return parseTime(raw[1 : len(raw)-1]), nil
 }
 
-// someone tells whether a text names anybody. The name is personal data and
-// not kept, not even for a moment longer than needed.
-func someone(dec *jsontext.Decoder) (bool, error) {
-	who, err := stringValue(dec)
-	return strings.ContainsFunc(who, visible), err
+// assigned tells whether a text names an owner. The name is personal data and
+// not kept. Microsoft's portal shows Unassigned where there is none.
+func (r *reading) assigned() (bool, error) {
+	if r.dec.PeekKind() != '"' {
+		return false, r.dec.SkipValue()
+	}
+	raw, err := r.dec.ReadValue()
+	if err != nil {
+		return false, err
+	}
+	name := strings.TrimFunc(unquote(raw), invisible)
+	return name != "" && !strings.EqualFold(name, "unassigned"), nil
 }
 
-// visible is false for blanks and for the zero-width characters that were
-// seen in names.
-func visible(r rune) bool {
-	return !unicode.IsSpace(r) && !unicode.Is(unicode.Cf, r) && !unicode.IsControl(r)
+// invisible is true for blanks and for the zero-width characters that were seen
+// in names.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
 }
 
-// once is true the first time only.
-type once struct{ done atomic.Bool }
-
-func (o *once) first() bool { return o.done.CompareAndSwap(false, true) }
+// link reads an address of the server's.
+func (r *reading) link() (string, error) {
+	if r.dec.PeekKind() != '"' {
+		return "", r.dec.SkipValue()
+	}
+	raw, err := r.dec.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	link, _ := jsontext.AppendUnquote(nil, raw)
+	if len(link) > maxLink {
+		return "", errLink
+	}
+	return string(link), nil
+}

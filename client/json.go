@@ -1,6 +1,8 @@
 package client
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +11,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+var byteOrderMark = []byte("\ufeff")
+
+// newJSON reads JSON, and before it a byte order mark if there is one.
 func newJSON(r io.Reader) *jsontext.Decoder {
-	return jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	from := bufio.NewReader(r)
+	if start, _ := from.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
+		_, _ = from.Discard(len(start))
+	}
+	return jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // notJSON tells what came instead of an object.
@@ -20,61 +29,48 @@ func notJSON(dec *jsontext.Decoder) error {
 			return errors.New("the body is empty")
 		}
 		if text := dec.UnreadBuffer(); len(text) > 0 {
-			return fmt.Errorf("the body is not JSON: %s", printable(text))
+			return fmt.Errorf("the body is not JSON: %s", text)
 		}
-		return fmt.Errorf("read page: %w", err)
+		return fmt.Errorf("read answer: %w", err)
 	}
-	return errNoList
+	return errors.New("the body is not a JSON object")
 }
 
-// object calls member for every member of the object that comes next, with the
-// name that the table gives it, empty if none; member has to consume the value.
-func object(dec *jsontext.Decoder, names map[string]string, member func(name string) error) error {
-	if _, err := dec.ReadToken(); err != nil {
-		return err
+// end makes sure that nothing but blanks follows, and reads up to the end: only
+// there a length or checksum that does not fit shows.
+func (r *reading) end() error {
+	_, err := r.dec.ReadToken()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil:
+		return errors.New("the JSON is followed by more")
 	}
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
-		// Names of the fields we want contain nothing that has to be escaped.
-		if err := member(fieldName(names, name)); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
 	return err
 }
 
-// fieldName finds the name among those that are read, without allocating.
-func fieldName(names map[string]string, quoted jsontext.Value) string {
-	if len(quoted) < 2 {
-		return ""
+// object calls member for every member of the object that comes next; member
+// has to consume the value.
+func (r *reading) object(member func(field) error) error {
+	if _, err := r.dec.ReadToken(); err != nil {
+		return err
 	}
-	return names[string(quoted[1:len(quoted)-1])]
-}
-
-// The fields that are read, in the words of each API, with the native ones that
-// the decoder knows them by.
-var (
-	nativeNames = names(nil, "incidents", "incidentId", "createdTime", "lastUpdateTime")
-	graphNames  = names(map[string]string{
-		"id": "incidentId", "createdDateTime": "createdTime", "lastUpdateDateTime": "lastUpdateTime",
-	})
-)
-
-// names adds to a table what both APIs call the same, and the rest.
-func names(table map[string]string, rest ...string) map[string]string {
-	all := make(map[string]string)
-	maps.Copy(all, table)
-	for _, name := range append(rest,
-		"value", "@odata.nextLink", "redirectIncidentId", "assignedTo", "status", "severity",
-		"classification", "determination", "alerts", "serviceSource", "category",
-	) {
-		all[name] = name
+	for r.dec.PeekKind() != '}' {
+		name, err := r.dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		// Names of the fields that are read contain nothing that has to be escaped.
+		f := fieldOther
+		if len(name) >= 2 {
+			f = r.fields[string(name[1:len(name)-1])]
+		}
+		if err := member(f); err != nil {
+			return err
+		}
 	}
-	return all
+	_, err := r.dec.ReadToken()
+	return err
 }
 
 func array(dec *jsontext.Decoder, element func() error) error {
@@ -88,4 +84,50 @@ func array(dec *jsontext.Decoder, element func() error) error {
 	}
 	_, err := dec.ReadToken()
 	return err
+}
+
+// field is a member that is read, whatever an API calls it.
+type field uint8
+
+const (
+	fieldOther field = iota
+	fieldList
+	fieldError
+	fieldNextLink
+	fieldCount
+	fieldID
+	fieldRedirectID
+	fieldCreated
+	fieldUpdated
+	fieldAssignedTo
+	fieldStatus
+	fieldSeverity
+	fieldClassification
+	fieldDetermination
+	fieldAlerts
+	fieldMoreAlerts
+	fieldServiceSource
+	fieldCategory
+)
+
+// fields adds to an API's own names those that both have in common.
+func fields(own map[string]field) map[string]field {
+	all := map[string]field{
+		"value":                 fieldList,
+		"error":                 fieldError,
+		"@odata.nextLink":       fieldNextLink,
+		"@odata.count":          fieldCount,
+		"redirectIncidentId":    fieldRedirectID,
+		"assignedTo":            fieldAssignedTo,
+		"status":                fieldStatus,
+		"severity":              fieldSeverity,
+		"classification":        fieldClassification,
+		"determination":         fieldDetermination,
+		"alerts":                fieldAlerts,
+		"alerts@odata.nextLink": fieldMoreAlerts,
+		"serviceSource":         fieldServiceSource,
+		"category":              fieldCategory,
+	}
+	maps.Copy(all, own)
+	return all
 }

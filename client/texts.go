@@ -1,7 +1,6 @@
 package client
 
 import (
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -86,24 +85,10 @@ func (t *texts) read(dec *jsontext.Decoder) (*text, error) {
 	return v, nil
 }
 
-// stringValue reads a string without remembering it.
-func stringValue(dec *jsontext.Decoder) (string, error) {
-	if dec.PeekKind() != '"' {
-		return "", dec.SkipValue()
-	}
-	raw, err := dec.ReadValue()
-	if err != nil {
-		return "", err
-	}
-	return unquote(raw), nil
-}
-
-// unquote replaces invalid UTF-8, which is the one thing that can be wrong
-// with a string that has been read.
+// unquote returns the beginning of a text. What is wrong with it, and all that
+// can be is invalid UTF-8, is replaced.
 func unquote(raw jsontext.Value) string {
-	plain, err := jsontext.AppendUnquote(nil, raw)
-	if err != nil {
-		return strings.ToValidUTF8(string(raw[1:len(raw)-1]), "\ufffd")
-	}
+	const limit = 256 // bytes; labels and names are shorter
+	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), limit)])
 	return string(plain)
 }
