@@ -50,23 +50,21 @@ func (d *decoder) page(body io.Reader) (listing.Page, error) {
 	r, page := d.read(body), listing.Page{Count: -1}
 	usable := 0
 	err := r.list(&page, func() error {
-		in, more, err := r.row()
+		in, err := r.row(r.skip)
 		if err != nil {
 			return err
 		}
-		if len(page.Rows) >= maxRows {
+		if page.Rows = append(page.Rows, in.Incident); len(page.Rows) > maxRows {
 			return fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows)
 		}
-		page.Rows = append(page.Rows, in)
 		if in.ID == 0 {
 			return nil
 		}
-		usable++
-		if more != "" {
+		if usable++; in.more != "" {
 			if page.MoreAlerts == nil {
 				page.MoreAlerts = make(map[int64]string)
 			}
-			page.MoreAlerts[in.ID] = more
+			page.MoreAlerts[in.ID] = in.more
 		}
 		return nil
 	})
@@ -95,27 +93,25 @@ func (d *decoder) incident(body io.Reader) (incident.Incident, error) {
 	if r.dec.PeekKind() != '{' {
 		return incident.Incident{}, notJSON(r.dec)
 	}
-	var part row
-	err := r.object(func(f field) error {
+	in, err := r.row(func(f field) error {
 		if f == fieldError {
 			return r.failure()
 		}
-		return r.member(f, &part)
+		return r.skip(f)
 	})
 	if err == nil {
 		err = r.end()
 	}
-	in, more := part.finish()
 	switch {
 	case err != nil:
 		return incident.Incident{}, fmt.Errorf("read answer: %w", err)
 	case in.ID == 0:
 		return incident.Incident{}, errors.New("the answer is not an incident")
-	case more != "":
+	case in.more != "":
 		// A part of the alerts is no number of alerts.
 		in.Alerts, in.AlertsUnknown = nil, true
 	}
-	return in, nil
+	return in.Incident, nil
 }
 
 // list reads an object that holds a list, and what is said about it.
@@ -172,66 +168,56 @@ func (r *reading) failure() error {
 
 // row is an incident as it was sent.
 type row struct {
-	in incident.Incident
-	// listed: it came with a list of alerts, empty or not.
-	listed bool
+	incident.Incident
 	// more is the link to further alerts.
 	more string
 }
 
-// finish tells whether the alerts of the row are known: a merged incident has
-// none, of any other they have to be there.
-func (p *row) finish() (in incident.Incident, more string) {
-	p.in.AlertsUnknown = !p.listed && p.in.Status != incident.StatusRedirected
-	return p.in, p.more
-}
-
 // row reads one element of a list of incidents; one that cannot be used has the
-// ID 0.
-func (r *reading) row() (in incident.Incident, more string, err error) {
+// ID 0. Members that are no incident's are given to also.
+func (r *reading) row(also func(field) error) (in row, err error) {
 	if r.dec.PeekKind() != '{' {
-		return in, "", r.dec.SkipValue()
+		return in, r.dec.SkipValue()
 	}
-	var part row
-	err = r.object(func(f field) error { return r.member(f, &part) })
-	in, more = part.finish()
-	return in, more, err
-}
-
-// member reads one member of an incident.
-func (r *reading) member(f field, part *row) (err error) {
-	in := &part.in
-	switch f {
-	case fieldID:
-		in.ID, err = r.id()
-	case fieldRedirectID:
-		in.RedirectID, err = r.id()
-	case fieldCreated:
-		in.Created, err = r.time()
-	case fieldUpdated:
-		in.Updated, err = r.time()
-	case fieldAssignedTo:
-		in.Assigned, err = r.assigned()
-	case fieldStatus:
-		in.Status, err = enum(r, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
-	case fieldSeverity:
-		in.Severity, err = enum(r, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
-	case fieldClassification:
-		in.Classification, err = enum(r, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
-	case fieldDetermination:
-		in.Determination, err = enum(r, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
-	case fieldMoreAlerts:
-		part.more, err = r.link()
-	case fieldAlerts:
-		if r.dec.PeekKind() != '[' {
-			return r.dec.SkipValue()
+	in.AlertsUnknown = true
+	err = r.object(func(f field) (err error) {
+		switch f {
+		case fieldID:
+			in.ID, err = r.id()
+		case fieldRedirectID:
+			in.RedirectID, err = r.id()
+		case fieldCreated:
+			in.Created, err = r.time()
+		case fieldUpdated:
+			in.Updated, err = r.time()
+		case fieldAssignedTo:
+			in.Assigned, err = r.assigned()
+		case fieldStatus:
+			in.Status, err = enum(r, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
+		case fieldSeverity:
+			in.Severity, err = enum(r, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
+		case fieldClassification:
+			in.Classification, err = enum(r, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
+		case fieldDetermination:
+			in.Determination, err = enum(r, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
+		case fieldMoreAlerts:
+			in.more, err = r.link()
+		case fieldAlerts:
+			if r.dec.PeekKind() != '[' {
+				return r.dec.SkipValue()
+			}
+			in.Alerts, in.AlertsUnknown = in.Alerts[:0], false
+			err = array(r.dec, func() error { return r.alert(&in.Alerts, &in.Unrecognized) })
+		default:
+			err = also(f)
 		}
-		in.Alerts, part.listed = in.Alerts[:0], true
-		return array(r.dec, func() error { return r.alert(&in.Alerts, &in.Unrecognized) })
-	default:
-		return r.dec.SkipValue()
+		return err
+	})
+	if in.Status == incident.StatusRedirected {
+		// Its alerts were moved to another one; that none are sent is normal.
+		in.AlertsUnknown = false
 	}
-	return err
+	return in, err
 }
 
 func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) error {
@@ -243,17 +229,20 @@ func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) e
 	}
 	a := incident.Alert{Source: "unknown", Category: "unknown"}
 	err := r.object(func(f field) (err error) {
+		var raw jsontext.Value
 		switch f {
 		case fieldSeverity:
 			a.Severity, err = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity, unrecognized)
 		case fieldStatus:
 			a.Status, err = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus, unrecognized)
 		case fieldServiceSource:
-			a.Source, err = r.texts.label(r.dec, sourceLabel)
+			raw, err = r.value()
+			a.Source = r.texts.of(raw).source
 		case fieldCategory:
-			a.Category, err = r.texts.label(r.dec, categoryLabel)
+			raw, err = r.value()
+			a.Category = r.texts.of(raw).category
 		default:
-			return r.dec.SkipValue()
+			err = r.dec.SkipValue()
 		}
 		return err
 	})
@@ -265,43 +254,37 @@ func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) e
 // is not recognised.
 func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields, unrecognized *incident.Fields) (T, error) {
 	kind := r.dec.PeekKind()
-	text, err := r.texts.text(r.dec)
-	value, ok := parse(text)
+	raw, err := r.value()
+	value, ok := parse(r.texts.of(raw).plain)
 	if !ok || kind != '"' && kind != 'n' {
 		*unrecognized |= field
 	}
 	return value, err
 }
 
-// id reads a positive integer, or a text of digits; anything else is 0.
-func (r *reading) id() (int64, error) {
-	raw, err := r.scalar()
-	if err != nil {
-		return 0, err
-	}
-	n, _ := integer(raw)
-	return n, nil
-}
-
-// count reads a number of rows; what is none is -1.
-func (r *reading) count() (int, error) {
-	raw, err := r.scalar()
-	if err != nil {
-		return -1, err
-	}
-	if n, ok := integer(raw); ok && n <= math.MaxInt32 {
-		return int(n), nil
-	}
-	return -1, nil
-}
-
-// scalar reads a number or a text; a value of any other type reads as null.
-func (r *reading) scalar() (jsontext.Value, error) {
+// value reads a text or a number; a value of any other type is skipped, and nil.
+func (r *reading) value() (jsontext.Value, error) {
 	switch r.dec.PeekKind() {
-	case '0', '"':
+	case '"', '0':
 		return r.dec.ReadValue()
 	}
-	return jsontext.Value("null"), r.dec.SkipValue()
+	return nil, r.dec.SkipValue()
+}
+
+// id reads a positive integer; anything else is 0.
+func (r *reading) id() (int64, error) {
+	raw, err := r.value()
+	n, _ := integer(raw)
+	return n, err
+}
+
+// count reads a number of rows; anything else is -1.
+func (r *reading) count() (int, error) {
+	raw, err := r.value()
+	if n, ok := integer(raw); ok && n <= math.MaxInt32 {
+		return int(n), err
+	}
+	return -1, err
 }
 
 // integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
@@ -311,8 +294,8 @@ func integer(raw jsontext.Value) (int64, bool) {
 		n, err := strconv.ParseUint(unquote(raw), 10, 63)
 		return int64(n), err == nil
 	}
-	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
-		return max(n, 0), n >= 0
+	if n, err := strconv.ParseUint(string(raw), 10, 63); err == nil {
+		return int64(n), true
 	}
 	const exact = 1 << 53 // floats hold every integer up to here
 	f, err := strconv.ParseFloat(string(raw), 64)
@@ -323,50 +306,29 @@ func integer(raw jsontext.Value) (int64, bool) {
 }
 
 // time reads a point in time; what is none reads as the zero time. The texts
-// are all different, so that they are not worth remembering.
+// are all different, so that they are not worth interning.
 func (r *reading) time() (time.Time, error) {
-	if r.dec.PeekKind() != '"' {
-		return time.Time{}, r.dec.SkipValue()
-	}
-	raw, err := r.dec.ReadValue()
-	if err != nil {
-		return time.Time{}, err
-	}
-	return parseTime(raw[1 : len(raw)-1]), nil
+	raw, err := r.value()
+	return parseTime(unquote(raw)), err
 }
 
 // assigned tells whether a text names an owner. The name is personal data and
 // not kept. Microsoft's portal shows Unassigned where there is none.
 func (r *reading) assigned() (bool, error) {
-	if r.dec.PeekKind() != '"' {
-		return false, r.dec.SkipValue()
-	}
-	raw, err := r.dec.ReadValue()
-	if err != nil {
-		return false, err
-	}
-	name := strings.TrimFunc(unquote(raw), invisible)
-	return name != "" && !strings.EqualFold(name, "unassigned"), nil
-}
-
-// invisible is true for blanks and for the zero-width characters that were seen
-// in names.
-func invisible(r rune) bool {
-	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	raw, err := r.value()
+	// Blanks, and the zero-width characters that were seen in names.
+	name := strings.TrimFunc(unquote(raw), func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	})
+	return name != "" && !strings.EqualFold(name, "unassigned"), err
 }
 
 // link reads an address of the server's.
 func (r *reading) link() (string, error) {
-	if r.dec.PeekKind() != '"' {
-		return "", r.dec.SkipValue()
-	}
-	raw, err := r.dec.ReadValue()
-	if err != nil {
-		return "", err
-	}
+	raw, err := r.value()
 	link, _ := jsontext.AppendUnquote(nil, raw)
 	if len(link) > maxLink {
 		return "", errLink
 	}
-	return string(link), nil
+	return string(link), err
 }

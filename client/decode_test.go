@@ -226,7 +226,7 @@ func TestParseTime(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.in, func(t *testing.T) {
 			got := ""
-			if at := parseTime([]byte(test.in)); !at.IsZero() {
+			if at := parseTime(test.in); !at.IsZero() {
 				got = at.Format(time.RFC3339Nano)
 			}
 			if got != test.want {

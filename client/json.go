@@ -49,6 +49,9 @@ func (r *reading) end() error {
 	return err
 }
 
+// skip passes over the value of a member.
+func (r *reading) skip(field) error { return r.dec.SkipValue() }
+
 // object calls member for every member of the object that comes next; member
 // has to consume the value.
 func (r *reading) object(member func(field) error) error {
