@@ -10,6 +10,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,11 +64,6 @@ type Options struct {
 	UserAgent string
 }
 
-const (
-	defaultTimeout          = 30 * time.Second
-	defaultMaxResponseBytes = 64 << 20
-)
-
 // api is what the two APIs say differently.
 type api struct {
 	// path of the list; an incident's is below it.
@@ -76,9 +72,9 @@ type api struct {
 	// updated is the field of the last update in a condition.
 	updated  string
 	statuses map[incident.Status]string
-	// fields are the members of an answer that are read.
-	fields map[string]field
-	offer  listing.Offer
+	// names of the members of an answer that are read, see [names].
+	names map[string]string
+	offer listing.Offer
 }
 
 // Client makes requests to one API for one tenant. It is safe for concurrent
@@ -103,13 +99,8 @@ func newClient(opts Options, is *api) (*Client, error) {
 	if opts.HTTP == nil || opts.Tokens == nil {
 		return nil, errors.New("a client needs an HTTP client and a source of access tokens")
 	}
-	if opts.Timeout <= 0 {
-		opts.Timeout = defaultTimeout
-	}
-	if opts.MaxResponseBytes <= 0 {
-		opts.MaxResponseBytes = defaultMaxResponseBytes
-	}
-	opts.MaxResponseBytes = min(opts.MaxResponseBytes, 1<<40)
+	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
+	opts.MaxResponseBytes = min(cmp.Or(opts.MaxResponseBytes, 64<<20), 1<<40)
 	if opts.Renew == nil {
 		opts.Renew = func() {}
 	}
@@ -127,7 +118,7 @@ func newClient(opts Options, is *api) (*Client, error) {
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
 		transport: opts.HTTP.Transport,
-		decoder:   decoder{fields: is.fields},
+		decoder:   decoder{names: is.names},
 	}
 	if c.transport == nil {
 		c.transport = http.DefaultTransport

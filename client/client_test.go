@@ -375,7 +375,6 @@ func (f tokenFailure) FailureReason() string { return string(f) }
 
 func TestAuthorize(t *testing.T) {
 	refused := &oauth2.RetrieveError{Response: &http.Response{Status: "400 Bad Request", StatusCode: 400}, Body: []byte("\x1b" + strings.Repeat("secret ", 100))}
-	down := &oauth2.RetrieveError{Response: &http.Response{Status: "503", StatusCode: 503}}
 	tests := []struct {
 		name   string
 		err    error
@@ -388,7 +387,6 @@ func TestAuthorize(t *testing.T) {
 		{"a reason that there is not", tokenFailure("moon"), listing.ReasonAuth, ""},
 		{"no reason", errors.New("\x1b[31m"), listing.ReasonAuth, `\x1b[31m`},
 		{"refused by the library", refused, listing.ReasonAuth, "400 Bad Request"},
-		{"down by the library", down, listing.ReasonServer, "503"},
 		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, listing.ReasonNetwork, ""},
 		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, listing.ReasonTimeout, ""},
 		{"nothing", nil, listing.ReasonAuth, "no access token"},

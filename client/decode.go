@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -22,8 +21,8 @@ import (
 // absent, a row that cannot be used does not spoil the rest. It is safe for
 // concurrent use.
 type decoder struct {
-	fields map[string]field
-	texts  texts
+	names map[string]string
+	texts texts
 }
 
 // Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
@@ -93,11 +92,11 @@ func (d *decoder) incident(body io.Reader) (incident.Incident, error) {
 	if r.dec.PeekKind() != '{' {
 		return incident.Incident{}, notJSON(r.dec)
 	}
-	in, err := r.row(func(f field) error {
-		if f == fieldError {
+	in, err := r.row(func(name string) error {
+		if name == "error" {
 			return r.failure()
 		}
-		return r.skip(f)
+		return r.skip(name)
 	})
 	if err == nil {
 		err = r.end()
@@ -120,20 +119,20 @@ func (r *reading) list(page *listing.Page, element func() error) error {
 		return notJSON(r.dec)
 	}
 	found, null := false, false
-	err := r.object(func(f field) (err error) {
-		switch f {
-		case fieldList:
+	err := r.object(func(name string) (err error) {
+		switch name {
+		case "value":
 			if r.dec.PeekKind() == '[' {
 				found = true
 				return array(r.dec, element)
 			}
 			null = null || r.dec.PeekKind() == 'n'
 			return r.dec.SkipValue()
-		case fieldError:
+		case "error":
 			return r.failure()
-		case fieldNextLink:
+		case "@odata.nextLink":
 			page.Link, err = r.link()
-		case fieldCount:
+		case "@odata.count":
 			page.Count, err = r.count()
 		default:
 			return r.dec.SkipValue()
@@ -175,41 +174,41 @@ type row struct {
 
 // row reads one element of a list of incidents; one that cannot be used has the
 // ID 0. Members that are no incident's are given to also.
-func (r *reading) row(also func(field) error) (in row, err error) {
+func (r *reading) row(also func(string) error) (in row, err error) {
 	if r.dec.PeekKind() != '{' {
 		return in, r.dec.SkipValue()
 	}
 	in.AlertsUnknown = true
-	err = r.object(func(f field) (err error) {
-		switch f {
-		case fieldID:
+	err = r.object(func(name string) (err error) {
+		switch name {
+		case "incidentId":
 			in.ID, err = r.id()
-		case fieldRedirectID:
+		case "redirectIncidentId":
 			in.RedirectID, err = r.id()
-		case fieldCreated:
+		case "createdTime":
 			in.Created, err = r.time()
-		case fieldUpdated:
+		case "lastUpdateTime":
 			in.Updated, err = r.time()
-		case fieldAssignedTo:
+		case "assignedTo":
 			in.Assigned, err = r.assigned()
-		case fieldStatus:
+		case "status":
 			in.Status, err = enum(r, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
-		case fieldSeverity:
+		case "severity":
 			in.Severity, err = enum(r, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
-		case fieldClassification:
+		case "classification":
 			in.Classification, err = enum(r, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
-		case fieldDetermination:
+		case "determination":
 			in.Determination, err = enum(r, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
-		case fieldMoreAlerts:
+		case "alerts@odata.nextLink":
 			in.more, err = r.link()
-		case fieldAlerts:
+		case "alerts":
 			if r.dec.PeekKind() != '[' {
 				return r.dec.SkipValue()
 			}
 			in.Alerts, in.AlertsUnknown = in.Alerts[:0], false
 			err = array(r.dec, func() error { return r.alert(&in.Alerts, &in.Unrecognized) })
 		default:
-			err = also(f)
+			err = also(name)
 		}
 		return err
 	})
@@ -228,17 +227,17 @@ func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) e
 		return fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts)
 	}
 	a := incident.Alert{Source: "unknown", Category: "unknown"}
-	err := r.object(func(f field) (err error) {
+	err := r.object(func(name string) (err error) {
 		var raw jsontext.Value
-		switch f {
-		case fieldSeverity:
+		switch name {
+		case "severity":
 			a.Severity, err = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity, unrecognized)
-		case fieldStatus:
+		case "status":
 			a.Status, err = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus, unrecognized)
-		case fieldServiceSource:
+		case "serviceSource":
 			raw, err = r.value()
 			a.Source = r.texts.of(raw).source
-		case fieldCategory:
+		case "category":
 			raw, err = r.value()
 			a.Category = r.texts.of(raw).category
 		default:
@@ -262,15 +261,6 @@ func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields
 	return value, err
 }
 
-// value reads a text or a number; a value of any other type is skipped, and nil.
-func (r *reading) value() (jsontext.Value, error) {
-	switch r.dec.PeekKind() {
-	case '"', '0':
-		return r.dec.ReadValue()
-	}
-	return nil, r.dec.SkipValue()
-}
-
 // id reads a positive integer; anything else is 0.
 func (r *reading) id() (int64, error) {
 	raw, err := r.value()
@@ -285,24 +275,6 @@ func (r *reading) count() (int, error) {
 		return int(n), err
 	}
 	return -1, err
-}
-
-// integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
-// numbers as floats.
-func integer(raw jsontext.Value) (int64, bool) {
-	if raw.Kind() == '"' {
-		n, err := strconv.ParseUint(unquote(raw), 10, 63)
-		return int64(n), err == nil
-	}
-	if n, err := strconv.ParseUint(string(raw), 10, 63); err == nil {
-		return int64(n), true
-	}
-	const exact = 1 << 53 // floats hold every integer up to here
-	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || f != math.Trunc(f) || f < 0 || f > exact {
-		return 0, false
-	}
-	return int64(f), true
 }
 
 // time reads a point in time; what is none reads as the zero time. The texts

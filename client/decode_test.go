@@ -13,7 +13,7 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-func newDecoder(is *api) *decoder { return &decoder{fields: is.fields} }
+func newDecoder(is *api) *decoder { return &decoder{names: is.names} }
 
 func TestDecodeRow(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -18,12 +18,8 @@ var defender = api{
 		incident.StatusResolved:       "Resolved",
 		incident.StatusRedirected:     "Redirected",
 	},
-	fields: fields(map[string]field{
-		"incidents":      fieldList, // observed in place of value
-		"incidentId":     fieldID,
-		"createdTime":    fieldCreated,
-		"lastUpdateTime": fieldUpdated,
-	}),
+	// incidents was observed in place of value.
+	names: names(map[string]string{"incidents": "value"}, "incidentId", "createdTime", "lastUpdateTime"),
 	offer: listing.Offer{MaxTop: 100, Skip: true},
 }
 

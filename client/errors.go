@@ -9,12 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
 )
@@ -87,12 +84,8 @@ func (c *Client) noToken(err error) (listing.Reason, error) {
 		}
 		return listing.ReasonAuth, err
 	}
-	var answer *oauth2.RetrieveError
 	var network net.Error
-	switch {
-	case errors.As(err, &answer) && answer.Response != nil && answer.Response.StatusCode >= http.StatusInternalServerError:
-		return listing.ReasonServer, c.shown(err)
-	case errors.As(err, &network):
+	if errors.As(err, &network) {
 		return c.broken(context.Background(), context.Background(), err)
 	}
 	return listing.ReasonAuth, c.shown(err)
@@ -149,14 +142,11 @@ func (c *Client) refused(q *question, resp *http.Response, body io.Reader) *list
 // location is where a redirect leads, empty if it leads nowhere else on the
 // same host.
 func (c *Client) location(to, from string) (string, error) {
-	if to == "" {
-		return "", errRedirectSelf
-	}
 	u, err := c.follow(to)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if same, err := url.Parse(from); err == nil && same.String() == u.String() {
+	case to == "", u.String() == from:
 		return "", errRedirectSelf
 	}
 	return u.String(), nil

@@ -21,11 +21,7 @@ var graph = api{
 		incident.StatusResolved:       "resolved",
 		incident.StatusRedirected:     "redirected",
 	},
-	fields: fields(map[string]field{
-		"id":                 fieldID,
-		"createdDateTime":    fieldCreated,
-		"lastUpdateDateTime": fieldUpdated,
-	}),
+	names: names(map[string]string{"id": "incidentId", "createdDateTime": "createdTime", "lastUpdateDateTime": "lastUpdateTime"}),
 	offer: listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true},
 }
 

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"math"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -50,25 +51,21 @@ func (r *reading) end() error {
 }
 
 // skip passes over the value of a member.
-func (r *reading) skip(field) error { return r.dec.SkipValue() }
+func (r *reading) skip(string) error { return r.dec.SkipValue() }
 
-// object calls member for every member of the object that comes next; member
-// has to consume the value.
-func (r *reading) object(member func(field) error) error {
+// object calls member for every member of the object that comes next, with its
+// native name, empty if it is not read; member has to consume the value.
+func (r *reading) object(member func(name string) error) error {
 	if _, err := r.dec.ReadToken(); err != nil {
 		return err
 	}
 	for r.dec.PeekKind() != '}' {
-		name, err := r.dec.ReadValue()
+		quoted, err := r.dec.ReadValue()
 		if err != nil {
 			return err
 		}
-		// Names of the fields that are read contain nothing that has to be escaped.
-		f := fieldOther
-		if len(name) >= 2 {
-			f = r.fields[string(name[1:len(name)-1])]
-		}
-		if err := member(f); err != nil {
+		// Names that are read contain nothing that has to be escaped.
+		if err := member(r.names[string(quoted[1:len(quoted)-1])]); err != nil {
 			return err
 		}
 	}
@@ -89,48 +86,41 @@ func array(dec *jsontext.Decoder, element func() error) error {
 	return err
 }
 
-// field is a member that is read, whatever an API calls it.
-type field uint8
-
-const (
-	fieldOther field = iota
-	fieldList
-	fieldError
-	fieldNextLink
-	fieldCount
-	fieldID
-	fieldRedirectID
-	fieldCreated
-	fieldUpdated
-	fieldAssignedTo
-	fieldStatus
-	fieldSeverity
-	fieldClassification
-	fieldDetermination
-	fieldAlerts
-	fieldMoreAlerts
-	fieldServiceSource
-	fieldCategory
-)
-
-// fields adds to an API's own names those that both have in common.
-func fields(own map[string]field) map[string]field {
-	all := map[string]field{
-		"value":                 fieldList,
-		"error":                 fieldError,
-		"@odata.nextLink":       fieldNextLink,
-		"@odata.count":          fieldCount,
-		"redirectIncidentId":    fieldRedirectID,
-		"assignedTo":            fieldAssignedTo,
-		"status":                fieldStatus,
-		"severity":              fieldSeverity,
-		"classification":        fieldClassification,
-		"determination":         fieldDetermination,
-		"alerts":                fieldAlerts,
-		"alerts@odata.nextLink": fieldMoreAlerts,
-		"serviceSource":         fieldServiceSource,
-		"category":              fieldCategory,
+// value reads a text or a number; a value of any other type is skipped, and nil.
+func (r *reading) value() (jsontext.Value, error) {
+	switch r.dec.PeekKind() {
+	case '"', '0':
+		return r.dec.ReadValue()
 	}
-	maps.Copy(all, own)
-	return all
+	return nil, r.dec.SkipValue()
+}
+
+// integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
+// numbers as floats.
+func integer(raw jsontext.Value) (int64, bool) {
+	if raw.Kind() == '"' {
+		n, err := strconv.ParseUint(unquote(raw), 10, 63)
+		return int64(n), err == nil
+	}
+	if n, err := strconv.ParseUint(string(raw), 10, 63); err == nil {
+		return int64(n), true
+	}
+	const exact = 1 << 53 // floats hold every integer up to here
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f != math.Trunc(f) || f < 0 || f > exact {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// names maps the names that an API has for the members that are read to the
+// native ones, by which the decoder knows them. Most are the same.
+func names(own map[string]string, same ...string) map[string]string {
+	for _, name := range append(same,
+		"value", "error", "@odata.nextLink", "@odata.count", "redirectIncidentId", "assignedTo", "status", "severity",
+		"classification", "determination", "alerts", "alerts@odata.nextLink", "serviceSource", "category",
+	) {
+		own[name] = name
+	}
+	return own
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -89,7 +90,7 @@ func (c *Client) follow(link string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, errLink
-	case !sameOrigin(c.list, u):
+	case origin(c.list) != origin(u):
 		return nil, fmt.Errorf("%w: %s", errForeignHost, c.show(u.Scheme+"://"+u.Host))
 	}
 	// The first would be sent as credentials, the second not at all. A blank in
@@ -123,18 +124,8 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// sameOrigin compares scheme, host and port, a default port being as good as
-// none.
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	switch p := u.Port(); {
-	case p != "":
-		return p
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
+// origin is scheme, host and port, whether or not a default port is written.
+func origin(u *url.URL) string {
+	port := cmp.Or(u.Port(), map[string]string{"https": "443", "http": "80"}[u.Scheme])
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
