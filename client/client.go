@@ -134,7 +134,7 @@ func (c *Client) Offer() listing.Offer { return c.api.offer }
 // it may wait for as long as the source of tokens does. Its error is a
 // *[listing.Error] of the reason that the source tells, or auth.
 func (c *Client) Authorize(ctx context.Context) error {
-	if _, e := c.token(ctx, "authorize", listing.Request{}); e != nil {
+	if _, e := c.token(ctx, "list", listing.Request{}); e != nil {
 		return e
 	}
 	return nil
