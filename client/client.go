@@ -146,8 +146,8 @@ func (c *Client) Authorize(ctx context.Context) error {
 // another host.
 //
 // Its error is a *[listing.Error] and then the page is empty: a page is had
-// whole or not at all. It matches context.Canceled if ctx was canceled before there
-// was an answer.
+// whole or not at all. It matches context.Canceled if ctx was canceled before
+// there was an answer.
 func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
 	target, err := c.target(&req)
 	if err != nil {
@@ -208,7 +208,9 @@ func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, err
 	}
 	var in incident.Incident
 	_, e := c.exchange(ctx, &question{op: "get", target: target, read: func(body io.Reader) (err error) {
-		in, err = c.decoder.incident(body)
+		if in, err = c.decoder.incident(body); err == nil && in.ID != id {
+			err = errOther
+		}
 		return err
 	}})
 	switch {

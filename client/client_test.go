@@ -220,8 +220,12 @@ func TestLookup(t *testing.T) {
 			t.Errorf("got %v, want %v", err, listing.ErrNotFound)
 		}
 	}
+	c := newTest(t, answer(200, `{"incidentId":8}`), nil)
+	if _, err := c.Incident(t.Context(), 7); failure(t, err).Reason != listing.ReasonDecode || errors.Is(err, listing.ErrNotFound) {
+		t.Errorf("another incident: got %v", err)
+	}
 	// Alerts are asked for as the list does.
-	c := newTestOf(t, NewGraph, via, nil)
+	c = newTestOf(t, NewGraph, via, nil)
 	for _, alerts := range []bool{true, false, true} {
 		if _, err := c.List(t.Context(), listing.Request{Top: 1, Alerts: alerts}); err != nil {
 			t.Fatal(err)
