@@ -1,10 +1,16 @@
-// Package client speaks the two APIs that have a tenant's incidents: the native
-// one of Microsoft 365 Defender and the one of Microsoft Graph. It knows how a
-// page is asked for and read, not when: whoever calls it decides that, and a
-// [Limiter] grants every single attempt.
+// Package client makes one request to one of the two APIs that list a tenant's
+// incidents: the native one of Microsoft 365 Defender, or Microsoft Graph's. It
+// translates a [listing.Request] into a URL and the answer into a
+// [listing.Page], or says in a [listing.Error] what went wrong.
+//
+// It decides nothing: when to call, with which options, and whether to try
+// again is the caller's. It treats the server as hostile: no redirect is
+// followed, no token goes to another host, and what an answer costs in time and
+// memory is bounded.
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,140 +18,206 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// Limiter hands out the calls that may be made.
-type Limiter interface {
-	// Take asks at now for one call. If it is granted, id is not 0; otherwise
-	// the caller asks again at the instant at.
-	Take(now time.Time, pass incident.Pass) (id uint64, at time.Time)
-	// Settle tells that the attempt is over: its answer is here, or none comes.
-	Settle(id uint64, now time.Time)
-	// Refused reports an answer that asks to slow down: 429, or another status
-	// with Retry-After. It returns until when no call will be granted.
-	Refused(now time.Time, status int, retryAfter, message string) (until time.Time)
-	// Succeeded reports a 2xx.
-	Succeeded()
-}
-
-// Call is the account of one attempt.
+// Call is the account of one request.
 type Call struct {
 	Operation string // list or get
 	Code      int    // HTTP status, 0 if there was no answer
 	Duration  time.Duration
 	Bytes     int64 // of the body, decompressed, as far as it was read
-	Err       error
+	Err       error // a *listing.Error, nil if the request brought what it asked for
 }
 
-// Options are the settings of a [Defender] or a [Graph]. BaseURL, HTTP and
-// Limiter are required.
+// Options are the settings of a [Client]. BaseURL, HTTP and Tokens are required.
 type Options struct {
 	// BaseURL is https, or http to loopback.
 	BaseURL string
-	// HTTP adds the access token to each request.
-	HTTP    *http.Client
-	Limiter Limiter
-	// Timeout of one attempt, waiting for its grant excluded. 0: 30 s.
+	// HTTP is used for its Transport alone, which adds nothing to a request: the
+	// client sets Authorization itself.
+	HTTP *http.Client
+	// Tokens has an access token at hand, or gets one. Its errors may implement
+	// FailureReason() string, the name of a [listing.Reason]; their text is then
+	// fit to be shown.
+	Tokens oauth2.TokenSource
+	// Renew drops the access token at hand after an answer 401. nil: nothing is
+	// done.
+	Renew func()
+	// Timeout of one request, from sending it to the end of the answer's body.
+	// 0: 30 s.
 	Timeout time.Duration
 	// MaxResponseBytes bounds a body, decompressed. 0: 64 MiB.
 	MaxResponseBytes int64
-	// Retries is how many further attempts a failure gets that may heal. 0: 2,
-	// negative: none.
-	Retries int
-	// Observe is told of every attempt.
+	// Observe is told of every request that was sent.
 	Observe func(Call)
-	// Renew drops the access token after an answer 401; the call is then made
-	// once more. nil: it is not.
-	Renew     func()
-	Logger    *slog.Logger
+	// Scrub makes a text of the server's fit to be shown: no secret, no control
+	// character, at most a few hundred bytes. nil: it is escaped and cut.
+	Scrub     func(string) string
+	Logger    *slog.Logger // nil: nothing is logged
 	UserAgent string
 }
 
-// Defender is the native API. It is safe for concurrent use.
-type Defender struct {
-	wire
-	decoder decoder
-	ability ability
+// api is what the two APIs say differently.
+type api struct {
+	// path of the list; an incident's is below it.
+	path   string
+	header http.Header
+	// updated is the field of the last update in a condition.
+	updated  string
+	statuses map[incident.Status]string
+	// names of the members of an answer that are read, see [names].
+	names map[string]string
+	offer listing.Offer
 }
 
-// NewDefender checks the settings; it makes no call.
-func NewDefender(opts Options) (*Defender, error) {
-	w, err := newWire(opts)
+// Client makes requests to one API for one tenant. It is safe for concurrent
+// use.
+type Client struct {
+	opts      Options
+	api       *api
+	list      *url.URL
+	transport http.RoundTripper
+	decoder   decoder
+	// plain: the last list was asked for without alerts.
+	plain atomic.Bool
+	// warned: rows that cannot be used were mentioned.
+	warned atomic.Bool
+}
+
+func newClient(opts Options, is *api) (*Client, error) {
+	base, err := parseBase(opts.BaseURL)
 	if err != nil {
 		return nil, err
 	}
-	return &Defender{wire: w, decoder: decoder{logger: w.opts.Logger}}, nil
-}
-
-// wire is what both flavours have in common: how a call is granted, made,
-// repeated and bounded, and that none goes to another host.
-type wire struct {
-	opts    Options
-	base    *url.URL
-	http    *http.Client
-	partial *once
-}
-
-func newWire(opts Options) (wire, error) {
-	base, err := parseBase(opts.BaseURL)
-	if err != nil {
-		return wire{}, err
+	if opts.HTTP == nil || opts.Tokens == nil {
+		return nil, errors.New("a client needs an HTTP client and a source of access tokens")
 	}
-	if opts.HTTP == nil || opts.Limiter == nil {
-		return wire{}, errors.New("a client needs an HTTP client and a limiter")
-	}
-	if opts.Timeout == 0 {
-		opts.Timeout = 30 * time.Second
-	}
-	if opts.MaxResponseBytes <= 0 {
-		opts.MaxResponseBytes = 64 << 20
-	}
-	opts.MaxResponseBytes = min(opts.MaxResponseBytes, 1<<40)
-	if opts.Retries == 0 {
-		opts.Retries = 2
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
+	opts.MaxResponseBytes = min(cmp.Or(opts.MaxResponseBytes, 64<<20), 1<<40)
+	if opts.Renew == nil {
+		opts.Renew = func() {}
 	}
 	if opts.Observe == nil {
 		opts.Observe = func(Call) {}
 	}
-	// A copy, so that the redirect rule is ours. The transport adds the token to
-	// whatever request it is given: none may go anywhere else.
-	hc := *opts.HTTP
-	sameHost := sameHost(base)
-	hc.CheckRedirect = func(r *http.Request, via []*http.Request) error {
-		if err := sameHost(r, via); err != nil {
-			return err
+	if opts.Scrub == nil {
+		opts.Scrub = printable
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{
+		opts: opts, api: is, list: base.JoinPath(is.path),
+		// The transport and not the client: that one follows redirects, keeps
+		// cookies, and has a time limit of its own.
+		transport: opts.HTTP.Transport,
+		decoder:   decoder{names: is.names},
+	}
+	if c.transport == nil {
+		c.transport = http.DefaultTransport
+	}
+	return c, nil
+}
+
+// Offer is what the API is documented to take.
+func (c *Client) Offer() listing.Offer { return c.api.offer }
+
+// Authorize makes sure that an access token is at hand, so that a call that is
+// counted against the quota is not spent in vain. It makes no call to the API;
+// it may wait for as long as the source of tokens does. Its error is a
+// *[listing.Error] of the reason that the source tells, or auth.
+func (c *Client) Authorize(ctx context.Context) error {
+	if _, e := c.token(ctx, "list", listing.Request{}); e != nil {
+		return e
+	}
+	return nil
+}
+
+// List makes the one request that req describes. It returns within
+// [Options.Timeout] from sending it; a token that is not at hand is fetched
+// before. Nothing is sent at all for want of a token, or where a link leads to
+// another host.
+//
+// Its error is a *[listing.Error] and then the page is empty: a page is had
+// whole or not at all. It matches context.Canceled if ctx was canceled before
+// there was an answer.
+func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
+	target, err := c.target(&req)
+	if err != nil {
+		return listing.Page{}, &listing.Error{Op: "list", Request: req, Reason: listing.ReasonOther, Err: err}
+	}
+	if req.Link == "" {
+		c.plain.Store(!req.Alerts)
+	}
+	var page listing.Page
+	date, e := c.exchange(ctx, &question{op: "list", request: req, target: target, read: func(body io.Reader) (err error) {
+		if req.AlertsOf != 0 && req.Link != "" {
+			page, err = c.decoder.alertPage(body)
+		} else {
+			page, err = c.decoder.page(body)
 		}
-		// Following is a call like any other: it takes a grant first.
-		return http.ErrUseLastResponse
+		return err
+	}})
+	if e != nil {
+		return listing.Page{}, e
 	}
-	return wire{opts: opts, base: base, http: &hc, partial: new(once)}, nil
+	page.Date = date
+	if c.api.offer.Expand && !req.Alerts && req.Link == "" {
+		page.MoreAlerts = nil
+		for i := range page.Rows {
+			page.Rows[i].Alerts, page.Rows[i].AlertsUnknown = nil, true
+		}
+	}
+	c.mention(ctx, page.Rows)
+	return page, nil
 }
 
-// Incident looks one incident up by its id. An error that matches
-// [ErrNotFound] says that it does not exist.
-func (d *Defender) Incident(ctx context.Context, id int64, pass incident.Pass) (incident.Incident, error) {
+// mention logs that rows of a page cannot be used, loudly the first time.
+func (c *Client) mention(ctx context.Context, rows []incident.Incident) {
+	unusable := 0
+	for i := range rows {
+		if rows[i].ID == 0 {
+			unusable++
+		}
+	}
+	if unusable == 0 {
+		return
+	}
+	level := slog.LevelDebug
+	if c.warned.CompareAndSwap(false, true) {
+		level = slog.LevelWarn
+	}
+	c.opts.Logger.Log(ctx, level, "Incidents in an answer have no id and cannot be counted; the others are", "rows", len(rows), "unusable", unusable)
+}
+
+// Incident looks one incident up by its id, with one request and within the
+// same time as [Client.List]. Where alerts come only when asked for, it asks for
+// them if the last List did. Its error is a *[listing.Error]; it matches
+// [listing.ErrNotFound] if the server says that there is no such incident.
+func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, error) {
+	target := fmt.Sprintf("%s/%d", c.list, id)
+	if c.api.offer.Expand && !c.plain.Load() {
+		target += "?$expand=alerts"
+	}
 	var in incident.Incident
-	err := d.call(ctx, inquiry{
-		op: "get", pass: pass, target: fmt.Sprintf("%s/api/incidents/%d", d.base, id),
-		read: func(body io.Reader) (err error) {
-			in, _, err = d.decoder.incident(body)
-			return err
-		},
-	})
-	return in, absent(err)
-}
-
-// absent tells a lookup that found nothing from one that failed.
-func absent(err error) error {
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusNotFound {
-		e.Err = ErrNotFound
+	_, e := c.exchange(ctx, &question{op: "get", target: target, read: func(body io.Reader) (err error) {
+		if in, err = c.decoder.incident(body); err == nil && in.ID != id {
+			err = errOther
+		}
+		return err
+	}})
+	switch {
+	case e == nil:
+		return in, nil
+	case e.Status == http.StatusNotFound, e.Status == http.StatusGone:
+		e.Err = listing.ErrNotFound
 	}
-	return err
+	return incident.Incident{}, e
 }

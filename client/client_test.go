@@ -1,273 +1,254 @@
 package client
 
 import (
-	"compress/gzip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-type (
-	request    = http.Request
-	responseOf = http.Response
-)
+// roundTrip is a transport made of a function.
+type roundTrip func(*http.Request) (*http.Response, error)
 
-// roundTrip is a transport made of a function; a nil answer is a broken
-// connection.
-type roundTrip func(*request) *responseOf
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func (f roundTrip) RoundTrip(r *request) (*responseOf, error) {
-	if resp := f(r); resp != nil {
-		resp.Request = r
-		return resp, nil
+// answer makes a transport that gives one answer, with pairs of header names
+// and values.
+func answer(status int, body string, header ...string) roundTrip {
+	return func(*http.Request) (*http.Response, error) {
+		h := http.Header{}
+		for i := 0; i < len(header); i += 2 {
+			h.Set(header[i], header[i+1])
+		}
+		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
 	}
-	return nil, io.ErrUnexpectedEOF
 }
 
-// TestFailures: how each failure is classified, how often it is tried, and
-// that each attempt takes its own grant.
-func TestFailures(t *testing.T) {
-	const body = `{"error":{"code":"Code","message":"what went wrong","target":"t"}}`
+// source is a source of tokens made of a function.
+type source func() (*oauth2.Token, error)
+
+func (f source) Token() (*oauth2.Token, error) { return f() }
+
+var token = oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "token"})
+
+// newTest is a client of api.example, by default the native one.
+func newTest(t *testing.T, via http.RoundTripper, change func(*Options)) *Client {
+	t.Helper()
+	return newTestOf(t, NewDefender, via, change)
+}
+
+func newTestOf(t *testing.T, of func(Options) (*Client, error), via http.RoundTripper, change func(*Options)) *Client {
+	t.Helper()
+	opts := Options{BaseURL: "https://api.example", HTTP: &http.Client{Transport: via}, Tokens: token}
+	if change != nil {
+		change(&opts)
+	}
+	c, err := of(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// failure is the typed error that every call returns.
+func failure(t *testing.T, err error) *listing.Error {
+	t.Helper()
+	e, ok := err.(*listing.Error) //nolint:errorlint // it must not be wrapped
+	if !ok {
+		t.Fatalf("got %T %v, want a *listing.Error", err, err)
+	}
+	return e
+}
+
+var first = listing.Request{Top: 100}
+
+func TestOffer(t *testing.T) {
+	if got, want := newTest(t, nil, nil).Offer(), (listing.Offer{MaxTop: 100, Skip: true}); got != want {
+		t.Errorf("native: got %+v, want %+v", got, want)
+	}
+	if got, want := newTestOf(t, NewGraph, nil, nil).Offer(), (listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true}); got != want {
+		t.Errorf("graph: got %+v, want %+v", got, want)
+	}
+}
+
+// TestPage: what is had besides the rows, and what becomes of the alerts.
+func TestPage(t *testing.T) {
+	const body = `{"@odata.count":9,"value":[{"id":"7","alerts":[{}],"alerts@odata.nextLink":"https://api.example/more"},{"id":"8"},{"id":"9","status":"redirected"}],"@odata.nextLink":"https://api.example/next"}`
+	c := newTestOf(t, NewGraph, answer(200, body, "Date", "Fri, 02 Jan 2026 03:04:05 GMT"), nil)
+	page, err := c.List(t.Context(), listing.Request{Top: 50, Alerts: true})
+	if err != nil || page.Count != 9 || !page.Date.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) || page.Link != "https://api.example/next" {
+		t.Errorf("got %+v, %v", page, err)
+	}
+	known := func(page listing.Page) (got []bool) {
+		for _, in := range page.Rows {
+			got = append(got, !in.AlertsUnknown)
+		}
+		return got
+	}
+	if got := known(page); fmt.Sprint(got) != "[true false true]" || page.MoreAlerts[7] != "https://api.example/more" {
+		t.Errorf("alerts known: got %v, more %v", got, page.MoreAlerts)
+	}
+	if page, _ = c.List(t.Context(), listing.Request{Top: 50}); fmt.Sprint(known(page)) != "[false false false]" || page.MoreAlerts != nil {
+		t.Errorf("not asked for, alerts known: got %v, more %v", known(page), page.MoreAlerts)
+	}
+	if page, _ = c.List(t.Context(), listing.Request{Link: "https://api.example/next"}); fmt.Sprint(known(page)) != "[true false true]" {
+		t.Errorf("from a link, alerts known: got %v", known(page))
+	}
+	page, err = c.List(t.Context(), listing.Request{Link: "https://api.example/more", AlertsOf: 7})
+	if err != nil || len(page.Alerts) != 3 || page.Rows != nil {
+		t.Errorf("alerts of an incident: got %+v, %v", page, err)
+	}
+	for _, date := range []string{"", "yesterday", "2026-01-02T03:04:05Z"} {
+		page, err := newTest(t, answer(200, `{"value":[]}`, "Date", date), nil).List(t.Context(), first)
+		if err != nil || !page.Date.IsZero() || page.Count != -1 {
+			t.Errorf("date %q: got %+v, %v", date, page, err)
+		}
+	}
+}
+
+type tokenFailure string
+
+func (f tokenFailure) Error() string         { return "no token: " + string(f) }
+func (f tokenFailure) FailureReason() string { return string(f) }
+
+func TestAuthorize(t *testing.T) {
+	refused := &oauth2.RetrieveError{Response: &http.Response{Status: "400 Bad Request", StatusCode: 400}, Body: []byte("\x1b" + strings.Repeat("secret ", 100))}
 	tests := []struct {
-		name     string
-		answer   func(*request) *responseOf
-		attempts int
-		reason   string
-		text     string
+		name   string
+		err    error
+		reason listing.Reason
+		text   string
 	}{
-		{"400", func(*request) *responseOf { return response(400, body) }, 1, "other", "HTTP 400 Bad Request: Code: what went wrong"},
-		{"401", func(*request) *responseOf { return response(401, body) }, 2, "auth", "HTTP 401"},
-		{"403", func(*request) *responseOf { return response(403, body) }, 1, "forbidden", "HTTP 403"},
-		{"404", func(*request) *responseOf { return response(404, "") }, 1, "other", "HTTP 404 Not Found"},
-		{"405 without a body", func(*request) *responseOf { return response(405, "") }, 1, "other", "HTTP 405"},
-		{"429", func(*request) *responseOf {
-			return response(429, `{"error":{"code":"429","message":"maximum allowed 45 per 00:01:00"}}`)
-		}, 3, "throttled", "HTTP 429 Too Many Requests: 429: maximum"},
-		{"code as a number", func(*request) *responseOf { return response(429, `{"error":{"code":429,"message":"m"}}`) }, 3, "throttled", ": 429: m"},
-		{"500", func(*request) *responseOf { return response(500, body) }, 3, "server", "HTTP 500"},
-		{"500 without JSON", func(*request) *responseOf { return response(502, "<html>\x1b[31m"+strings.Repeat("x", 1000)) }, 3, "server", `<html>\x1b[31mxxx`},
-		{"503", func(*request) *responseOf { return response(503, body, "Retry-After", "10") }, 3, "server", "HTTP 503"},
-		{"broken connection", func(*request) *responseOf { return nil }, 3, "network", "unexpected EOF"},
-		{"not JSON", func(*request) *responseOf { return response(200, "<html>") }, 2, "decode", "not JSON: <html>"},
-		{"too large", func(*request) *responseOf { return response(200, `{"value":["`+strings.Repeat("x", 3000)+`"]}`) }, 1, "decode", "--api.max-response-bytes"},
-		{"redirect to another host", func(*request) *responseOf {
-			return response(302, "", "Location", "https://elsewhere.example/")
-		}, 1, "other", "another host"},
-		{"redirect to plain http", func(*request) *responseOf {
-			return response(302, "", "Location", "http://api.example/api/incidents")
-		}, 1, "other", "another host"},
-		{"redirects for ever", func(r *request) *responseOf { return response(302, "", "Location", r.URL.String()) }, 4, "other", "too many redirects"},
+		{"auth", tokenFailure("auth"), listing.ReasonAuth, "list incidents: no token: auth"},
+		{"network", fmt.Errorf("wrapped: %w", tokenFailure("network")), listing.ReasonNetwork, "wrapped: no token: network"},
+		{"throttled", tokenFailure("throttled"), listing.ReasonThrottled, ""},
+		{"a reason that there is not", tokenFailure("moon"), listing.ReasonAuth, ""},
+		{"no reason", errors.New("\x1b[31m"), listing.ReasonAuth, `\x1b[31m`},
+		{"refused by the library", refused, listing.ReasonAuth, "400 Bad Request"},
+		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, listing.ReasonNetwork, ""},
+		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, listing.ReasonTimeout, ""},
+		{"nothing", nil, listing.ReasonAuth, "no access token"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				calls, renewed, attempts := 0, 0, 0
-				via := roundTrip(func(r *request) *responseOf {
-					calls++
-					if r.URL.Host != "api.example" || r.URL.Scheme != "https" {
-						t.Errorf("a request went to %s", r.URL)
-					}
-					return test.answer(r)
-				})
-				d, l := newClient(t, via, func(o *Options) {
-					o.MaxResponseBytes = 2000
-					o.Renew = func() { renewed++ }
-					o.Observe = func(c Call) { attempts++ }
-				})
-				_, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{})
-				var e *Error
-				if !errors.As(err, &e) {
-					t.Fatalf("got %v", err)
-				}
-				if e.FailureReason() != test.reason {
-					t.Errorf("reason: got %s, want %s", e.FailureReason(), test.reason)
-				}
-				if !strings.Contains(err.Error(), test.text) || len(err.Error()) > 400 || strings.ContainsAny(err.Error(), "\x1b\n") {
-					t.Errorf("text: got %q, want %q in it", err, test.text)
-				}
-				if attempts != test.attempts || l.taken != attempts || l.settled != attempts {
-					t.Errorf("%d attempts, %d grants, %d settled, want %d", attempts, l.taken, l.settled, test.attempts)
-				}
-				if want := test.attempts - 1; test.reason == "auth" && renewed != want {
-					t.Errorf("token renewed %d times", renewed)
-				}
+			c := newTest(t, roundTrip(func(*http.Request) (*http.Response, error) {
+				t.Error("a request without a token")
+				return nil, io.EOF
+			}), func(o *Options) {
+				o.Tokens = source(func() (*oauth2.Token, error) { return nil, test.err })
+				o.Observe = func(Call) { t.Error("told of a request") }
 			})
+			err := c.Authorize(t.Context())
+			e := failure(t, err)
+			if e.Reason != test.reason || !strings.Contains(err.Error(), test.text) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("got %+v, %q", e, err)
+			}
+			if test.err != nil && !errors.Is(err, test.err) {
+				t.Errorf("%v does not match %v", err, test.err)
+			}
+			_, err = c.List(t.Context(), first)
+			if e := failure(t, err); e.Reason != test.reason || e.Op != "list" || e.Request != first {
+				t.Errorf("list: got %+v", e)
+			}
+			_, err = c.Incident(t.Context(), 7)
+			if e := failure(t, err); e.Reason != test.reason || e.Op != "get" {
+				t.Errorf("get: got %+v", e)
+			}
 		})
+	}
+	c := newTest(t, nil, nil)
+	if err := c.Authorize(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Authorize(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 
-// TestRefusalWaits: after a 429 the next attempt waits as the limiter says,
-// but not longer than a caller can be held up.
-func TestRefusalWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		via := roundTrip(func(*request) *responseOf {
-			if calls++; calls == 1 {
-				return response(429, `{"error":{"code":"429","message":"slow down"}}`, "Retry-After", "7")
-			}
-			return response(200, `{"value":[]}`)
-		})
-		d, l := newClient(t, via, nil)
-		began := time.Now()
-		if _, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{}); err != nil {
-			t.Fatal(err)
+// TestRenew: after a 401 the next request has another token.
+func TestRenew(t *testing.T) {
+	tokens := []string{"old", "new"}
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("Authorization") == "Bearer old" {
+			return answer(401, "")(r)
 		}
-		if took := time.Since(began); took != l.wait {
-			t.Errorf("took %v, want %v", took, l.wait)
-		}
-		if len(l.refusals) != 1 || l.refusals[0] != "429 7 slow down" {
-			t.Errorf("refusals: %q", l.refusals)
-		}
-		if l.succeeded != 1 {
-			t.Errorf("succeeded %d times", l.succeeded)
-		}
-		calls, l.wait = 0, 10*time.Minute
-		began = time.Now()
-		_, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{})
-		var e *Error
-		if !errors.As(err, &e) || !e.Until.Equal(began.Add(10*time.Minute)) || time.Since(began) > 0 {
-			t.Errorf("got %v after %v", err, time.Since(began))
-		}
+		return answer(200, `{"value":[]}`)(r)
+	}), func(o *Options) {
+		o.Tokens = source(func() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: tokens[0]}, nil })
+		o.Renew = func() { tokens = tokens[1:] }
 	})
+	if _, err := c.List(t.Context(), first); failure(t, err).Reason != listing.ReasonAuth {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.List(t.Context(), first); err != nil {
+		t.Error(err)
+	}
 }
-
-// TestTimeout: waiting for a grant is not part of the attempt's time.
-func TestTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		stuck := true
-		via := roundTripper(func(r *request) (*responseOf, error) {
-			if stuck {
-				<-r.Context().Done()
-				return nil, r.Context().Err()
-			}
-			return response(200, `{"value":[]}`), nil
-		})
-		d, l := newClient(t, via, func(o *Options) { o.Timeout, o.Retries = 5*time.Second, 1 })
-		l.block = time.Now().Add(time.Minute)
-		began := time.Now()
-		_, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{})
-		var e *Error
-		if !errors.As(err, &e) || e.FailureReason() != "timeout" {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(began); took < 70*time.Second || took > 72*time.Second {
-			t.Errorf("took %v, want a minute of waiting and two attempts of 5 s", took)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		l.block = time.Now().Add(time.Minute)
-		if _, err := d.Page(ctx, incident.Query{}, incident.Cursor{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
-		}
-		if l.taken != l.settled {
-			t.Errorf("%d grants, %d settled", l.taken, l.settled)
-		}
-	})
-}
-
-type roundTripper func(*request) (*responseOf, error)
-
-func (f roundTripper) RoundTrip(r *request) (*responseOf, error) { return f(r) }
 
 func TestLookup(t *testing.T) {
-	d, _ := newClient(t, roundTrip(func(r *request) *responseOf {
-		if r.URL.Path == "/api/incidents/5" {
-			return response(200, `{"incidentId":5,"status":"Resolved"}`)
+	asked := ""
+	via := roundTrip(func(r *http.Request) (*http.Response, error) {
+		switch asked = r.URL.RequestURI(); r.URL.Path {
+		case "/api/incidents/5", "/v1.0/security/incidents/5":
+			return answer(200, `{"incidentId":5,"id":"5","status":"Resolved","alerts":[]}`)(r)
+		case "/api/incidents", "/v1.0/security/incidents":
+			return answer(200, `{"value":[]}`)(r)
 		}
-		return response(404, `{"error":{"code":"NotFound","message":"none"}}`)
-	}), nil)
-	in, err := d.Incident(t.Context(), 5, incident.PassSweep)
-	if err != nil || in.ID != 5 || in.Status != incident.StatusResolved {
-		t.Errorf("got %+v, %v", in, err)
+		return answer(404, `{"error":{"code":"NotFound","message":"none"}}`)(r)
+	})
+	for _, of := range []func(Options) (*Client, error){NewDefender, NewGraph} {
+		c := newTestOf(t, of, via, nil)
+		in, err := c.Incident(t.Context(), 5)
+		if err != nil || in.ID != 5 || in.Status != incident.StatusResolved || in.AlertsUnknown {
+			t.Errorf("got %+v, %v", in, err)
+		}
+		if _, err := c.Incident(t.Context(), 6); !errors.Is(err, listing.ErrNotFound) || !strings.Contains(err.Error(), "get incidents: HTTP 404") {
+			t.Errorf("got %v, want %v", err, listing.ErrNotFound)
+		}
 	}
-	if _, err := d.Incident(t.Context(), 6, incident.PassSweep); !errors.Is(err, incident.ErrNotFound) {
-		t.Errorf("got %v, want %v", err, incident.ErrNotFound)
+	c := newTest(t, answer(200, `{"incidentId":8}`), nil)
+	if _, err := c.Incident(t.Context(), 7); failure(t, err).Reason != listing.ReasonDecode || errors.Is(err, listing.ErrNotFound) {
+		t.Errorf("another incident: got %v", err)
+	}
+	// Alerts are asked for as the list does.
+	c = newTestOf(t, NewGraph, via, nil)
+	for _, alerts := range []bool{true, false, true} {
+		if _, err := c.List(t.Context(), listing.Request{Top: 1, Alerts: alerts}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Incident(t.Context(), 5); err != nil || strings.Contains(asked, "$expand=alerts") != alerts {
+			t.Errorf("asked for %s, %v", asked, err)
+		}
 	}
 }
 
-// TestOverHTTP: gzip, connections that are used again, and no token for
-// another host, over a real connection.
-func TestOverHTTP(t *testing.T) {
-	var foreign, connections atomic.Int32
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { foreign.Add(1) }))
-	defer elsewhere.Close()
-	mode := ""
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case mode == "redirect":
-			http.Redirect(w, r, elsewhere.URL, http.StatusFound)
-		case mode == "link" && r.URL.Query().Get("$skip") != "":
-			w.WriteHeader(http.StatusBadRequest)
-		case mode == "link" && strings.Contains(r.URL.RawQuery, "%20l"):
-			w.WriteHeader(http.StatusBadRequest)
-		case mode == "link":
-			_, _ = fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[%s]}`, elsewhere.URL+"/?$skip=100", strings.TrimSuffix(strings.Repeat(`{"incidentId":1,"lastUpdateTime":"2026-01-01T00:00:00Z"},`, 100), ","))
-		default:
-			if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-				t.Error("gzip was not asked for")
-			}
-			w.Header().Set("Content-Encoding", "gzip")
-			z := gzip.NewWriter(w)
-			_, _ = z.Write([]byte(`{"value":[{"incidentId":1}]}` + strings.Repeat(" ", 10_000)))
-			_ = z.Close()
-		}
-	}))
-	defer api.Close()
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	d, _ := newClient(t, roundTripper(func(r *request) (*responseOf, error) {
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer token")
-		return transport.RoundTrip(r)
-	}), func(o *Options) {
-		o.BaseURL, o.Retries = api.URL, 1
-		o.Observe = func(c Call) { connections.Add(1) }
+// TestLogOnce: rows that cannot be used are mentioned once a page, and loudly
+// once.
+func TestLogOnce(t *testing.T) {
+	var log bytes.Buffer
+	c := newTest(t, answer(200, `{"value":[{"incidentId":1}`+strings.Repeat(`,{}`, 1000)+`]}`), func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	for range 3 {
-		if page, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{}); err != nil || len(page.Incidents) != 1 {
-			t.Fatalf("%v, %v", page, err)
+		if _, err := c.List(t.Context(), first); err != nil {
+			t.Fatal(err)
 		}
 	}
-	mode = "redirect"
-	if _, err := d.Page(t.Context(), incident.Query{}, incident.Cursor{}); !errors.Is(err, errForeignHost) {
-		t.Errorf("redirect: got %v", err)
-	}
-	mode = "link"
-	var c incident.Cursor
-	var err error
-	for range 5 {
-		var page incident.Page
-		if page, err = d.Page(t.Context(), incident.Query{}, c); err != nil {
-			break
-		}
-		c = page.Next
-	}
-	if !errors.Is(err, errForeignHost) {
-		t.Errorf("link: got %v", err)
-	}
-	if n := foreign.Load(); n > 0 {
-		t.Errorf("%d requests with a token went to another host", n)
-	}
-}
-
-func TestAddress(t *testing.T) {
-	for address, ok := range map[string]bool{
-		"https://api.example": true, "https://api.example/": true, "http://127.0.0.1:1": true, "http://localhost": true, "http://[::1]:8": true,
-		"http://api.example": false, "ftp://api.example": false, "api.example": false, "": false, "https://": false, "http://10.0.0.1": false,
-	} {
-		_, err := NewDefender(Options{BaseURL: address, HTTP: &http.Client{}, Limiter: &limiter{}})
-		if (err == nil) != ok {
-			t.Errorf("%q: got %v", address, err)
-		}
+	if lines, loud := strings.Count(log.String(), "\n"), strings.Count(log.String(), "level=WARN"); lines != 3 || loud != 1 || !strings.Contains(log.String(), "unusable=1000") {
+		t.Errorf("%d lines, %d warnings: %s", lines, loud, log.String())
 	}
 }

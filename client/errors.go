@@ -1,196 +1,225 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
-	"golang.org/x/oauth2"
-
-	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// What a caller may want to know besides that a call failed.
 var (
-	// ErrNotFound: no incident has this id.
-	ErrNotFound = incident.ErrNotFound
-	// ErrFilterRefused: the server cannot select by status, or does not do so.
-	ErrFilterRefused = incident.ErrFilterRefused
+	errNoToken      = errors.New("there is no access token")
+	errTooLarge     = errors.New("the answer is too large")
+	errTooManyBytes = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
+	errOther        = errors.New("the answer is another incident than was asked for")
+	errSwitched     = errors.New("the server wants to switch protocols")
+	errRedirectSelf = errors.New("the server redirects to the same address, or to none")
 )
 
-// Error is a call that did not bring what was asked for.
-type Error struct {
-	// Op is what was tried: list or get.
-	Op string
-	// Status is the HTTP status, 0 if there was no answer.
-	Status int
-	// Code and Message are those of the error in the body, Message shortened and
-	// made printable.
-	Code, Message string
-	// Reason overrides the failure reason that follows from Status and Err.
-	Reason string
-	// Until is when the API asked to be called again, zero if it did not.
-	Until time.Time
-	// Err is the cause, nil if the answer was one.
-	Err error
-	// location is where the server sent the call on to, on the same host.
-	location string
+// partialError is an answer that says, or shows, that something is missing.
+type partialError struct {
+	text   string
+	member []byte // of the name error, nil if there is none
 }
 
-// Error implements error.
-func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s incidents", e.Op)
-	if e.Status != 0 {
-		fmt.Fprintf(&b, ": HTTP %d %s", e.Status, http.StatusText(e.Status))
-	}
-	if e.Code != "" {
-		fmt.Fprintf(&b, ": %s", e.Code)
-	}
-	if e.Message != "" {
-		fmt.Fprintf(&b, ": %s", e.Message)
-	}
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
-	}
-	return b.String()
+func (e *partialError) Error() string { return e.text }
+
+// shownError shows a scrubbed text and is still the error that it shows.
+type shownError struct {
+	text string
+	err  error
 }
 
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *shownError) Error() string { return e.text }
 
-// FailureReason classifies the failure: auth, forbidden, throttled, timeout,
-// network, server, decode or other.
-func (e *Error) FailureReason() string {
-	var classified interface{ FailureReason() string }
-	var token *oauth2.RetrieveError
+func (e *shownError) Unwrap() error { return e.err }
+
+// shown makes an error whose text the server may have chosen fit to be shown:
+// net/http quotes malformed headers and status lines, the decoder what it reads.
+func (c *Client) shown(err error) error { return &shownError{c.show(err.Error()), err} }
+
+// show makes a text of the server's fit to be shown.
+func (c *Client) show(text string) string {
+	if text == "" {
+		return ""
+	}
+	return c.opts.Scrub(text[:min(len(text), maxErrorBody)])
+}
+
+// broken classifies a request that got no answer, or not all of it. ctx is the
+// caller's, sending the request's own.
+func (c *Client) broken(ctx, sending context.Context, err error) (listing.Reason, error) {
 	var network net.Error
 	switch {
-	case e.Reason != "":
-		return e.Reason
-	case e.Err != nil && errors.As(e.Err, &classified):
-		// The transport could not even add an access token.
-		return classified.FailureReason()
-	case errors.As(e.Err, &token):
-		if token.Response == nil {
-			return "network"
-		}
-		if token.Response.StatusCode/100 == 4 {
-			return "auth"
-		}
-		return "server"
-	case e.Status == http.StatusUnauthorized:
-		return "auth"
-	case e.Status == http.StatusForbidden:
-		return "forbidden"
-	case e.Status == http.StatusTooManyRequests:
-		return "throttled"
-	case e.Status >= 500:
-		return "server"
-	case e.Status >= 300:
-		return "other"
-	case errors.Is(e.Err, context.DeadlineExceeded), errors.As(e.Err, &network) && network.Timeout():
-		return "timeout"
-	case e.Err != nil:
-		return "network"
+	case errors.Is(err, errTooLarge):
+		return listing.ReasonDecode, err
+	case errors.Is(context.Cause(sending), errNotRepeated):
+		return listing.ReasonNetwork, errNotRepeated
+	case errors.Is(ctx.Err(), context.Canceled):
+		return listing.ReasonOther, context.Canceled
+	case sending.Err() != nil:
+		return listing.ReasonTimeout, context.DeadlineExceeded
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return listing.ReasonTimeout, c.shown(err)
 	}
-	return "other"
+	return listing.ReasonNetwork, c.shown(err)
 }
 
-// heals tells whether the same call may succeed a little later.
-func (e *Error) heals() bool {
-	var noToken interface{ FailureReason() string }
-	if e.Err != nil && errors.As(e.Err, &noToken) {
-		// Whoever gets the tokens knows when to try again; until then every
-		// attempt would take a grant for nothing.
-		return false
-	}
-	switch e.FailureReason() {
-	case "throttled", "server", "network", "timeout", "decode":
-		return !errors.Is(e.Err, errTooLarge)
-	}
-	return false
-}
-
-// failed makes an error of a request that got no answer.
-func failed(op string, err error) *Error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		// The address is long, known, and nothing for a log.
-		err = u.Err
-	}
-	e := &Error{Op: op, Err: err}
+// noToken classifies the failure to get an access token.
+func (c *Client) noToken(err error) (listing.Reason, error) {
 	var classified interface{ FailureReason() string }
-	var token *oauth2.RetrieveError
-	switch {
-	case errors.Is(err, errForeignHost), errors.Is(err, errRedirectLoop):
-		e.Reason = "other"
-	case errors.As(err, &classified):
-		// Its own text is fit to be shown.
-	case errors.As(err, &token):
-		e.Err = &tokenError{token}
+	if errors.As(err, &classified) {
+		for r := range listing.Reason(listing.NumReasons) {
+			if r.String() == classified.FailureReason() {
+				return r, err
+			}
+		}
+		return listing.ReasonAuth, err
+	}
+	var network net.Error
+	if errors.As(err, &network) {
+		return c.broken(context.Background(), context.Background(), err)
+	}
+	return listing.ReasonAuth, c.shown(err)
+}
+
+// unreadable makes an error of an answer 200 whose body arrived.
+func (c *Client) unreadable(q *question, status int, err error) *listing.Error {
+	e := &listing.Error{Op: q.op, Request: q.request, Status: status, Reason: listing.ReasonDecode, TooLarge: errors.Is(err, errTooLarge)}
+	if partial, ok := errors.AsType[*partialError](err); ok {
+		e.Reason = listing.ReasonPartial
+		code, message := errorMember(partial.member)
+		e.Code, e.Message = c.show(code), c.show(message)
+	}
+	e.Err = c.shown(err)
+	return e
+}
+
+// Bounds of what is read of an error, in bytes.
+const (
+	maxErrorBody  = 64 << 10
+	maxRetryAfter = 64
+)
+
+// refused makes an error of an answer that is not a whole success.
+func (c *Client) refused(q *question, resp *http.Response, body io.Reader) *listing.Error {
+	e := &listing.Error{Op: q.op, Request: q.request, Status: resp.StatusCode}
+	if resp.StatusCode < 200 {
+		// Its body is the connection, and never ends.
+		e.Reason, e.Err = listing.ReasonDecode, errSwitched
+		return e
+	}
+	if resp.StatusCode < 300 {
+		// A page without a part of its rows looks like any other.
+		e.Reason = listing.ReasonPartial
+		e.Message = c.show(resp.Header.Get("Warning"))
+		return e
+	}
+	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
+	code, message := parseError(text)
+	e.Code, e.Message = c.show(code), c.show(message)
+	e.Reason = reasonOf(resp.StatusCode, code+" "+message)
+	e.TopLimit = topLimit(message)
+	e.RetryAfter = resp.Header.Get("Retry-After")
+	e.RetryAfter = e.RetryAfter[:min(len(e.RetryAfter), maxRetryAfter)]
+	if resp.StatusCode < 400 {
+		e.Location, e.Err = c.location(resp.Header.Get("Location"), q.target)
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		c.opts.Renew()
 	}
 	return e
 }
 
-// tokenError is a refusal of the token endpoint. The error of the library
-// shows the whole body, which may repeat what was sent.
-type tokenError struct{ err *oauth2.RetrieveError }
-
-func (e *tokenError) Error() string {
-	text := "get access token"
-	if e.err.Response != nil {
-		text += fmt.Sprintf(": HTTP %d", e.err.Response.StatusCode)
+// location is where a redirect leads, empty if it leads nowhere else on the
+// same host.
+func (c *Client) location(to, from string) (string, error) {
+	u, err := c.follow(to)
+	switch {
+	case err != nil:
+		return "", err
+	case to == "", u.String() == from:
+		return "", errRedirectSelf
 	}
-	if e.err.ErrorCode != "" {
-		text += ": " + printable([]byte(e.err.ErrorCode))
-	}
-	// AADSTS700016: what is wrong. Then come advice and trace ids.
-	sentence, _, _ := strings.Cut(e.err.ErrorDescription, "\n")
-	sentence, _, _ = strings.Cut(sentence, ". ")
-	if sentence = strings.TrimSpace(sentence); sentence != "" {
-		text += ": " + printable([]byte(sentence))
-	}
-	return text
+	return u.String(), nil
 }
 
-func (e *tokenError) Unwrap() error { return e.err }
+// reasonOf classifies a status of 300 or more. Throttling was seen told in
+// words alone, as HTTP 500 "Rate limit reached because of too many requests".
+func reasonOf(status int, text string) listing.Reason {
+	said := strings.ReplaceAll(strings.ToLower(text), " ", "")
+	throttled := strings.Contains(said, "ratelimitreached") || strings.Contains(said, "toomanyrequests")
+	switch {
+	case status == http.StatusTooManyRequests, status >= 400 && throttled:
+		return listing.ReasonThrottled
+	case status == http.StatusUnauthorized:
+		return listing.ReasonAuth
+	case status == http.StatusForbidden:
+		return listing.ReasonForbidden
+	case status == http.StatusRequestTimeout:
+		return listing.ReasonTimeout
+	case status >= 500:
+		return listing.ReasonServer
+	}
+	return listing.ReasonOther
+}
 
-// maxErrorBody bounds what is read of the body of an error.
-const maxErrorBody = 64 << 10
+// limitOfTop is what Graph says when $top is too large (measured by graph2otel).
+var limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
 
-// parseError reads the error in a body, of whatever shape it is.
-func parseError(op string, status int, body []byte) *Error {
-	e := &Error{Op: op, Status: status}
+func topLimit(message string) int {
+	if match := limitOfTop.FindStringSubmatch(message); match != nil {
+		n, _ := strconv.Atoi(match[1])
+		return n
+	}
+	return 0
+}
+
+// parseError reads the error in a body, of whatever shape it is; the message is
+// the whole body if it has none.
+func parseError(body []byte) (code, message string) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	var envelope struct {
 		Error json.RawMessage `json:"error"`
 	}
+	if json.Unmarshal(body, &envelope) == nil {
+		if code, message = errorMember(envelope.Error); code != "" || message != "" {
+			return code, message
+		}
+	}
+	return "", string(body)
+}
+
+// errorMember reads {"code": …, "message": …}. The code is a string, at times
+// one that holds a number, at times a number.
+func errorMember(member []byte) (code, message string) {
 	var inner struct {
 		Code    json.RawMessage `json:"code"`
 		Message string          `json:"message"`
 	}
-	if json.Unmarshal(body, &envelope) == nil && json.Unmarshal(envelope.Error, &inner) == nil {
-		// The code is a string, at times one that holds a number.
-		e.Code = printable([]byte(strings.Trim(string(inner.Code), `"`)))
-		e.Message = printable([]byte(inner.Message))
-	} else if len(body) > 0 {
-		e.Message = printable(body)
+	if json.Unmarshal(member, &inner) != nil {
+		return "", ""
 	}
-	return e
+	if json.Unmarshal(inner.Code, &code) != nil {
+		code = string(inner.Code)
+	}
+	return code, inner.Message
 }
 
 // printable returns the beginning of a foreign text, safe for a log.
-func printable(text []byte) string {
+func printable(text string) string {
 	const limit = 200
 	cut := text[:min(len(text), limit)]
-	quoted := strconv.QuoteToGraphic(strings.ToValidUTF8(string(cut), "\ufffd"))
+	quoted := strconv.QuoteToGraphic(strings.ToValidUTF8(cut, "\ufffd"))
 	s := strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 	if len(text) > limit {
 		s += "…"

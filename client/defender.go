@@ -1,0 +1,28 @@
+package client
+
+import (
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+)
+
+// The words of the native API (MicrosoftDocs/defender-docs,
+// defender-xdr/api-list-incidents.md and api-incident.md). $orderby, $count and
+// $select are not documented.
+var defender = api{
+	path:    "/api/incidents",
+	updated: "lastUpdateTime",
+	statuses: map[incident.Status]string{
+		incident.StatusActive:         "Active",
+		incident.StatusInProgress:     "InProgress",
+		incident.StatusAwaitingAction: "AwaitingAction",
+		incident.StatusResolved:       "Resolved",
+		incident.StatusRedirected:     "Redirected",
+	},
+	// incidents was observed in place of value.
+	names: names(map[string]string{"incidents": "value"}, "incidentId", "createdTime", "lastUpdateTime"),
+	offer: listing.Offer{MaxTop: 100, Skip: true},
+}
+
+// NewDefender is a client of the native API. Its error says which setting is
+// wrong; it makes no call.
+func NewDefender(opts Options) (*Client, error) { return newClient(opts, &defender) }

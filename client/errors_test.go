@@ -1,0 +1,196 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"m365_defender_exporter/internal/listing"
+)
+
+// TestFailures: how an answer that brings nothing is classified and told.
+func TestFailures(t *testing.T) {
+	const body = `{"error":{"code":"Code","message":"what went wrong","target":"t"}}`
+	tests := []struct {
+		name   string
+		via    roundTrip
+		reason listing.Reason
+		text   string
+	}{
+		{"400", answer(400, body), listing.ReasonOther, "HTTP 400 Bad Request: Code: what went wrong"},
+		{"401", answer(401, body), listing.ReasonAuth, "HTTP 401"},
+		{"403", answer(403, body), listing.ReasonForbidden, "HTTP 403"},
+		{"404", answer(404, ""), listing.ReasonOther, "HTTP 404 Not Found"},
+		{"405 without a body", answer(405, ""), listing.ReasonOther, "HTTP 405"},
+		{"408", answer(408, ""), listing.ReasonTimeout, "HTTP 408"},
+		{"410", answer(410, ""), listing.ReasonOther, "HTTP 410"},
+		{"429", answer(429, `{"error":{"code":"429","message":"maximum allowed 45 per 00:01:00"}}`), listing.ReasonThrottled, "HTTP 429 Too Many Requests: 429: maximum"},
+		{"code as a number", answer(429, `{"error":{"code":429,"message":"m"}}`), listing.ReasonThrottled, ": 429: m"},
+		{"throttling as 500", answer(500, `{"error":{"code":"InternalServerError","message":"Rate limit reached because of too many requests"}}`), listing.ReasonThrottled, "HTTP 500"},
+		{"throttling as 400", answer(400, `TOO MANY requests`), listing.ReasonThrottled, "HTTP 400"},
+		{"throttling as 503 with a code", answer(503, `{"error":{"code":"TooManyRequests","message":""}}`), listing.ReasonThrottled, "HTTP 503"},
+		{"500", answer(500, body), listing.ReasonServer, "HTTP 500"},
+		{"501", answer(501, body), listing.ReasonServer, "HTTP 501"},
+		{"502 without JSON", answer(502, "<html>\x1b[31m\u202e"+strings.Repeat("x", 100_000)), listing.ReasonServer, `<html>\x1b[31m\u202exxx`},
+		{"an error that is a text", answer(500, `{"error":"text"}`), listing.ReasonServer, `{"error":"text"}`},
+		{"byte order mark", answer(400, "\ufeff"+body), listing.ReasonOther, ": Code: what went wrong"},
+		{"599", answer(599, ""), listing.ReasonServer, "HTTP 599"},
+		{"not JSON", answer(200, "<html>\x1b"), listing.ReasonDecode, `not JSON: <html>\x1b`},
+		{"no content", answer(204, ""), listing.ReasonDecode, "empty"},
+		{"rows without ids", answer(200, `{"value":[{"incidentId":"guid"}]}`), listing.ReasonDecode, "none of the 1 incidents"},
+		{"206", answer(206, `{"value":[]}`), listing.ReasonPartial, "HTTP 206"},
+		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), listing.ReasonPartial, `199 - "a provider\x1b failed"`},
+		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), listing.ReasonPartial, "Code: what went wrong: read answer: the answer has an error in it"},
+		{"no list", answer(200, `{}`), listing.ReasonPartial, "no list"},
+		{"300", answer(300, ""), listing.ReasonOther, "HTTP 300"},
+		{"304", answer(304, ""), listing.ReasonOther, "HTTP 304"},
+		{"101", answer(101, ""), listing.ReasonDecode, "switch protocols"},
+		{"broken connection", func(*http.Request) (*http.Response, error) {
+			return nil, &url.Error{Op: "Get", URL: "https://x", Err: io.ErrUnexpectedEOF}
+		}, listing.ReasonNetwork, "unexpected EOF"},
+		{"a text of the server's in an error", func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("malformed HTTP response %s", "\x1b[31m"+strings.Repeat("x", 4<<20))
+		}, listing.ReasonNetwork, `malformed HTTP response \x1b`},
+		{"a time limit of the transport's", func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }, listing.ReasonTimeout, "deadline"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			sent, renewed := 0, 0
+			var calls []Call
+			c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) { sent++; return test.via(r) }), func(o *Options) {
+				o.Renew = func() { renewed++ }
+				o.Observe = func(call Call) { calls = append(calls, call) }
+			})
+			req := listing.Request{Top: 9, Skip: 3, Order: listing.Ascending}
+			page, err := c.List(t.Context(), req)
+			e := failure(t, err)
+			if e.Reason != test.reason || e.Op != "list" || e.Request != req {
+				t.Errorf("got %+v, want the reason %s", e, test.reason)
+			}
+			if text := err.Error(); !strings.Contains(text, test.text) || len(text) > 700 || strings.ContainsAny(text, "\x1b\n\u202e") {
+				t.Errorf("text: got %q, want %q in it", err, test.text)
+			}
+			if sent != 1 || len(calls) != 1 || calls[0].Operation != "list" || calls[0].Code != e.Status || calls[0].Err != err {
+				t.Errorf("%d requests, told of %+v", sent, calls)
+			}
+			if want := e.Status == 401; (renewed == 1) != want || renewed > 1 {
+				t.Errorf("renewed %d times", renewed)
+			}
+			if page.Rows != nil {
+				t.Errorf("rows of a failed page: %+v", page)
+			}
+			_, err = c.Incident(t.Context(), 7)
+			if want := e.Status == 404 || e.Status == 410; errors.Is(err, listing.ErrNotFound) != want {
+				t.Errorf("lookup: got %v", err)
+			}
+			// A lookup has no list, and an id of its own.
+			if got := failure(t, err); got.Reason != test.reason && test.name != "no list" && test.name != "rows without ids" || got.Op != "get" {
+				t.Errorf("lookup: got %+v, want the reason %s", got, test.reason)
+			}
+		})
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	long := strings.Repeat("9", 1000)
+	for retryAfter, want := range map[string]string{"": "", "7": "7", "Fri, 02 Jan 2026 03:04:05 GMT": "Fri, 02 Jan 2026 03:04:05 GMT", "-1": "-1", long: long[:64]} {
+		_, err := newTest(t, answer(503, "", "Retry-After", retryAfter), nil).List(t.Context(), first)
+		if e := failure(t, err); e.RetryAfter != want || e.Reason != listing.ReasonServer {
+			t.Errorf("Retry-After %q: got %+v", retryAfter, e)
+		}
+	}
+	for message, want := range map[string]int{
+		`The limit of '25' for Top query has been exceeded. The value from the incoming request is '50'.`:         25,
+		`{"error":{"code":"BadRequest","message":"The limit of \u002750\u0027 for Top query has been exceeded"}}`: 50,
+		`the LIMIT of "5" for $top query`: 5,
+		"limit of ’10’ for top":           10,
+		"limit of 30 for 'Top' query":     30,
+		"limit of '0' for Top":            0,
+		"limit of '99999999999' for Top":  0,
+		"limit of 25 for topics":          0,
+		"Top query":                       0,
+		"":                                0,
+	} {
+		for _, status := range []int{400, 500} {
+			_, err := newTest(t, answer(status, message), nil).List(t.Context(), first)
+			if e := failure(t, err); e.TopLimit != want {
+				t.Errorf("%d %q: got %d, want %d", status, message, e.TopLimit, want)
+			}
+		}
+	}
+}
+
+// TestRedirect: none is followed, and one to elsewhere is not even told in full.
+func TestRedirect(t *testing.T) {
+	const self = "https://api.example/api/incidents?$top=100"
+	tests := []struct{ name, to, location, text string }{
+		{"another path", "/v2/incidents", "https://api.example/v2/incidents", ""},
+		{"an address", "https://api.example:443/x?$top=1", "https://api.example:443/x?$top=1", ""},
+		{"itself", self, "", "the same address"},
+		{"itself, relative", "/api/incidents?$top=100", "", "the same address"},
+		{"nowhere", "", "", "or to none"},
+		{"another host", "https://elsewhere.example/secret?token=1", "", "another host, which gets no token: https://elsewhere.example"},
+		{"another port", "https://api.example:444/", "", "another host"},
+		{"plain http", "http://api.example/api/incidents", "", "another host"},
+		{"no scheme", "//elsewhere.example/", "", "another host"},
+		{"credentials", "https://api.example@elsewhere.example/", "", "another host"},
+		{"no address", "https://api.example/%zz", "", "not an address"},
+		{"control characters", "https://api.example/\x7f", "", "not an address"},
+		{"a megabyte", "https://api.example/" + strings.Repeat("x", 1<<20), "", "longer than"},
+	}
+	for _, test := range tests {
+		for _, status := range []int{301, 302, 303, 307, 308} {
+			t.Run(fmt.Sprint(test.name, " ", status), func(t *testing.T) {
+				sent := 0
+				c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+					sent++
+					return answer(status, "", "Location", test.to)(r)
+				}), nil)
+				_, err := c.List(t.Context(), first)
+				e := failure(t, err)
+				if e.Reason != listing.ReasonOther || e.Status != status || e.Location != test.location || sent != 1 {
+					t.Errorf("got %+v after %d requests, want the location %q", e, sent, test.location)
+				}
+				if text := err.Error(); !strings.Contains(text, test.text) || strings.Contains(text, "secret") || len(text) > 400 {
+					t.Errorf("got %q", text)
+				}
+			})
+		}
+	}
+}
+
+// TestScrub: whatever the server chose the words of passes through it.
+func TestScrub(t *testing.T) {
+	const secret = "s3cr3t"
+	for name, via := range map[string]roundTrip{
+		"message":   answer(400, `{"error":{"code":"c","message":"s3cr3t"}}`),
+		"code":      answer(400, `{"error":{"code":"s3cr3t","message":"m"}}`),
+		"body":      answer(500, secret),
+		"warning":   answer(200, "", "Warning", secret),
+		"no JSON":   answer(200, secret),
+		"a name":    answer(200, `{"value":[{"s3cr3t":{"a":x}}]}`),
+		"host":      answer(302, "", "Location", "https://s3cr3t.example"),
+		"member":    answer(200, `{"error":{"code":"c","message":"s3cr3t"}}`),
+		"transport": func(*http.Request) (*http.Response, error) { return nil, errors.New(secret) },
+		"reading": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(io.MultiReader(strings.NewReader("{"), broken(secret)))}, nil
+		},
+	} {
+		c := newTest(t, via, func(o *Options) {
+			o.Scrub = func(text string) string { return strings.ReplaceAll(text, secret, "SCRUBBED") }
+		})
+		_, err := c.List(t.Context(), first)
+		if e := failure(t, err); strings.Contains(fmt.Sprint(err, e.Code, e.Message), secret) || !strings.Contains(err.Error(), "SCRUBBED") {
+			t.Errorf("%s: got %q", name, err)
+		}
+	}
+}
+
+type broken string
+
+func (b broken) Read([]byte) (int, error) { return 0, errors.New(string(b)) }
