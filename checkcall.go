@@ -7,18 +7,16 @@ import (
 	"net/http"
 	"time"
 
-	"m365_defender_exporter/client"
 	"m365_defender_exporter/client/auth"
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
-// fewCalls is a tenant's limiter that grants so many calls and no more, and
-// would rather give up than wait.
+// fewCalls grants a few of a tenant's calls, and would rather give up than wait.
 type fewCalls struct {
-	*limiter
+	limiter    *limiter
 	left, made int
-	// giveUp ends the call that is waiting; nil: there is none.
-	giveUp context.CancelCauseFunc
 }
 
 // patience is how long a grant is waited for.
@@ -33,26 +31,28 @@ func (e *noGrantError) Error() string {
 	return "the quota is spent: no call before " + e.at.UTC().Format(time.RFC3339)
 }
 
-// Take implements client.Limiter.
-func (f *fewCalls) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
+// call makes one call, once it is granted.
+func (f *fewCalls) call(ctx context.Context, send func() error) error {
 	if f.left <= 0 {
-		f.stop(errTooManyCalls)
-		return 0, now.Add(time.Hour)
+		return errTooManyCalls
 	}
-	id, at := f.limiter.Take(now, pass)
-	switch {
-	case id != 0:
-		f.left--
-		f.made++
-	case at.Sub(now) > patience:
-		f.stop(&noGrantError{at})
-	}
-	return id, at
-}
-
-func (f *fewCalls) stop(why error) {
-	if f.giveUp != nil {
-		f.giveUp(why)
+	for {
+		now := time.Now()
+		grant, at := f.limiter.Take(now, refresh.PassDelta)
+		switch {
+		case grant != 0:
+			f.left--
+			f.made++
+			defer func() { f.limiter.Settle(grant, time.Now()) }()
+			return send()
+		case at.Sub(now) > patience:
+			return &noGrantError{at}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(max(time.Until(at), time.Millisecond)):
+		}
 	}
 }
 
@@ -66,27 +66,33 @@ type firstPage struct {
 
 // checkList makes one call and sees on its way there how the API is reached.
 func checkList(ctx context.Context, t *tenant, calls *fewCalls) (api, list checkStep, page *firstPage) {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	calls.giveUp = giveUp
 	trace, ctx := newNetTrace(ctx, t.config.APIURL)
-	source, err := t.newSource(calls, -1)
+	source, err := t.newSource()
 	if err != nil {
 		return checkStep{"api_host", stepSkipped, "", ""}, checkStep{"list", stepFailed, err.Error(), ""}, nil
 	}
 	began := time.Now()
-	got, err := source.Page(ctx, incident.Query{Pass: incident.PassDelta}, incident.Cursor{})
-	took := time.Since(began)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
+	var got listing.Page
+	request := listing.Request{Top: source.Offer().MaxTop, Alerts: source.Offer().Expand}
+	err = calls.call(ctx, func() (err error) {
+		got, err = source.List(ctx, request)
+		return err
+	})
+	if limit := topLimit(err); limit > 0 {
+		request.Top = limit
+		err = calls.call(ctx, func() (err error) {
+			got, err = source.List(ctx, request)
+			return err
+		})
 	}
+	took := time.Since(began)
 	api = trace.step("api_host", err)
 	if calls.made == 0 {
 		api = checkStep{"api_host", stepSkipped, "no call was made", ""}
 	}
 	switch {
 	case err == nil:
-		page = newFirstPage(got)
+		page = newFirstPage(got, request.Top)
 		return api, checkStep{"list", stepOK, page.String() + " in " + took.Round(time.Millisecond).String(), ""}, page
 	case api.Status == stepFailed:
 		return api, checkStep{"list", stepSkipped, "the API cannot be reached", ""}, nil
@@ -95,8 +101,16 @@ func checkList(ctx context.Context, t *tenant, calls *fewCalls) (api, list check
 	return api, checkStep{"list", stepFailed, detail, hint}, nil
 }
 
-func newFirstPage(p incident.Page) *firstPage {
-	f := &firstPage{rows: p.Incidents, more: !p.Last}
+// topLimit is the page size that an answer names as the limit, 0 if it does not.
+func topLimit(err error) int {
+	if e, ok := errors.AsType[*listing.Error](err); ok {
+		return e.TopLimit
+	}
+	return 0
+}
+
+func newFirstPage(p listing.Page, top int) *firstPage {
+	f := &firstPage{rows: p.Rows, more: p.Link != "" || len(p.Rows) >= top}
 	for i := range f.rows {
 		at := f.rows[i].Updated
 		if at.IsZero() {
@@ -134,7 +148,7 @@ func (t *tenant) explainCall(err error) (detail, hint string) {
 	if full, ok := errors.AsType[*noGrantError](err); ok {
 		return full.Error(), "the exporter itself, or whoever shares its ledger, has just spent it; nothing is wrong"
 	}
-	e, ok := errors.AsType[*client.Error](err)
+	e, ok := errors.AsType[*listing.Error](err)
 	if !ok {
 		return err.Error(), ""
 	}
@@ -149,16 +163,18 @@ func (t *tenant) explainCall(err error) (detail, hint string) {
 		hint = need.read + " of " + need.api + " is missing or lacks admin consent, or Defender XDR is not licensed in this tenant"
 	case e.Status == http.StatusNotFound:
 		hint = "this is not the API: check --api and --api.url"
-	case e.Status == http.StatusTooManyRequests:
+	case e.Reason == listing.ReasonThrottled:
 		hint = "somebody else spends the quota of this app registration; register an own one, or lower --api.quota-share"
-		if !e.Until.IsZero() {
-			hint = fmt.Sprintf("no call before %s; %s", e.Until.UTC().Format(time.RFC3339), hint)
+		now := time.Now()
+		t.limiter.Throttled(now, e.Status, e.RetryAfter, e.Message)
+		if until := t.limiter.Ready(now, refresh.PassDelta); until.After(now) {
+			hint = fmt.Sprintf("no call before %s; %s", until.UTC().Format(time.RFC3339), hint)
 		}
 	case e.Status >= 500:
 		hint = "the service has a problem; try again later"
-	case e.FailureReason() == "decode":
+	case e.Reason == listing.ReasonDecode || e.Reason == listing.ReasonPartial:
 		hint = "something else answers in the API's place, a proxy perhaps"
-	case e.FailureReason() == "timeout":
+	case e.Reason == listing.ReasonTimeout:
 		hint = "the API took longer than --api.timeout"
 	}
 	return e.Error(), hint

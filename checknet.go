@@ -229,10 +229,13 @@ func probeLogin(ctx context.Context, t *tenant) (checkStep, bool) {
 // probeAPI looks at the way to the API when there is no token to call it with.
 // Its request takes a grant like any other.
 func probeAPI(ctx context.Context, t *tenant, calls *fewCalls) checkStep {
-	grant, at := calls.Take(time.Now(), 0)
-	if grant == 0 {
-		return checkStep{"api_host", stepSkipped, fmt.Sprintf("the quota allows no request before %s", at.UTC().Format(time.RFC3339)), ""}
+	var step checkStep
+	err := calls.call(ctx, func() error {
+		step = probe(ctx, t, "api_host", t.config.APIURL)
+		return nil
+	})
+	if err != nil {
+		return checkStep{"api_host", stepSkipped, err.Error(), ""}
 	}
-	defer func() { calls.Settle(grant, time.Now()) }()
-	return probe(ctx, t, "api_host", t.config.APIURL)
+	return step
 }

@@ -70,7 +70,7 @@ func TestGraphMovingTenant(t *testing.T) {
 				b.sim.Live(busy)
 				b.wait(150 * time.Minute)
 				b.restAndCheck()
-				if b.tenant.loop.Status().Kinds[incident.PassSweep].LastSuccess.IsZero() {
+				if b.tenant.loop.Status().Kinds[refresh.PassSweep].LastSuccess.IsZero() {
 					t.Error("no sweep was complete")
 				}
 				if got := b.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] > 0 {

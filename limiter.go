@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/incident"
 )
 
 func windows(cfg config.Tenant) []quota.Window {
@@ -25,8 +25,8 @@ func windowName(period time.Duration) string {
 	return "hour"
 }
 
-// limiter is the ledger as the client and the schedule see it. It also tells
-// how long they had to wait for it.
+// limiter is the ledger as the schedule sees it. It also tells how long that had
+// to wait for it.
 type limiter struct {
 	ledger *quota.Ledger
 	waited func(reason string, d time.Duration)
@@ -36,7 +36,7 @@ type limiter struct {
 	logger *slog.Logger
 
 	mu      sync.Mutex
-	waiting [incident.NumPasses]wait
+	waiting [refresh.NumPasses]wait
 }
 
 type wait struct {
@@ -44,9 +44,9 @@ type wait struct {
 	reason string
 }
 
-// Take implements client.Limiter. A grant is saved before it is used, so that
+// Take implements refresh.Ledger. A grant is saved before it is used, so that
 // whatever becomes of this process no window is exceeded.
-func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
+func (l *limiter) Take(now time.Time, pass refresh.Pass) (uint64, time.Time) {
 	d := l.ledger.Take(now, quota.Priority(pass))
 	l.note(now, pass, d, d.Grant != 0)
 	if d.Grant != 0 {
@@ -55,18 +55,26 @@ func (l *limiter) Take(now time.Time, pass incident.Pass) (uint64, time.Time) {
 	return uint64(d.Grant), d.At
 }
 
-// Settle implements client.Limiter.
+// Settle implements refresh.Ledger.
 func (l *limiter) Settle(id uint64, now time.Time) { l.ledger.Settle(quota.Grant(id), now) }
 
-// Succeeded implements client.Limiter.
+// Succeeded implements refresh.Ledger.
 func (l *limiter) Succeeded() { l.ledger.Succeeded() }
 
-// Refused implements client.Limiter.
-func (l *limiter) Refused(now time.Time, status int, retryAfter, message string) time.Time {
+// Throttled implements refresh.Ledger.
+func (l *limiter) Throttled(now time.Time, status int, retryAfter, message string) {
 	out := l.ledger.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
 	l.keep(now)
 	l.say(out)
-	return out.Until
+}
+
+// RetryAfter implements refresh.Ledger.
+func (l *limiter) RetryAfter(now time.Time, header string) time.Time {
+	wait, ok := quota.ParseRetryAfter(header, now)
+	if !ok || wait == 0 {
+		return time.Time{}
+	}
+	return now.Add(wait)
 }
 
 // say logs what the ledger tells once.
@@ -89,14 +97,17 @@ func (l *limiter) keep(now time.Time) {
 	}
 }
 
-// Ready implements refresh.Budget.
-func (l *limiter) Ready(now time.Time, pass incident.Pass) time.Time {
-	d := l.ledger.Peek(now, quota.Priority(pass))
-	l.note(now, pass, d, false)
-	return d.At
+// Ready implements refresh.Ledger.
+func (l *limiter) Ready(now time.Time, pass refresh.Pass) time.Time {
+	return l.ledger.Peek(now, quota.Priority(pass)).At
 }
 
-// Pace implements refresh.Budget.
+// Waits implements refresh.Ledger.
+func (l *limiter) Waits(now time.Time, pass refresh.Pass) {
+	l.note(now, pass, l.ledger.Peek(now, quota.Priority(pass)), false)
+}
+
+// Pace implements refresh.Ledger.
 func (l *limiter) Pace(now time.Time, calls int) (pace time.Duration) {
 	for _, u := range l.ledger.Usage(now) {
 		pace = max(pace, time.Duration(calls)*u.Window.Period/time.Duration(u.Effective))
@@ -104,9 +115,9 @@ func (l *limiter) Pace(now time.Time, calls int) (pace time.Duration) {
 	return pace
 }
 
-// Reserve implements refresh.Budget.
-func (l *limiter) Reserve(calls int, interval time.Duration) {
-	usage := l.ledger.Usage(time.Now())
+// Reserve implements refresh.Ledger.
+func (l *limiter) Reserve(now time.Time, calls int, interval time.Duration) {
+	usage := l.ledger.Usage(now)
 	reserve := make([]int, len(usage))
 	for i, u := range usage {
 		reserve[i] = int((time.Duration(calls)*u.Window.Period + interval - 1) / interval)
@@ -115,7 +126,7 @@ func (l *limiter) Reserve(calls int, interval time.Duration) {
 }
 
 // note keeps the time from the first time a pass was told to wait to the grant.
-func (l *limiter) note(now time.Time, pass incident.Pass, d quota.Decision, granted bool) {
+func (l *limiter) note(now time.Time, pass refresh.Pass, d quota.Decision, granted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.waiting[pass]

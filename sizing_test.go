@@ -33,7 +33,7 @@ func firstCalls(open, all int) (stage, total int) {
 // spend is how long so many calls of a pass take, one after the other, with an
 // own ledger that nobody else spends from. From calls number quiet on there are
 // deltas beside them.
-func spend(t *testing.T, cfg config.Tenant, pass incident.Pass, quiet, calls int) (quietly, all time.Duration) {
+func spend(t *testing.T, cfg config.Tenant, pass refresh.Pass, quiet, calls int) (quietly, all time.Duration) {
 	t.Helper()
 	ledger, err := quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare})
 	if err != nil {
@@ -46,18 +46,18 @@ func spend(t *testing.T, cfg config.Tenant, pass incident.Pass, quiet, calls int
 	for made := 0; made < calls; {
 		next := pass
 		if made >= quiet && !delta.After(now) {
-			next = incident.PassDelta
+			next = refresh.PassDelta
 		}
 		grant, at := l.Take(now, next)
 		switch {
-		case grant == 0 && made >= quiet && next != incident.PassDelta && delta.Before(at):
+		case grant == 0 && made >= quiet && next != refresh.PassDelta && delta.Before(at):
 			now = delta
 		case grant == 0:
 			now = at
 		default:
 			now = now.Add(callTime)
 			l.Settle(grant, now)
-			if next == incident.PassDelta {
+			if next == refresh.PassDelta {
 				delta = delta.Add(cfg.Interval)
 			} else if made++; made == quiet {
 				quietly, delta = now.Sub(start), now
@@ -96,13 +96,13 @@ func firstTable(t *testing.T) string {
 	b.WriteString("| open | all | calls until open counts | calls until all counts | open known after | all known after, share 0.8 | share 0.5 | share 0.2 | a sweep takes, share 0.8 |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, size := range []struct{ open, all int }{{300, 5_000}, {1_200, 12_000}, {4_000, 50_000}, {4_000, 100_000}, {10_000, 250_000}, {20_000, 1_000_000}} {
 		stage, total := firstCalls(size.open, size.all)
-		quietly, _ := spend(t, withShare(t, shares[0]), incident.PassFirst, stage, stage)
+		quietly, _ := spend(t, withShare(t, shares[0]), refresh.PassFirst, stage, stage)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s ", grouped(size.open), grouped(size.all), grouped(stage), grouped(total), people(quietly))
 		for _, share := range shares {
-			_, all := spend(t, withShare(t, share), incident.PassFirst, stage, total)
+			_, all := spend(t, withShare(t, share), refresh.PassFirst, stage, total)
 			fmt.Fprintf(&b, "| %s ", people(all))
 		}
-		_, sweep := spend(t, withShare(t, shares[0]), incident.PassSweep, 0, total)
+		_, sweep := spend(t, withShare(t, shares[0]), refresh.PassSweep, 0, total)
 		fmt.Fprintf(&b, "| %s |\n", people(sweep))
 	}
 	return b.String()
@@ -169,7 +169,7 @@ func TestSizing(t *testing.T) {
 func TestFirstCalls(t *testing.T) {
 	inBubble(t, simulator.Options{Seed: 11, Incidents: 5_000, Alerts: -1}, nil, func(b *bubble) {
 		start := time.Now()
-		for b.tenant.loop.Status().Kinds[incident.PassFirst].LastSuccess.IsZero() && time.Since(start) < time.Hour {
+		for b.tenant.loop.Status().Kinds[refresh.PassFirst].LastSuccess.IsZero() && time.Since(start) < time.Hour {
 			b.wait(time.Second)
 		}
 		took := time.Since(start)
@@ -186,7 +186,7 @@ func TestFirstCalls(t *testing.T) {
 		if got > want+int(took/b.tenant.config.Interval)+2 || got < want-5 {
 			t.Errorf("%d calls for a tenant of 5,000 with %.0f open, want about %d", got, open, want)
 		}
-		_, most := spend(t, b.tenant.config, incident.PassFirst, 0, want)
+		_, most := spend(t, b.tenant.config, refresh.PassFirst, 0, want)
 		if took > most {
 			t.Errorf("the first sync took %v, the arithmetic says %v", took, most)
 		}

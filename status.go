@@ -50,7 +50,7 @@ func (t *tenant) status(now time.Time) tenantStatus {
 	if snapshot := t.loop.Snapshot(); snapshot != nil {
 		out.Open, out.OpenCounts = openIncidents(snapshot)
 	}
-	out.LastRefresh, out.LastText = instant(now, s.Kinds[incident.PassDelta].LastSuccess)
+	out.LastRefresh, out.LastText = instant(now, s.Kinds[refresh.PassDelta].LastSuccess)
 	out.NextRefresh, out.NextText = instant(now, s.NextDelta)
 	out.ErrorAt, out.ErrorText = instant(now, s.LastErrorAt)
 	if until := t.ledger.BlockedUntil(); until.After(now) {
@@ -98,7 +98,7 @@ func (t *tenant) condition(now time.Time, s *refresh.Status, blocked bool) condi
 	switch {
 	case !t.healthy(now):
 		return stuck
-	case !s.Up && s.LastErrorAt.After(s.Kinds[incident.PassDelta].LastSuccess):
+	case !s.Up && s.LastErrorAt.After(s.Kinds[refresh.PassDelta].LastSuccess):
 		return down
 	case blocked:
 		return waiting

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/common/version"
-	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/client"
 	"m365_defender_exporter/client/auth"
@@ -55,37 +54,33 @@ func newTenant(cfg config.Tenant, e environment) (*tenant, error) {
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
 	}
-	source, err := t.newSource(t.limiter, 0)
+	source, err := t.newSource()
 	if err != nil {
 		return nil, err
 	}
 	t.loop = refresh.New(refresh.Options{
 		Source:        source,
-		Budget:        t.limiter,
+		Ledger:        t.limiter,
 		Interval:      cfg.Interval,
 		SweepInterval: cfg.SweepInterval,
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
-		Ascending:     cfg.API == config.Graph,
 		Thresholds:    cfg.AgeThresholds,
 		Store:         t.state,
-		Offset:        time.Duration(e.stagger * float64(cfg.Interval)),
-		SweepAdvance:  time.Duration(e.stagger * float64(cfg.SweepInterval) / 2),
+		Stagger:       e.stagger,
 		Logger:        t.logger,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
 }
 
-// newSource is the API that the tenant's incidents are read from. Retries as in
-// client.Options.
-func (t *tenant) newSource(limiter client.Limiter, retries int) (refresh.Source, error) {
+// newSource is the API that the tenant's incidents are read from.
+func (t *tenant) newSource() (*client.Client, error) {
 	cfg := t.config
 	options := client.Options{
 		BaseURL:          cfg.APIURL,
-		HTTP:             &http.Client{Transport: &oauth2.Transport{Source: t.credential, Base: t.transport}},
-		Limiter:          limiter,
-		Retries:          retries,
+		HTTP:             &http.Client{Transport: t.transport},
+		Tokens:           t.credential,
 		Timeout:          cfg.Timeout,
 		MaxResponseBytes: cfg.MaxResponseBytes,
 		Observe:          t.observeCall,
@@ -172,10 +167,11 @@ func (t *tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) co
 	})
 }
 
-// healthy is false when the loop shows no sign of life although it should
-// have: three of its intervals and a minute.
+// healthy is false when the loop has not turned for two minutes, or for as long
+// as a token and a call may take if that is longer. That the API fails, or the
+// quota is used up, does not keep it from turning.
 func (t *tenant) healthy(now time.Time) bool {
-	return now.Sub(t.loop.LastSign()) <= 3*t.loop.Status().Interval+time.Minute
+	return now.Sub(t.loop.Heartbeat()) <= max(2*time.Minute, 3*t.config.Timeout)
 }
 
 func (t *tenant) observeCall(c client.Call) {

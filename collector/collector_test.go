@@ -55,11 +55,11 @@ func tenantMirror() *incident.Mirror {
 
 func statusOf(coverage incident.Coverage) *refresh.Status {
 	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage}
-	s.Kinds[incident.PassFirst] = refresh.Kind{LastAttempt: epoch}
+	s.Kinds[refresh.PassFirst] = refresh.Kind{LastAttempt: epoch}
 	if coverage.All {
-		s.Kinds[incident.PassFirst] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
-		s.Kinds[incident.PassDelta] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
-		s.Kinds[incident.PassDelta].Failures[refresh.ReasonThrottled] = 2
+		s.Kinds[refresh.PassFirst] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
+		s.Kinds[refresh.PassDelta] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
+		s.Kinds[refresh.PassDelta].Failures[listing.ReasonThrottled] = 2
 		s.Corrections[0] = 3
 	}
 	return s

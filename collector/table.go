@@ -80,6 +80,16 @@ var (
 		"kind")
 )
 
+// What the API's answers were seen to lack.
+var (
+	rowsSkipped = define("api_rows_skipped_total", Counter,
+		"Rows of answers that could not be used: without an id that is a number, or such that the API fails to deliver. Each time that one is met.",
+		"reason")
+	optionUnsupported = define("api_option_unsupported", Gauge,
+		"Whether the API was seen not to take an option of a request (1), which is then left out and tried again after a day at most.",
+		"option")
+)
+
 // What the API is asked, and what it costs. These are filled by whoever makes
 // the calls.
 var (
@@ -90,7 +100,7 @@ var (
 		"Seconds that a call of the incidents API took, waiting for quota excluded.",
 		"operation")
 	apiTooMany = define("api_too_many_requests_total", Counter,
-		"Answers 429 of the incidents API.")
+		"HTTP 429 responses received from the incidents API.")
 	apiWaits = define("api_throttle_waits_total", Counter,
 		"Times a call had to wait for quota, by the rule that made it wait.",
 		"reason")

@@ -7,6 +7,7 @@ import (
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 // Refresher holds the last results of refreshing. Neither method blocks.
@@ -36,7 +37,7 @@ var tenantMetrics = []*Metric{
 	incidents, incidentsRedirected, incidentsCached, resolvedIncidents, openBySource, openByCategory,
 	openOlder, oldestOpen, alerts, alertsAvailable, created, resolved, reopened, timeToAssign, timeToResolve,
 	unrecognized, up, firstSyncComplete, refreshInterval, lastSuccess, lastAttempt, lastDuration, refreshes,
-	refreshFailures, sweepCorrections,
+	refreshFailures, sweepCorrections, rowsSkipped, optionUnsupported,
 }
 
 // Describe implements prometheus.Collector.
@@ -93,7 +94,7 @@ func collectStatus(to *sink, s *refresh.Status) {
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
 	to.value(refreshInterval, s.Interval.Seconds())
-	for i, kind := range refresh.Kinds {
+	for i, kind := range refresh.Passes {
 		k := &s.Kinds[i]
 		if !k.LastSuccess.IsZero() {
 			to.value(lastSuccess, seconds(k.LastSuccess), kind)
@@ -106,11 +107,19 @@ func collectStatus(to *sink, s *refresh.Status) {
 			to.value(lastDuration, k.LastDuration.Seconds(), kind)
 		}
 		for reason, n := range k.Failures {
-			to.value(refreshFailures, float64(n), kind, refresh.Reasons[reason])
+			to.value(refreshFailures, float64(n), kind, listing.Reason(reason).String())
 		}
 	}
 	for i, kind := range refresh.Corrections {
 		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
+	}
+	for i, reason := range refresh.Skipped {
+		to.value(rowsSkipped, float64(s.Skipped[i]), reason)
+	}
+	for o := range listing.Option(listing.NumOptions) {
+		if o != listing.OptionSkip {
+			to.value(optionUnsupported, number(s.Unsupported[o]), o.String())
+		}
 	}
 }
 
