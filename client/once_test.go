@@ -367,6 +367,7 @@ func TestWire(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			done := make(chan struct{})
 			defer close(done)
 			address := rawServer(t, func(conn net.Conn) {
@@ -382,7 +383,7 @@ func TestWire(t *testing.T) {
 			defer transport.CloseIdleConnections()
 			limit := 20 * time.Second
 			if test.reason == listing.ReasonTimeout || test.status == 503 {
-				limit = 50 * time.Millisecond
+				limit = 500 * time.Millisecond
 			}
 			c := newTest(t, transport, func(o *Options) { o.BaseURL, o.Timeout = "http://"+address, limit })
 			began := time.Now()
