@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
 )
 

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
 )
 
@@ -40,7 +40,7 @@ func spend(t *testing.T, cfg config.Tenant, pass refresh.Pass, quiet, calls int)
 		t.Fatal(err)
 	}
 	l := &limiter{ledger: ledger, waited: func(string, time.Duration) {}}
-	l.Reserve(1, cfg.Interval)
+	l.Reserve(time.Now(), 1, cfg.Interval)
 	start := time.Now()
 	now, delta := start, start
 	for made := 0; made < calls; {

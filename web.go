@@ -85,7 +85,7 @@ func addProbes(mux *http.ServeMux, set *tenants) {
 		for _, t := range set.all() {
 			if !t.healthy(now) {
 				http.Error(w, fmt.Sprintf("tenant %s: the refresh loop shows no sign of life for %s",
-					t.config.Name, now.Sub(t.loop.LastSign()).Round(time.Second)), http.StatusServiceUnavailable)
+					t.config.Name, now.Sub(t.loop.Heartbeat()).Round(time.Second)), http.StatusServiceUnavailable)
 				return
 			}
 		}

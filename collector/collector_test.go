@@ -14,6 +14,7 @@ import (
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 var update = flag.Bool("update", false, "write the expositions in testdata anew")

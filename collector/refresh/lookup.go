@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
@@ -85,7 +84,7 @@ func (l *Loop) lookupStep(ctx context.Context) {
 			e := asError(err)
 			m.Tries++
 			outage := e.Status == 0 || e.Reason == listing.ReasonThrottled || e.Reason == listing.ReasonAuth
-			if outage || m.Tries < maxTries && e.Status >= http.StatusInternalServerError {
+			if outage || m.Tries < maxTries && e.Status >= 500 {
 				// Nothing was said about this incident.
 				l.scanRetry = later(now.Add(backoff(m.Tries)), retryAt)
 				if outage {
@@ -116,7 +115,7 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, retr
 		return err
 	})
 	if err == nil && in.ID != id {
-		err = &listing.Error{Op: "get", Status: http.StatusOK, Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
+		err = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
 	}
 	return in, retryAt, err
 }

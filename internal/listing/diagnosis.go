@@ -1,7 +1,6 @@
 package listing
 
 import (
-	"net/http"
 	"slices"
 	"time"
 
@@ -285,6 +284,13 @@ func passing(err *Error) Verdict {
 	return Failed
 }
 
+// HTTP statuses.
+const (
+	badRequest     = 400
+	serverError    = 500
+	notImplemented = 501
+)
+
 // classify tells whether the server has refused a request, or has failed at it
 // in a way that may be due to what was asked for.
 func classify(err *Error) (refused, heavy bool) {
@@ -292,13 +298,11 @@ func classify(err *Error) (refused, heavy bool) {
 	case err.Reason == ReasonThrottled || err.Reason == ReasonAuth || err.Reason == ReasonForbidden || err.Reason == ReasonPartial:
 	case err.TooLarge, err.Reason == ReasonTimeout, err.Reason == ReasonDecode:
 		heavy = true
-	case err.Status == http.StatusNotImplemented:
+	case err.Status == notImplemented:
 		refused = true
-	case err.Status >= 500:
+	case err.Status >= serverError:
 		heavy = true
-	case err.Status == http.StatusBadRequest, err.Status == http.StatusNotFound, err.Status == http.StatusRequestURITooLong,
-		err.Status == http.StatusUnprocessableEntity, err.Status == http.StatusMethodNotAllowed, err.Status == http.StatusNotAcceptable,
-		err.Status == http.StatusPreconditionFailed:
+	case err.Status >= badRequest:
 		refused = true
 	}
 	return refused, heavy

@@ -3,7 +3,6 @@ package listing
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 )
 
@@ -71,9 +70,6 @@ func (e *Error) Error() string {
 	fmt.Fprintf(&b, "%s incidents", e.Op)
 	if e.Status != 0 {
 		fmt.Fprintf(&b, ": HTTP %d", e.Status)
-		if text := http.StatusText(e.Status); text != "" {
-			b.WriteString(" " + text)
-		}
 	}
 	if e.Code != "" {
 		b.WriteString(": " + e.Code)
