@@ -99,7 +99,6 @@ func TestGraphOddServers(t *testing.T) {
 		{"no lt either", simulator.Faults{Takes: simulator.Takes{OrderBy: simulator.Refused, Lt: simulator.Refused}}},
 		{"no status filter", simulator.Faults{Takes: simulator.Takes{Status: simulator.Refused}}},
 		{"no awaiting action", simulator.Faults{RefuseStatusValues: []string{"AwaitingAction"}}},
-		{"partial", simulator.Faults{Partial: simulator.Partial{Status206: true, Warning: true}}},
 		{"small pages only", simulator.Faults{Heavy: simulator.Heavy{Top: 10, Status: 500, WithAlerts: true}}},
 	}
 	for _, test := range tests {

@@ -156,7 +156,11 @@ func (b *bubble) value(name, labels string) float64 {
 func (b *bubble) exact() {
 	b.t.Helper()
 	cfg := b.tenant.config
-	truth := b.sim.Truth(b.tenant.loop.Snapshot().At, cfg.Lookback)
+	snapshot := b.tenant.loop.Snapshot()
+	if snapshot == nil {
+		b.t.Fatalf("nothing is known: %s", b.tenant.loop.Status().LastError)
+	}
+	truth := b.sim.Truth(snapshot.At, cfg.Lookback)
 	for _, line := range differences(expected(truth, cfg.AgeThresholds), b.series) {
 		b.t.Error(line)
 	}

@@ -521,8 +521,8 @@ func (l *Listing) prove(n int, link string) bool {
 	switch {
 	case n == 0:
 		return false
-	case link != "":
-		return true // it is noise, as far as is known
+	case link != "" && !s.FullPages:
+		return true // that it leads to nothing is a guess
 	case l.Proof == ProveAlways || s.ShortPages:
 		return true
 	case l.Proof == ProveUnlinked:
