@@ -173,24 +173,6 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// TestFileLength: a file that has grown past a screenful of screens hides
-// something that wants a name of its own.
-func TestFileLength(t *testing.T) {
-	for _, s := range sources(t) {
-		text, err := os.ReadFile(s.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		limit := 320
-		if s.test {
-			limit = 600
-		}
-		if got := bytes.Count(text, []byte("\n")); got > limit {
-			t.Errorf("%s has %d lines, more than %d", s.path, got, limit)
-		}
-	}
-}
-
 func TestMetricsReference(t *testing.T) {
 	var want bytes.Buffer
 	if err := collector.WriteMarkdown(&want); err != nil {

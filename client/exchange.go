@@ -32,6 +32,7 @@ func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *
 	defer func() {
 		call.Duration = time.Since(began)
 		if e != nil {
+			e.StatusText = http.StatusText(e.Status)
 			call.Err = e
 		}
 		c.opts.Observe(call)

@@ -16,6 +16,7 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 // unused are the metrics that no dashboard and no rule uses, and why.
@@ -153,9 +154,11 @@ func values(label string) (known []string) {
 			known = append(known, fmt.Sprintf(`%v(\\.0)?`, bound))
 		}
 	case "kind":
-		return slices.Concat(refresh.Kinds[:], refresh.Corrections[:])
+		return slices.Concat(refresh.Passes[:], refresh.Corrections[:])
 	case "reason":
-		return refresh.Reasons[:]
+		for r := range listing.NumReasons {
+			known = append(known, listing.Reason(r).String())
+		}
 	case "assigned":
 		return []string{"true", "false"}
 	case "stage":

@@ -14,13 +14,23 @@ import (
 // alertWatch is whether the source delivers alerts.
 type alertWatch struct {
 	lost bool // the last page came without
-	due  bool // they are back: what was read without is to be read again
-	wait time.Duration
+	// refused: they are not even asked for.
+	refused bool
+	due     bool // they are back: what was read without is to be read again
+	wait    time.Duration
 }
 
-// note looks at the rows of a page. Incidents that were merged away have no
-// alerts, and tell nothing.
-func (a *alertWatch) note(rows []incident.Incident) {
+// note looks at the rows of a page, or at none after a failure, and at whether
+// the server refuses alerts now. Incidents that were merged away have no alerts,
+// and tell nothing.
+func (a *alertWatch) note(rows []incident.Incident, refused bool) {
+	if refused {
+		a.lost, a.refused = true, true
+		return
+	}
+	if a.refused {
+		a.lost, a.refused, a.due = false, false, true
+	}
 	some, without := false, true
 	for i := range rows {
 		if in := &rows[i]; in.Status != incident.StatusRedirected {

@@ -68,7 +68,7 @@ func (l *Loop) beginDelta(now time.Time) {
 	}
 	proof := listing.ProveLarge
 	if l.deltas%proveEvery == proveEvery-1 {
-		proof = listing.ProveAlways
+		proof = listing.ProveRows
 	}
 	l.deltas++
 	reading := listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))

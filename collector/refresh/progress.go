@@ -155,7 +155,7 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	for _, id := range l.mirror.Ahead(now) {
 		l.ahead[id] = now
 	}
-	l.alerts.lost = p.AlertsLost
+	l.alerts.lost, l.alerts.refused = p.AlertsLost, l.server.Unsupported(listing.OptionAlerts)
 	l.nextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
 	if c := p.Scan; c != nil {
 		l.scan = &scan{pass: PassFirst, started: c.Started, since: c.Since, listing: c.Listing, calls: c.Calls, allOpen: true, missing: c.Missing}

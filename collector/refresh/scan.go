@@ -197,7 +197,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 
 // apply takes rows into the mirror.
 func (l *Loop) apply(out outcome, pass Pass) {
-	l.alerts.note(out.rows)
+	l.alerts.note(out.rows, l.server.Unsupported(listing.OptionAlerts))
 	for i := range out.rows {
 		l.applyOne(&out.rows[i], pass, out.clock)
 	}

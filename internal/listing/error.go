@@ -44,8 +44,9 @@ type Error struct {
 	Op string
 	// Request is what was asked for, zero for get: which options it carried.
 	Request Request
-	// Status is the HTTP status, 0 if there was no answer.
-	Status int
+	// Status is the HTTP status, 0 if there was no answer, and StatusText its text.
+	Status     int
+	StatusText string
 	// Code and Message are those of the error in the body.
 	Code, Message string
 	Reason        Reason
@@ -69,7 +70,7 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s incidents", e.Op)
 	if e.Status != 0 {
-		fmt.Fprintf(&b, ": HTTP %d", e.Status)
+		b.WriteString(strings.TrimRight(fmt.Sprintf(": HTTP %d %s", e.Status, e.StatusText), " "))
 	}
 	if e.Code != "" {
 		b.WriteString(": " + e.Code)

@@ -31,7 +31,9 @@ const (
 	ProveLarge Proof = iota
 	// ProveUnlinked: unless the pages before had links and this one has none.
 	ProveUnlinked
-	// ProveAlways.
+	// ProveRows: always, unless there are no rows.
+	ProveRows
+	// ProveAlways: always, and an empty page with a link is not believed.
 	ProveAlways
 )
 
@@ -523,7 +525,7 @@ func (l *Listing) prove(n int, link string) bool {
 		return false
 	case link != "" && !s.FullPages:
 		return true // that it leads to nothing is a guess
-	case l.Proof == ProveAlways || s.ShortPages:
+	case l.Proof >= ProveRows || s.ShortPages:
 		return true
 	case l.Proof == ProveUnlinked:
 		return !l.Linked || s.LinkNoise
