@@ -28,8 +28,9 @@ type Options struct {
 	ClientID string
 	// Scope is the API's address and /.default.
 	Scope string
-	// HTTP makes the requests; it needs a timeout of its own. nil: one with
-	// 30 s.
+	// HTTP makes the requests, of which only the transport and the timeout are
+	// used (0: 30 s): no redirect is followed, whatever it says, and no cookie is
+	// kept. nil: the standard transport.
 	HTTP *http.Client
 	// Observe is told of each attempt. It must not ask the Source for a token.
 	Observe func(Attempt)
@@ -108,8 +109,9 @@ func (s *Source) Close() { s.stop() }
 
 func (o Options) withDefaults() Options {
 	if o.HTTP == nil {
-		o.HTTP = &http.Client{Timeout: 30 * time.Second}
+		o.HTTP = new(http.Client)
 	}
+	o.HTTP = guarded(o.HTTP)
 	if o.Observe == nil {
 		o.Observe = func(Attempt) {}
 	}

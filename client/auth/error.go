@@ -21,7 +21,8 @@ import (
 // not show, and its text shows no secret.
 type Error struct {
 	// Reason is a label value: the OAuth error code, or one of credential (it
-	// could not be read), decode, timeout, network, server, throttled, other.
+	// could not be read), redirect, decode, timeout, network, server, throttled,
+	// other.
 	Reason string
 	// Status is the HTTP status of the answer, 0 if there was none.
 	Status int
@@ -154,8 +155,11 @@ func explain(err error, secret string) *Error {
 	if errors.Is(err, context.DeadlineExceeded) || isNetwork && network.Timeout() {
 		e.Reason, e.cause = "timeout", context.DeadlineExceeded
 	}
-	switch {
-	case strings.Contains(e.text, "cannot parse json"), strings.Contains(e.text, "missing access_token"):
+	switch redirect, redirected := errors.AsType[*redirectError](err); {
+	case redirected:
+		e.Reason, e.Status = "redirect", redirect.status
+		e.Hint = "redirects of the login host are not followed, for the credential would go along; check --auth.url, and whether a proxy answers in its place"
+	case errors.Is(err, errSwitched), errors.Is(err, errTooLong), strings.Contains(e.text, "cannot parse json"), strings.Contains(e.text, "missing access_token"):
 		e.Reason = "decode"
 		e.Hint = "something else answers in the login's place, a proxy perhaps"
 	case errors.As(err, new(*unreachable)):

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -42,7 +43,9 @@ func ManagedIdentity(opts Options) (*Source, error) {
 		return nil, fmt.Errorf("managed identity: %w", err)
 	}
 	request := func(ctx context.Context) (*oauth2.Token, time.Time, error) {
-		answers.refused = nil
+		answers.refused, answers.broken = nil, nil
+		ctx, cancel := limited(ctx, opts.HTTP)
+		defer cancel()
 		token, err := credential.GetToken(ctx, policy.TokenRequestOptions{
 			Scopes: []string{opts.Scope},
 			// Any claims make the library pass its cache by; they are not sent.
@@ -60,7 +63,9 @@ func ManagedIdentity(opts Options) (*Source, error) {
 
 // direct is the client without a proxy: the places that issue these tokens are
 // link-local or on this machine, and would mean the proxy's machine otherwise.
-// A transport that wraps another one has to have a method Unwrap.
+// A transport that wraps another one has to have a method Unwrap. Of Service
+// Fabric the library pins the certificate, for which it has to know the
+// transport; it follows no redirect there of its own accord.
 func direct(c *http.Client) *http.Client {
 	inner := c.Transport
 	for {
@@ -76,7 +81,10 @@ func direct(c *http.Client) *http.Client {
 	}
 	transport = transport.Clone()
 	transport.Proxy = nil
-	return &http.Client{Transport: transport, Timeout: c.Timeout}
+	if os.Getenv("IDENTITY_SERVER_THUMBPRINT") != "" {
+		return &http.Client{Transport: transport, Timeout: c.Timeout, CheckRedirect: stay}
+	}
+	return guarded(&http.Client{Transport: transport, Timeout: c.Timeout})
 }
 
 // lastAnswer keeps what the library would hide in a text. The Source's lock
@@ -94,6 +102,8 @@ func (l *lastAnswer) explain(err error) error {
 		return l.refused
 	case l.refused != nil:
 		return l.refused
+	case l.broken != nil && answered(l.broken):
+		return l.broken
 	case l.broken != nil:
 		if u, ok := errors.AsType[*url.Error](l.broken); ok {
 			l.broken = u.Err
@@ -101,6 +111,11 @@ func (l *lastAnswer) explain(err error) error {
 		return &unreachable{l.broken}
 	}
 	return err
+}
+
+// answered tells whether the error is made of an answer.
+func answered(err error) bool {
+	return errors.As(err, new(*redirectError)) || errors.Is(err, errSwitched) || errors.Is(err, errTooLong)
 }
 
 // unreachable is a machine without an endpoint for identities.
@@ -114,6 +129,9 @@ func (l *lastAnswer) Do(req *policy.Request) (*http.Response, error) {
 	l.refused, l.broken = nil, nil
 	resp, err := req.Next()
 	if err != nil {
+		if resp != nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+			err = newRedirectError(resp, req.Raw().URL)
+		}
 		l.broken = err
 		return resp, err
 	}

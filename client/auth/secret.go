@@ -45,6 +45,8 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 		// Otherwise the first request that fails is sent twice.
 		AuthStyle: oauth2.AuthStyleInParams,
 	}
+	ctx, cancel := limited(ctx, opts.HTTP)
+	defer cancel()
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, opts.HTTP))
 	return token, time.Time{}, err
 }
