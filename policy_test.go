@@ -26,8 +26,9 @@ const module = "m365_defender_exporter"
 var rules = map[string]struct{ ours, not []string }{
 	"internal/incident":  {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"client/quota":       {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client":             {[]string{"internal/incident"}, []string{prom}},
-	"client/auth":        {[]string{"internal/config"}, []string{prom}},
+	"client":             {[]string{"internal/incident", "internal/scrub"}, []string{prom}},
+	"client/auth":        {[]string{"internal/config", "internal/scrub"}, []string{prom}},
+	"internal/scrub":     {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"collector/refresh":  {[]string{"internal/incident"}, []string{"net/http", prom}},
 	"collector":          {[]string{"internal/incident", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
 	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
