@@ -26,9 +26,9 @@ var patterns = []pattern{
 		expr: regexp.MustCompile(`(?i)\bbearer(?:` + between + `[:=])?["'\x60\x00-\x20+]+([\w.~+/=:%-]{4,})`)},
 	{hints: []string{"basic", "negotiate", "ntlm", "digest", "sharedaccesssignature", "sharedkey"}, unless: word,
 		expr: regexp.MustCompile(`(?i)\b(?:basic|negotiate|ntlm|digest|sharedaccesssignature|sharedkey)(?:` + between + `[:=])?["'\x60\x00-\x20+]+([\w.~+/=:%&-]{6,})`)},
-	// Three parts, two, or one that was cut.
+	// Three parts, two, or one that was cut; in other case two.
 	{hints: []string{"eyj"},
-		expr: regexp.MustCompile(`(?:[\w-]{4,}\.)?eyJ[\w+/=-]{4,}(?:\.[\w+/=-]*){0,4}`)},
+		expr: regexp.MustCompile(`(?:[\w-]{4,}\.)?eyJ[\w+/=-]{4,}(?:\.[\w+/=-]*){0,4}|(?i:eyj[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,3})`)},
 	{hints: []string{"secret", "assertion", "token", "password", "passwd", "pwd", "accountkey", "sharedaccesskey", "credential"},
 		expr: regexp.MustCompile(`(?i)\b(?:client[_-]?secret|client[_-]?assertion|assertion|(?:access|refresh|id)[_-]?token|password|passwd|pwd|(?:account|sharedaccess)key)` + between + `(?:=>?|:)` + between + `([^\s"'&,;<>{}\[\]]+)`), unless: isType},
 	// In the query of an address only: elsewhere these are everyday words.

@@ -114,7 +114,7 @@ func (s *Scrubber) marks(text string) (gone []bool, ok bool) {
 		return nil, false
 	}
 	for _, r := range readings {
-		if r.whole {
+		if r.whole || r.decoded {
 			r.markPatterns(gone)
 		}
 	}
