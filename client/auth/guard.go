@@ -1,34 +1,25 @@
 package auth
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 // guarded returns the client that credentials are sent with. It follows no
 // redirect: with 307 and 308 the form, and with it the secret or the assertion,
-// would go to wherever the answer points. A client without a time limit gets
-// one of 30 s.
+// would go to wherever the answer points. It has no time limit of its own, so that
+// the context says that time was up, and not a text.
 func guarded(c *http.Client) *http.Client {
 	next := c.Transport
 	if next == nil {
 		next = http.DefaultTransport
 	}
-	timeout := c.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	return &http.Client{Transport: &guard{next}, Timeout: timeout, CheckRedirect: stay}
+	return &http.Client{Transport: &guard{next}, CheckRedirect: stay}
 }
-
-// defaultTimeout of a request for a token, its answer included.
-const defaultTimeout = 30 * time.Second
 
 // stay is a redirect rule: the answer is given back as it is.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -68,6 +59,7 @@ const maxAnswer = 1 << 20
 var (
 	errSwitched = errors.New("HTTP 101 Switching Protocols")
 	errTooLong  = errors.New("the answer is longer than 1 MiB")
+	errNoToken  = errors.New("the answer holds no token that can be used")
 )
 
 // boundedBody fails where it is too long, instead of ending there.
@@ -108,9 +100,4 @@ func (e *redirectError) Error() string {
 		return text + ", which names no address that could be read"
 	}
 	return text + ", which points to " + e.target
-}
-
-// limited bounds a request in time, whatever client the caller has given.
-func limited(ctx context.Context, c *http.Client) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, c.Timeout)
 }

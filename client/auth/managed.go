@@ -26,6 +26,9 @@ import (
 // by, for a Source has its own.
 func ManagedIdentity(opts Options) (*Source, error) {
 	opts = opts.withDefaults()
+	// App Service and its kin hand these over, and they are sent along.
+	opts.scrubber.Secret("identity header", os.Getenv("IDENTITY_HEADER"))
+	opts.scrubber.Secret("MSI secret", os.Getenv("MSI_SECRET"))
 	answers := &lastAnswer{}
 	o := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{
 		Transport:        direct(opts.HTTP),
@@ -40,11 +43,11 @@ func ManagedIdentity(opts Options) (*Source, error) {
 	}
 	credential, err := azidentity.NewManagedIdentityCredential(o)
 	if err != nil {
-		return nil, fmt.Errorf("managed identity: %w", err)
+		return nil, fmt.Errorf("managed identity: %w", opts.scrubber.Error(err))
 	}
 	request := func(ctx context.Context) (*oauth2.Token, time.Time, error) {
-		answers.refused, answers.broken = nil, nil
-		ctx, cancel := limited(ctx, opts.HTTP)
+		*answers = lastAnswer{}
+		ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 		defer cancel()
 		token, err := credential.GetToken(ctx, policy.TokenRequestOptions{
 			Scopes: []string{opts.Scope},
@@ -82,9 +85,9 @@ func direct(c *http.Client) *http.Client {
 	transport = transport.Clone()
 	transport.Proxy = nil
 	if os.Getenv("IDENTITY_SERVER_THUMBPRINT") != "" {
-		return &http.Client{Transport: transport, Timeout: c.Timeout, CheckRedirect: stay}
+		return &http.Client{Transport: transport, CheckRedirect: stay}
 	}
-	return guarded(&http.Client{Transport: transport, Timeout: c.Timeout})
+	return guarded(&http.Client{Transport: transport})
 }
 
 // lastAnswer keeps what the library would hide in a text. The Source's lock
@@ -92,6 +95,7 @@ func direct(c *http.Client) *http.Client {
 type lastAnswer struct {
 	refused *refusal
 	broken  error
+	taken   bool // the answer was a success
 }
 
 // explain says more than the library's error does.
@@ -109,6 +113,9 @@ func (l *lastAnswer) explain(err error) error {
 			l.broken = u.Err
 		}
 		return &unreachable{l.broken}
+	case l.taken:
+		// The library's error quotes all of it.
+		return errNoToken
 	}
 	return err
 }
@@ -126,7 +133,7 @@ func (e *unreachable) Unwrap() error { return e.error }
 
 // Do implements policy.Policy.
 func (l *lastAnswer) Do(req *policy.Request) (*http.Response, error) {
-	l.refused, l.broken = nil, nil
+	*l = lastAnswer{}
 	resp, err := req.Next()
 	if err != nil {
 		if resp != nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
@@ -143,5 +150,6 @@ func (l *lastAnswer) Do(req *policy.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		l.refused = newRefusal(resp, body)
 	}
+	l.taken = l.refused == nil
 	return resp, nil
 }
