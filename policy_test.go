@@ -26,10 +26,11 @@ const module = "m365_defender_exporter"
 var rules = map[string]struct{ ours, not []string }{
 	"internal/incident":  {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"client/quota":       {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"internal/listing":   {[]string{"internal/incident"}, []string{"os", prom, "time.Now"}},
-	"client":             {[]string{"internal/incident", "internal/listing"}, []string{prom}},
-	"client/auth":        {[]string{"internal/config"}, []string{prom}},
-	"collector/refresh":  {[]string{"internal/incident", "internal/listing"}, []string{prom}},
+	"internal/listing":   {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/scrub":     {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"client":             {[]string{"internal/incident", "internal/listing", "internal/scrub"}, []string{prom}},
+	"client/auth":        {[]string{"internal/config", "internal/scrub"}, []string{prom}},
+	"collector/refresh":  {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
 	"collector":          {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
 	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
 	"internal/config":    {nil, []string{prom, "net/http", "os"}},
@@ -142,6 +143,65 @@ func TestNothingGlobal(t *testing.T) {
 			}
 		}
 	}
+}
+
+// clients lists the files that make an HTTP client, and why no redirect takes
+// a credential from it to another place.
+var clients = map[string]string{
+	"client/auth/auth.go":          "withDefaults passes whatever it gets through guarded",
+	"client/auth/guard.go":         "follows none",
+	"client/auth/managed.go":       "follows none",
+	"credential.go":                "auth uses its transport and timeout alone",
+	"tenant.go":                    "client.newWire replaces its redirect rule",
+	"transport.go":                 "makes no request",
+	"dashboards/livecheck/main.go": "carries no credential",
+}
+
+// TestClients: the rule of net/http follows a redirect to any host, and a 307
+// or 308 takes the form along.
+func TestClients(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		if makes(s.file) {
+			seen[s.path] = true
+			if clients[filepath.ToSlash(s.path)] == "" {
+				t.Errorf("%s makes an HTTP client; say here why no redirect takes a credential along", s.path)
+			}
+		}
+	}
+	for path := range clients {
+		if !seen[path] {
+			t.Errorf("%s makes no HTTP client any more", path)
+		}
+	}
+}
+
+// makes tells whether the file makes an http.Client.
+func makes(file *ast.File) bool {
+	found := false
+	isClient := func(e ast.Expr) bool {
+		sel, ok := e.(*ast.SelectorExpr)
+		if !ok || sel.Sel.Name != "Client" {
+			return false
+		}
+		pkg, ok := sel.X.(*ast.Ident)
+		return ok && pkg.Name == "http"
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CompositeLit:
+			found = found || isClient(n.Type)
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.Ident); ok && f.Name == "new" && len(n.Args) == 1 {
+				found = found || isClient(n.Args[0])
+			}
+		}
+		return !found
+	})
+	return found
 }
 
 // uses tells whether the file mentions pkg.Name.

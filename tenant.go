@@ -86,6 +86,7 @@ func (t *tenant) newSource() (*client.Client, error) {
 		Observe:          t.observeCall,
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
+		Scrubber:         t.credential.Scrubber(),
 		UserAgent:        "m365_defender_exporter/" + version.Version,
 	}
 	if cfg.API == config.Graph {

@@ -25,6 +25,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/scrub"
 )
 
 // Call is the account of one request.
@@ -57,9 +58,9 @@ type Options struct {
 	MaxResponseBytes int64
 	// Observe is told of every request that was sent.
 	Observe func(Call)
-	// Scrub makes a text of the server's fit to be shown: no secret, no control
-	// character, at most a few hundred bytes. nil: it is escaped and cut.
-	Scrub     func(string) string
+	// Scrubber knows the secrets that no text of the server's may show. nil: it
+	// removes what looks like a credential.
+	Scrubber  *scrub.Scrubber
 	Logger    *slog.Logger // nil: nothing is logged
 	UserAgent string
 }
@@ -106,9 +107,6 @@ func newClient(opts Options, is *api) (*Client, error) {
 	}
 	if opts.Observe == nil {
 		opts.Observe = func(Call) {}
-	}
-	if opts.Scrub == nil {
-		opts.Scrub = printable
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

@@ -52,7 +52,7 @@ func (c *Client) show(text string) string {
 	if text == "" {
 		return ""
 	}
-	return c.opts.Scrub(text[:min(len(text), maxErrorBody)])
+	return c.opts.Scrubber.Text(text[:min(len(text), maxErrorBody)])
 }
 
 // broken classifies a request that got no answer, or not all of it. ctx is the
@@ -213,16 +213,4 @@ func errorMember(member []byte) (code, message string) {
 		code = string(inner.Code)
 	}
 	return code, inner.Message
-}
-
-// printable returns the beginning of a foreign text, safe for a log.
-func printable(text string) string {
-	const limit = 200
-	cut := text[:min(len(text), limit)]
-	quoted := strconv.QuoteToGraphic(strings.ToValidUTF8(cut, "\ufffd"))
-	s := strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-	if len(text) > limit {
-		s += "…"
-	}
-	return s
 }

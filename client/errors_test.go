@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/scrub"
 )
 
 // TestFailures: how an answer that brings nothing is classified and told.
@@ -182,10 +183,11 @@ func TestScrub(t *testing.T) {
 		},
 	} {
 		c := newTest(t, via, func(o *Options) {
-			o.Scrub = func(text string) string { return strings.ReplaceAll(text, secret, "SCRUBBED") }
+			o.Scrubber = new(scrub.Scrubber)
+			o.Scrubber.Secret("test", secret)
 		})
 		_, err := c.List(t.Context(), first)
-		if e := failure(t, err); strings.Contains(fmt.Sprint(err, e.Code, e.Message), secret) || !strings.Contains(err.Error(), "SCRUBBED") {
+		if e := failure(t, err); strings.Contains(fmt.Sprint(err, e.Code, e.Message), secret) || !strings.Contains(err.Error(), scrub.Removed) {
 			t.Errorf("%s: got %q", name, err)
 		}
 	}

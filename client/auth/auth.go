@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"m365_defender_exporter/internal/scrub"
 )
 
 // Options are the settings of a [Source].
@@ -28,14 +30,20 @@ type Options struct {
 	ClientID string
 	// Scope is the API's address and /.default.
 	Scope string
-	// HTTP makes the requests; it needs a timeout of its own. nil: one with
-	// 30 s.
+	// HTTP makes the requests, of which only the transport and the timeout are
+	// used (0: 30 s): no redirect is followed, whatever it says, and no cookie is
+	// kept. nil: the standard transport.
 	HTTP *http.Client
 	// Observe is told of each attempt. It must not ask the Source for a token.
 	Observe func(Attempt)
 	// Jitter returns a number in [0, 1) that spreads attempts after a failure;
 	// nil: math/rand/v2.
 	Jitter func() float64
+
+	// timeout is that of HTTP. It bounds each attempt as a whole.
+	timeout time.Duration
+	// scrubber learns of every secret before it is sent, and of every token.
+	scrubber *scrub.Scrubber
 }
 
 // Attempt is the account of one attempt to get a token.
@@ -61,7 +69,7 @@ type Source struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
-	asking  sync.Mutex // held while a token is asked for: one request at a time
+	asking  chan struct{} // holds one while a token is asked for: one request at a time
 	failure failure
 
 	// mu is never held for long: a scrape asks when the token ends.
@@ -80,8 +88,6 @@ type proof struct {
 	// request asks for a token. It also returns when the token should be
 	// replaced, zero if nobody says.
 	request func(context.Context) (*oauth2.Token, time.Time, error)
-	// secret is what no error may show.
-	secret string
 	// expires is when the credential ends, zero if that is not known.
 	expires time.Time
 	// note describes the credential to a person.
@@ -91,13 +97,18 @@ type proof struct {
 const (
 	// early is how long before its end a token is replaced.
 	early = 5 * time.Minute
+	// shortest is how long a token is used at least, whatever its end is said to
+	// be: a clock that is wrong must not make each call ask for one.
+	shortest = 15 * time.Second
+	// maxToken bounds a token, in bytes: no server takes a larger header.
+	maxToken = 32 << 10
 	// renewEvery bounds how often a token is dropped that the API refuses: a
 	// permission that is missing is missing in the next token, too.
 	renewEvery = 5 * time.Minute
 )
 
 func newSource(kind string, opts Options, load func() (*proof, error)) *Source {
-	s := &Source{opts: opts, kind: kind, load: load}
+	s := &Source{opts: opts, kind: kind, load: load, asking: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
@@ -108,26 +119,52 @@ func (s *Source) Close() { s.stop() }
 
 func (o Options) withDefaults() Options {
 	if o.HTTP == nil {
-		o.HTTP = &http.Client{Timeout: 30 * time.Second}
+		o.HTTP = new(http.Client)
 	}
+	if o.timeout = o.HTTP.Timeout; o.timeout <= 0 {
+		o.timeout = 30 * time.Second
+	}
+	o.HTTP = guarded(o.HTTP)
 	if o.Observe == nil {
 		o.Observe = func(Attempt) {}
 	}
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
 	}
+	o.scrubber = new(scrub.Scrubber)
 	return o
 }
 
-// Token implements oauth2.TokenSource. Its errors are of type *[Error].
+// Scrubber knows the secrets and tokens of this source, the present ones and the
+// last few: whatever an API says that was called with them goes through it.
+func (s *Source) Scrubber() *scrub.Scrubber { return s.opts.scrubber }
+
+// Token implements oauth2.TokenSource. Its errors are of type *[Error]. It may
+// be called at any time from anywhere, such as before each call of the API:
+//
+//   - with a token that is not due it takes no time;
+//   - otherwise it makes one request, which ends within the time limit of
+//     Options.HTTP, or none and fails at once while it is too early to try again;
+//   - meanwhile other callers get the token before, as long as that lasts, or
+//     wait for the same request.
 func (s *Source) Token() (*oauth2.Token, error) {
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	began := time.Now()
-	token, renewAt := s.present()
-	if token != nil && (renewAt.IsZero() || began.Before(renewAt)) {
+	if token := s.fresh(time.Now()); token != nil {
 		return token, nil
 	}
+	select {
+	case s.asking <- struct{}{}:
+	default:
+		if token, _ := lasting(s.present(), time.Now(), nil); token != nil {
+			return token, nil
+		}
+		s.asking <- struct{}{}
+	}
+	defer func() { <-s.asking }()
+	began := time.Now()
+	if token := s.fresh(began); token != nil {
+		return token, nil
+	}
+	token := s.present()
 	p, err := s.load()
 	if err == nil {
 		s.learn(p)
@@ -147,16 +184,26 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	return fresh, nil
 }
 
-func (s *Source) present() (token *oauth2.Token, renewAt time.Time) {
+func (s *Source) present() *oauth2.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.token, s.renewAt
+	return s.token
+}
+
+// fresh is the present token, nil if it is due to be replaced.
+func (s *Source) fresh(now time.Time) *oauth2.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token != nil && (s.renewAt.IsZero() || now.Before(s.renewAt)) {
+		return s.token
+	}
+	return nil
 }
 
 func (s *Source) learn(p *proof) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.credentialExpiry, s.note = p.expires, p.note
+	s.credentialExpiry, s.note = p.expires, s.opts.scrubber.Text(p.note)
 }
 
 func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
@@ -175,11 +222,27 @@ func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, er
 	}
 	token, refresh, err := p.request(s.ctx)
 	if err == nil {
-		return token, refresh, nil
+		if err = usable(token.AccessToken); err == nil {
+			s.opts.scrubber.Secret("token", token.AccessToken)
+			return token, refresh, nil
+		}
 	}
-	e := explain(err, p.secret)
+	e := explain(err, s.opts.scrubber)
 	s.failure.add(time.Now(), e, p.digest, s.opts.Jitter())
 	return nil, time.Time{}, e
+}
+
+// usable refuses what no header can carry.
+func usable(token string) error {
+	if len(token) > maxToken {
+		return errNoToken
+	}
+	for i := range len(token) {
+		if token[i] < ' ' || token[i] > '~' {
+			return errNoToken
+		}
+	}
+	return nil
 }
 
 // lasting returns the token that is there as long as it lasts, else the error.
@@ -200,7 +263,11 @@ func renewal(t *oauth2.Token, issued time.Time) time.Time {
 	if life := t.Expiry.Sub(issued); life < 2*early {
 		margin = life / 2
 	}
-	return t.Expiry.Add(-margin)
+	at := t.Expiry.Add(-margin)
+	if at.Before(issued.Add(shortest)) {
+		return issued.Add(shortest)
+	}
+	return at
 }
 
 // Renew drops the token, because the API has refused it. It does so at most

@@ -41,6 +41,7 @@ func Certificate(opts Options, path string, password func() (string, error)) *So
 				if err != nil {
 					return nil, time.Time{}, err
 				}
+				opts.scrubber.Secret("assertion", text)
 				return exchange(ctx, opts, "", assertion(text))
 			},
 		}, nil

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"m365_defender_exporter/internal/scrub"
 )
 
 // parseIdentity reads PEM or PKCS#12. Its errors quote nothing of the content.
@@ -96,7 +98,9 @@ func parsePKCS12(text []byte, password string) ([]*x509.Certificate, any, error)
 	case errors.Is(err, pkcs12.ErrIncorrectPassword):
 		return nil, nil, &credentialError{text: "the password of the PKCS#12 file is wrong"}
 	case err != nil:
-		return nil, nil, &credentialError{text: "it is neither PEM nor PKCS#12 that can be read: " + clean(err.Error(), password)}
+		var shown scrub.Scrubber
+		shown.Secret("password", password)
+		return nil, nil, &credentialError{text: "it is neither PEM nor PKCS#12 that can be read: " + shown.Text(err.Error())}
 	}
 	return append([]*x509.Certificate{certificate}, others...), key, nil
 }

@@ -15,13 +15,16 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"m365_defender_exporter/internal/scrub"
 )
 
 // Error is a token that was not to be had. It holds nothing that its text does
 // not show, and its text shows no secret.
 type Error struct {
 	// Reason is a label value: the OAuth error code, or one of credential (it
-	// could not be read), decode, timeout, network, server, throttled, other.
+	// could not be read), redirect, decode, timeout, network, server, throttled,
+	// other.
 	Reason string
 	// Status is the HTTP status of the answer, 0 if there was none.
 	Status int
@@ -120,6 +123,7 @@ func newRefusal(resp *http.Response, body []byte) *refusal {
 	if json.Unmarshal(body, &answer) == nil {
 		r.code, r.description = answer.Error, answer.Description
 		_ = json.Unmarshal(answer.Codes, &r.codes) // of another shape: none
+		r.codes = r.codes[:min(len(r.codes), maxCodes)]
 	}
 	if number := aadsts.FindStringSubmatch(r.description); len(r.codes) == 0 && number != nil {
 		if n, err := strconv.Atoi(number[1]); err == nil {
@@ -129,14 +133,13 @@ func newRefusal(resp *http.Response, body []byte) *refusal {
 	return r
 }
 
-var (
-	aadsts = regexp.MustCompile(`^AADSTS(\d{3,9})\b`)
-	// tokenLike is anything that could be a token or an assertion.
-	tokenLike = regexp.MustCompile(`\beyJ[\w-]{8,}(\.[\w-]*){0,2}`)
-)
+// maxCodes bounds what is kept of an answer: one or two are usual.
+const maxCodes = 8
+
+var aadsts = regexp.MustCompile(`^AADSTS(\d{3,9})\b`)
 
 // explain makes an error that is fit to be shown.
-func explain(err error, secret string) *Error {
+func explain(err error, s *scrub.Scrubber) *Error {
 	var r *refusal
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		r = newRefusal(answer.Response, answer.Body)
@@ -144,18 +147,22 @@ func explain(err error, secret string) *Error {
 		errors.As(err, &r)
 	}
 	if r != nil {
-		return r.explain(secret)
+		return r.explain(s)
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the address is long and known
 	}
-	e := &Error{Reason: "network", text: clean(err.Error(), secret)}
+	e := &Error{Reason: "network", text: s.Text(err.Error())}
 	network, isNetwork := errors.AsType[net.Error](err)
 	if errors.Is(err, context.DeadlineExceeded) || isNetwork && network.Timeout() {
 		e.Reason, e.cause = "timeout", context.DeadlineExceeded
 	}
-	switch {
-	case strings.Contains(e.text, "cannot parse json"), strings.Contains(e.text, "missing access_token"):
+	switch redirect, redirected := errors.AsType[*redirectError](err); {
+	case redirected:
+		e.Reason, e.Status = "redirect", redirect.status
+		e.Hint = "redirects of the login host are not followed, for the credential would go along; check --auth.url, and whether a proxy answers in its place"
+	case errors.Is(err, errSwitched), errors.Is(err, errTooLong), errors.Is(err, errNoToken),
+		strings.Contains(e.text, "cannot parse "), strings.Contains(e.text, "missing access_token"):
 		e.Reason = "decode"
 		e.Hint = "something else answers in the login's place, a proxy perhaps"
 	case errors.As(err, new(*unreachable)):
@@ -168,7 +175,7 @@ func explain(err error, secret string) *Error {
 	return e
 }
 
-func (r *refusal) explain(secret string) *Error {
+func (r *refusal) explain(s *scrub.Scrubber) *Error {
 	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r), retryAfter: r.retryAfter(time.Now())}
 	switch {
 	case slices.Contains(codes, r.code):
@@ -182,12 +189,12 @@ func (r *refusal) explain(secret string) *Error {
 	}
 	e.text = "HTTP " + strings.TrimSpace(strconv.Itoa(r.status)+" "+http.StatusText(r.status))
 	if r.code != "" {
-		e.text = clean(r.code, secret)
+		e.text = s.Text(r.code)
 		// The first line is the sentence; trace ids follow.
 		sentence, _, _ := strings.Cut(r.description, "\r\n")
 		sentence, _, _ = strings.Cut(sentence, " Trace ID:")
 		if sentence != "" {
-			e.text += ": " + clean(sentence, secret)
+			e.text += ": " + s.Text(sentence)
 		}
 	}
 	return e
@@ -200,27 +207,7 @@ func (r *refusal) retryAfter(now time.Time) time.Duration {
 		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
 	}
 	if at, err := http.ParseTime(text); err == nil {
-		return max(0, at.Sub(now))
+		return min(max(0, at.Sub(now)), maxRetryAfter)
 	}
 	return 0
-}
-
-// clean makes a foreign text fit for a log: without the secret, without
-// anything like a token, printable, and short.
-func clean(s, secret string) string {
-	if secret != "" {
-		s = strings.ReplaceAll(s, secret, "<secret>")
-		s = strings.ReplaceAll(s, url.QueryEscape(secret), "<secret>")
-	}
-	s = tokenLike.ReplaceAllString(s, "<token>")
-	s = strings.Map(func(r rune) rune {
-		if !strconv.IsGraphic(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "…"
-	}
-	return s
 }

@@ -84,7 +84,7 @@ func TestSecretFile(t *testing.T) {
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("no file: %v", err)
 	}
-	for text, want := range map[string]string{"a b\n": "a b", "x\r\n": "x", "y": "y"} {
+	for text, want := range map[string]string{"a b\n": "a b", "x\r\n": "x", "y": "y", "\xef\xbb\xbfz\r\n": "z"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -92,12 +92,21 @@ func TestSecretFile(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}
 	}
-	for name, text := range map[string]string{"empty": "\n", "bytes": strings.Repeat("x", maxFile+1)} {
+	for name, text := range map[string]string{"empty": "\n", "bytes": strings.Repeat("x", maxFile+1), "UTF-16": "\xff\xfes\x00\r\x00\n\x00"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := read(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNoFile: what is not a file is not waited for.
+func TestNoFile(t *testing.T) {
+	for _, path := range []string{t.TempDir(), os.DevNull, "/dev/zero"} {
+		if _, err := SecretFile(path)(); err == nil {
+			t.Errorf("%s is read", path)
 		}
 	}
 }

@@ -22,11 +22,12 @@ func Federated(opts Options, path string) *Source {
 		if err != nil {
 			return nil, err
 		}
-		text := strings.TrimSpace(string(file))
+		text := strings.TrimSpace(strings.TrimPrefix(string(file), bom))
 		claims, ok := ParseClaims(text)
 		if !ok {
 			return nil, &credentialError{text: "read federated token: " + path + " holds no token (JWT)"}
 		}
+		opts.scrubber.Secret("assertion", text)
 		now := time.Now()
 		if end := claims.Expires(); !end.IsZero() && now.After(end.Add(skew)) {
 			return nil, &credentialError{
@@ -36,8 +37,7 @@ func Federated(opts Options, path string) *Source {
 		}
 		return &proof{
 			digest: sha256.Sum256([]byte(text)),
-			secret: text,
-			note:   fmt.Sprintf("(issuer %s, subject %s)", clean(claims.Issuer, text), clean(claims.Subject, text)),
+			note:   fmt.Sprintf("(issuer %s, subject %s)", opts.scrubber.Text(claims.Issuer), opts.scrubber.Text(claims.Subject)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, "", assertion(text))
 			},

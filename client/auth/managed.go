@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -25,6 +26,9 @@ import (
 // by, for a Source has its own.
 func ManagedIdentity(opts Options) (*Source, error) {
 	opts = opts.withDefaults()
+	// App Service and its kin hand these over, and they are sent along.
+	opts.scrubber.Secret("identity header", os.Getenv("IDENTITY_HEADER"))
+	opts.scrubber.Secret("MSI secret", os.Getenv("MSI_SECRET"))
 	answers := &lastAnswer{}
 	o := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{
 		Transport:        direct(opts.HTTP),
@@ -39,10 +43,12 @@ func ManagedIdentity(opts Options) (*Source, error) {
 	}
 	credential, err := azidentity.NewManagedIdentityCredential(o)
 	if err != nil {
-		return nil, fmt.Errorf("managed identity: %w", err)
+		return nil, fmt.Errorf("managed identity: %w", opts.scrubber.Error(err))
 	}
 	request := func(ctx context.Context) (*oauth2.Token, time.Time, error) {
-		answers.refused = nil
+		*answers = lastAnswer{}
+		ctx, cancel := context.WithTimeout(ctx, opts.timeout)
+		defer cancel()
 		token, err := credential.GetToken(ctx, policy.TokenRequestOptions{
 			Scopes: []string{opts.Scope},
 			// Any claims make the library pass its cache by; they are not sent.
@@ -60,7 +66,9 @@ func ManagedIdentity(opts Options) (*Source, error) {
 
 // direct is the client without a proxy: the places that issue these tokens are
 // link-local or on this machine, and would mean the proxy's machine otherwise.
-// A transport that wraps another one has to have a method Unwrap.
+// A transport that wraps another one has to have a method Unwrap. Of Service
+// Fabric the library pins the certificate, for which it has to know the
+// transport; it follows no redirect there of its own accord.
 func direct(c *http.Client) *http.Client {
 	inner := c.Transport
 	for {
@@ -76,7 +84,10 @@ func direct(c *http.Client) *http.Client {
 	}
 	transport = transport.Clone()
 	transport.Proxy = nil
-	return &http.Client{Transport: transport, Timeout: c.Timeout}
+	if os.Getenv("IDENTITY_SERVER_THUMBPRINT") != "" {
+		return &http.Client{Transport: transport, CheckRedirect: stay}
+	}
+	return guarded(&http.Client{Transport: transport})
 }
 
 // lastAnswer keeps what the library would hide in a text. The Source's lock
@@ -84,6 +95,7 @@ func direct(c *http.Client) *http.Client {
 type lastAnswer struct {
 	refused *refusal
 	broken  error
+	taken   bool // the answer was a success
 }
 
 // explain says more than the library's error does.
@@ -94,13 +106,23 @@ func (l *lastAnswer) explain(err error) error {
 		return l.refused
 	case l.refused != nil:
 		return l.refused
+	case l.broken != nil && answered(l.broken):
+		return l.broken
 	case l.broken != nil:
 		if u, ok := errors.AsType[*url.Error](l.broken); ok {
 			l.broken = u.Err
 		}
 		return &unreachable{l.broken}
+	case l.taken:
+		// The library's error quotes all of it.
+		return errNoToken
 	}
 	return err
+}
+
+// answered tells whether the error is made of an answer.
+func answered(err error) bool {
+	return errors.As(err, new(*redirectError)) || errors.Is(err, errSwitched) || errors.Is(err, errTooLong)
 }
 
 // unreachable is a machine without an endpoint for identities.
@@ -111,9 +133,12 @@ func (e *unreachable) Unwrap() error { return e.error }
 
 // Do implements policy.Policy.
 func (l *lastAnswer) Do(req *policy.Request) (*http.Response, error) {
-	l.refused, l.broken = nil, nil
+	*l = lastAnswer{}
 	resp, err := req.Next()
 	if err != nil {
+		if resp != nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+			err = newRedirectError(resp, req.Raw().URL)
+		}
 		l.broken = err
 		return resp, err
 	}
@@ -125,5 +150,6 @@ func (l *lastAnswer) Do(req *policy.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		l.refused = newRefusal(resp, body)
 	}
+	l.taken = l.refused == nil
 	return resp, nil
 }

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,7 +35,8 @@ func silent(t *testing.T, what string, value any, secrets ...string) {
 	}()
 	for _, text := range texts {
 		for _, secret := range secrets {
-			for _, form := range []string{secret, url.QueryEscape(secret), fmt.Sprintf("%x", secret), fmt.Sprintf("%q", secret)} {
+			inside := base64.StdEncoding.EncodeToString([]byte("x" + secret))
+			for _, form := range []string{secret, url.QueryEscape(secret), fmt.Sprintf("%x", secret), fmt.Sprintf("%q", secret), strings.ToUpper(secret), inside[2 : len(inside)-4]} {
 				if strings.Contains(text, form) {
 					t.Errorf("%s shows a secret: %s", what, text)
 				}
@@ -74,7 +77,8 @@ func TestSecrecy(t *testing.T) {
 	echo := func(status int, shape string) func(int, map[string]string) (int, string) {
 		return func(_ int, form map[string]string) (int, string) {
 			sent := form["client_secret"] + form["client_assertion"] + " " + issued
-			return status, fmt.Sprintf(shape, sent, url.QueryEscape(sent))
+			other := url.QueryEscape(sent) + base64.StdEncoding.EncodeToString([]byte("x"+sent)) + hex.EncodeToString([]byte(sent)) + strings.ToUpper(sent)
+			return status, fmt.Sprintf(shape, sent, other)
 		}
 	}
 	for kind, newSource := range sources {

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -24,9 +26,9 @@ func ClientSecret(opts Options, read func() (string, error)) *Source {
 		if err != nil {
 			return nil, err
 		}
+		opts.scrubber.Secret("secret", secret)
 		return &proof{
 			digest: sha256.Sum256([]byte(secret)),
-			secret: secret,
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, secret, nil)
 			},
@@ -45,7 +47,12 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 		// Otherwise the first request that fails is sent twice.
 		AuthStyle: oauth2.AuthStyleInParams,
 	}
+	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
+	defer cancel()
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, opts.HTTP))
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // the library makes a text of it
+	}
 	return token, time.Time{}, err
 }
 
@@ -72,7 +79,7 @@ func lineFile(what, path string) func() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		line := strings.TrimRight(string(text), "\r\n")
+		line := strings.TrimRight(string(bytes.TrimPrefix(text, []byte(bom))), "\r\n")
 		if line == "" {
 			return "", &credentialError{text: "read " + what + ": " + path + " is empty"}
 		}
@@ -80,17 +87,33 @@ func lineFile(what, path string) func() (string, error) {
 	}
 }
 
-// maxFile bounds a file that holds a credential.
-const maxFile = 1 << 20
+const (
+	// maxFile bounds a file that holds a credential, in bytes.
+	maxFile = 1 << 20
+	// bom is what editors on Windows begin a file in UTF-8 with.
+	bom = "\xef\xbb\xbf"
+)
 
+// readFile reads a file that holds a credential. Its errors are of type
+// *credentialError and quote nothing of the content. A pipe or a device is
+// refused: reading it might not end, and would give nothing the second time.
 func readFile(what, path string) ([]byte, error) {
 	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxFile {
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return nil, &credentialError{text: "read " + what + ": " + path + " is not a regular file", hint: "it is read again for every token: a pipe or a device cannot be"}
+	case err == nil && info.Size() > maxFile:
 		return nil, &credentialError{text: fmt.Sprintf("read %s: %s has %d bytes; that is none", what, path, info.Size())}
 	}
 	if err == nil {
 		var text []byte
-		if text, err = os.ReadFile(path); err == nil {
+		text, err = readBounded(path)
+		switch {
+		case err == nil && len(text) > maxFile:
+			return nil, &credentialError{text: fmt.Sprintf("read %s: %s has more than %d bytes; that is none", what, path, maxFile)}
+		case err == nil && (bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))):
+			return nil, &credentialError{text: "read " + what + ": " + path + " is text in UTF-16", hint: "write it in UTF-8; in PowerShell with Set-Content -NoNewline -Encoding ascii instead of >"}
+		case err == nil:
 			return text, nil
 		}
 	}
@@ -102,4 +125,14 @@ func readFile(what, path string) ([]byte, error) {
 		e.hint = "the exporter's user must be allowed to read it"
 	}
 	return nil, e
+}
+
+// readBounded reads one byte more than there may be.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }

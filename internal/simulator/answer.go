@@ -233,7 +233,7 @@ func (t *Tenant) refuseByFault(rep *reply, f *Faults, limits []Limit) {
 
 // refuseStatus answers with the documented body of a status.
 func (t *Tenant) refuseStatus(rep *reply, status int) {
-	code, message := http.StatusText(status), "Simulated error."
+	code, message := http.StatusText(status), "A made up error."
 	switch {
 	case rep.graph && status == http.StatusUnauthorized:
 		code, message = "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."

@@ -91,7 +91,7 @@ func (t *Tenant) answerToken(c *call, now time.Time) reply {
 	case code != 0:
 		e, ok := aadErrors[code]
 		if !ok {
-			e = aadError{http.StatusBadRequest, "invalid_request", "Simulated error."}
+			e = aadError{http.StatusBadRequest, "invalid_request", "A made up error."}
 		}
 		if fault.Echo != EchoNone {
 			form, _ := url.ParseQuery(c.body) // without effect if it cannot be read

@@ -1,0 +1,250 @@
+package auth
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// raw is a token endpoint that says whatever it likes, without TLS.
+func raw(t *testing.T, say func(net.Conn)) Options {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					_, _ = io.Copy(io.Discard, r.Body)
+					say(c)
+				}
+			}()
+		}
+	}()
+	transport := &http.Transport{MaxResponseHeaderBytes: 64 << 10}
+	t.Cleanup(transport.CloseIdleConnections)
+	return Options{
+		TokenURL: "http://" + l.Addr().String() + "/token", ClientID: "c", Scope: "https://api.example/.default",
+		HTTP: &http.Client{Transport: transport, Timeout: time.Second},
+	}
+}
+
+// TestHostileAnswers end within the time limit, are failures, and stand in no
+// error longer than a line.
+func TestHostileAnswers(t *testing.T) {
+	withoutIdentityEnvironment(t)
+	for name, test := range map[string]struct {
+		say    func(net.Conn)
+		reason string
+	}{
+		"101": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c) // until it is closed
+		}, "decode"},
+		"1xx for ever": {func(c net.Conn) {
+			for {
+				if _, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"); err != nil {
+					return
+				}
+			}
+		}, "network"},
+		"1xx now and then": {func(c net.Conn) {
+			for {
+				if _, err := io.WriteString(c, "HTTP/1.1 102 Processing\r\n\r\n"); err != nil {
+					return
+				}
+				time.Sleep(300 * time.Millisecond)
+			}
+		}, "timeout"},
+		"status line": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 500 "+strings.Repeat(canary+" ", 300000)+"\r\n\r\n")
+		}, "network"},
+		"no HTTP": {func(c net.Conn) { _, _ = io.WriteString(c, "SMTP "+canary+"\x1b[2J\r\n\r\n") }, "network"},
+		"header":  {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"+canary+"\r\n\r\n") }, "network"},
+		"length": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: "+canary+"\r\n\r\n")
+		}, "network"},
+		"body for ever": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+			for {
+				if _, err := io.WriteString(c, strings.Repeat(" ", 4096)); err != nil {
+					return
+				}
+			}
+		}, "decode"},
+		"slow body": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+			for {
+				if _, err := io.WriteString(c, " "); err != nil {
+					return
+				}
+				time.Sleep(300 * time.Millisecond)
+			}
+		}, "timeout"},
+		"huge token": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+`{"token_type":"Bearer","expires_in":3600,"access_token":"`+strings.Repeat("a", 40<<10)+`"}`)
+		}, "decode"},
+		"token for two headers": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+`{"token_type":"Bearer","expires_in":3600,"access_token":"a\r\nX: y"}`)
+		}, "decode"},
+		"IMDS": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n"+`{"error":"`+strings.Repeat("x", 500)+`","error_description":"`+strings.Repeat(canary+`\u001b`, 1000)+`","error_codes":[`+strings.Repeat("1,", 10000)+`1]}`)
+		}, "other"},
+	} {
+		for kind, newSource := range map[string]func(Options) (*Source, error){
+			"secret": func(o Options) (*Source, error) { return ClientSecret(o, fixed(canary)), nil },
+			"managed": func(o Options) (*Source, error) {
+				t.Setenv("IDENTITY_ENDPOINT", o.TokenURL)
+				t.Setenv("IDENTITY_HEADER", canary)
+				return ManagedIdentity(o)
+			},
+		} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				s, err := newSource(raw(t, test.say))
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				token, err := s.Token()
+				if token != nil || err == nil {
+					t.Fatalf("got %v, %v", token, err)
+				}
+				// Generous: the machine may be busy. Without an end it would hang.
+				if took := time.Since(began); took > 20*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if got := Reason(err); got != test.reason {
+					t.Errorf("reason %s, want %s: %v", got, test.reason, err)
+				}
+				if e := err.(*Error); len(e.Error()) > 800 || len(e.Message()) > 420 || len(e.Codes) > maxCodes {
+					t.Errorf("%d bytes, %d codes: %v", len(e.Error()), len(e.Codes), e)
+				}
+				silent(t, "error", err, canary, canary[:12])
+				if strings.ContainsAny(err.Error(), "\x1b\r\n") {
+					t.Errorf("not escaped: %q", err)
+				}
+			})
+		}
+	}
+}
+
+// TestScrubber knows what was sent and what came back, and the token before.
+func TestScrubber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const token = "one-token-that-is-long-enough-%d"
+		e := &endpoint{answer: func(n int, _ map[string]string) (int, string) {
+			return 200, fmt.Sprintf(`{"token_type":"Bearer","expires_in":3600,"access_token":"`+token+`"}`, n)
+		}}
+		s := source(e, fixed(canary))
+		for range 3 {
+			if _, err := s.Token(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		}
+		for _, secret := range []string{canary, fmt.Sprintf(token, 1), fmt.Sprintf(token, 3)} {
+			for _, text := range []string{secret, url.QueryEscape(secret), base64.RawStdEncoding.EncodeToString([]byte(secret)), fmt.Sprintf("% x", secret)} {
+				if got := s.Scrubber().Text("it was " + text); got != "it was [removed]" {
+					t.Errorf("%q becomes %q", text, got)
+				}
+			}
+		}
+	})
+}
+
+// TestTokenWaits: with a token that lasts nobody waits for the next; without
+// one all wait for one request, and for its end only.
+func TestTokenWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := false
+		asked := 0
+		s := source(roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked++
+			select {
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			case <-time.After(map[bool]time.Duration{false: 2 * time.Second, true: time.Hour}[down]):
+			}
+			return (&endpoint{answer: good}).RoundTrip(r)
+		}), fixed("x-secret"))
+		// callers is how long five of them wait, who ask at the same time.
+		callers := func() (waited [5]time.Duration, errs [5]error) {
+			done := make(chan struct{})
+			for i := range waited {
+				go func() {
+					began := time.Now()
+					_, errs[i] = s.Token()
+					waited[i] = time.Since(began)
+					done <- struct{}{}
+				}()
+				if i == 0 {
+					synctest.Wait()
+				}
+			}
+			for range waited {
+				<-done
+			}
+			return waited, errs
+		}
+		if waited, errs := callers(); asked != 1 || waited != [5]time.Duration{2e9, 2e9, 2e9, 2e9, 2e9} || errs != [5]error{} {
+			t.Errorf("without a token: %d requests, waited %v, %v", asked, waited, errs)
+		}
+		time.Sleep(56 * time.Minute)
+		if waited, errs := callers(); asked != 2 || waited != [5]time.Duration{2e9} || errs != [5]error{} {
+			t.Errorf("with one that is due: %d requests, waited %v, %v", asked, waited, errs)
+		}
+		time.Sleep(2 * time.Hour)
+		down = true
+		waited, errs := callers()
+		if asked != 3 || waited != [5]time.Duration{10e9, 10e9, 10e9, 10e9, 10e9} {
+			t.Errorf("with one that has ended: %d requests, waited %v", asked, waited)
+		}
+		for _, err := range errs {
+			if Reason(err) != "timeout" {
+				t.Errorf("got %v", err)
+			}
+		}
+		began := time.Now()
+		if _, err := s.Token(); err == nil || time.Since(began) > 0 || asked != 3 {
+			t.Errorf("too early: %v after %v, %d requests", err, time.Since(began), asked)
+		}
+	})
+}
+
+// TestTokenThatHasEnded: a clock that is wrong, ours or theirs, does not make
+// each call ask.
+func TestTokenThatHasEnded(t *testing.T) {
+	for _, expires := range []string{"-7200", "1", `"-1"`} {
+		synctest.Test(t, func(t *testing.T) {
+			e := &endpoint{answer: func(n int, _ map[string]string) (int, string) {
+				return 200, fmt.Sprintf(`{"token_type":"Bearer","expires_in":%s,"access_token":"token %d"}`, expires, n)
+			}}
+			s := source(e, fixed("x-secret"))
+			for range 60 {
+				if _, err := s.Token(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			if got := len(e.forms); got != 4 {
+				t.Errorf("expires_in %s: %d tokens in a minute", expires, got)
+			}
+		})
+	}
+}

@@ -1,0 +1,125 @@
+// Package scrub makes foreign texts fit to be shown: what a server, a proxy or
+// a certificate says, before it reaches a log, an error, a page or the state.
+//
+// Live secrets and whatever looks like a credential are replaced by [Removed],
+// in any encoding that an echo may have given them; what a terminal or a reader
+// of logs could take for something else is escaped; and the rest is cut.
+package scrub
+
+import (
+	"slices"
+	"sync"
+)
+
+// Removed is in the place of what was taken out.
+const Removed = "[removed]"
+
+const (
+	// MaxText bounds what Text returns, in bytes.
+	MaxText = 200
+	// maxInput bounds what is looked at, in bytes. What lies behind is cut.
+	maxInput = 8 << 10
+	// maxWork bounds the bytes of all ways in which a text can be read.
+	maxWork = 512 << 10
+	// maxSecret bounds a secret, in bytes: no server takes a larger header.
+	maxSecret = 32 << 10
+	// generations is how many secrets of one kind are remembered.
+	generations = 4
+)
+
+// Scrubber knows the live secrets. It is safe for concurrent use. A nil one and
+// the zero value know none: they remove what looks like a credential.
+type Scrubber struct {
+	mu   sync.RWMutex
+	live map[string][]string // by kind, the newest first
+}
+
+// Secret makes value a live secret of its kind, such as "token". The last four
+// of each kind are remembered: an answer may repeat one that was replaced
+// meanwhile. Less than four visible characters are not a secret: every text
+// would be full of them.
+func (s *Scrubber) Secret(kind, value string) {
+	value = value[:min(len(value), maxSecret)]
+	if len(visible(bare(value)).text) < minSecret {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.live[kind]
+	if len(known) > 0 && known[0] == value {
+		return
+	}
+	// A new slice: Text reads the old one without the lock.
+	next := []string{value}
+	for _, old := range known {
+		if old != value && len(next) < generations {
+			next = append(next, old)
+		}
+	}
+	if s.live == nil {
+		s.live = map[string][]string{}
+	}
+	s.live[kind] = next
+}
+
+// secrets are all that are live.
+func (s *Scrubber) secrets() []string {
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []string
+	for _, values := range s.live {
+		all = append(all, values...)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(all)))
+}
+
+// Text returns the beginning of a foreign text, fit to be shown: one line of
+// printable characters, [MaxText] bytes at most, no secret in it. No twelve
+// characters in a row of a live secret are left in any of these encodings, nor
+// in several of them one around the other: as it is, percent-encoded, base64
+// at any place in a longer text, hexadecimal or decimal codes, escapes as in
+// JSON, HTML entities, quoted-printable, UTF-16, in other case, reversed, with
+// spaces, separators or invisible characters in between.
+//
+// It takes microseconds for a sentence and milliseconds at worst. A text that
+// has too many readings is removed as a whole. Text of its own result changes
+// nothing.
+func (s *Scrubber) Text(text string) string {
+	cut := len(text) > maxInput
+	text = text[:min(len(text), maxInput)]
+	gone, ok := s.marks(text)
+	if !ok {
+		return Removed
+	}
+	return show(text, gone, cut)
+}
+
+// Bytes is Text of a body.
+func (s *Scrubber) Bytes(text []byte) string {
+	if len(text) > maxInput {
+		return s.Text(string(text[:maxInput+1])) // one more, so that it is seen to be cut
+	}
+	return s.Text(string(text))
+}
+
+// marks tells which bytes must not be shown. It is false if there is more to be
+// read in the text than is worth it.
+func (s *Scrubber) marks(text string) (gone []bool, ok bool) {
+	gone = make([]bool, len(text))
+	readings, ok := readings(text)
+	if !ok {
+		return nil, false
+	}
+	for _, r := range readings {
+		if r.whole || r.decoded {
+			r.markPatterns(gone)
+		}
+	}
+	if secrets := s.secrets(); len(secrets) > 0 {
+		newIndex(readings).mark(secrets, gone)
+	}
+	return gone, true
+}
