@@ -69,7 +69,7 @@ func checkList(ctx context.Context, t *tenant, calls *fewCalls) (api, list check
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	calls.giveUp = giveUp
-	trace, ctx := newNetTrace(ctx, t.config.APIURL)
+	trace, ctx := newNetTrace(ctx, t.config.APIURL, t.credential.Scrubber())
 	source, err := t.newSource(calls, -1)
 	if err != nil {
 		return checkStep{"api_host", stepSkipped, "", ""}, checkStep{"list", stepFailed, err.Error(), ""}, nil
