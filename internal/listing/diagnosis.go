@@ -35,6 +35,7 @@ type diagnosis struct {
 	tries   int     // within the stage
 	without []Option
 	rows    bool // it is not one row that fails
+	noTop   bool // nothing was answered but a request without a page size
 	outages int  // in a row
 }
 
@@ -60,7 +61,7 @@ const smallTop = 10
 // first: of a request that the server refused, and of one that it failed at. The
 // latter's first ones do not change which rows are meant.
 var blames = [2][]Option{
-	{OptionAlerts, OptionCount, OptionPageSize, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
+	{OptionPageSize, OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
 	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionPageSize, OptionAlerts},
 }
 
@@ -98,7 +99,7 @@ func (d *diagnosis) vary(req *Request) {
 		req.Top = 1
 		req.Skip += 1 + d.tries
 	}
-	if !d.refused && (d.stage == options || d.stage == confirm) {
+	if d.stage == options || d.stage == confirm {
 		req.Top = min(smallTop, req.Top)
 	}
 }
@@ -137,6 +138,9 @@ func (d *diagnosis) nextWithout() bool {
 		list = list[:harmless]
 	}
 	for _, o := range list {
+		if o == OptionPageSize && !d.refused && !d.noTop {
+			continue // without it the page may be too heavy
+		}
 		if carried[o] && !slices.Contains(d.without, o) {
 			d.without = append(d.without, o)
 			return true
@@ -156,8 +160,11 @@ func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
 		d.end()
 		d.outages = 0
 	case alive:
+		d.noTop = d.tries == maxAlive-1
 		d.outages, d.tries = 0, 0
 		switch r := &l.Todo[len(l.Todo)-1]; {
+		case d.noTop:
+			d.leaveOutNext()
 		case r.place != nil && r.place.single:
 			d.stage = beyond
 		case d.base.Top > smallTop:
@@ -230,7 +237,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	}
 	refused, heavy := classify(err)
 	if err.Request.Link != "" && (refused || heavy) {
-		return l.linkFailed()
+		return l.linkFailed(refused)
 	}
 	if !refused && !heavy {
 		d.end()
@@ -251,6 +258,11 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		d.outages = outages
 		return Failed
 	case small, options:
+		if d.refused && heavy {
+			// It is refused no more, and fails for another reason.
+			d.stage = confirm
+			return RetryNow
+		}
 		if d.leaveOutNext() {
 			return RetryNow
 		}
@@ -319,7 +331,7 @@ func classify(err *Error) (refused, heavy bool) {
 // begin looks at the first failure of a request.
 func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	d := &l.diagnosis
-	d.base, d.refused, d.rows, d.without, d.tries = err.Request, refused, false, nil, 0
+	*d = diagnosis{base: err.Request, refused: refused, outages: d.outages}
 	switch {
 	case refused:
 		if d.leaveOutNext() {
@@ -374,8 +386,13 @@ func (l *Listing) blame(o Option, now time.Time) {
 }
 
 // linkFailed goes on without a link that the server does not take any more.
-func (l *Listing) linkFailed() Verdict {
+func (l *Listing) linkFailed(refused bool) Verdict {
 	r := &l.Todo[len(l.Todo)-1]
+	empty := r.hops > 0 || r.place != nil && r.place.hops > 0
+	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
+		// It was that of an empty page, and leads nowhere.
+		l.server.LostLinks = true
+	}
 	r.hop, r.hops = "", 0
 	if r.place != nil {
 		if r.place.pass >= maxPasses {

@@ -80,8 +80,11 @@ type Listing struct {
 	// pending are rows whose alerts are not complete yet.
 	pending  []pendingAlerts
 	leftover []incident.Incident
-	// still counts requests since the last progress.
-	still int
+	// still counts requests since the last progress, linkFails links that failed.
+	still     int
+	linkFails int
+	// alertFails counts the rows in a row whose further alerts could not be had.
+	alertFails int
 }
 
 // New returns a listing of the ranges, the first of which is read first.
@@ -391,6 +394,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
+	if sorted && more && l.nothingFurther(r, req, &secs, n, descending) {
+		more, s.LinkNoise = false, true
+	}
 	// Where a bound could not be sent, the order shows where the range ends.
 	if sorted && len(secs.all) > 0 && (descending && secs.min < r.Since || !descending && secs.max >= r.Before) {
 		more = false
@@ -436,6 +442,16 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		l.halve(r, &secs, now)
 	}
 	return nil
+}
+
+// nothingFurther tells that a page has nothing but the second that it was to
+// continue from, although pages can have more rows: that it has a link means
+// nothing.
+func (l *Listing) nothingFurther(r *Range, req *Request, secs *seconds, n int, descending bool) bool {
+	if !secs.one() || l.server.ShortPages || n >= l.Largest || n >= l.server.rows(req.Top) || r.Proof && n < r.Edges {
+		return false
+	}
+	return descending && r.Before == secs.min+1 || !descending && r.Since == secs.max && r.Before == noBefore
 }
 
 // unsorted notes that rows are not sorted by last update. It is true if pages
