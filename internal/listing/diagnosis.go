@@ -391,7 +391,7 @@ func (l *Listing) linkFailed(refused bool) Verdict {
 	empty := r.hops > 0 || r.place != nil && r.place.hops > 0
 	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
-		l.server.LostLinks = true
+		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
 	r.hop, r.hops = "", 0
 	if r.place != nil {

@@ -287,8 +287,10 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 	}
 	if req.Link != "" && (s.DirectRows || r.place != nil) {
 		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
-			// The link has lost the filter.
+			// The link has lost the filter. If the page before was empty, it led to
+			// nothing of what was asked for.
 			s.LostLinks = true
+			s.LinkNoise = s.LinkNoise || r.hops > 0 || r.place != nil && r.place.hops > 0
 			r.hop, r.hops = "", 0
 			if r.place != nil {
 				if r.place.byLink {
@@ -394,9 +396,6 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
-	if sorted && more && l.nothingFurther(r, req, &secs, n, descending) {
-		more, s.LinkNoise = false, true
-	}
 	// Where a bound could not be sent, the order shows where the range ends.
 	if sorted && len(secs.all) > 0 && (descending && secs.min < r.Since || !descending && secs.max >= r.Before) {
 		more = false
@@ -442,16 +441,6 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		l.halve(r, &secs, now)
 	}
 	return nil
-}
-
-// nothingFurther tells that a page has nothing but the second that it was to
-// continue from, although pages can have more rows: that it has a link means
-// nothing.
-func (l *Listing) nothingFurther(r *Range, req *Request, secs *seconds, n int, descending bool) bool {
-	if !secs.one() || l.server.ShortPages || n >= l.Largest || n >= l.server.rows(req.Top) || r.Proof && n < r.Edges {
-		return false
-	}
-	return descending && r.Before == secs.min+1 || !descending && r.Since == secs.max && r.Before == noBefore
 }
 
 // unsorted notes that rows are not sorted by last update. It is true if pages
@@ -599,7 +588,8 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 	} else {
 		rest.Before = r.Edge
 	}
-	l.replace(second, rest)
+	// The rest first: if it is empty, that page shows what a link is worth.
+	l.replace(rest, second)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -631,7 +621,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		} else {
 			rest.Since = edge + 1
 		}
-		l.replace(second, rest, shown)
+		l.replace(shown, rest, second)
 		return
 	}
 	l.Trusted++
