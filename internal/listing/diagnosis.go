@@ -58,13 +58,18 @@ const smallTop = 10
 
 // blames lists the options in the order in which they are left out, the likeliest
 // first: of a request that the server refused, and of one that it failed at. The
-// latter's first two do not change which rows are meant.
+// latter's first ones do not change which rows are meant.
 var blames = [2][]Option{
-	{OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
-	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionAlerts},
+	{OptionAlerts, OptionCount, OptionPageSize, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
+	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionPageSize, OptionAlerts},
 }
 
-const harmless = 2
+const (
+	// harmless is how many of the latter's do not change which rows are meant.
+	harmless = 3
+	// maxAlive is how many requests are tried to see whether any is answered.
+	maxAlive = 3
+)
 
 // vary makes the request that the diagnosis needs of the one that is due.
 func (d *diagnosis) vary(req *Request) {
@@ -72,8 +77,9 @@ func (d *diagnosis) vary(req *Request) {
 	case healthy, again:
 		return
 	case alive:
-		// Another row the second time: the first may be one that cannot be had.
-		*req = Request{Top: 1, Skip: 7 * d.tries}
+		// Another row the second time: the first may be one that cannot be had. Then
+		// with nothing at all.
+		*req = [maxAlive]Request{{Top: 1}, {Top: 1, Skip: 7}, {}}[d.tries]
 		return
 	case small:
 		*req = d.base
@@ -112,6 +118,8 @@ func (r *Request) leaveOut(without []Option) {
 			r.Alerts = false
 		case OptionCount:
 			r.Count = false
+		case OptionPageSize:
+			r.Top = 0
 		case OptionSkip:
 			r.Skip = 0
 		}
@@ -235,7 +243,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		d.stage, d.tries = alive, 0
 		return RetryNow
 	case alive:
-		if d.tries++; d.tries < 2 {
+		if d.tries++; d.tries < maxAlive {
 			return RetryNow
 		}
 		outages := d.outages + 1
@@ -318,7 +326,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 			return RetryNow
 		}
 		return Failed
-	case err.TooLarge && err.Request.Top > 1:
+	case err.TooLarge && err.Request.Top != 1 && err.Request.Link == "":
 		l.server.shrink(err.Request.Top, now)
 		d.end()
 		return RetryNow

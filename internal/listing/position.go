@@ -74,7 +74,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	case p.sames >= 3 && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
-		if page.Link == "" || p.byLink {
+		if page.Link == "" || p.byLink || s.LostLinks {
 			return incomplete(req, errNoProgress)
 		}
 		p.byLink = true
@@ -93,7 +93,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	more := l.more(req, page)
 	switch {
 	case n == 0:
-		if p.hops++; page.Link == "" || p.hops > maxHops {
+		if p.hops++; !more || p.hops > maxHops {
 			more = false
 		}
 	case req.Link != "":
@@ -180,7 +180,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		p.skip = next
 		return nil
 	}
-	if page.Link == "" {
+	if page.Link == "" || s.LostLinks {
 		return incomplete(req, errNoProgress)
 	}
 	mark := fnv.New64a()
