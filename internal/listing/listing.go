@@ -66,14 +66,14 @@ type Listing struct {
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
+	// Pending are rows whose alerts are not complete yet.
+	Pending []pendingAlerts `json:"pending,omitempty"`
 
 	server    *Server
 	diagnosis diagnosis
 	// density is how many rows a second had in the last range that was complete,
 	// where rows are not sorted; 0: not known.
-	density float64
-	// pending are rows whose alerts are not complete yet.
-	pending  []pendingAlerts
+	density  float64
 	leftover []incident.Incident
 	// still counts requests since the last progress.
 	still int
@@ -85,8 +85,16 @@ func New(server *Server, proof Proof, ranges ...Range) *Listing {
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Proof: proof, server: server}
 }
 
-// Resume makes a saved listing go on.
-func (l *Listing) Resume(server *Server) { l.server = server }
+// Resume makes a saved listing go on. It returns the rows that were held back
+// for their alerts: the links to those are not kept, and the rows have to do
+// without.
+func (l *Listing) Resume(server *Server) []incident.Incident {
+	l.server = server
+	for len(l.Pending) > 0 {
+		l.withoutAlerts()
+	}
+	return l.Leftover()
+}
 
 // Inherit takes over what an unfinished listing had found out about the failure
 // that it met.
@@ -112,9 +120,9 @@ func incomplete(req *Request, why error) *Error {
 
 // Next is the request to make now; false: everything is read.
 func (l *Listing) Next(now time.Time) (Request, bool) {
-	if len(l.pending) > 0 {
-		p := &l.pending[0]
-		return Request{Link: p.link, AlertsOf: p.row.ID, Top: 1}, true
+	if len(l.Pending) > 0 {
+		p := &l.Pending[0]
+		return Request{Link: p.link, AlertsOf: p.Row.ID, Top: 1}, true
 	}
 	r := l.current(now)
 	if r == nil {
@@ -126,7 +134,7 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 }
 
 // Done tells that everything is read.
-func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.pending) == 0 }
+func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 }
 
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
@@ -679,6 +687,9 @@ func (l *Listing) cut(r *Range) {
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")
+	}
+	if len(l.Todo) > 0 && len(l.Whole) == 0 {
+		return errors.New("nothing to begin again with")
 	}
 	for _, r := range slices.Concat(l.Todo, l.Whole) {
 		if int(r.Status) >= incident.NumStatuses {
