@@ -15,7 +15,7 @@ var errNotGranted = errors.New("no call is left in the quota")
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. retryAt is when the server
-// asks to be asked again by whoever asked, zero if it does not.
+// wants the pass that asked to ask again, zero if it does not say.
 func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (retryAt time.Time, err error) {
 	ledger := l.opts.Ledger
 	if err := l.opts.Source.Authorize(ctx); err != nil {
@@ -88,6 +88,7 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 	}
 	out.clock, out.retryAt = l.clock(now, out.page.Date), retryAt
 	if err == nil {
+		l.findAhead(now, out.clock)
 		for i := range out.page.Rows {
 			if out.page.Rows[i].ID == 0 {
 				l.draft.Skipped[SkippedNoID]++
@@ -111,14 +112,15 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 	return out
 }
 
-// clock is the server's clock as it says. One that is a day off is not
-// believed.
+// clock is the server's clock at an instant of ours: what it says with an
+// answer, and where it says nothing, as far from ours as when it last did. One
+// that is more than a day off is not believed.
 func (l *Loop) clock(now, date time.Time) time.Time {
 	const most = 24 * time.Hour
-	if date.IsZero() || date.Sub(now) > most || now.Sub(date) > most {
-		return now
+	if skew := date.Sub(now); !date.IsZero() && skew.Abs() <= most {
+		l.skew = skew
 	}
-	return date
+	return now.Add(l.skew).Round(0)
 }
 
 // asError is the error as what every error of a [Source] is.

@@ -155,9 +155,9 @@ func (w *watermark) move(began, newest time.Time) {
 }
 
 // start begins from the server's clock at the first page of the first sync. If
-// it tells none, ours is not trusted by a day.
+// it told none that was believed, ours is not trusted by a day.
 func (w *watermark) start(clock, date, now time.Time) {
-	if date.IsZero() {
+	if !clock.Equal(date) {
 		clock = clock.Add(-24 * time.Hour)
 	}
 	w.at, w.asOf = clock, now

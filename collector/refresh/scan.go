@@ -17,8 +17,10 @@ type scan struct {
 	listing *listing.Listing
 	calls   int
 	tries   int // that failed in a row
-	fails   int // times in a row that it was given up for a while
-	// allOpen: every open incident is part of it, of whatever age.
+	// restarts counts how often it was begun again because it could not be
+	// completed.
+	restarts int
+	// allOpen: every open incident is part of it, of any age.
 	allOpen bool
 	missing missing
 }
@@ -50,12 +52,17 @@ func (l *Loop) open() (ranges []listing.Range) {
 
 // newScan begins a reading for the present phase.
 func (l *Loop) newScan(now time.Time) *scan {
-	s := &scan{pass: PassFirst, started: now, since: now.Add(-l.opts.Lookback).Round(0).UTC(), allOpen: true}
+	s := &scan{pass: PassFirst, started: now, since: lookbackFrom(now, l.opts.Lookback), allOpen: true}
 	l.ranges(s, now)
 	return s
 }
 
-// ranges gives the scan what it has to read.
+// lookbackFrom is where the look-back begins.
+func lookbackFrom(now time.Time, lookback time.Duration) time.Time {
+	return now.Add(-lookback).Round(0).UTC()
+}
+
+// ranges gives the scan what it has to read, all of it.
 func (l *Loop) ranges(s *scan, now time.Time) {
 	switch {
 	case l.phase == openScan:
@@ -83,9 +90,6 @@ func (l *Loop) scanStep(ctx context.Context) {
 		}
 	}
 	s := l.scan
-	if s.listing == nil {
-		l.ranges(s, now)
-	}
 	l.draft.Kinds[s.pass].LastAttempt = now
 	start := now
 	out := l.read(ctx, s.pass, s.listing)
@@ -103,7 +107,7 @@ func (l *Loop) scanStep(ctx context.Context) {
 		return
 	}
 	if !out.idle {
-		s.tries, s.fails = 0, 0
+		s.tries = 0
 		l.succeeded(s.pass)
 		if s.pass == PassFirst && l.marks.at.IsZero() {
 			l.marks.start(out.clock, out.page.Date, start)
@@ -146,10 +150,10 @@ func (l *Loop) scanFailed(ctx context.Context, now time.Time, out *outcome) {
 	}
 	if out.err.Reason == listing.ReasonIncomplete {
 		// To read it all again is expensive, and hardly ever of use.
-		s.listing = nil
-		pause = min(pause<<min(s.fails, 10), longestScanRetry)
+		l.ranges(s, now)
+		pause = min(pause<<min(s.restarts, 10), longestScanRetry)
+		s.restarts++
 	}
-	s.fails++
 	l.scanRetry = later(now.Add(pause), out.retryAt)
 	l.ended(ctx, s.pass, s.started, out.err)
 }
@@ -199,7 +203,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 func (l *Loop) apply(out outcome, pass Pass) {
 	l.alerts.note(out.rows, l.server.Unsupported(listing.OptionAlerts))
 	for i := range out.rows {
-		l.applyOne(&out.rows[i], pass, out.clock)
+		l.applyOne(&out.rows[i], pass, out.clock, false)
 	}
 }
 
@@ -207,7 +211,9 @@ func (l *Loop) apply(out outcome, pass Pass) {
 // rows, the other the header Date, in whole seconds.
 const tolerance = 2 * time.Second
 
-func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
+// applyOne takes in one version of an incident, by the server's clock. If it is
+// known to be the present one it counts whatever its last update says.
+func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
 	if !known && l.agedOut(in) {
 		return
@@ -216,11 +222,11 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
 	if in.Updated.After(limit) {
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
-		if _, waits := l.ahead[in.ID]; !waits {
-			l.ahead[in.ID] = time.Now().Add(rereadEvery)
+		if _, waits := l.rereads[in.ID]; !waits {
+			l.rereads[in.ID] = time.Now().Add(rereadEvery)
 		}
 	} else {
-		delete(l.ahead, in.ID)
+		delete(l.rereads, in.ID)
 		if d := l.delta; pass == PassDelta && d != nil {
 			d.newest = later(d.newest, in.Updated)
 		}
@@ -228,11 +234,15 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
 	settled := before.Before(l.marks.since(l.opts.Overlap))
 	lacking := l.mirror.LacksAlerts(in.ID)
 	apply := l.mirror.Apply
-	if before.After(limit) || pass == PassSweep && settled {
-		// The version that is known is not newer, whatever it says.
+	if present || before.After(limit) || pass == PassSweep && settled {
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
+	if change == incident.Stale && pass == PassSweep {
+		// It has gone backwards, unless the server is late to show what it has shown
+		// before.
+		l.rereads[in.ID] = time.Now().Add(rereadEvery)
+	}
 	// A sweep corrects only what the deltas had their chance to see, and alerts
 	// that could not be had are no mistake of theirs.
 	if pass != PassSweep || lacking || !in.Updated.Before(l.marks.since(l.opts.Overlap)) {
