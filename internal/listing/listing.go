@@ -113,8 +113,10 @@ var (
 	errCount      = errors.New("the server counts more rows than it sends")
 )
 
-// incomplete is the error of a listing that cannot be finished.
-func incomplete(req *Request, why error) *Error {
+// incomplete is the error of a listing that cannot be finished. What the server
+// was believed not to take is doubted.
+func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
+	l.server.doubt(now)
 	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
 }
 
@@ -214,7 +216,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return l.moreAlerts(page)
 	}
 	if l.still++; l.still > maxStill {
-		return nil, incomplete(&req, errNoProgress)
+		return nil, l.incomplete(&req, errNoProgress, now)
 	}
 	rows := l.holdBack(&page)
 	if l.diagnosis.succeeded(l, &req, now) {
@@ -288,7 +290,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 	if req.Link != "" {
 		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
 			// The link has lost the filter. Nothing else led on.
-			return false, incomplete(req, errNoProgress)
+			return false, l.incomplete(req, errNoProgress, now)
 		}
 		return false, nil
 	}

@@ -75,7 +75,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if page.Link == "" || p.byLink {
-			return incomplete(req, errNoProgress)
+			return l.incomplete(req, errNoProgress, now)
 		}
 		p.byLink = true
 		p.restart()
@@ -130,7 +130,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	case p.pass > 0 && p.fresh == 0:
 		l.pop()
 	case p.pass >= maxPasses:
-		return incomplete(req, errUnsteady)
+		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
 		l.still = 0
@@ -181,7 +181,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		return nil
 	}
 	if page.Link == "" {
-		return incomplete(req, errNoProgress)
+		return l.incomplete(req, errNoProgress, now)
 	}
 	mark := fnv.New64a()
 	_, _ = mark.Write([]byte(page.Link))
@@ -191,7 +191,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 			p.hops = maxHops // and that is the end
 			return nil
 		}
-		return incomplete(req, errLinkCycle)
+		return l.incomplete(req, errLinkCycle, now)
 	}
 	p.marks[mark.Sum64()] = struct{}{}
 	p.link = page.Link

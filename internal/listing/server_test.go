@@ -152,6 +152,38 @@ func TestTakesPartly(t *testing.T) {
 	}
 }
 
+// TestDoubt: where a list cannot be read without what is left out, that is tried
+// again, but not all the time.
+func TestDoubt(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true})
+	blame := func(now time.Time) {
+		for o := range Option(NumOptions) {
+			s.refuse(o, now)
+		}
+		s.SkipFrom, s.OldBound, s.Statuses[incident.StatusActive] = 10, time.Hour, now
+	}
+	blame(noon)
+	l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon))
+	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
+		t.Errorf("got %v", err)
+	}
+	for _, o := range blames[0] {
+		if s.Takes(o, noon) != (o != OptionAlerts) {
+			t.Errorf("%v: taken %v", o, s.Takes(o, noon))
+		}
+	}
+	if !s.takesSkip(100, noon) || !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
+		t.Error("what is refused in part is not tried again")
+	}
+	blame(noon)
+	if s.doubt(noon.Add(59 * time.Minute)); s.Takes(OptionOrder, noon.Add(59*time.Minute)) {
+		t.Error("doubted twice within an hour")
+	}
+	if s.doubt(noon.Add(time.Hour)); !s.Takes(OptionOrder, noon.Add(time.Hour)) {
+		t.Error("not doubted after an hour")
+	}
+}
+
 // TestServerResume: what is saved is as good as what was known, and nonsense
 // does no harm.
 func TestServerResume(t *testing.T) {
