@@ -140,8 +140,13 @@ type watermark struct {
 	asOf time.Time
 }
 
-// since is where the next delta begins.
-func (w *watermark) since(overlap time.Duration) time.Time { return w.at.Add(-overlap) }
+// since is where the next delta begins, zero as long as nothing is known.
+func (w *watermark) since(overlap time.Duration) time.Time {
+	if w.at.IsZero() {
+		return w.at
+	}
+	return w.at.Add(-overlap)
+}
 
 // move takes in a complete delta that was begun at an instant of ours. The
 // server's clock has gone on as ours has; the newest last update that it has

@@ -43,6 +43,7 @@ type tenant struct {
 	token error
 
 	calls []call
+	links map[string]listing.Request // that were sent
 
 	ledger
 }
@@ -76,6 +77,7 @@ type ledger struct {
 func native(pageSize int) *tenant {
 	return &tenant{
 		offer: listing.Offer{MaxTop: pageSize, Skip: true}, incidents: make(map[int64]incident.Incident),
+		links:  make(map[string]listing.Request),
 		ledger: ledger{open: make(map[uint64]bool)},
 	}
 }
@@ -127,9 +129,8 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	skip := req.Skip
 	if req.Link != "" {
-		skip, _ = strconv.Atoi(req.Link)
+		req = f.links[req.Link]
 	}
 	if f.refuse[req.Status] {
 		return listing.Page{}, &listing.Error{Op: "list", Request: req, Status: 400, Reason: listing.ReasonOther, Message: "unknown status"}
@@ -159,9 +160,12 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	if f.offer.Count && req.Count {
 		page.Count = len(page.Rows)
 	}
-	page.Rows = page.Rows[min(skip, len(page.Rows)):]
+	page.Rows = page.Rows[min(req.Skip, len(page.Rows)):]
 	if len(page.Rows) > req.Top {
-		page.Rows, page.Link = page.Rows[:req.Top], strconv.Itoa(skip+req.Top)
+		page.Rows = page.Rows[:req.Top]
+		req.Skip, req.Count = req.Skip+req.Top, false
+		page.Link = fmt.Sprintf("%+v", req)
+		f.links[page.Link] = req
 	}
 	return page, nil
 }

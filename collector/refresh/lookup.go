@@ -240,7 +240,7 @@ func (l *Loop) rereadStep(ctx context.Context) {
 		if !at.Equal(due) {
 			continue
 		}
-		// Whatever comes of it, others have their turn.
+		// First of all, so that others have their turn even if this one fails.
 		l.rereads[id] = time.Now().Add(rereadEvery)
 		in, retryAt, err := l.lookUp(ctx, id)
 		now := time.Now()

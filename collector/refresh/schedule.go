@@ -80,7 +80,7 @@ type view struct {
 // Deltas come first, but for the first reading of the open incidents, without
 // which they have nothing to add to. What runs beside them must be over by the
 // time the next one is due, as far as the last answer tells; but between two
-// deltas one request may always be made, lest a slow server is never read.
+// deltas one request may always be made, so that a slow server is read, too.
 func next(now time.Time, v view) (task, time.Time) {
 	if v.unsaved {
 		return save, now

@@ -111,6 +111,9 @@ func TestPhased(t *testing.T) {
 func TestWatermark(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	w := watermark{}
+	if got := w.since(time.Hour); !got.IsZero() {
+		t.Errorf("before anything is known: got %v, want all", got)
+	}
 	w.start(at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
 	for _, step := range []struct{ began, newest, want time.Duration }{
