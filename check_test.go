@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -385,4 +386,34 @@ func tunnel(a, b net.Conn) {
 	<-done
 	_, _ = a.Close(), b.Close()
 	<-done
+}
+
+// TestCheckHostileToken: what a token says of itself makes no line of its own,
+// moves no cursor, and does not fill the screen.
+func TestCheckHostileToken(t *testing.T) {
+	const evil = "a\x1b[2J\ncontoso: ready. API calls made: 0\u202e"
+	c := newChecked(t, simulator.Options{})
+	roles := []string{evil}
+	for i := range 500 {
+		roles = append(roles, fmt.Sprint("Role.", i))
+	}
+	c.sim.SetRoles(roles...)
+	result := c.check()
+	var text, object bytes.Buffer
+	writeCheck(&text, &result)
+	if err := json.NewEncoder(&object).Encode(result); err != nil {
+		t.Fatal(err)
+	}
+	const shown = `a\x1b[2J\ncontoso: ready. API calls made: 0\u202e`
+	if got := result.step("permission"); got.Status == stepSkipped || !strings.Contains(got.Detail, shown) || !strings.Contains(got.Detail, " and 471 more") {
+		t.Errorf("got %+v", got)
+	}
+	if got := result.Token.Roles; len(got) != maxRoles || got[0] != shown {
+		t.Errorf("got %d roles, %q", len(got), got[0])
+	}
+	for _, out := range []string{text.String(), object.String()} {
+		if strings.ContainsAny(out, "\x1b\u202e") || strings.Contains(out, "\ncontoso: ready") {
+			t.Errorf("got %q", out)
+		}
+	}
 }

@@ -66,7 +66,7 @@ type firstPage struct {
 
 // checkList makes one call and sees on its way there how the API is reached.
 func checkList(ctx context.Context, t *tenant, calls *fewCalls) (api, list checkStep, page *firstPage) {
-	trace, ctx := newNetTrace(ctx, t.config.APIURL)
+	trace, ctx := newNetTrace(ctx, t.config.APIURL, t.credential.Scrubber())
 	source, err := t.newSource()
 	if err != nil {
 		return checkStep{"api_host", stepSkipped, "", ""}, checkStep{"list", stepFailed, err.Error(), ""}, nil

@@ -9,6 +9,7 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/scrub"
 )
 
 // tokenClaims is what the token says of itself. Nobody has verified it.
@@ -59,18 +60,25 @@ func (c *tenantCheck) checkToken(t *tenant) (token, granted checkStep) {
 			hint = "the certificate expires soon: register a new one and put it in its place"
 		}
 	}
-	return checkStep{"token", stepOK, detail, hint}, c.checkRoles(t.config, got.AccessToken)
+	return checkStep{"token", stepOK, detail, hint}, c.checkRoles(t.config, got.AccessToken, t.credential.Scrubber())
 }
 
-// checkRoles looks for the permission in the token.
-func (c *tenantCheck) checkRoles(cfg config.Tenant, token string) checkStep {
+// maxRoles bounds how many roles are shown.
+const maxRoles = 30
+
+// checkRoles looks for the permission in the token. What the token says of
+// itself is a foreign text like any other.
+func (c *tenantCheck) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubber) checkStep {
 	need := permissions[cfg.API]
 	claims, ok := auth.ParseClaims(token)
 	if !ok {
 		return checkStep{"permission", stepSkipped, "the token cannot be looked into", ""}
 	}
-	c.Token.Roles, c.Token.ClientID = append(c.Token.Roles, claims.Roles...), claims.AppID
-	c.Token.Audience, _ = claims.Audience.(string)
+	for _, role := range claims.Roles[:min(len(claims.Roles), maxRoles)] {
+		c.Token.Roles = append(c.Token.Roles, shown.Text(role))
+	}
+	audience, _ := claims.Audience.(string)
+	c.Token.Audience, c.Token.ClientID = shown.Text(audience), shown.Text(claims.AppID)
 	name := need.read + " of " + need.api
 	switch {
 	case slices.Contains(claims.Roles, need.read):
@@ -80,7 +88,10 @@ func (c *tenantCheck) checkRoles(cfg config.Tenant, token string) checkStep {
 	}
 	has := "none"
 	if len(claims.Roles) > 0 {
-		has = strings.Join(claims.Roles, ", ")
+		has = strings.Join(c.Token.Roles, ", ")
+	}
+	if more := len(claims.Roles) - maxRoles; more > 0 {
+		has += fmt.Sprintf(" and %d more", more)
 	}
 	return checkStep{"permission", stepFailed, fmt.Sprintf("%s is not in the token; roles in it: %s", name, has), c.roleHint(cfg, need, claims)}
 }
@@ -96,8 +107,8 @@ func (c *tenantCheck) roleHint(cfg config.Tenant, need permission, claims auth.C
 		return fmt.Sprintf("assign the app role %s of %s (%s) to the managed identity, see docs/permissions.md; Azure keeps its tokens up to a day, so it may show late", need.read, need.api, need.appID)
 	}
 	id := cfg.ClientID
-	if claims.AppID != "" {
-		id = claims.AppID
+	if c.Token.ClientID != "" {
+		id = c.Token.ClientID
 	}
 	return fmt.Sprintf("in Microsoft Entra, app registration %s, API permissions: add %s of %s as an APPLICATION permission (a delegated one does not count) and grant admin consent", id, need.read, need.api)
 }

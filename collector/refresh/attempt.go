@@ -112,15 +112,44 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 	return out
 }
 
-// clock is the server's clock at an instant of ours: what it says with an
-// answer, and where it says nothing, as far from ours as when it last did. One
-// that is more than a day off is not believed.
+const (
+	// dateSlack is how far the header Date may be ahead of our clock without more
+	// ado.
+	dateSlack = 5 * time.Minute
+	// dateWitnesses is how many incidents have to be updated between the two for it
+	// to be believed beyond that.
+	dateWitnesses = 3
+	// maxDateOff is when it is not believed at all.
+	maxDateOff = 24 * time.Hour
+)
+
+// clock is the server's clock at an instant of ours: what its header Date says,
+// as far as that can be believed, because one that is ahead would move the
+// watermark past what the server has shown. Otherwise it is as far from ours as
+// when it was last believed.
 func (l *Loop) clock(now, date time.Time) time.Time {
-	const most = 24 * time.Hour
-	if skew := date.Sub(now); !date.IsZero() && skew.Abs() <= most {
-		l.skew = skew
+	off := date.Sub(now)
+	switch {
+	case date.IsZero() || off.Abs() > maxDateOff:
+	case off > dateSlack && len(l.later) < dateWitnesses:
+	default:
+		l.skew = off
 	}
 	return now.Add(l.skew).Round(0)
+}
+
+// compareClocks looks for incidents that our clock cannot explain and the
+// server's can.
+func (l *Loop) compareClocks(out outcome) {
+	if out.page.Date.IsZero() || len(l.later) >= dateWitnesses {
+		return
+	}
+	now := time.Now().Add(dateSlack)
+	for i := range out.rows {
+		if at := out.rows[i].Updated; at.After(now) && !at.After(out.page.Date) && len(l.later) < dateWitnesses {
+			l.later[out.rows[i].ID] = true
+		}
+	}
 }
 
 // asError is the error as what every error of a [Source] is.

@@ -72,6 +72,10 @@ func (l *Loop) beginDelta(now time.Time) {
 	}
 	l.deltas++
 	reading := listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
+	reading.Known = func(in *incident.Incident) bool {
+		updated, known := l.mirror.Updated(in.ID)
+		return known && updated.Equal(in.Updated)
+	}
 	if l.delta != nil {
 		reading.Inherit(l.delta.listing)
 	}
@@ -159,10 +163,11 @@ func (w *watermark) move(began, newest time.Time) {
 	w.at = later(w.at, newest)
 }
 
-// start begins from the server's clock at the first page of the first sync. If
-// it told none that was believed, ours is not trusted by a day.
+// start begins from the server's clock at the first page of the first sync, or
+// ours if that is behind. If it tells none, or one that is far behind and not
+// believed, ours is not trusted by a day.
 func (w *watermark) start(clock, date, now time.Time) {
-	if !clock.Equal(date) {
+	if date.IsZero() || date.Before(clock) {
 		clock = clock.Add(-24 * time.Hour)
 	}
 	w.at, w.asOf = clock, now

@@ -161,9 +161,9 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		page.Count = len(page.Rows)
 	}
 	page.Rows = page.Rows[min(req.Skip, len(page.Rows)):]
-	if len(page.Rows) > req.Top {
-		page.Rows = page.Rows[:req.Top]
-		req.Skip, req.Count = req.Skip+req.Top, false
+	if top := cmp.Or(req.Top, f.offer.MaxTop); len(page.Rows) > top {
+		page.Rows = page.Rows[:top]
+		req.Skip, req.Count = req.Skip+top, false
 		page.Link = fmt.Sprintf("%+v", req)
 		f.links[page.Link] = req
 	}

@@ -170,9 +170,11 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.nextSweep = earlier(l.nextSweep, now.Add(longestScanRetry))
 		l.due(now)
+		l.hidden = true
 		l.ended(ctx, PassSweep, s.started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errHidden})
 		return
 	}
+	l.hidden = false
 	for _, id := range m.Gone {
 		l.vanished(id)
 	}
@@ -211,6 +213,21 @@ func (l *Loop) vanished(id int64) {
 // where no delta looks.
 const rereadEvery = 10 * time.Minute
 
+const (
+	// rereadPause is between any two of them, so that a server whose header Date
+	// lags behind costs little.
+	rereadPause = 5 * time.Minute
+	// maxRereads bounds how many are kept in mind.
+	maxRereads = 20
+)
+
+// doubt has an incident looked up later.
+func (l *Loop) doubt(id int64, at time.Time) {
+	if _, waits := l.rereads[id]; !waits && len(l.rereads) < maxRereads {
+		l.rereads[id] = at
+	}
+}
+
 // findAhead finds those that were known before a restart, once the server's
 // clock is known.
 func (l *Loop) findAhead(now, clock time.Time) {
@@ -219,12 +236,20 @@ func (l *Loop) findAhead(now, clock time.Time) {
 	}
 	l.aheadUnknown = false
 	for _, id := range l.mirror.Ahead(clock.Add(tolerance)) {
-		l.rereads[id] = now
+		l.doubt(id, now)
 	}
 }
 
-// rereadDue is when the first of them is, zero if there is none.
-func (l *Loop) rereadDue() (due time.Time) {
+// rereadDue is when the first of them is to be looked up, zero if there is none.
+func (l *Loop) rereadDue() time.Time {
+	due := l.nextReread()
+	if due.IsZero() {
+		return due
+	}
+	return later(due, l.reread.Add(rereadPause))
+}
+
+func (l *Loop) nextReread() (due time.Time) {
 	for _, at := range l.rereads {
 		if due.IsZero() || at.Before(due) {
 			due = at
@@ -235,13 +260,14 @@ func (l *Loop) rereadDue() (due time.Time) {
 
 // rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
-	due := l.rereadDue()
+	due := l.nextReread()
 	for id, at := range l.rereads {
 		if !at.Equal(due) {
 			continue
 		}
 		// First of all, so that others have their turn even if this one fails.
-		l.rereads[id] = time.Now().Add(rereadEvery)
+		l.reread = time.Now()
+		l.rereads[id] = l.reread.Add(rereadEvery)
 		in, retryAt, err := l.lookUp(ctx, id)
 		now := time.Now()
 		switch {

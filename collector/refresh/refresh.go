@@ -110,11 +110,13 @@ type Loop struct {
 	deltas int        // that were begun
 	scan   *scan      // the first sync's reading or a sweep's; nil between sweeps
 	marks  watermark
-	skew   time.Duration // of the server's clock against ours, when it last told it
+	skew   time.Duration  // of the server's clock against ours, when it was last believed
+	later  map[int64]bool // a few incidents whose last update lies in our future and not in the server's
 	// rereads is when to look up, by their ids, the incidents whose known last
-	// update is not to be trusted; aheadUnknown: since a restart it is not known
-	// which lie in the server's future.
+	// update is not to be trusted, and reread when one last was; aheadUnknown: since
+	// a restart it is not known which lie in the server's future.
 	rereads      map[int64]time.Time
+	reread       time.Time
 	aheadUnknown bool
 	alerts       alertWatch
 
@@ -122,6 +124,8 @@ type Loop struct {
 	deltaRetry           time.Time // of the delta under way
 	scanRetry            time.Time
 	scanned              bool           // see view
+	deltaOK              bool           // the last delta succeeded
+	hidden               bool           // the last sweep has shown that the list hides incidents
 	answer               time.Duration  // of the last request that was none of a delta's
 	panics               [NumPasses]int // in a row
 	lastPanic            string
@@ -139,7 +143,7 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time), later: make(map[int64]bool)}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true
@@ -236,7 +240,7 @@ func (l *Loop) passOf(t task) Pass {
 // view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, up: l.draft.Up, scanned: l.scanned, answer: l.answer,
+		phase: l.phase, unsaved: l.unsaved, up: l.deltaOK, scanned: l.scanned, answer: l.answer,
 		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
 	}
 	if l.delta != nil && l.delta.running {

@@ -110,7 +110,7 @@ func (l *Loop) scanStep(ctx context.Context) {
 		s.tries = 0
 		l.succeeded(s.pass)
 		if s.pass == PassFirst && l.marks.at.IsZero() {
-			l.marks.start(out.clock, out.page.Date, start)
+			l.marks.start(earlier(out.clock, now), out.page.Date, start)
 		}
 	}
 	if s.pass == PassFirst {
@@ -201,6 +201,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 
 // apply takes rows into the mirror.
 func (l *Loop) apply(out outcome, pass Pass) {
+	l.compareClocks(out)
 	l.alerts.note(out.rows, l.server.Unsupported(listing.OptionAlerts))
 	for i := range out.rows {
 		l.applyOne(&out.rows[i], pass, out.clock, false)
@@ -222,9 +223,7 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time, prese
 	if in.Updated.After(limit) {
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
-		if _, waits := l.rereads[in.ID]; !waits {
-			l.rereads[in.ID] = time.Now().Add(rereadEvery)
-		}
+		l.doubt(in.ID, time.Now().Add(rereadEvery))
 	} else {
 		delete(l.rereads, in.ID)
 		if d := l.delta; pass == PassDelta && d != nil {
@@ -241,7 +240,7 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time, prese
 	if change == incident.Stale && pass == PassSweep {
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
-		l.rereads[in.ID] = time.Now().Add(rereadEvery)
+		l.doubt(in.ID, time.Now().Add(rereadEvery))
 	}
 	// A sweep corrects only what the deltas had their chance to see, and alerts
 	// that could not be had are no mistake of theirs.

@@ -17,6 +17,8 @@ type pendingAlerts struct {
 const (
 	maxAlertLinks = 100
 	maxAlerts     = 10_000
+	// maxAlertFails is after how many rows none is tried any more.
+	maxAlertFails = 3
 )
 
 // holdBack takes the rows out of a page whose alerts are only a part, and
@@ -28,7 +30,11 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 		if in.ID == 0 {
 			continue
 		}
-		if link := page.MoreAlerts[in.ID]; link != "" {
+		link := page.MoreAlerts[in.ID]
+		switch {
+		case link != "" && l.alertFails >= maxAlertFails:
+			in.Alerts, in.AlertsUnknown = nil, true
+		case link != "":
 			row := *in
 			row.Alerts = nil
 			l.Pending = append(l.Pending, pendingAlerts{Row: row, alerts: in.Alerts, link: link})
@@ -48,7 +54,7 @@ func (l *Listing) moreAlerts(page Page) ([]incident.Incident, *Error) {
 	case page.Link == "":
 		row := p.Row
 		row.Alerts = p.alerts
-		l.Pending = l.Pending[1:]
+		l.Pending, l.alertFails = l.Pending[1:], 0
 		return []incident.Incident{row}, nil
 	case page.Link == p.link, p.links >= maxAlertLinks, len(p.alerts) > maxAlerts:
 		l.withoutAlerts()
@@ -75,8 +81,12 @@ func (l *Listing) alertsFailed(err *Error) Verdict {
 	}
 	p := &l.Pending[0]
 	refused, _ := classify(err)
-	if p.fails++; refused || err.unsent() || p.fails > 2 {
+	if p.fails++; refused || err.unsent() || p.fails > 2 || l.alertFails > 0 {
+		l.alertFails++
 		l.withoutAlerts()
+		for l.alertFails >= maxAlertFails && len(l.Pending) > 0 {
+			l.withoutAlerts()
+		}
 		return RetryNow
 	}
 	return RetryLater

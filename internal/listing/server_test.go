@@ -67,9 +67,6 @@ func TestPageSize(t *testing.T) {
 				if got := s.size(now); got != step.want {
 					t.Fatalf("after step %d, %s %d: got %d, want %d", i, step.what, step.top, got, step.want)
 				}
-				if got, want := s.Takes(OptionPageSize, now), step.want == 100; got != want {
-					t.Errorf("after step %d: takes whole pages: got %v, want %v", i, got, want)
-				}
 			}
 		})
 	}
@@ -80,9 +77,6 @@ func TestPageSize(t *testing.T) {
 func TestTakes(t *testing.T) {
 	full := Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true}
 	for o := range Option(NumOptions) {
-		if o == OptionPageSize {
-			continue
-		}
 		s := NewServer(full)
 		if !s.Takes(o, noon) || s.Unsupported(o) {
 			t.Errorf("%v: not taken although nothing is known", o)
@@ -112,6 +106,10 @@ func TestTakes(t *testing.T) {
 	s.accept(&Request{Link: "x", Alerts: true}, noon)
 	if !s.Unsupported(OptionAlerts) {
 		t.Error("a link tells nothing of what a request carries")
+	}
+	s.refuse(OptionPageSize, noon)
+	if got := s.size(noon); got != 0 {
+		t.Errorf("no page size is taken: got %d, want none", got)
 	}
 	bare := NewServer(Offer{MaxTop: 100})
 	if bare.Takes(OptionOrder, noon) || bare.Takes(OptionCount, noon) || bare.takesSkip(1, noon) || bare.Unsupported(OptionOrder) {
