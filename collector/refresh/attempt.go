@@ -131,7 +131,7 @@ func (l *Loop) clock(now, date time.Time) time.Time {
 	off := date.Sub(now)
 	switch {
 	case date.IsZero() || off.Abs() > maxDateOff:
-	case off > dateSlack && len(l.later) < dateWitnesses:
+	case off > dateSlack && len(l.witnesses) < dateWitnesses:
 	default:
 		l.skew = off
 	}
@@ -141,13 +141,13 @@ func (l *Loop) clock(now, date time.Time) time.Time {
 // compareClocks looks for incidents that our clock cannot explain and the
 // server's can.
 func (l *Loop) compareClocks(out outcome) {
-	if out.page.Date.IsZero() || len(l.later) >= dateWitnesses {
+	if out.page.Date.IsZero() || len(l.witnesses) >= dateWitnesses {
 		return
 	}
 	now := time.Now().Add(dateSlack)
 	for i := range out.rows {
-		if at := out.rows[i].Updated; at.After(now) && !at.After(out.page.Date) && len(l.later) < dateWitnesses {
-			l.later[out.rows[i].ID] = true
+		if at := out.rows[i].Updated; at.After(now) && !at.After(out.page.Date) && len(l.witnesses) < dateWitnesses {
+			l.witnesses[out.rows[i].ID] = true
 		}
 	}
 }

@@ -110,8 +110,10 @@ type Loop struct {
 	deltas int        // that were begun
 	scan   *scan      // the first sync's reading or a sweep's; nil between sweeps
 	marks  watermark
-	skew   time.Duration  // of the server's clock against ours, when it was last believed
-	later  map[int64]bool // a few incidents whose last update lies in our future and not in the server's
+	skew   time.Duration // of the server's clock against ours, when it was last believed
+	// witnesses are a few incidents whose last update lies in the future by our
+	// clock and not by the server's.
+	witnesses map[int64]bool
 	// rereads is when to look up, by their ids, the incidents whose known last
 	// update is not to be trusted, and reread when one last was; aheadUnknown: since
 	// a restart it is not known which lie in the server's future.
@@ -143,7 +145,7 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time), later: make(map[int64]bool)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time), witnesses: make(map[int64]bool)}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true
@@ -240,7 +242,7 @@ func (l *Loop) passOf(t task) Pass {
 // view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, up: l.deltaOK, scanned: l.scanned, answer: l.answer,
+		phase: l.phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
 		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
 	}
 	if l.delta != nil && l.delta.running {
