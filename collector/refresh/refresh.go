@@ -111,9 +111,10 @@ type Loop struct {
 	scan   *scan      // the first sync's reading or a sweep's; nil between sweeps
 	marks  watermark
 	skew   time.Duration // of the server's clock against ours, when it was last believed
-	// witnesses are a few incidents whose last update lies in the future by our
-	// clock and not by the server's.
-	witnesses map[int64]bool
+	// beyondOurs are a few incidents whose last update lies in the future by our
+	// clock and not by the server's, beyondServers such by the server's and not by
+	// ours.
+	beyondOurs, beyondServers map[int64]bool
 	// rereads is when to look up, by their ids, the incidents whose known last
 	// update is not to be trusted, and reread when one last was; aheadUnknown: since
 	// a restart it is not known which lie in the server's future.
@@ -145,7 +146,8 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time), witnesses: make(map[int64]bool)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time)}
+	l.beyondOurs, l.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true

@@ -110,7 +110,7 @@ func (l *Loop) scanStep(ctx context.Context) {
 		s.tries = 0
 		l.succeeded(s.pass)
 		if s.pass == PassFirst && l.marks.at.IsZero() {
-			l.marks.start(earlier(out.clock, now), out.page.Date, start)
+			l.marks.start(earlier(out.clock, now), out.page.Date, newest(out.rows), start)
 		}
 	}
 	if s.pass == PassFirst {
@@ -206,6 +206,13 @@ func (l *Loop) apply(out outcome, pass Pass) {
 	for i := range out.rows {
 		l.applyOne(&out.rows[i], pass, out.clock, false)
 	}
+}
+
+func newest(rows []incident.Incident) (at time.Time) {
+	for i := range rows {
+		at = later(at, rows[i].Updated)
+	}
+	return at
 }
 
 // tolerance is how far two clocks of the server may be apart: one writes the

@@ -114,7 +114,7 @@ func TestWatermark(t *testing.T) {
 	if got := w.since(time.Hour); !got.IsZero() {
 		t.Errorf("before anything is known: got %v, want all", got)
 	}
-	w.start(at, at, at.Add(time.Hour)) // our clock is an hour ahead
+	w.start(at, at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
 	for _, step := range []struct{ began, newest, want time.Duration }{
 		{30 * time.Second, 0, 30 * time.Second},                 // a quiet tenant
