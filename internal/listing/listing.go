@@ -185,7 +185,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 	if l.diagnosis.active() || r.Before == noBefore || l.server.Takes(OptionUpperBound, now) {
 		return false
 	}
-	ascending := l.server.Direction == Ascending && !l.server.Unsorted
+	ascending := !l.server.Unsorted && (l.server.Direction == Ascending || l.server.Takes(OptionOrder, now))
 	return !ascending || r.Since == noSince || !l.server.takesSince(r.since(), now)
 }
 
@@ -512,9 +512,11 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		if byUpdate(page.Rows) {
 			l.Sorted, s.Unsorted = true, false
 		}
-		s.Direction = Ascending
-		if secs.desc {
-			s.Direction = Descending
+		if req.Order == Unordered {
+			s.Direction = Ascending
+			if secs.desc {
+				s.Direction = Descending
+			}
 		}
 	}
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
@@ -610,7 +612,7 @@ func (l *Listing) prove(n int, link string) bool {
 // be the boundary's second that fills it, that is read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
+	if !more && n >= r.Edges && n < few && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
 		l.pop()
 		return
 	}
@@ -649,16 +651,12 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
 		known = secs.since(edge + 1)
 	}
-	if secs.one() && (rest.Since == r.Since && rest.Before == r.Before || r.Check >= 0) {
-		// All of it at one instant: that second by position, and then the rest.
+	if secs.one() {
+		// All of it at one instant, which does not tell where it goes on: what is on
+		// either side, and that second by position.
 		second := r.part(edge, edge+1)
 		second.place, second.Edges = newPlace(l.Started), n
-		if descending {
-			rest.Before = edge
-		} else {
-			rest.Since = edge + 1
-		}
-		l.replace(shown, rest, second)
+		l.replace(r.part(edge+1, r.Before), r.part(r.Since, edge), second)
 		return
 	}
 	l.Trusted++

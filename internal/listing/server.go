@@ -54,7 +54,8 @@ type Server struct {
 	Statuses [incident.NumStatuses]time.Time `json:"statuses"`
 	// Unsorted: rows come in another order than that of their last update.
 	Unsorted bool `json:"unsorted,omitempty"`
-	// Direction is the order in which rows were last seen to come.
+	// Direction is the order in which rows were last seen to come without being
+	// asked for any.
 	Direction Order `json:"direction,omitempty"`
 
 	// Top is the page size in use, 0: what the API offers. TopLimit is the most
