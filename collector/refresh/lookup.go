@@ -24,6 +24,8 @@ type missing struct {
 	Hidden int `json:"hidden,omitempty"`
 	Found  int `json:"found,omitempty"`
 	Tries  int `json:"tries,omitempty"`
+	// Hangs: a look-up got no answer as often as one is tried.
+	Hangs bool `json:"hangs,omitempty"`
 }
 
 const (
@@ -106,7 +108,9 @@ func (l *Loop) lookupFailed(ctx context.Context, now time.Time, err *listing.Err
 	switch err.Reason {
 	case listing.ReasonThrottled, listing.ReasonAuth:
 	case listing.ReasonTimeout, listing.ReasonNetwork:
-		if m.Tries >= maxTries {
+		// Once one was given up that way while deltas succeed, it is not an outage.
+		if m.Tries >= maxTries || m.Hangs && l.deltaOK {
+			m.Hangs = true
 			return false
 		}
 	case listing.ReasonServer:

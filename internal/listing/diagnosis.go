@@ -183,8 +183,14 @@ func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
 		d.end()
 	case options:
 		d.stage = confirm
-	case confirm, confirmRow:
-		d.end() // it had passed by itself
+	case confirm:
+		if d.refused && d.base.Top > smallTop {
+			// It is not the option: a row further down the page, or its size.
+			l.server.shrink(d.base.Top, now)
+		}
+		d.end() // or it has passed by itself
+	case confirmRow:
+		d.end()
 	case single:
 		// One of the next rows, or all of them together.
 		p := l.placed()
@@ -238,6 +244,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	refused, heavy := classify(err)
 	if refused || heavy {
 		if l.still++; l.still > maxStill {
+			l.still = 0
 			return Failed
 		}
 	}

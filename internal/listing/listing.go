@@ -68,6 +68,8 @@ type Listing struct {
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
+	// Miscounts counts the pages without rows of which the server counted some.
+	Miscounts int `json:"miscounts,omitempty"`
 	// Largest is the most rows that a page had.
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
@@ -329,9 +331,10 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 		if in.Updated.IsZero() {
 			continue
 		}
-		if at := in.Updated.Unix(); !req.Since.IsZero() && at < req.Since.Unix() {
+		// A server that rounds is half a second off.
+		if at := in.Updated.Unix(); !req.Since.IsZero() && at < req.Since.Unix()-1 {
 			older++
-		} else if !req.Before.IsZero() && at >= req.Before.Unix() {
+		} else if !req.Before.IsZero() && at > req.Before.Unix() {
 			newer++
 		}
 	}
@@ -391,12 +394,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 	n := len(page.Rows)
 	full := n >= l.server.rows(req.Top)
 	if counted(req, page) {
-		if page.Count != n {
-			return page.Count > n
-		}
-		// A count of no more than the page's own rows is not believed against a page
-		// that looks like one of several.
-		return full && page.Link != ""
+		return page.Count > n
 	}
 	if n == 0 {
 		if l.server.LostLinks {
@@ -407,9 +405,12 @@ func (l *Listing) more(req *Request, page *Page) bool {
 	return full || page.Link != "" && !l.server.LinkNoise
 }
 
-// counted tells that the server has said how many rows the range has.
+// counted tells that the server has said how many rows the range has. A count of
+// less than the page has is none, and one of just as much is not believed against
+// a link to more.
 func counted(req *Request, page *Page) bool {
-	return req.Count && page.Count >= 0 && req.Skip == 0 && req.Link == ""
+	n := len(page.Rows)
+	return req.Count && req.Skip == 0 && req.Link == "" && (page.Count > n || page.Count == n && page.Link == "")
 }
 
 // maxHops bounds the empty pages with a link in a row.
@@ -422,6 +423,10 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	if n == 0 && more {
 		switch {
 		case page.Link == "":
+			if l.Miscounts++; l.Miscounts > 1 {
+				// Nor the second time: then it is the count that is wrong.
+				s.refuse(OptionCount, now)
+			}
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		case s.LostLinks:
 			return l.incomplete(req, errNoProgress, now)
@@ -676,6 +681,9 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 	if descending {
 		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
 		known = secs.since(edge + 1)
+		if edge+2 < r.Before {
+			rest.Before = edge + 2 // a server that rounds counts half of the second to the next
+		}
 	}
 	if secs.one() {
 		// All of it at one instant, which does not tell where it goes on: what is on
@@ -764,6 +772,9 @@ func median(secs *seconds) int64 {
 // on a page.
 func (l *Listing) cut(r *Range) {
 	if !l.server.Unsorted || l.density == 0 || r.Before == noBefore || r.second() || r.Proof || r.Split || r.Check >= 0 {
+		return
+	}
+	if !l.server.takesSince(time.Unix(r.Before-1, 0), l.Started) {
 		return
 	}
 	size := l.server.rows(l.server.size(l.Started))

@@ -72,8 +72,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	} else if p.sames++; n >= 8 {
 		p.sames += 2
 	}
+	beyond := req.Skip > len(p.seen)+2*s.rows(req.Top) // no list is that long
 	switch {
-	case p.sames >= 3 && req.Skip > 0 && req.Link == "":
+	case (p.sames >= 3 || beyond && n > 0) && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if page.Link == "" || p.byLink || s.LostLinks {
@@ -89,7 +90,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		return nil
 	}
 	news := p.note(page.Rows) > 0
-	if news {
+	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
 	more := l.more(req, page)
