@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // TestOverRealHTTP runs the program itself for minutes of real time against a
@@ -34,7 +35,7 @@ func TestOverRealHTTP(t *testing.T) {
 	}{{"1.0", 50, 1500}, {"0.8", 40, 1200}} {
 		t.Run(test.share, func(t *testing.T) {
 			t.Parallel()
-			sim := simulator.New(simulator.Options{Seed: 11, Incidents: 12_000, Rates: busy})
+			sim := simulator.New(simulator.Options{Seed: 11, Incidents: 12_000, Rates: tenanttest.Busy})
 			// An answer that takes as long as a real one, so that the counts can be
 			// seen before the next call.
 			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})

@@ -1,0 +1,114 @@
+package fleet
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"reflect"
+
+	promconfig "github.com/prometheus/common/config"
+
+	"m365_defender_exporter/internal/config"
+)
+
+// Transports are shared by all tenants with equal HTTP settings: with them go
+// the connections. Its zero value has none yet. It is not safe for concurrent
+// use.
+type Transports struct {
+	known []*sharedTransport
+	// open makes a new one; nil: newTransport.
+	open func(config.HTTP, []byte) (http.RoundTripper, error)
+}
+
+type sharedTransport struct {
+	http.RoundTripper
+	settings config.HTTP
+	ca       []byte // what the file held
+}
+
+// Unwrap is for a managed identity, whose requests must not go through a proxy.
+func (t *sharedTransport) Unwrap() http.RoundTripper { return t.RoundTripper }
+
+// Of returns the transport for the settings, which is a new one if the file of
+// certificate authorities has changed. It reads that file; an error says which
+// setting cannot be used.
+func (ts *Transports) Of(settings config.HTTP) (http.RoundTripper, error) {
+	return ts.of(settings)
+}
+
+// of returns the transport for the settings.
+func (ts *Transports) of(settings config.HTTP) (*sharedTransport, error) {
+	ca := []byte(settings.TLS.CA)
+	if file := settings.TLS.CAFile; file != "" {
+		var err error
+		if ca, err = os.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("http.tls_config.ca_file: %w", err)
+		}
+	}
+	for _, t := range ts.known {
+		if bytes.Equal(t.ca, ca) && reflect.DeepEqual(t.settings, settings) {
+			return t, nil
+		}
+	}
+	open := ts.open
+	if open == nil {
+		open = newTransport
+	}
+	t, err := open(settings, ca)
+	if err != nil {
+		return nil, err
+	}
+	shared := &sharedTransport{t, settings, ca}
+	ts.known = append(ts.known, shared)
+	return shared, nil
+}
+
+// keep forgets what none of the slots uses any more.
+func (ts *Transports) keep(slots []*slot) {
+	used := map[*sharedTransport]bool{}
+	for _, t := range slots {
+		used[t.transport] = true
+	}
+	var known []*sharedTransport
+	for _, t := range ts.known {
+		if used[t] {
+			known = append(known, t)
+		} else {
+			(&http.Client{Transport: t.RoundTripper}).CloseIdleConnections()
+		}
+	}
+	ts.known = known
+}
+
+// newTransport is the standard one with a floor for TLS, a pool of its own and
+// what the settings say. Certificate authorities are added to the system's: a
+// proxy that looks into TLS does not do so everywhere.
+func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
+	certificates := settings.TLS
+	certificates.CA, certificates.CAFile = "", ""
+	tlsConfig, err := promconfig.NewTLSConfig(&certificates)
+	if err != nil {
+		return nil, fmt.Errorf("http.tls_config: %w", err)
+	}
+	tlsConfig.MinVersion = max(tlsConfig.MinVersion, tls.VersionTLS12)
+	if len(ca) > 0 {
+		if tlsConfig.RootCAs, err = x509.SystemCertPool(); err != nil {
+			tlsConfig.RootCAs = x509.NewCertPool()
+		}
+		if !tlsConfig.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("http.tls_config: there is no certificate in the certificate authorities %s", settings.TLS.CAFile)
+		}
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = tlsConfig
+	// Proxy remembers its answer in what it is called on.
+	proxy := settings.Proxy
+	t.Proxy = proxy.Proxy()
+	t.ProxyConnectHeader = proxy.GetProxyConnectHeader()
+	// One host serves all tenants of a cloud.
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 64
+	return t, nil
+}

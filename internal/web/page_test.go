@@ -1,0 +1,90 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/simulator"
+)
+
+// TestTroubleComesFirst: whoever is paged sees what is wrong without looking
+// for it, and can hide the rest.
+func TestTroubleComesFirst(t *testing.T) {
+	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
+		configs := []config.Tenant{f.Tenant("well"), f.Tenant("refused"), f.Tenant("slow"), f.Tenant("fine")}
+		f.Sims["refused"].SetClientSecret("another")
+		reload := f.reloader(slog.New(slog.DiscardHandler), configs...)
+		f.wait(2 * time.Minute)
+		f.Sims["slow"].Fault(simulator.Faults{Delay: time.Hour})
+		f.wait(10 * time.Minute)
+		show := func(query string) string {
+			w := httptest.NewRecorder()
+			statusPage("/metrics", f.Fleet, reload).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+query, nil))
+			return w.Body.String()
+		}
+		order := func(text string) (names []string) {
+			for _, part := range strings.Split(text, "<strong>")[1:] {
+				name, _, _ := strings.Cut(part, "<")
+				names = append(names, name)
+			}
+			return names
+		}
+		all := show("")
+		if got, want := fmt.Sprint(order(all)), "[refused slow well fine]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		for _, want := range []string{"<b>2</b> up", "<b>2</b> down", "invalid_client", "only trouble", "of 40 per minute", "of 1200 per hour"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%q is not on the page", want)
+			}
+		}
+		if got, want := fmt.Sprint(order(show("?show=trouble"))), "[refused slow]"; got != want {
+			t.Errorf("trouble: got %s, want %s", got, want)
+		}
+	})
+}
+
+// TestSecretsAreNowhere: not on the status page, not in the log, not in what
+// prints itself, whatever fails.
+func TestSecretsAreNowhere(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	inFleet(t, logger, func(f *served) {
+		cfg := f.Tenant("a")
+		cfg.ClientSecret = "hush-hush"
+		text := fmt.Appendf(nil, "tenants: [{tenant_id: a.example, auth: {client_id: c, client_secret_file: s}, http: {proxy_url: %q, proxy_connect_header: {Proxy-Authorization: [hush-hush]}}}]",
+			"http://user:hush-hush@proxy.example:3128")
+		parsed, err := config.Parse(text, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.HTTP = parsed[0].HTTP
+		reload := f.reloader(logger, cfg)
+		f.wait(time.Minute)
+		logger.Info("all", "config", cfg, "http", cfg.HTTP, "secret", cfg.ClientSecret)
+		fmt.Fprintf(&log, "%v %+v %#v %s", cfg, cfg, cfg, fmt.Errorf("%v", []any{cfg, &cfg}))
+		for _, url := range []string{"/", "/status?format=json"} {
+			w := httptest.NewRecorder()
+			statusPage("/metrics", f.Fleet, reload).ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, url, nil))
+			if !strings.Contains(w.Body.String(), "invalid_client") {
+				t.Errorf("%s does not tell what is wrong", url)
+			}
+			log.Write(w.Body.Bytes())
+		}
+		func() {
+			defer func() { fmt.Fprintf(&log, "%v", recover()) }()
+			panic(cfg)
+		}()
+	})
+	if strings.Contains(log.String(), "hush") {
+		t.Errorf("a secret is in: %s", log.String())
+	}
+}
