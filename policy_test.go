@@ -33,19 +33,20 @@ var rules = map[string]struct{ ours, not []string }{
 	"collector/refresh":  {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
 	"collector":          {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
 	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
+	"internal/textfile":  {nil, []string{"net/http", prom, "time.Now"}},
 	"internal/config":    {nil, []string{prom, "net/http", "os"}},
 	"internal/simulator": {nil, []string{prom}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/state",
 	}, []string{prom, "os"}},
-	"internal/fleet": {[]string{"internal/config", "internal/state", "internal/tenant"}, []string{prom}},
+	"internal/fleet": {[]string{"internal/config", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
 	"internal/web":   {[]string{"collector", "internal/incident", "internal/tenant"}, []string{"os"}},
 	// It explains what fails, and so knows the errors of those that fail.
 	"internal/preflight": {[]string{
 		"client/auth", "collector/refresh", "internal/config", "internal/listing", "internal/state", "internal/tenant",
 	}, []string{prom, "os"}},
 	"internal/app": {[]string{
-		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator", "internal/state", "internal/web",
+		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator", "internal/state", "internal/textfile", "internal/web",
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +92,8 @@ func (a *App) setup(ctx context.Context) error {
 		return fmt.Errorf("--state.url is %w", err)
 	}
 
+	a.warnOfOthers(o.stateURL())
+
 	// The tenants before the listeners: the first scrape has the saved counts.
 	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger})
 	a.cleanup("tenants", func() { tenantSet.Stop(drain) })
@@ -115,6 +119,18 @@ func (a *App) setup(ctx context.Context) error {
 	a.logger.Info("Listening for probes", "address", listener.Addr().String())
 	a.probeAddr, err = a.listen(ctx, "probes", web.Probes(tenantSet), func(s *http.Server) error { return s.Serve(listener) })
 	return err
+}
+
+// warnOfOthers says so if the directory of the state may be written by any user
+// of the machine: such a user can lose a ledger, or put another in its place.
+func (a *App) warnOfOthers(stateURL string) {
+	scheme, dir, _ := strings.Cut(stateURL, ":")
+	if scheme == "memory" || runtime.GOOS == "windows" { // where the mode tells nothing
+		return
+	}
+	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		a.logger.Warn("The directory of the state may be written by any user of this machine; take that right away", "directory", dir, "mode", info.Mode().String())
+	}
 }
 
 // listen serves, and returns the first address once that has begun.

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"m365_defender_exporter/internal/config"
 	"strconv"
 	"time"
 
@@ -63,11 +64,9 @@ func (n named) Set(text string) error {
 }
 
 var (
-	errDuration = errors.New("a duration such as 30s, 6h or 180d")
-	errInteger  = errors.New("a whole number")
-	errNumber   = errors.New("a number")
-	errFormat   = errors.New("text or json")
-	errBytes    = errors.New("a size such as 64MiB")
+	errInteger = errors.New("a whole number")
+	errNumber  = errors.New("a number")
+	errFormat  = errors.New("text or json")
 )
 
 // parseFormat takes what the command check can write.
@@ -88,16 +87,7 @@ func addFlag[T any](app *kingpin.Application, name, help string, v value[T]) {
 }
 
 func durationFlag(app *kingpin.Application, name, help string, to *time.Duration) {
-	addFlag(app, name, help, value[time.Duration]{to: to, parse: parseDuration, format: func(d time.Duration) string { return model.Duration(d).String() }})
-}
-
-// parseDuration takes the notation of Prometheus: 30s, 6h, 180d.
-func parseDuration(text string) (time.Duration, error) {
-	d, err := model.ParseDuration(text)
-	if err != nil {
-		return 0, errDuration
-	}
-	return time.Duration(d), nil
+	addFlag(app, name, help, value[time.Duration]{to: to, parse: config.ParseDuration, format: func(d time.Duration) string { return model.Duration(d).String() }})
 }
 
 func parseInt(text string) (int, error) {
@@ -122,15 +112,6 @@ func bytesFlag(app *kingpin.Application, name, help string, to *int64) {
 	addFlag(app, name, help, value[int64]{
 		to:     to,
 		format: func(n int64) string { return units.Base2Bytes(n).String() },
-		parse: func(text string) (int64, error) {
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-				return n, nil
-			}
-			n, err := units.ParseBase2Bytes(text)
-			if err != nil {
-				return 0, errBytes
-			}
-			return int64(n), nil
-		},
+		parse:  config.ParseSize,
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/state"
+	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
 
@@ -116,6 +116,11 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, err := state.New(o.stateURL()); err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}
+	if path := *o.web.WebConfigFile; path != "" {
+		if _, err := textfile.Read(path); err != nil {
+			return fmt.Errorf("--web.config.file: %w", err)
+		}
+	}
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
@@ -156,7 +161,7 @@ func (o *Options) stateURL() string {
 
 // readConfig reads the configuration file. Its error is one line.
 func readConfig(path string) ([]config.Tenant, error) {
-	text, err := os.ReadFile(path)
+	text, err := textfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("--config.file: %w", err)
 	}

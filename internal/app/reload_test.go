@@ -68,7 +68,7 @@ func post(t *testing.T, client *http.Client, method, url string) (int, string) {
 func TestReload(t *testing.T) {
 	withoutEnvironment(t)
 	file := newOnDisk(t, "contoso", "fabrikam")
-	p := started(t, &http.Client{}, "http", "--config.file="+file.path, "--web.probe-listen-address=127.0.0.1:0", "--web.enable-lifecycle")
+	p := started(t, &http.Client{}, "http", "--config.file="+file.path, "--state.url=memory:", "--web.probe-listen-address=127.0.0.1:0", "--web.enable-lifecycle")
 	client, url := p.client, p.url
 	has := func(name string) bool {
 		_, text := body(t, client, url+"/metrics")

@@ -33,7 +33,7 @@ func tenantFlags(app *kingpin.Application, t *config.Tenant) {
 	durationFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
 	var thresholds []time.Duration
 	addFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.",
-		value[time.Duration]{parse: parseDuration, many: true, set: func(d time.Duration) {
+		value[time.Duration]{parse: config.ParseDuration, many: true, set: func(d time.Duration) {
 			thresholds = append(thresholds, d)
 			t.AgeThresholds = thresholds
 		}})

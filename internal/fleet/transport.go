@@ -6,12 +6,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
+	"net/url"
 	"reflect"
 
 	promconfig "github.com/prometheus/common/config"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/textfile"
 )
 
 // Transports are shared by all tenants with equal HTTP settings: with them go
@@ -44,7 +45,7 @@ func (ts *Transports) of(settings config.HTTP) (*sharedTransport, error) {
 	ca := []byte(settings.TLS.CA)
 	if file := settings.TLS.CAFile; file != "" {
 		var err error
-		if ca, err = os.ReadFile(file); err != nil {
+		if ca, err = textfile.Read(file); err != nil {
 			return nil, fmt.Errorf("http.tls_config.ca_file: %w", err)
 		}
 	}
@@ -106,9 +107,22 @@ func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
 	t.TLSClientConfig = tlsConfig
 	// Proxy remembers its answer in what it is called on.
 	proxy := settings.Proxy
-	t.Proxy = proxy.Proxy()
+	t.Proxy = direct(proxy.Proxy())
 	t.ProxyConnectHeader = proxy.GetProxyConnectHeader()
 	// One host serves all tenants of a cloud.
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 64
 	return t, nil
+}
+
+// direct lets plain http to this machine, which carries a credential in the
+// clear, through a proxy only if that is on this machine, too. Where a proxy
+// comes from the environment the library does so anyway.
+func direct(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		through, err := proxy(r)
+		if err == nil && through != nil && r.URL.Scheme == "http" && config.Loopback(r.URL.Hostname()) && !config.Loopback(through.Hostname()) {
+			return nil, nil
+		}
+		return through, err
+	}
 }

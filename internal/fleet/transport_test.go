@@ -77,6 +77,36 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestRemoteProxy: plain http is for this machine, and does not leave it.
+func TestRemoteProxy(t *testing.T) {
+	remote, near := "http://proxy.example:3128", "http://[::1]:3128"
+	for _, test := range []struct{ proxy, url, want string }{
+		{remote, "https://api.example/", remote},
+		{remote, "http://localhost:9/", ""},
+		{remote, "http://127.0.0.1:9/", ""},
+		{remote, "http://[::1]:9/", ""},
+		{remote, "https://localhost:9/", remote},
+		{near, "http://localhost:9/", near},
+	} {
+		address, err := url.Parse(test.proxy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := newTransport(config.HTTP{Proxy: promconfig.ProxyConfig{ProxyURL: promconfig.URL{URL: address}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := made.(*http.Transport).Proxy(httptest.NewRequest(http.MethodGet, test.url, nil))
+		text := ""
+		if got != nil {
+			text = got.String()
+		}
+		if err != nil || text != test.want {
+			t.Errorf("%s by %s: got %q, %v, want %q", test.url, test.proxy, text, err, test.want)
+		}
+	}
+}
+
 // TestCertificateAuthority: one of the file is trusted, in addition, and a
 // changed file is another transport.
 func TestCertificateAuthority(t *testing.T) {
@@ -105,6 +135,10 @@ func TestCertificateAuthority(t *testing.T) {
 	}
 	if other, err := shared.of(cfg.HTTP); err != nil || other == first {
 		t.Errorf("a changed file is the same transport: %v", err)
+	}
+	endless := config.HTTP{TLS: promconfig.TLSConfig{CAFile: "/dev/zero"}}
+	if _, err := shared.of(endless); err == nil || !strings.Contains(err.Error(), "http.tls_config.ca_file: ") {
+		t.Errorf("got %v", err)
 	}
 	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,15 +12,14 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 )
 
 // netTrace is how far a request came on its way to a host.
 type netTrace struct {
-	target, port string // of the host that is meant
+	target, port string              // of the host that is meant
+	clean        func(string) string // for what the other side says
 
 	mu           sync.Mutex
-	began        time.Time
 	dnsHost      string
 	dnsErr       error
 	address      string // that was connected to, or tried last
@@ -33,8 +32,8 @@ type netTrace struct {
 }
 
 // newNetTrace returns a context whose requests are traced.
-func newNetTrace(ctx context.Context, target string) (*netTrace, context.Context) {
-	n := &netTrace{began: time.Now()}
+func newNetTrace(ctx context.Context, t *tenant.Tenant, target string) (*netTrace, context.Context) {
+	n := &netTrace{clean: t.Credential().Scrubber().Text}
 	if u, err := url.Parse(target); err == nil {
 		n.target, n.port = u.Hostname(), u.Port()
 		if n.port == "" {
@@ -82,10 +81,10 @@ func (n *netTrace) step(name string, err error) Step {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.done {
-		return Step{name, OK, n.way(), ""}
+		return Step{name, OK, n.clean(n.way()), ""}
 	}
 	detail, hint := n.failure(err)
-	return Step{name, Failed, detail, hint}
+	return Step{name, Failed, n.clean(detail), hint}
 }
 
 // way describes a connection that was made.
@@ -205,7 +204,7 @@ func sameHost(a, b string) bool {
 func probe(ctx context.Context, t *tenant.Tenant, step, target string) Step {
 	ctx, cancel := context.WithTimeout(ctx, t.Config().Timeout)
 	defer cancel()
-	trace, ctx := newNetTrace(ctx, target)
+	trace, ctx := newNetTrace(ctx, t, target)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, target+"/", nil)
 	if err != nil {
 		return Step{step, Failed, err.Error(), ""}

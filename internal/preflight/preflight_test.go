@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -300,6 +302,53 @@ func TestCheckWithFullLedger(t *testing.T) {
 			t.Errorf("took %v, %d calls", took, c.sim.Meter().Calls)
 		}
 	})
+}
+
+// TestCheckShowsNothingRaw: what a login host writes into a token, or a proxy
+// into its status line, moves no cursor and forges no line.
+func TestCheckShowsNothingRaw(t *testing.T) {
+	raw := "\x1b[2J\r\n  ok    permission     \u202eforged"
+	roles := slices.Repeat([]string{raw}, 100)
+	for name, prepare := range map[string]func(*checked){
+		"token": func(c *checked) { c.sim.SetRoles(roles...) },
+		"proxy": func(c *checked) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.t.Cleanup(func() { _ = listener.Close() })
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 407 \x1b[2J\u202eforged\r\nContent-Length: 0\r\n\r\n")
+					_ = conn.Close()
+				}
+			}()
+			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: listener.Addr().String()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChecked(t, simulator.Options{})
+			prepare(c)
+			result := c.check()
+			var text bytes.Buffer
+			writeResult(&text, &result)
+			report, err := json.Marshal(result)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := text.String()
+			if !strings.Contains(got, "forged") || strings.ContainsAny(got, "\x1b\r\u202e") || strings.Contains(got, "\n  ok    permission     ") || len(report) > 8000 {
+				t.Errorf("got %q, %d bytes of JSON", got, len(report))
+			}
+			if bytes.ContainsAny(report, "\x1b\r\u202e") || bytes.Contains(report, []byte(`u001b`)) {
+				t.Errorf("got %s", report)
+			}
+		})
+	}
 }
 
 // tunnel copies both ways until one side ends.

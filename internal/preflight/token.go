@@ -60,18 +60,28 @@ func (c *Result) checkToken(t *tenant.Tenant) (token, granted Step) {
 			hint = "the certificate expires soon: register a new one and put it in its place"
 		}
 	}
-	return Step{"token", OK, detail, hint}, c.checkRoles(t.Config(), got.AccessToken)
+	return Step{"token", OK, detail, hint}, c.checkRoles(t, got.AccessToken)
 }
 
+// maxRoles bounds those that are shown. An app that reads incidents has one.
+const maxRoles = 20
+
 // checkRoles looks for the permission in the token.
-func (c *Result) checkRoles(cfg config.Tenant, token string) Step {
+func (c *Result) checkRoles(t *tenant.Tenant, token string) Step {
+	cfg := t.Config()
 	need := permissions[cfg.API]
 	claims, ok := auth.ParseClaims(token)
 	if !ok {
 		return Step{"permission", Skipped, "the token cannot be looked into", ""}
 	}
-	c.Token.Roles, c.Token.ClientID = append(c.Token.Roles, claims.Roles...), claims.AppID
-	c.Token.Audience, _ = claims.Audience.(string)
+	// What a login host writes is foreign: fit to be shown, never as it is.
+	clean := t.Credential().Scrubber().Text
+	for _, role := range claims.Roles[:min(len(claims.Roles), maxRoles)] {
+		c.Token.Roles = append(c.Token.Roles, clean(role))
+	}
+	claims.AppID = clean(claims.AppID)
+	audience, _ := claims.Audience.(string)
+	c.Token.ClientID, c.Token.Audience = claims.AppID, clean(audience)
 	name := need.read + " of " + need.api
 	switch {
 	case slices.Contains(claims.Roles, need.read):
@@ -81,7 +91,10 @@ func (c *Result) checkRoles(cfg config.Tenant, token string) Step {
 	}
 	has := "none"
 	if len(claims.Roles) > 0 {
-		has = strings.Join(claims.Roles, ", ")
+		has = strings.Join(c.Token.Roles, ", ")
+	}
+	if more := len(claims.Roles) - maxRoles; more > 0 {
+		has += fmt.Sprintf(" and %d more", more)
 	}
 	return Step{"permission", Failed, fmt.Sprintf("%s is not in the token; roles in it: %s", name, has), c.roleHint(cfg, need, claims)}
 }

@@ -88,8 +88,10 @@ func New(o Options) http.Handler {
 	mux.Handle("GET "+rootPath+"{$}", page)
 	mux.Handle("GET "+statusPath, page)
 	addProbes(mux, o.Fleet)
+	// A page of another origin must not make a browser reload us.
+	reload := http.NewCrossOriginProtection().Handler(reloadHandler(o.Lifecycle, o.Reloader))
 	for _, method := range []string{http.MethodPost, http.MethodPut} {
-		mux.Handle(method+" "+reloadPath, reloadHandler(o.Lifecycle, o.Reloader))
+		mux.Handle(method+" "+reloadPath, reload)
 	}
 	if o.Profiles {
 		mux.HandleFunc("GET "+pprofPath, pprof.Index)

@@ -48,3 +48,29 @@ func TestReloadOnlyWhenAsked(t *testing.T) {
 		t.Errorf("got %d", w.Code)
 	}
 }
+
+// TestReloadFromAnotherOrigin: a browser is told by any page to post here; only
+// what is not a browser, or our own page, is obeyed.
+func TestReloadFromAnotherOrigin(t *testing.T) {
+	handler := New(Options{Fleet: none{}, Reloader: none{}, Logger: slog.New(slog.DiscardHandler), TelemetryPath: "/metrics", Lifecycle: true})
+	for _, test := range []struct {
+		header, value string
+		want          int
+	}{
+		{"", "", http.StatusOK},
+		{"Origin", "http://example.com", http.StatusOK},
+		{"Origin", "https://elsewhere.example", http.StatusForbidden},
+		{"Origin", "null", http.StatusForbidden},
+		{"Sec-Fetch-Site", "same-origin", http.StatusOK},
+		{"Sec-Fetch-Site", "cross-site", http.StatusForbidden},
+		{"Sec-Fetch-Site", "same-site", http.StatusForbidden},
+	} {
+		for _, method := range []string{http.MethodPost, http.MethodPut} {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(method, "http://example.com/-/reload", nil)
+			r.Header.Set(test.header, test.value)
+			if handler.ServeHTTP(w, r); w.Code != test.want {
+				t.Errorf("%s, %s %s: got %d, want %d", method, test.header, test.value, w.Code, test.want)
+			}
+		}
+	}
+}
