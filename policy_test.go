@@ -43,7 +43,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/web":   {[]string{"collector", "internal/incident", "internal/tenant"}, []string{"os"}},
 	// It explains what fails, and so knows the errors of those that fail.
 	"internal/preflight": {[]string{
-		"client/auth", "collector/refresh", "internal/config", "internal/listing", "internal/state", "internal/tenant",
+		"client/auth", "collector/refresh", "internal/config", "internal/listing", "internal/scrub", "internal/state", "internal/tenant",
 	}, []string{prom, "os"}},
 	"internal/app": {[]string{
 		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator", "internal/state", "internal/textfile", "internal/web",

@@ -26,27 +26,33 @@ func (c *Client) target(req *listing.Request) (string, error) {
 		}
 		return to.String(), nil
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s?$top=%d", c.list, req.Top)
+	var options []string
+	add := func(name, value string) { options = append(options, name+"="+value) }
+	if req.Top > 0 {
+		add("$top", strconv.Itoa(req.Top))
+	}
 	if c.api.offer.Expand && req.Alerts {
-		b.WriteString("&$expand=alerts")
+		add("$expand", "alerts")
 	}
 	if conditions := c.conditions(req); conditions != "" {
-		b.WriteString("&$filter=" + escape(conditions))
+		add("$filter", escape(conditions))
 	}
 	switch req.Order {
 	case listing.Ascending:
-		b.WriteString("&$orderby=" + escape(c.api.updated+" asc"))
+		add("$orderby", escape(c.api.updated+" asc"))
 	case listing.Descending:
-		b.WriteString("&$orderby=" + escape(c.api.updated+" desc"))
+		add("$orderby", escape(c.api.updated+" desc"))
 	}
 	if req.Count {
-		b.WriteString("&$count=true")
+		add("$count", "true")
 	}
 	if req.Skip > 0 {
-		b.WriteString("&$skip=" + strconv.Itoa(req.Skip))
+		add("$skip", strconv.Itoa(req.Skip))
 	}
-	return b.String(), nil
+	if len(options) == 0 {
+		return c.list.String(), nil
+	}
+	return c.list.String() + "?" + strings.Join(options, "&"), nil
 }
 
 func (c *Client) conditions(req *listing.Request) string {

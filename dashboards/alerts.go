@@ -42,7 +42,7 @@ func incidentAlerts() []Alert {
 			Name: "DefenderHighIncidentUnassigned", For: "15m", Severity: "critical",
 			Expr:        open(`severity="high", assigned="false", `) + " > 0",
 			Summary:     "{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}",
-			Description: "For 15 minutes there has been at least one open incident of high severity that nobody has taken.",
+			Description: "For 15 minutes there has been at least one open incident of high severity that has no owner.",
 		},
 		{
 			Name: "DefenderHighIncidentOverdue", For: "1m", Severity: "warning",
@@ -111,6 +111,21 @@ func exporterAlerts() []Alert {
 				"delta(m365_defender_incidents_cached[30m]) > 0",
 			Summary:     "The first sync of {{ $labels.tenant }} makes no progress",
 			Description: "For an hour the exporter {{ $labels.instance }} has not finished its first sync, nor read any incident that it did not have.",
+		},
+		{
+			// A sweep that cannot be completed is begun again half an hour later. A
+			// success of the same kind in between begins the wait anew.
+			Name: "DefenderListIncomplete", For: "4h", Severity: "warning", Silent: healthy,
+			Expr: "sum by (job, instance, tenant, kind) (increase(m365_defender_refresh_failures_total{reason=~\"incomplete|partial\"}[3h])) > 0\n" +
+				"unless on (instance, tenant, kind)\ntime() - m365_defender_refresh_last_success_timestamp_seconds < 1800",
+			Summary:     "The incidents list of {{ $labels.tenant }} cannot be read completely ({{ $labels.kind }})",
+			Description: "For 4 hours the API has answered the exporter {{ $labels.instance }} with parts of the list, or has offered no way to read all of it. Nothing is counted that is not known: the last complete counts are shown.",
+		},
+		{
+			Name: "DefenderRowsSkipped", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "sum by (job, instance, tenant, reason) (increase(m365_defender_api_rows_skipped_total[1d])) > 0",
+			Summary:     "The counts of {{ $labels.tenant }} lack incidents that cannot be read ({{ $labels.reason }})",
+			Description: "Within a day the exporter {{ $labels.instance }} met rows of the incidents list that it could not use: without an id (no_id), or such that the API fails to deliver (too_heavy).",
 		},
 		{
 			Name: "DefenderSweepCorrectionsHigh", For: "1h", Severity: "info", Silent: healthy,

@@ -194,6 +194,47 @@ func TestReadable(t *testing.T) {
 			}
 			checkSeverityOrder(t, p)
 			checkCost(t, p)
+			checkBars(t, p)
+		}
+	}
+}
+
+// checkBars: where the window of a query is longer than the distance of the
+// bars, each event is drawn in several of them.
+func checkBars(t *testing.T, p *Panel) {
+	t.Helper()
+	if p.FieldConfig.Defaults.Custom["drawStyle"] != "bars" {
+		return
+	}
+	for _, target := range p.Targets {
+		for _, window := range regexp.MustCompile(`\[([^\]]+)\]`).FindAllStringSubmatch(target.Expr, -1) {
+			if p.Interval == "" || window[1] != "$__interval" && window[1] != p.Interval {
+				t.Errorf("%s: a window of %s for each bar of %q", p.Title, window[1], p.Interval)
+			}
+		}
+	}
+}
+
+// TestManyTenants: a line for each of two hundred tenants is a block of colour.
+func TestManyTenants(t *testing.T) {
+	for _, p := range Exporter().Panels {
+		if p.Type != "timeseries" && p.Type != "state-timeline" {
+			continue
+		}
+		few, many := 0, 0
+		for _, target := range p.Targets {
+			switch {
+			case strings.HasSuffix(target.Expr, isFew):
+				few++
+			case strings.HasSuffix(target.Expr, isMany):
+				many++
+			}
+			if named := strings.Contains(target.LegendFormat, "{{tenant}}"); named != strings.HasSuffix(target.Expr, isFew) {
+				t.Errorf("%s: %q is drawn for any number of tenants", p.Title, target.LegendFormat)
+			}
+		}
+		if few > 0 != (many > 0) {
+			t.Errorf("%s: %d queries for few tenants, %d for many", p.Title, few, many)
 		}
 	}
 }

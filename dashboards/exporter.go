@@ -1,5 +1,7 @@
 package dashboards
 
+import "slices"
+
 // Exporter is the dashboard of who operates the exporter.
 func Exporter() *Dashboard {
 	d := newDashboard("exporter", exporterUID, "M365 Defender / Exporter",
@@ -26,14 +28,72 @@ func each(metric, matchers, by string) string {
 	return "max by (tenant, instance" + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
 }
 
-// grown is like each, of what a counter increased by before each point. by are
-// all its labels, so that each series is taken once, however many replicas of
-// Prometheus have it.
-func grown(metric, by string) string {
+// events is by how much a counter increased in the time of each bar. by are all
+// its labels, so that each series is taken once, however many replicas of
+// Prometheus have it. Bars must not overlap, or each event is drawn several
+// times: see [Panel.perFiveMinutes].
+func events(metric, by string) string {
+	return "round(" + growth("increase", metric, by, "$__interval") + ")"
+}
+
+// perMinute is how fast a counter increased around each point.
+func perMinute(metric, by string) string {
+	return "60 * " + growth("rate", metric, by, "$__rate_interval")
+}
+
+func growth(function, metric, by, window string) string {
 	if by != "" {
 		by = ", " + by
 	}
-	return "max by (tenant, instance" + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__rate_interval]))"
+	return "max by (tenant, instance" + by + ") (" + function + "(m365_defender_" + metric + "{" + selected + "}[" + window + "]))"
+}
+
+// overall is what is drawn of many tenants.
+type overall struct{ name, aggregation, parameter string }
+
+var (
+	inAll    = overall{"all tenants", "sum", ""}
+	largest  = overall{"largest", "max", ""}
+	smallest = overall{"smallest", "min", ""}
+	p95      = overall{"95th percentile", "quantile", "0.95, "}
+	middle   = overall{"median", "quantile", "0.5, "}
+)
+
+// The number of tenants of each exporter up to which each has a line of its own.
+// Two hundred lines are a block of colour.
+const (
+	chosen = "count(max by (tenant, instance) (m365_defender_up{" + selected + "}))"
+	isFew  = " and on () " + chosen + " <= 10"
+	isMany = " and on () " + chosen + " > 10"
+)
+
+// lines draws what an expression has for each tenant and exporter, as long as
+// few are chosen, and otherwise what they have in common. by are its other
+// labels, legend names them.
+func lines(legend, by, expr string, all ...overall) []Query {
+	named := func(name string) string {
+		if legend == "" {
+			return name
+		}
+		return legend + ", " + name
+	}
+	queries := []Query{q(named(who), "("+expr+")"+isFew)}
+	for _, o := range all {
+		aggregation := o.aggregation
+		if by != "" {
+			aggregation += " by (" + by + ") "
+		}
+		queries = append(queries, q(named(o.name), aggregation+"("+o.parameter+expr+")"+isMany).or("the demo is one tenant"))
+	}
+	return queries
+}
+
+// orNone says why lines may have no answer.
+func orNone(reason string, queries []Query) []Query {
+	for i := range queries {
+		queries[i] = queries[i].or(reason)
+	}
+	return queries
 }
 
 // The dashboards' UIDs are stable: bookmarks and links name them.
@@ -49,6 +109,9 @@ const (
 	// dataAge is the age of the data of one exporter's tenant.
 	dataAge = `time() - max by (tenant, instance) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"})`
 	who     = "{{tenant}} ({{instance}})"
+	// fewLines and bar end the descriptions of panels over time.
+	fewLines = " One line for each tenant; with more than ten chosen, what they have in common."
+	bar      = " A bar is five minutes, or more where the time range is long."
 )
 
 func (d *Dashboard) exporterHealth() {
@@ -69,7 +132,7 @@ func (d *Dashboard) exporterHealth() {
 			q("", "sum(min by (tenant, instance) (m365_defender_up{"+selected+"}) == bool 0)")).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
 		stat(4, "No counts at all", "none", "Tenants without any counts: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn.",
 			q("", withoutCounts)).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
-		stat(4, "Throttled", "none", "Tenants whose API answered 429 and said how long to wait; that time is not over.",
+		stat(4, "Throttled", "none", "Tenants whose API sent an HTTP 429 response; the time to wait is not over.",
 			how("api_blocked_until_timestamp_seconds", "", "> bool time()")).steps("green", from(1, "orange")).runbook("DefenderThrottled"),
 		stat(4, "First sync running", "none", "Tenants whose incidents have not all been read yet. That is normal for a new tenant.",
 			how("first_sync_complete", `stage="all"`, "== bool 0")).steps("green", from(1, "blue")).runbook("DefenderFirstSyncStuck"),
@@ -85,19 +148,21 @@ func (d *Dashboard) exporterHealth() {
 			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), words: []word{{0, "under way", "blue"}, {1, "complete", "green"}}},
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
 			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
+			column{title: "Options left out", unit: "none", query: q("", "sum by (tenant, instance) ("+each("api_option_unsupported", "", "option")+")"), steps: []Step{{Color: "text"}, from(1, "orange")}},
 		).sortedBy("Last refresh", "-Age of the data").runbook("DefenderRefreshFailing"),
 	)
 }
 
 func (d *Dashboard) exporterFreshness() {
 	interval := each("refresh_interval_seconds", "", "")
+	age := "clamp_min(" + dataAge + ", 0)"
 	d.row("Freshness", 8,
-		series(8, "Age of the data", "s", "Time since the last successful refresh. It rises by a second a second and falls back at each refresh.",
-			q(who, "clamp_min("+dataAge+", 0)")).runbook("DefenderDataStale"),
-		series(8, "Refresh interval", "s", "Time between refreshes as it is now: the setting, or longer if one refresh needs more calls than the quota allows at that pace.",
-			q(who, interval)).runbook("DefenderRefreshSlow"),
-		series(8, "Age of the data in intervals", "none", "Age divided by the live interval. Over 3 for 5 minutes DefenderDataStale fires.",
-			q(who, "clamp_min("+dataAge+", 0) / on (tenant, instance) "+interval)).limit(3).runbook("DefenderDataStale"),
+		series(8, "Age of the data", "s", "Time since the last successful refresh. It rises by a second a second and falls back at each refresh."+fewLines,
+			lines("", "", age, largest, p95, middle)...).runbook("DefenderDataStale"),
+		series(8, "Refresh interval", "s", "Time between refreshes as it is now: the setting, or longer if one refresh needs more calls than the quota allows at that pace."+fewLines,
+			lines("", "", interval, largest, p95, middle)...).runbook("DefenderRefreshSlow"),
+		series(8, "Age of the data in intervals", "none", "Age divided by the live interval. Over 3 for 5 minutes DefenderDataStale fires."+fewLines,
+			lines("", "", age+" / on (tenant, instance) "+interval, largest, p95, middle)...).limit(3).runbook("DefenderDataStale"),
 	)
 }
 
@@ -105,80 +170,100 @@ func (d *Dashboard) exporterQuota() {
 	window := func(window, unit string) *Panel {
 		m := `window="` + window + `"`
 		return series(8, "Calls in the last "+window, "none",
-			"Calls of the incidents API in the "+window+" before each point; what this exporter allows itself, its share; and what the API allows. The exporter waits before it would exceed its share."+unit,
-			q("used, "+who, each("api_quota_used", m, "")),
-			q("own limit, "+who, each("api_quota_effective_limit", m, "")),
-			q("API limit, "+who, each("api_quota_limit", m, "")),
-		).runbook("DefenderQuotaNearlyUsed")
+			"Calls of the incidents API in the "+window+" before each point; what this exporter allows itself, its share; and what the API allows. The exporter waits before it would exceed its share."+unit+fewLines,
+			slices.Concat(
+				lines("used", "", each("api_quota_used", m, ""), largest, p95, middle),
+				lines("own limit", "", each("api_quota_effective_limit", m, ""), smallest),
+				lines("API limit", "", each("api_quota_limit", m, ""), smallest),
+			)...,
+		).dashed("/^own limit/", "text").dashed("/^API limit/", "red").runbook("DefenderQuotaNearlyUsed")
 	}
 	d.row("Quota", 8,
-		ranking(8, "Share of the own limit used", "percentunit", "Calls in the window that ends now, of what this exporter allows itself in it. The minute may be full while a first sync runs.",
-			q("{{tenant}} ({{instance}}), {{window}}", each("api_quota_used", "", "window")+" / on (tenant, instance, window) "+each("api_quota_effective_limit", "", "window"))).
+		ranking(8, "Share of the own limit used", "percentunit", "Calls in the window that ends now, of what this exporter allows itself in it: the ten largest shares. The minute may be full while a first sync runs.",
+			q("{{tenant}}, {{window}}", "sort_desc(topk(10, "+each("api_quota_used", "", "window")+" / on (tenant, instance, window) "+each("api_quota_effective_limit", "", "window")+"))")).
 			atMost(1).steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
 		window("minute", ""),
 		window("hour", " An API without a limit by the hour has no such series."),
 	)
 	d.row("", 7,
-		series(6, "Answers 429", "none", "Calls that the API refused because of its quota, in the interval before each point. More than a few: somebody else spends the quota of this app registration.",
-			q(who, grown("api_too_many_requests_total", ""))).bars("").runbook("DefenderThrottled"),
-		series(6, "Blocked for", "s", "How long the API has told us to wait, from each point on. Zero is good.",
-			q(who, "clamp_min("+each("api_blocked_until_timestamp_seconds", "", "")+" - time(), 0)")).runbook("DefenderThrottled"),
-		series(6, "Waits for quota", "none", "Times a call had to wait, in the interval before each point, by the rule that made it wait. Normal during a first sync and a sweep.",
-			q("{{reason}}, "+who, grown("api_throttle_waits_total", "reason"))),
-		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait.",
-			q("{{reason}}, "+who, "max by (tenant, instance, reason) (rate(m365_defender_api_throttle_wait_seconds_total{"+selected+"}[$__rate_interval]))")),
+		series(6, "HTTP 429 responses per 5 min", "none", "Calls that the API refused because of its quota. More than a few: another tool spends the quota of this app registration."+bar+fewLines,
+			lines("", "", events("api_too_many_requests_total", ""), inAll)...).perFiveMinutes().runbook("DefenderThrottled"),
+		series(6, "Blocked for", "s", "How long the API has told us to wait, from each point on. Zero is good."+fewLines,
+			lines("", "", "clamp_min("+each("api_blocked_until_timestamp_seconds", "", "")+" - time(), 0)", largest)...).softMax().runbook("DefenderThrottled"),
+		series(6, "Waits for quota per minute", "none", "How often a call had to wait, by the rule that made it wait. Normal during a first sync and a sweep."+fewLines,
+			lines("{{reason}}", "reason", perMinute("api_throttle_waits_total", "reason"), inAll)...).softMax(),
+		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait. A wait is counted when it ends."+fewLines,
+			lines("{{reason}}", "reason", "clamp_max("+growth("rate", "api_throttle_wait_seconds_total", "reason", "$__rate_interval")+", 1)", largest, middle)...).
+			every("5m").atMost(1),
 	)
 }
 
 func (d *Dashboard) exporterRefreshes() {
 	d.row("Calls and refreshes", 8,
-		series(8, "Refreshes", "none", "Refreshes that ended, successfully or not, in the interval before each point, by kind: delta is the regular one.",
-			q("{{kind}}, "+who, grown("refreshes_total", "kind"))),
-		series(8, "Failures", "none", "Refreshes that failed, in the interval before each point, by reason. The next one makes up for it.",
-			q("{{kind}}: {{reason}}, "+who, grown("refresh_failures_total", "kind, reason")+" > 0").or("no refresh of the demo fails")).
-			bars("").none("none").runbook("DefenderRefreshFailing"),
-		series(8, "Duration of the last refresh", "s", "Waiting for quota included.",
-			q("{{kind}}, "+who, each("refresh_last_duration_seconds", "", "kind"))),
+		series(8, "Refreshes per minute", "none", "Refreshes that ended, successfully or not, by kind: delta is the regular one."+fewLines,
+			lines("{{kind}}", "kind", perMinute("refreshes_total", "kind"), inAll)...).softMax(),
+		series(8, "Failures per 5 min", "none", "Refreshes that failed, by kind and reason. The next one makes up for it. auth: no access token, or it is not accepted; forbidden: a permission is missing; "+
+			"throttled: HTTP 429; timeout, network: no answer, or not all of it; server: HTTP 5xx; decode: the answer makes no sense, or is too large; partial: the API says that rows are missing; "+
+			"incomplete: the list cannot be read completely; state: the state cannot be read or saved; panic: a mistake in this program; other: the API refused the request."+bar+fewLines,
+			orNone("no refresh of the demo fails", lines("{{kind}}: {{reason}}", "kind, reason", events("refresh_failures_total", "kind, reason")+" > 0", inAll))...).
+			perFiveMinutes().none("none").runbook("DefenderRefreshFailing"),
+		series(8, "Duration of the last refresh", "s", "Waiting for quota included. Without the first sync, which is only once."+fewLines,
+			lines("{{kind}}", "kind", each("refresh_last_duration_seconds", `kind!="first"`, "kind"), largest, middle)...),
 	)
 	d.row("", 8,
-		series(8, "Calls by status", "none", "Calls of the incidents API, in the interval before each point, by operation and HTTP status; error: no answer.",
-			q("{{operation}} {{code}}, "+who, grown("api_requests_total", "operation, code"))),
+		series(8, "Calls by status, per minute", "none", "Calls of the incidents API, by operation and HTTP status; error: no answer."+fewLines,
+			lines("{{operation}} {{code}}", "operation, code", perMinute("api_requests_total", "operation, code"), inAll)...).softMax(),
 		series(8, "Duration of a call", "s", "Median and 90th percentile, waiting for quota excluded.",
 			q("median", quantile("0.5", "api_request_duration_seconds", "", "$__rate_interval")),
 			q("p90", quantile("0.9", "api_request_duration_seconds", "", "$__rate_interval"))),
-		series(8, "Received", "Bps", "Bodies of the answers, decompressed.",
-			q(who, "max by (tenant, instance) (rate(m365_defender_api_response_bytes_total{"+selected+"}[$__rate_interval]))")),
+		series(8, "Received", "Bps", "Bodies of the answers, decompressed."+fewLines,
+			lines("", "", growth("rate", "api_response_bytes_total", "", "$__rate_interval"), inAll)...),
+	)
+	unsupported := "max by (tenant, option) (m365_defender_api_option_unsupported{" + selected + "})"
+	d.row("", 7,
+		ranking(12, "Options the API does not take", "none", "For how many tenants the exporter leaves an option of its requests out, because the API was seen to ignore or to refuse it. The counts stay complete, but reading costs more calls; "+
+			"without alerts the series made of them are absent. Each option is tried again after a day at most. The table above says for which tenants.",
+			q("{{option}}", "sort_desc(count by (option) ("+unsupported+" > 0))").or("the demo takes all options"),
+			q("all options", "(max(m365_defender_api_option_unsupported{"+selected+"}) == 0) - 1")).
+			words(word{-1, "all are taken", "green"}).steps("orange").runbook("DefenderListIncomplete"),
+		series(12, "Incidents skipped, per hour", "none", "Rows that could not be used, in the hour before each point, each time that one was met. no_id: it has no id that is a number; too_heavy: the API fails to deliver it. The counts lack these incidents."+fewLines,
+			orNone("the demo delivers all rows", lines("{{reason}}", "reason", "round("+growth("increase", "api_rows_skipped_total", "reason", "1h")+") > 0", inAll))...).
+			bars("1h").softMax().none("none").runbook("DefenderRowsSkipped"),
 	)
 }
 
 func (d *Dashboard) exporterSync() {
+	noSweep := "the first sweep comes six hours after the first sync"
+	since := func(legend, what string) []Query {
+		return orNone(noSweep, lines(legend, "", "clamp_min(time() - "+each(what, `kind="sweep"`, "")+", 0)", largest))
+	}
 	d.row("First sync and sweeps", 8,
-		series(6, "First sync", "none", "Stages that are complete (1): first the open incidents, then all within the look-back.",
-			q("{{stage}}, "+who, each("first_sync_complete", "", "stage"))).atMost(1).runbook("DefenderFirstSyncStuck"),
-		series(6, "Incidents in memory", "none", "Merged ones included. Rises while the first sync runs.",
-			q(who, each("incidents_cached", "", ""))).runbook("DefenderFirstSyncStuck"),
-		series(6, "Since the last sweep", "s", "Time since a sweep, which reads everything again, was last begun and last complete.",
-			q("begun, "+who, "clamp_min(time() - "+each("refresh_last_attempt_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync"),
-			q("complete, "+who, "clamp_min(time() - "+each("refresh_last_success_timestamp_seconds", `kind="sweep"`, "")+", 0)").or("the first sweep comes six hours after the first sync")).
+		timeline(6, "First sync", "Whether a stage is complete: first the open incidents, then all within the look-back. Of many tenants: of all.",
+			lines("{{stage}}", "stage", each("first_sync_complete", "", "stage"), overall{"all tenants", "min", ""})...).
+			words(word{0, "under way", "blue"}, word{1, "complete", "green"}).runbook("DefenderFirstSyncStuck"),
+		series(6, "Incidents in memory", "none", "Merged ones included. Rises while the first sync runs."+fewLines,
+			lines("", "", each("incidents_cached", "", ""), largest, middle)...).runbook("DefenderFirstSyncStuck"),
+		series(6, "Since the last sweep", "s", "Time since a sweep, which reads everything again, last made a call and was last complete."+fewLines,
+			slices.Concat(since("begun", "refresh_last_attempt_timestamp_seconds"), since("complete", "refresh_last_success_timestamp_seconds"))...).
 			none("none yet"),
-		series(6, "Corrections", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything.",
-			q("{{kind}}, "+who, "max by (tenant, instance, kind) (increase(m365_defender_sweep_corrections_total{"+selected+"}[1d]))")).every("10m").runbook("DefenderSweepCorrectionsHigh"),
+		series(6, "Corrections in a day", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything."+fewLines,
+			lines("{{kind}}", "kind", "round("+growth("increase", "sweep_corrections_total", "kind", "1d")+")", inAll)...).every("10m").softMax().decimals(0).runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
 func (d *Dashboard) exporterAccess() {
-	until := func(metric string) string { return each(metric, "", "") + " - time()" }
+	until := func(metric string) string { return "clamp_min(" + each(metric, "", "") + " - time(), 0)" }
 	d.row("Access", 7,
-		series(6, "Access token valid for", "s", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one.",
-			q(who, "clamp_min("+until("token_expiry_timestamp_seconds")+", 0)")).runbook("DefenderAuthFailing"),
-		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: nobody can see the end of a client secret from outside.",
-			q(who, "clamp_min("+until("credential_expiry_timestamp_seconds")+", 0)").or("the demo has a client secret, whose end is not known"),
+		series(6, "Access token valid for", "s", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one."+fewLines,
+			lines("", "", until("token_expiry_timestamp_seconds"), smallest, middle)...).runbook("DefenderAuthFailing"),
+		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: the end of a client secret cannot be seen from outside.",
+			q(who, until("credential_expiry_timestamp_seconds")).or("the demo has a client secret, whose end is not known"),
 			q("all tenants", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_credential_expiry_timestamp_seconds{"+selected+"})")).
 			decimals(1).words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
-		series(6, "Token requests", "none", "Requests for an access token, in the interval before each point. One in about 55 minutes is normal. They cost no API quota.",
-			q(who, grown("token_requests_total", ""))).bars(""),
-		series(6, "Token failures", "none", "Requests for an access token that failed, in the interval before each point, by reason.",
-			q("{{reason}}, "+who, grown("token_failures_total", "reason")).or("no token request of the demo fails")).bars("").none("none").runbook("DefenderAuthFailing"),
+		series(6, "Token requests per 5 min", "none", "Requests for an access token. One in about 55 minutes is normal. They cost no API quota."+bar+fewLines,
+			lines("", "", events("token_requests_total", ""), inAll)...).perFiveMinutes(),
+		series(6, "Token failures per 5 min", "none", "Requests for an access token that failed, by reason."+bar+fewLines,
+			orNone("no token request of the demo fails", lines("{{reason}}", "reason", events("token_failures_total", "reason"), inAll))...).perFiveMinutes().none("none").runbook("DefenderAuthFailing"),
 	)
 }
 
@@ -188,14 +273,15 @@ func (d *Dashboard) exporterState() {
 		return expr + ` * on (job, instance) group_left () max by (job, instance) (m365_defender_exporter_build_info{instance=~"$instance"})`
 	}
 	d.row("State and process", 7,
-		series(6, "Since the state was saved", "s", "The state holds the counts, the first sync's progress and the quota that is spent.",
-			q(who, "clamp_min(time() - "+each("state_last_save_timestamp_seconds", "", "")+", 0)").or(inMemory)).none("in memory only").runbook("DefenderStateNotSaved"),
-		series(6, "State not saved", "none", "Times the state could not be saved, in the interval before each point.",
-			q(who, grown("state_save_failures_total", "")).or(inMemory)).bars("").none("none").runbook("DefenderStateNotSaved"),
-		series(6, "Size of the state", "bytes", "On disk.",
-			q(who, each("state_size_bytes", "", "")).or(inMemory)).none("in memory only"),
-		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field.",
-			q("{{field}}, "+who, "max by (tenant, instance, field) (increase(m365_defender_unrecognized_values_total{"+selected+"}[1d])) > 0").or("the demo may not have said anything new yet")).every("10m").none("none"),
+		series(6, "Since the state was saved", "s", "The state holds the counts, the first sync's progress and the quota that is spent."+fewLines,
+			orNone(inMemory, lines("", "", "clamp_min(time() - "+each("state_last_save_timestamp_seconds", "", "")+", 0)", largest, middle))...).none("in memory only").runbook("DefenderStateNotSaved"),
+		series(6, "State not saved per 5 min", "none", "Times the state could not be saved."+bar+fewLines,
+			orNone(inMemory, lines("", "", events("state_save_failures_total", ""), inAll))...).perFiveMinutes().none("none").runbook("DefenderStateNotSaved"),
+		series(6, "Size of the state", "bytes", "On disk."+fewLines,
+			orNone(inMemory, lines("", "", each("state_size_bytes", "", "")+" > 0", inAll))...).none("in memory only"),
+		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field."+fewLines,
+			orNone("the demo may not have said anything new yet", lines("{{field}}", "field", "round("+growth("increase", "unrecognized_values_total", "field", "1d")+") > 0", inAll))...).
+			every("10m").softMax().decimals(0).none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",

@@ -138,6 +138,40 @@ func (p *Panel) bars(interval string) *Panel {
 	return p
 }
 
+// perFiveMinutes draws the events in each five minutes as one bar, on an axis
+// that ends at one as long as there are none.
+func (p *Panel) perFiveMinutes() *Panel { return p.bars("5m").softMax().decimals(0) }
+
+// softMax is for what is mostly zero: without it the axis ends at 100.
+func (p *Panel) softMax() *Panel {
+	p.FieldConfig.Defaults.Custom["axisSoftMax"] = 1
+	return p
+}
+
+// dashed draws the series whose names match as limits: one dashed line, nothing
+// beneath it.
+func (p *Panel) dashed(names, color string) *Panel {
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byRegexp", names}, []Property{
+		{"color", map[string]any{"mode": "fixed", "fixedColor": color}},
+		{"custom.fillOpacity", 0},
+		{"custom.lineStyle", map[string]any{"fill": "dash", "dash": []int{10, 10}}},
+	}})
+	return p
+}
+
+// timeline shows how long each series was in which state.
+func timeline(width int, title, description string, queries ...Query) *Panel {
+	p := panel("state-timeline", width, title, "none", description, queries...)
+	p.FieldConfig.Defaults.Color = map[string]any{"mode": "thresholds"}
+	p.FieldConfig.Defaults.Custom = map[string]any{"fillOpacity": 70, "lineWidth": 0}
+	p.Options = map[string]any{
+		"mergeValues": true, "showValue": "auto", "alignValue": "left", "rowHeight": 0.9,
+		"legend":  map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": false},
+		"tooltip": map[string]any{"mode": "single", "sort": "none"},
+	}
+	return p
+}
+
 // ranking compares values as they are now, the largest first.
 func ranking(width int, title, unit, description string, queries ...Query) *Panel {
 	p := panel("bargauge", width, title, unit, description, queries...).instant("time_series").atLeast(0)

@@ -3,6 +3,7 @@ package auth
 import (
 	"bufio"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -132,7 +133,7 @@ func TestHostileAnswers(t *testing.T) {
 				if got := Reason(err); got != test.reason {
 					t.Errorf("reason %s, want %s: %v", got, test.reason, err)
 				}
-				if e := err.(*Error); len(e.Error()) > 800 || len(e.Message()) > 420 || len(e.Codes) > maxCodes {
+				if e, ok := errors.AsType[*Error](err); !ok || len(e.Error()) > 800 || len(e.Message()) > 420 || len(e.Codes) > maxCodes {
 					t.Errorf("%d bytes, %d codes: %v", len(e.Error()), len(e.Codes), e)
 				}
 				silent(t, "error", err, canary, canary[:12])

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -80,8 +81,8 @@ func TestRedirects(t *testing.T) {
 					if text := err.Error(); !strings.Contains(text, to) || !strings.Contains(text, fmt.Sprint(status)) || strings.Contains(text, "path") || strings.Contains(text, canary) {
 						t.Errorf("got %q", text)
 					}
-					if got := err.(*Error).FailureReason(); got != "auth" {
-						t.Errorf("class %s", got)
+					if e, ok := errors.AsType[*Error](err); !ok || e.FailureReason() != "auth" || e.Status != status {
+						t.Errorf("class or status of %#v", err)
 					}
 				})
 			}

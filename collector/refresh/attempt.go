@@ -111,14 +111,43 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 	return out
 }
 
-// clock is the server's clock as it says. One that is a day off is not
-// believed.
+const (
+	// dateSlack is how far the header Date may be ahead of our clock without more
+	// ado.
+	dateSlack = 5 * time.Minute
+	// dateWitnesses is how many incidents have to be updated between the two for it
+	// to be believed beyond that.
+	dateWitnesses = 3
+	// maxDateOff is when it is not believed at all.
+	maxDateOff = 24 * time.Hour
+)
+
+// clock is the server's clock as its header Date says, as far as that can be
+// believed: one that is ahead would move the watermark past what the server has
+// shown.
 func (l *Loop) clock(now, date time.Time) time.Time {
-	const most = 24 * time.Hour
-	if date.IsZero() || date.Sub(now) > most || now.Sub(date) > most {
+	off := date.Sub(now)
+	switch {
+	case date.IsZero() || off.Abs() > maxDateOff:
+		return now
+	case off > dateSlack && len(l.later) < dateWitnesses:
 		return now
 	}
 	return date
+}
+
+// compareClocks looks for incidents that our clock cannot explain and the
+// server's can.
+func (l *Loop) compareClocks(out outcome) {
+	if out.page.Date.IsZero() || len(l.later) >= dateWitnesses {
+		return
+	}
+	now := time.Now().Add(dateSlack)
+	for i := range out.rows {
+		if at := out.rows[i].Updated; at.After(now) && !at.After(out.page.Date) && len(l.later) < dateWitnesses {
+			l.later[out.rows[i].ID] = true
+		}
+	}
 }
 
 // asError is the error as what every error of a [Source] is.

@@ -147,9 +147,11 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.nextSweep = earlier(l.nextSweep, now.Add(longestScanRetry))
 		l.due(now)
+		l.hidden = true
 		l.ended(ctx, PassSweep, s.started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errHidden})
 		return
 	}
+	l.hidden = false
 	for _, id := range m.Gone {
 		l.vanished(id)
 	}
@@ -187,6 +189,14 @@ func (l *Loop) vanished(id int64) {
 // the server's future: the list may show its next version where no delta looks.
 const rereadEvery = 10 * time.Minute
 
+const (
+	// rereadPause is between any two of them, so that a server whose header Date
+	// lags behind costs little.
+	rereadPause = 5 * time.Minute
+	// maxAhead bounds how many are kept in mind.
+	maxAhead = 20
+)
+
 // rereadDue is when the first of them is, zero if there is none.
 func (l *Loop) rereadDue() (due time.Time) {
 	for _, at := range l.ahead {
@@ -194,16 +204,20 @@ func (l *Loop) rereadDue() (due time.Time) {
 			due = at
 		}
 	}
-	return due
+	if due.IsZero() {
+		return due
+	}
+	return later(due, l.reread.Add(rereadPause))
 }
 
 // rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
-	due := l.rereadDue()
+	now := time.Now()
 	for id, at := range l.ahead {
-		if !at.Equal(due) {
+		if at.After(now) {
 			continue
 		}
+		l.reread = now
 		in, _, err := l.lookUp(ctx, id)
 		now := time.Now()
 		switch {

@@ -113,12 +113,16 @@ type Loop struct {
 	scan       *scan      // the first sync's reading or a sweep's; nil between sweeps
 	marks      watermark
 	ahead      map[int64]time.Time // when to re-read the incidents that lie in the server's future
+	reread     time.Time           // when one last was
+	later      map[int64]bool      // a few whose last update lies in our future and not in the server's
 	alerts     alertWatch
 
 	nextDelta, nextSweep time.Time
 	deltaRetry           time.Time // of the delta under way
 	scanRetry            time.Time
 	scanned              bool          // see view
+	deltaOK              bool          // the last delta succeeded
+	hidden               bool          // the last sweep has shown that the list hides incidents
 	answer               time.Duration // of the last request that was none of a delta's
 	panics               int           // in a row
 
@@ -135,7 +139,7 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time), later: make(map[int64]bool)}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true
@@ -218,7 +222,7 @@ func (l *Loop) step(ctx context.Context) {
 // view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, up: l.draft.Up, scanned: l.scanned, answer: l.answer,
+		phase: l.phase, unsaved: l.unsaved, up: l.deltaOK, scanned: l.scanned, answer: l.answer,
 		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
 	}
 	if l.delta != nil && l.delta.running {

@@ -106,7 +106,7 @@ func (l *Loop) scanStep(ctx context.Context) {
 		s.tries, s.fails = 0, 0
 		l.succeeded(s.pass)
 		if s.pass == PassFirst && l.marks.at.IsZero() {
-			l.marks.start(out.clock, out.page.Date, start)
+			l.marks.start(earlier(out.clock, now), out.page.Date, start)
 		}
 	}
 	if s.pass == PassFirst {
@@ -197,6 +197,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 
 // apply takes rows into the mirror.
 func (l *Loop) apply(out outcome, pass Pass) {
+	l.compareClocks(out)
 	l.alerts.note(out.rows, l.server.Unsupported(listing.OptionAlerts))
 	for i := range out.rows {
 		l.applyOne(&out.rows[i], pass, out.clock)
@@ -216,7 +217,7 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
 	if in.Updated.After(limit) {
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
-		if _, waits := l.ahead[in.ID]; !waits {
+		if _, waits := l.ahead[in.ID]; !waits && len(l.ahead) < maxAhead {
 			l.ahead[in.ID] = time.Now().Add(rereadEvery)
 		}
 	} else {

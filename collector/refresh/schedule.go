@@ -54,7 +54,7 @@ const (
 type view struct {
 	phase   Phase
 	unsaved bool
-	// up: the last refresh succeeded. Sweeps wait until it does.
+	// up: the last delta succeeded. Sweeps wait until it does.
 	up bool
 	// deltaDue is when the next delta begins, or the next request of the one that
 	// is under way may be made.

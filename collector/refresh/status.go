@@ -31,8 +31,9 @@ const (
 
 // Status is an immutable account of a loop.
 type Status struct {
-	// Up tells that the last refresh succeeded; false before any was tried. After
-	// a restart it is what it was before, unless that was too long ago.
+	// Up tells that the last refresh succeeded, and that the list is not known to
+	// hide incidents; false before any was tried. After a restart it is what it was
+	// before, unless that was too long ago.
 	Up bool
 	// Interval is the live one between deltas.
 	Interval time.Duration
@@ -91,10 +92,14 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, err *listi
 
 // succeeded notes that the API did as it was asked.
 func (l *Loop) succeeded(pass Pass) {
-	if !l.draft.Up && !l.draft.LastErrorAt.IsZero() {
+	if !l.draft.Up && !l.hidden && !l.draft.LastErrorAt.IsZero() {
 		l.opts.Logger.Info("Refreshing again", "kind", pass)
 	}
-	l.draft.Up = true
+	if pass == PassDelta {
+		l.deltaOK = true
+	}
+	// A list that hides incidents is no success, however it is answered.
+	l.draft.Up = !l.hidden
 }
 
 // failed notes that it did not.
@@ -103,6 +108,9 @@ func (l *Loop) failed(pass Pass, now time.Time, err *listing.Error) {
 	if text := err.Error(); l.draft.Up || text != l.draft.LastError {
 		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "kind", pass, "reason", err.Reason, "err", err)
 		l.draft.LastError = text
+	}
+	if pass == PassDelta {
+		l.deltaOK = false
 	}
 	l.draft.Up, l.draft.LastErrorAt, l.draft.LastReason = false, now, err.Reason
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
+	"time"
 
 	promconfig "github.com/prometheus/common/config"
 
@@ -111,6 +113,8 @@ func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
 	t.ProxyConnectHeader = proxy.GetProxyConnectHeader()
 	// One host serves all tenants of a cloud.
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 64
+	t.MaxResponseHeaderBytes = maxHeader
+	liveliness{frame: pingAfter, answer: pingAnswer, idle: maxIdle}.apply(t)
 	return t, nil
 }
 
@@ -118,6 +122,9 @@ func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
 // clear, through a proxy only if that is on this machine, too. Where a proxy
 // comes from the environment the library does so anyway.
 func direct(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	if proxy == nil {
+		return nil
+	}
 	return func(r *http.Request) (*url.URL, error) {
 		through, err := proxy(r)
 		if err == nil && through != nil && r.URL.Scheme == "http" && config.Loopback(r.URL.Hostname()) && !config.Loopback(through.Hostname()) {
@@ -125,4 +132,35 @@ func direct(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*u
 		}
 		return through, err
 	}
+}
+
+const (
+	// maxHeader bounds status line and headers of an answer, in bytes, those of
+	// 1xx answers included. Microsoft's have some kilobytes.
+	maxHeader = 64 << 10
+	// A connection without a frame for pingAfter is asked for a sign of life, and
+	// closed if none comes within pingAnswer: a firewall or a NAT that forgot it
+	// drops packets without a word, and HTTP/2 would send call after call into it.
+	// Together they are less than the time limit of a call (30 s), so that a
+	// connection costs one call at most.
+	pingAfter, pingAnswer = 10 * time.Second, 5 * time.Second
+	// maxIdle is less than the minutes after which load balancers and NAT forget a
+	// connection (Azure: 4). Between the calls of one tenant (30 s) it stays.
+	maxIdle = 90 * time.Second
+)
+
+// liveliness is how soon a dead connection is noticed.
+type liveliness struct{ frame, answer, idle time.Duration }
+
+// apply sets it for HTTP/2, and for HTTP/1.1 as far as TCP can tell: there a
+// call that gets no answer closes its connection, and no other call has it.
+func (l liveliness) apply(t *http.Transport) {
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: l.frame, PingTimeout: l.answer}
+	t.IdleConnTimeout = l.idle
+	t.DialContext = (&net.Dialer{
+		Timeout: 30 * time.Second,
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: l.frame, Interval: l.answer, Count: 3,
+		},
+	}).DialContext
 }

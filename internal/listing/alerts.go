@@ -16,6 +16,8 @@ type pendingAlerts struct {
 const (
 	maxAlertLinks = 100
 	maxAlerts     = 10_000
+	// maxAlertFails is after how many rows none is tried any more.
+	maxAlertFails = 3
 )
 
 // holdBack takes the rows out of a page whose alerts are only a part, and
@@ -27,7 +29,11 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 		if in.ID == 0 {
 			continue
 		}
-		if link := page.MoreAlerts[in.ID]; link != "" {
+		link := page.MoreAlerts[in.ID]
+		switch {
+		case link != "" && l.alertFails >= maxAlertFails:
+			in.Alerts, in.AlertsUnknown = nil, true
+		case link != "":
 			l.pending = append(l.pending, pendingAlerts{row: *in, link: link})
 			continue
 		}
@@ -51,7 +57,7 @@ func (l *Listing) moreAlerts(page Page) ([]incident.Incident, *Error) {
 		return nil, nil
 	}
 	row := p.row
-	l.pending = l.pending[1:]
+	l.pending, l.alertFails = l.pending[1:], 0
 	return []incident.Incident{row}, nil
 }
 
@@ -70,8 +76,12 @@ func (l *Listing) alertsFailed(err *Error) Verdict {
 	if !refused && !heavy {
 		return passing(err)
 	}
-	if p.fails++; refused || p.fails > 2 {
+	if p.fails++; refused || p.fails > 2 || l.alertFails > 0 {
+		l.alertFails++
 		l.withoutAlerts()
+		for l.alertFails >= maxAlertFails && len(l.pending) > 0 {
+			l.withoutAlerts()
+		}
 		return RetryNow
 	}
 	return RetryLater

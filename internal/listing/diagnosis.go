@@ -35,6 +35,7 @@ type diagnosis struct {
 	tries   int     // within the stage
 	without []Option
 	rows    bool // it is not one row that fails
+	noTop   bool // nothing was answered but a request without a page size
 	outages int  // in a row
 }
 
@@ -58,13 +59,18 @@ const smallTop = 10
 
 // blames lists the options in the order in which they are left out, the likeliest
 // first: of a request that the server refused, and of one that it failed at. The
-// latter's first two do not change which rows are meant.
+// latter's first ones do not change which rows are meant.
 var blames = [2][]Option{
-	{OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
-	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionAlerts},
+	{OptionPageSize, OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
+	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionPageSize, OptionAlerts},
 }
 
-const harmless = 2
+const (
+	// harmless is how many of the latter's do not change which rows are meant.
+	harmless = 3
+	// maxAlive is how many requests are tried to see whether any is answered.
+	maxAlive = 3
+)
 
 // vary makes the request that the diagnosis needs of the one that is due.
 func (d *diagnosis) vary(req *Request) {
@@ -72,8 +78,9 @@ func (d *diagnosis) vary(req *Request) {
 	case healthy, again:
 		return
 	case alive:
-		// Another row the second time: the first may be one that cannot be had.
-		*req = Request{Top: 1, Skip: 7 * d.tries}
+		// Another row the second time: the first may be one that cannot be had. Then
+		// with nothing at all.
+		*req = [maxAlive]Request{{Top: 1}, {Top: 1, Skip: 7}, {}}[d.tries]
 		return
 	case small:
 		*req = d.base
@@ -92,7 +99,7 @@ func (d *diagnosis) vary(req *Request) {
 		req.Top = 1
 		req.Skip += 1 + d.tries
 	}
-	if !d.refused && (d.stage == options || d.stage == confirm) {
+	if d.stage == options || d.stage == confirm {
 		req.Top = min(smallTop, req.Top)
 	}
 }
@@ -112,6 +119,8 @@ func (r *Request) leaveOut(without []Option) {
 			r.Alerts = false
 		case OptionCount:
 			r.Count = false
+		case OptionPageSize:
+			r.Top = 0
 		case OptionSkip:
 			r.Skip = 0
 		}
@@ -129,6 +138,9 @@ func (d *diagnosis) nextWithout() bool {
 		list = list[:harmless]
 	}
 	for _, o := range list {
+		if o == OptionPageSize && !d.refused && !d.noTop {
+			continue // without it the page may be too heavy
+		}
 		if carried[o] && !slices.Contains(d.without, o) {
 			d.without = append(d.without, o)
 			return true
@@ -148,8 +160,11 @@ func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
 		d.end()
 		d.outages = 0
 	case alive:
+		d.noTop = d.tries == maxAlive-1
 		d.outages, d.tries = 0, 0
 		switch r := &l.Todo[len(l.Todo)-1]; {
+		case d.noTop:
+			d.leaveOutNext()
 		case r.place != nil && r.place.single:
 			d.stage = beyond
 		case d.base.Top > smallTop:
@@ -222,7 +237,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	}
 	refused, heavy := classify(err)
 	if err.Request.Link != "" && (refused || heavy) {
-		return l.linkFailed()
+		return l.linkFailed(refused)
 	}
 	if !refused && !heavy {
 		d.end()
@@ -235,7 +250,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		d.stage, d.tries = alive, 0
 		return RetryNow
 	case alive:
-		if d.tries++; d.tries < 2 {
+		if d.tries++; d.tries < maxAlive {
 			return RetryNow
 		}
 		outages := d.outages + 1
@@ -243,6 +258,11 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		d.outages = outages
 		return Failed
 	case small, options:
+		if d.refused && heavy {
+			// It is refused no more, and fails for another reason.
+			d.stage = confirm
+			return RetryNow
+		}
 		if d.leaveOutNext() {
 			return RetryNow
 		}
@@ -311,14 +331,14 @@ func classify(err *Error) (refused, heavy bool) {
 // begin looks at the first failure of a request.
 func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	d := &l.diagnosis
-	d.base, d.refused, d.rows, d.without, d.tries = err.Request, refused, false, nil, 0
+	*d = diagnosis{base: err.Request, refused: refused, outages: d.outages}
 	switch {
 	case refused:
 		if d.leaveOutNext() {
 			return RetryNow
 		}
 		return Failed
-	case err.TooLarge && err.Request.Top > 1:
+	case err.TooLarge && err.Request.Top != 1 && err.Request.Link == "":
 		l.server.shrink(err.Request.Top, now)
 		d.end()
 		return RetryNow
@@ -366,8 +386,13 @@ func (l *Listing) blame(o Option, now time.Time) {
 }
 
 // linkFailed goes on without a link that the server does not take any more.
-func (l *Listing) linkFailed() Verdict {
+func (l *Listing) linkFailed(refused bool) Verdict {
 	r := &l.Todo[len(l.Todo)-1]
+	empty := r.hops > 0 || r.place != nil && r.place.hops > 0
+	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
+		// It was that of an empty page, and leads nowhere.
+		l.server.LostLinks, l.server.LinkNoise = true, true
+	}
 	r.hop, r.hops = "", 0
 	if r.place != nil {
 		if r.place.pass >= maxPasses {

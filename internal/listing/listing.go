@@ -67,6 +67,11 @@ type Listing struct {
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
 
+	// Known tells whether the reader has this version of a row already; nil: it has
+	// none. Where the newest come first, what is behind a page of such rows alone is
+	// not worth a proof: the listing before has seen it.
+	Known func(*incident.Incident) bool `json:"-"`
+
 	server    *Server
 	diagnosis diagnosis
 	// density is how many rows a second had in the last range that was complete,
@@ -75,8 +80,11 @@ type Listing struct {
 	// pending are rows whose alerts are not complete yet.
 	pending  []pendingAlerts
 	leftover []incident.Incident
-	// still counts requests since the last progress.
-	still int
+	// still counts requests since the last progress, linkFails links that failed.
+	still     int
+	linkFails int
+	// alertFails counts the rows in a row whose further alerts could not be had.
+	alertFails int
 }
 
 // New returns a listing of the ranges, the first of which is read first.
@@ -277,10 +285,20 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 			newer++
 		}
 	}
-	if req.Link != "" {
+	if req.Link != "" && (s.DirectRows || r.place != nil) {
 		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
-			// The link has lost the filter. Nothing else led on.
-			return false, incomplete(req, errNoProgress)
+			// The link has lost the filter. If the page before was empty, it led to
+			// nothing of what was asked for.
+			s.LostLinks = true
+			s.LinkNoise = s.LinkNoise || r.hops > 0 || r.place != nil && r.place.hops > 0
+			r.hop, r.hops = "", 0
+			if r.place != nil {
+				if r.place.byLink {
+					return false, incomplete(req, errNoProgress)
+				}
+				r.place.restart()
+			}
+			return true, nil
 		}
 		return false, nil
 	}
@@ -321,7 +339,7 @@ func (l *Listing) refuseUpper(now time.Time) {
 // more tells whether something of the range is not on the page.
 func (l *Listing) more(req *Request, page *Page) bool {
 	n := len(page.Rows)
-	full := n >= req.Top || l.server.PageMax > 0 && n >= l.server.PageMax
+	full := n >= l.server.rows(req.Top)
 	if counted(req, page) {
 		if page.Count != n {
 			return page.Count > n
@@ -330,8 +348,11 @@ func (l *Listing) more(req *Request, page *Page) bool {
 		// that looks like one of several.
 		return full && page.Link != ""
 	}
-	if n == 0 && (l.server.EmptyPages || l.Proof == ProveAlways) {
-		return page.Link != ""
+	if n == 0 {
+		if l.server.LostLinks {
+			return page.Link != "" && !l.server.DirectRows
+		}
+		return page.Link != "" && (l.server.EmptyPages || l.Proof == ProveAlways || !l.server.LinkNoise)
 	}
 	return full || page.Link != "" && !l.server.LinkNoise
 }
@@ -352,6 +373,8 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		switch {
 		case page.Link == "":
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
+		case s.LostLinks:
+			return incomplete(req, errNoProgress)
 		case r.hops < maxHops:
 			r.hops++
 			r.hop = page.Link
@@ -363,6 +386,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	r.hop, r.hops = "", 0
 	secs := secondsOf(page.Rows)
 	l.learn(req, page, &secs, now)
+	if r.Check >= 0 && n >= r.Check && n < s.rows(req.Top) {
+		more = false // these are the rows that a page has shown before
+	}
 	if !secs.sorted() || r.Check >= 0 && !r.Split && l.unseen(r, page) {
 		if l.unsorted() {
 			return nil
@@ -439,12 +465,13 @@ func (l *Listing) descending(req *Request) bool {
 // learn remembers what the page shows of the server.
 func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) {
 	s, n := l.server, len(page.Rows)
-	if n >= req.Top && n >= s.offer.MaxTop {
+	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
 	}
 	l.Largest = max(l.Largest, n)
+	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
-		if s.PageMax = n; n >= req.Top {
+		if s.PageMax = n; n >= req.Top && req.Top > 0 {
 			s.PageMax = 0
 		}
 	}
@@ -476,7 +503,7 @@ func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorte
 		}
 	}
 	last := *r
-	if counted(req, page) || last.Check >= 0 || !l.prove(n, page.Link) || len(secs.all) == 0 {
+	if counted(req, page) || last.Check >= 0 || !l.prove(n, page.Link) || len(secs.all) == 0 || sorted && descending && l.stale(page) {
 		l.pop()
 		return
 	}
@@ -497,6 +524,19 @@ func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorte
 		l.Ended++
 		l.pop()
 	}
+}
+
+// stale tells that a delta's page has nothing new.
+func (l *Listing) stale(page *Page) bool {
+	if l.Known == nil || l.Proof != ProveLarge {
+		return false
+	}
+	for i := range page.Rows {
+		if in := &page.Rows[i]; in.ID != 0 && !l.Known(in) {
+			return false
+		}
+	}
+	return true
 }
 
 // split reads the halves of a page's range, to see whether the page had all.
@@ -548,7 +588,8 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 	} else {
 		rest.Before = r.Edge
 	}
-	l.replace(second, rest)
+	// The rest first: if it is empty, that page shows what a link is worth.
+	l.replace(rest, second)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -580,7 +621,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		} else {
 			rest.Since = edge + 1
 		}
-		l.replace(second, rest, shown)
+		l.replace(shown, rest, second)
 		return
 	}
 	l.Trusted++
@@ -661,10 +702,7 @@ func (l *Listing) cut(r *Range) {
 	if !l.server.Unsorted || l.density == 0 || r.Before == noBefore || r.second() || r.Proof || r.Split || r.Check >= 0 {
 		return
 	}
-	size := l.server.size(l.Started)
-	if l.server.PageMax > 0 {
-		size = min(size, l.server.PageMax)
-	}
+	size := l.server.rows(l.server.size(l.Started))
 	const fill = 0.65
 	width := int64(min(max(fill*float64(size)/l.density, 1), 1e9))
 	if r.Since != noSince && r.Before-r.Since <= width+width/2 {

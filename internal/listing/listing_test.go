@@ -106,7 +106,7 @@ func TestComplete(t *testing.T) {
 }
 
 func tail(log []string) (s string) {
-	for _, line := range log[:min(len(log), 60)] {
+	for _, line := range log[:min(len(log), 90)] {
 		s += line + "\n"
 	}
 	return s

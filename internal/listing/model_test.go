@@ -176,6 +176,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	if m.weight > 0 && req.Top > m.weight {
 		return Page{}, m.refuse(&asked, fails)
 	}
+	if req.Top == 0 {
+		req.Top = m.offer.MaxTop
+	}
 	var rows []*incident.Incident
 	at := func(t time.Time) int64 { return t.Truncate(m.granularity).UnixNano() }
 	for _, r := range m.rows {

@@ -74,7 +74,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	case p.sames >= 3 && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
-		if page.Link == "" || p.byLink {
+		if page.Link == "" || p.byLink || s.LostLinks {
 			return incomplete(req, errNoProgress)
 		}
 		p.byLink = true
@@ -93,7 +93,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	more := l.more(req, page)
 	switch {
 	case n == 0:
-		if p.hops++; page.Link == "" || p.hops > maxHops {
+		if p.hops++; !more || p.hops > maxHops {
 			more = false
 		}
 	case req.Link != "":
@@ -180,7 +180,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		p.skip = next
 		return nil
 	}
-	if page.Link == "" {
+	if page.Link == "" || s.LostLinks {
 		return incomplete(req, errNoProgress)
 	}
 	mark := fnv.New64a()
@@ -203,20 +203,25 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 }
 
 // passed leaves the reading by position once a row is reached behind the one
-// that makes its page fail: from its second on, pages are asked for as before.
-// It is false where rows are not known to be sorted.
+// that makes its page fail: from its second on, pages are asked for as before,
+// and what lies before it is read by position until nothing new comes. It is
+// false where rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
-	if !l.Sorted || !secs.one() {
+	p := r.place
+	if !l.Sorted || !secs.one() || p.pass > 0 {
 		return false
 	}
 	at := secs.min
-	rest := r.part(r.Since, at+1)
+	rest, again := r.part(r.Since, at+1), r.part(at, r.Before)
 	if !l.descending(req) {
-		rest = r.part(at, r.Before)
+		rest, again = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
-	l.replace(rest)
+	p.restart()
+	p.single, p.skipped, p.singles = false, false, 0
+	again.place = p
+	l.replace(again, rest)
 	return true
 }

@@ -37,7 +37,7 @@ type Request struct {
 	Bound Bound
 	// Status selects one status; StatusUnknown selects all.
 	Status incident.Status
-	// Top is the most rows to send, 1 or more.
+	// Top is the most rows to send; 0: as many as the server likes.
 	Top int
 	// Order to ask for; Unordered asks for none.
 	Order Order

@@ -74,11 +74,14 @@ type Server struct {
 	ShortPages bool `json:"short_pages,omitempty"`
 	// FullPages: a page with as many rows as asked for was seen. Links: a page with
 	// more behind it carried a link. LinkNoise: a link led to nothing. EmptyPages:
-	// the link of a page without rows led to some.
+	// the link of a page without rows led to some. LostLinks: links lead to rows that
+	// were not asked for. DirectRows: rows come without following a link first.
 	FullPages  bool `json:"full_pages,omitempty"`
 	Links      bool `json:"links,omitempty"`
 	LinkNoise  bool `json:"link_noise,omitempty"`
 	EmptyPages bool `json:"empty_pages,omitempty"`
+	LostLinks  bool `json:"lost_links,omitempty"`
+	DirectRows bool `json:"direct_rows,omitempty"`
 }
 
 // NewServer returns what is assumed of a server that nothing is known of yet.
@@ -113,7 +116,9 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 		}
 		return now.Sub(s.Refused[o]) >= s.AlertsWait
 	case OptionPageSize:
-		return s.size(now) >= s.offer.MaxTop
+		if s.TopLimit > 0 {
+			return true
+		}
 	}
 	return s.Refused[o].IsZero() || now.Sub(s.Refused[o]) >= probeAfter
 }
@@ -123,7 +128,7 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 func (s *Server) Unsupported(o Option) bool {
 	switch o {
 	case OptionPageSize:
-		return s.TopLimit > 0 && s.TopLimit < s.offer.MaxTop || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+		return !s.Refused[o].IsZero() || s.TopLimit > 0 && s.TopLimit < s.offer.MaxTop || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
 	case OptionLowerBound:
 		return s.OldBound > 0 || !s.Refused[o].IsZero()
 	}
@@ -165,7 +170,7 @@ func (s *Server) accept(req *Request, now time.Time) {
 		return
 	}
 	for o, carried := range req.options() {
-		if carried {
+		if carried && (Option(o) != OptionPageSize || s.TopLimit == 0) {
 			s.Refused[o] = time.Time{}
 		}
 	}
@@ -191,13 +196,17 @@ func (r *Request) options() (carried [NumOptions]bool) {
 	carried[OptionLowerBound] = !r.Since.IsZero()
 	carried[OptionStatus] = r.Status != incident.StatusUnknown
 	carried[OptionAlerts] = r.Alerts
+	carried[OptionPageSize] = r.Top > 0
 	carried[OptionCount] = r.Count
 	carried[OptionSkip] = r.Skip > 0
 	return carried
 }
 
-// size is the page size to ask for.
+// size is the page size to ask for; 0: none is asked for.
 func (s *Server) size(now time.Time) int {
+	if !s.Takes(OptionPageSize, now) {
+		return 0
+	}
 	most := s.offer.MaxTop
 	if s.TopLimit > 0 && now.Sub(s.Refused[OptionPageSize]) < probeAfter {
 		most = min(most, s.TopLimit)
@@ -228,8 +237,22 @@ func (s *Server) shrink(top int, now time.Time) {
 	s.GrowAt = now.Add(s.Wait)
 }
 
+// rows is how many rows a full page has.
+func (s *Server) rows(top int) int {
+	if top == 0 {
+		top = s.offer.MaxTop
+	}
+	if s.PageMax > 0 {
+		top = min(top, s.PageMax)
+	}
+	return top
+}
+
 // sized notes that a page of this size could be had.
 func (s *Server) sized(top int, now time.Time) {
+	if top == 0 {
+		return
+	}
 	switch {
 	case top > s.TopLimit && s.TopLimit > 0:
 		s.TopLimit, s.Refused[OptionPageSize] = 0, time.Time{}

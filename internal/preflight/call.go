@@ -66,7 +66,7 @@ type firstPage struct {
 
 // checkList makes one call and sees on its way there how the API is reached.
 func checkList(ctx context.Context, t *tenant.Tenant, calls *fewCalls) (api, list Step, page *firstPage) {
-	trace, ctx := newNetTrace(ctx, t, t.Config().APIURL)
+	trace, ctx := newNetTrace(ctx, t.Config().APIURL, t.Credential().Scrubber())
 	source := t.Source()
 	began := time.Now()
 	var got listing.Page

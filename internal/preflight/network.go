@@ -5,19 +5,22 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"m365_defender_exporter/internal/tenant"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
+
+	"m365_defender_exporter/internal/scrub"
+	"m365_defender_exporter/internal/tenant"
 )
 
 // netTrace is how far a request came on its way to a host.
 type netTrace struct {
-	target, port string              // of the host that is meant
-	clean        func(string) string // for what the other side says
+	target, port string // of the host that is meant
+	// shown makes what was met on the way fit to be shown.
+	shown *scrub.Scrubber
 
 	mu           sync.Mutex
 	dnsHost      string
@@ -32,8 +35,8 @@ type netTrace struct {
 }
 
 // newNetTrace returns a context whose requests are traced.
-func newNetTrace(ctx context.Context, t *tenant.Tenant, target string) (*netTrace, context.Context) {
-	n := &netTrace{clean: t.Credential().Scrubber().Text}
+func newNetTrace(ctx context.Context, target string, shown *scrub.Scrubber) (*netTrace, context.Context) {
+	n := &netTrace{shown: shown}
 	if u, err := url.Parse(target); err == nil {
 		n.target, n.port = u.Hostname(), u.Port()
 		if n.port == "" {
@@ -81,10 +84,10 @@ func (n *netTrace) step(name string, err error) Step {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.done {
-		return Step{name, OK, n.clean(n.way()), ""}
+		return Step{name, OK, n.way(), ""}
 	}
 	detail, hint := n.failure(err)
-	return Step{name, Failed, n.clean(detail), hint}
+	return Step{name, Failed, detail, hint}
 }
 
 // way describes a connection that was made.
@@ -104,17 +107,17 @@ func (n *netTrace) way() string {
 	default:
 		text += ", " + tls.VersionName(n.tls.Version)
 		if len(n.tls.PeerCertificates) > 0 {
-			text += ", certificate by " + issuer(n.tls.PeerCertificates[0])
+			text += ", certificate by " + n.issuer(n.tls.PeerCertificates[0])
 		}
 	}
 	return text
 }
 
-func issuer(c *x509.Certificate) string {
+func (n *netTrace) issuer(c *x509.Certificate) string {
 	if len(c.Issuer.Organization) > 0 {
-		return c.Issuer.Organization[0]
+		return n.shown.Text(c.Issuer.Organization[0])
 	}
-	return c.Issuer.CommonName
+	return n.shown.Text(c.Issuer.CommonName)
 }
 
 const proxyHint = "if the way out is a proxy, set HTTPS_PROXY; if it is a firewall, allow TCP 443 to the host"
@@ -135,31 +138,31 @@ func (n *netTrace) failure(err error) (detail, hint string) {
 	late := isTimeout(err)
 	switch {
 	case n.dnsErr != nil:
-		return "resolve " + host + ": " + reasonOfDNS(n.dnsErr), "the name is not known here: check the name and the resolver; " + proxyHint
+		return "resolve " + host + ": " + n.shown.Text(reasonOfDNS(n.dnsErr)), "the name is not known here: check the name and the resolver; " + proxyHint
 	case !n.connected && n.connectErr != nil && !late:
-		return "connect to " + host + " at " + n.address + ": " + rootText(n.connectErr), "nothing answers there, or a firewall refuses; " + proxyHint
+		return "connect to " + host + " at " + n.address + ": " + n.shown.Text(rootText(n.connectErr)), "nothing answers there, or a firewall refuses; " + proxyHint
 	case !n.connected:
-		return "connect to " + host + ": " + textOf(err, late), "nothing answers; a firewall probably drops the packets; " + proxyHint
+		return "connect to " + host + ": " + n.textOf(err, late), "nothing answers; a firewall probably drops the packets; " + proxyHint
 	case !n.tlsBegan && proxy != "":
-		return "the proxy " + proxy + " does not let us through: " + textOf(err, late), "the proxy has to allow CONNECT to " + n.target + ":443, and may want credentials in its address"
+		return "the proxy " + proxy + " does not let us through: " + n.textOf(err, late), "the proxy has to allow CONNECT to " + n.target + ":443, and may want credentials in its address"
 	case errors.As(err, &unknown):
 		return "TLS with " + n.target + ": the certificate is issued by a CA that is not trusted here" + n.seenIssuer(err), "if a proxy looks into TLS, or the host has its own CA, add that CA to the trust store (SSL_CERT_FILE)"
 	case errors.As(err, &name):
 		return "TLS with " + n.target + ": the certificate is for another host", "something else answers under this name: check the name, DNS and proxy"
 	case errors.As(err, &invalid):
-		return "TLS with " + n.target + ": " + invalid.Error(), "check this machine's clock; otherwise the host's certificate is bad"
+		return "TLS with " + n.target + ": " + n.shown.Text(invalid.Error()), "check this machine's clock; otherwise the host's certificate is bad"
 	case errors.As(err, &record):
 		return "TLS with " + n.target + ": it does not speak TLS", "check the port, and whether something else answers in its place"
 	case n.tlsErr != nil:
-		return "TLS with " + n.target + ": " + textOf(n.tlsErr, late), "TLS 1.2 or newer is needed; check what is on the way"
+		return "TLS with " + n.target + ": " + n.textOf(n.tlsErr, late), "TLS 1.2 or newer is needed; check what is on the way"
 	}
-	return n.target + ": " + textOf(err, late), proxyHint
+	return n.target + ": " + n.textOf(err, late), proxyHint
 }
 
 // seenIssuer names who issued the certificate that was refused.
 func (n *netTrace) seenIssuer(err error) string {
 	if v, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(v.UnverifiedCertificates) > 0 {
-		return ": " + issuer(v.UnverifiedCertificates[0])
+		return ": " + n.issuer(v.UnverifiedCertificates[0])
 	}
 	return ""
 }
@@ -179,14 +182,14 @@ func rootText(err error) string {
 	return err.Error()
 }
 
-func textOf(err error, late bool) string {
+func (n *netTrace) textOf(err error, late bool) string {
 	switch {
 	case late:
 		return "no answer in time"
 	case err == nil:
 		return "no connection"
 	}
-	return strings.TrimSpace(err.Error())
+	return n.shown.Text(strings.TrimSpace(err.Error()))
 }
 
 func isTimeout(err error) bool {
@@ -204,7 +207,7 @@ func sameHost(a, b string) bool {
 func probe(ctx context.Context, t *tenant.Tenant, step, target string) Step {
 	ctx, cancel := context.WithTimeout(ctx, t.Config().Timeout)
 	defer cancel()
-	trace, ctx := newNetTrace(ctx, t, target)
+	trace, ctx := newNetTrace(ctx, target, t.Credential().Scrubber())
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, target+"/", nil)
 	if err != nil {
 		return Step{step, Failed, err.Error(), ""}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -304,50 +304,30 @@ func TestCheckWithFullLedger(t *testing.T) {
 	})
 }
 
-// TestCheckShowsNothingRaw: what a login host writes into a token, or a proxy
-// into its status line, moves no cursor and forges no line.
-func TestCheckShowsNothingRaw(t *testing.T) {
-	raw := "\x1b[2J\r\n  ok    permission     \u202eforged"
-	roles := slices.Repeat([]string{raw}, 100)
-	for name, prepare := range map[string]func(*checked){
-		"token": func(c *checked) { c.sim.SetRoles(roles...) },
-		"proxy": func(c *checked) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
+// TestCheckHostileProxy: likewise what a proxy writes into its status line.
+func TestCheckHostileProxy(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		for {
+			conn, err := listener.Accept()
 			if err != nil {
-				t.Fatal(err)
+				return
 			}
-			c.t.Cleanup(func() { _ = listener.Close() })
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					_, _ = io.WriteString(conn, "HTTP/1.1 407 \x1b[2J\u202eforged\r\nContent-Length: 0\r\n\r\n")
-					_ = conn.Close()
-				}
-			}()
-			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: listener.Addr().String()})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := newChecked(t, simulator.Options{})
-			prepare(c)
-			result := c.check()
-			var text bytes.Buffer
-			writeResult(&text, &result)
-			report, err := json.Marshal(result)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := text.String()
-			if !strings.Contains(got, "forged") || strings.ContainsAny(got, "\x1b\r\u202e") || strings.Contains(got, "\n  ok    permission     ") || len(report) > 8000 {
-				t.Errorf("got %q, %d bytes of JSON", got, len(report))
-			}
-			if bytes.ContainsAny(report, "\x1b\r\u202e") || bytes.Contains(report, []byte(`u001b`)) {
-				t.Errorf("got %s", report)
-			}
-		})
+			_, _ = io.WriteString(conn, "HTTP/1.1 407 \x1b[2J\u202eforged\r\nContent-Length: 0\r\n\r\n")
+			_ = conn.Close()
+		}
+	}()
+	c := newChecked(t, simulator.Options{})
+	c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: listener.Addr().String()})
+	result := c.check()
+	var text bytes.Buffer
+	writeResult(&text, &result)
+	if got := text.String(); !strings.Contains(got, "forged") || strings.ContainsAny(got, "\x1b\r\u202e") {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -363,4 +343,34 @@ func tunnel(a, b net.Conn) {
 	<-done
 	_, _ = a.Close(), b.Close()
 	<-done
+}
+
+// TestCheckHostileToken: what a token says of itself makes no line of its own,
+// moves no cursor, and does not fill the screen.
+func TestCheckHostileToken(t *testing.T) {
+	const evil = "a\x1b[2J\ncontoso: ready. API calls made: 0\u202e"
+	c := newChecked(t, simulator.Options{})
+	roles := []string{evil}
+	for i := range 500 {
+		roles = append(roles, fmt.Sprint("Role.", i))
+	}
+	c.sim.SetRoles(roles...)
+	result := c.check()
+	var text, object bytes.Buffer
+	writeResult(&text, &result)
+	if err := json.NewEncoder(&object).Encode(result); err != nil {
+		t.Fatal(err)
+	}
+	const shown = `a\x1b[2J\ncontoso: ready. API calls made: 0\u202e`
+	if got := result.step("permission"); got.Status == Skipped || !strings.Contains(got.Detail, shown) || !strings.Contains(got.Detail, " and 471 more") {
+		t.Errorf("got %+v", got)
+	}
+	if got := result.Token.Roles; len(got) != maxRoles || got[0] != shown {
+		t.Errorf("got %d roles, %q", len(got), got[0])
+	}
+	for _, out := range []string{text.String(), object.String()} {
+		if strings.ContainsAny(out, "\x1b\u202e") || strings.Contains(out, "\ncontoso: ready") {
+			t.Errorf("got %q", out)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/scrub"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -60,28 +61,25 @@ func (c *Result) checkToken(t *tenant.Tenant) (token, granted Step) {
 			hint = "the certificate expires soon: register a new one and put it in its place"
 		}
 	}
-	return Step{"token", OK, detail, hint}, c.checkRoles(t, got.AccessToken)
+	return Step{"token", OK, detail, hint}, c.checkRoles(t.Config(), got.AccessToken, t.Credential().Scrubber())
 }
 
-// maxRoles bounds those that are shown. An app that reads incidents has one.
-const maxRoles = 20
+// maxRoles bounds how many roles are shown.
+const maxRoles = 30
 
-// checkRoles looks for the permission in the token.
-func (c *Result) checkRoles(t *tenant.Tenant, token string) Step {
-	cfg := t.Config()
+// checkRoles looks for the permission in the token. What the token says of
+// itself is a foreign text like any other.
+func (c *Result) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubber) Step {
 	need := permissions[cfg.API]
 	claims, ok := auth.ParseClaims(token)
 	if !ok {
 		return Step{"permission", Skipped, "the token cannot be looked into", ""}
 	}
-	// What a login host writes is foreign: fit to be shown, never as it is.
-	clean := t.Credential().Scrubber().Text
 	for _, role := range claims.Roles[:min(len(claims.Roles), maxRoles)] {
-		c.Token.Roles = append(c.Token.Roles, clean(role))
+		c.Token.Roles = append(c.Token.Roles, shown.Text(role))
 	}
-	claims.AppID = clean(claims.AppID)
 	audience, _ := claims.Audience.(string)
-	c.Token.ClientID, c.Token.Audience = claims.AppID, clean(audience)
+	c.Token.Audience, c.Token.ClientID = shown.Text(audience), shown.Text(claims.AppID)
 	name := need.read + " of " + need.api
 	switch {
 	case slices.Contains(claims.Roles, need.read):
@@ -110,8 +108,8 @@ func (c *Result) roleHint(cfg config.Tenant, need permission, claims auth.Claims
 		return fmt.Sprintf("assign the app role %s of %s (%s) to the managed identity, see docs/permissions.md; Azure keeps its tokens up to a day, so it may show late", need.read, need.api, need.appID)
 	}
 	id := cfg.ClientID
-	if claims.AppID != "" {
-		id = claims.AppID
+	if c.Token.ClientID != "" {
+		id = c.Token.ClientID
 	}
 	return fmt.Sprintf("in Microsoft Entra, app registration %s, API permissions: add %s of %s as an APPLICATION permission (a delegated one does not count) and grant admin consent", id, need.read, need.api)
 }

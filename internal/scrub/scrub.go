@@ -7,6 +7,8 @@
 package scrub
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"sync"
 )
@@ -30,9 +32,14 @@ const (
 // Scrubber knows the live secrets. It is safe for concurrent use. A nil one and
 // the zero value know none: they remove what looks like a credential.
 type Scrubber struct {
-	mu   sync.RWMutex
-	live map[string][]string // by kind, the newest first
+	mu sync.RWMutex
+	// live are by kind, the newest first. They are pointers because fmt prints
+	// fields without asking them how, but follows no pointer in them.
+	live map[string][]*string
 }
+
+// Format implements fmt.Formatter: no secret is printed.
+func (s *Scrubber) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "scrub.Scrubber") }
 
 // Secret makes value a live secret of its kind, such as "token". The last four
 // of each kind are remembered: an answer may repeat one that was replaced
@@ -46,18 +53,17 @@ func (s *Scrubber) Secret(kind, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.live[kind]
-	if len(known) > 0 && known[0] == value {
+	if len(known) > 0 && *known[0] == value {
 		return
 	}
-	// A new slice: Text reads the old one without the lock.
-	next := []string{value}
+	next := []*string{&value}
 	for _, old := range known {
-		if old != value && len(next) < generations {
+		if *old != value && len(next) < generations {
 			next = append(next, old)
 		}
 	}
 	if s.live == nil {
-		s.live = map[string][]string{}
+		s.live = map[string][]*string{}
 	}
 	s.live[kind] = next
 }
@@ -71,7 +77,9 @@ func (s *Scrubber) secrets() []string {
 	defer s.mu.RUnlock()
 	var all []string
 	for _, values := range s.live {
-		all = append(all, values...)
+		for _, value := range values {
+			all = append(all, *value)
+		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(all)))
 }

@@ -395,6 +395,20 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestNothingIsPrinted of what a scrubber knows, wherever it is part of.
+func TestNothingIsPrinted(t *testing.T) {
+	s := knowing(secret)
+	holder := &struct{ inner Scrubber }{}
+	holder.inner.Secret("secret", secret)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, value := range []any{s, holder, struct{ s *Scrubber }{s}} {
+			if text := fmt.Sprintf(verb, value); strings.Contains(text, secret) || strings.Contains(text, hex.EncodeToString([]byte(secret))) {
+				t.Errorf("%s: %s", verb, text)
+			}
+		}
+	}
+}
+
 // TestConcurrency is for the race detector.
 func TestConcurrency(*testing.T) {
 	s := new(Scrubber)
