@@ -112,6 +112,14 @@ func (l *AccountLedger) Ready(now time.Time, pass refresh.Pass) time.Time {
 	return l.log.Peek(now, quota.Priority(pass)).At
 }
 
+// binds is the rule that a call of the pass has to wait for, and until when.
+func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, until time.Time) {
+	if d := l.log.Peek(now, quota.Priority(pass)); d.At.After(now) {
+		return d.Reason.String(), d.At
+	}
+	return "", time.Time{}
+}
+
 // Waits implements refresh.Ledger.
 func (l *AccountLedger) Waits(now time.Time, pass refresh.Pass) {
 	l.note(now, pass, l.log.Peek(now, quota.Priority(pass)), false)

@@ -20,11 +20,27 @@ type Status struct {
 	LastDelta time.Time
 	// Usage of each window of the quota.
 	Usage []quota.Usage
+	// Open incidents by severity, the worst first; nil as long as they are not
+	// known.
+	Open []OpenCount
 	// BlockedUntil is when the server lets us go on, zero if it has not told us to
-	// wait; NextGrant is when the ledger has a grant for a delta, now if it has.
-	BlockedUntil, NextGrant time.Time
+	// wait.
+	BlockedUntil time.Time
+	// WaitingFor is the rule that holds the next delta, or else the first reading of
+	// the open incidents, back until WaitingUntil: minute, hour or retry_after;
+	// empty if none does.
+	WaitingFor   string
+	WaitingUntil time.Time
 	// Heartbeat is when the loop last turned.
 	Heartbeat time.Time
+}
+
+// OpenCount is the open incidents of one severity.
+type OpenCount struct {
+	Severity          string
+	Count, Unassigned int32
+	// Oldest is when the oldest was created, zero if there is none.
+	Oldest time.Time
 }
 
 // Status reads what the loop and the ledger have published. It does not wait.
@@ -33,15 +49,38 @@ func (t *Tenant) Status(now time.Time) Status {
 		Refresh:   t.loop.Status(),
 		Snapshot:  t.loop.Snapshot(),
 		Usage:     t.ledger.Usage(now),
-		NextGrant: t.ledger.Ready(now, refresh.PassDelta),
 		Heartbeat: t.loop.Heartbeat(),
 	}
 	s.LastDelta = s.Refresh.Kinds[refresh.PassDelta].LastSuccess
 	if until := t.ledger.log.BlockedUntil(); until.After(now) {
 		s.BlockedUntil = until
 	}
+	pass := refresh.PassDelta
+	if !s.Refresh.Coverage.Open {
+		pass = refresh.PassFirst // until then there are no deltas
+	}
+	s.WaitingFor, s.WaitingUntil = t.ledger.binds(now, pass)
+	s.Open = openIncidents(s.Snapshot)
 	s.Condition = t.condition(now, &s)
 	return s
+}
+
+func openIncidents(s *incident.Snapshot) (open []OpenCount) {
+	if s == nil || !s.Coverage.Open {
+		return nil
+	}
+	for severity := incident.Severity(incident.NumSeverities); severity > 0; {
+		severity--
+		c := OpenCount{Severity: severity.String(), Oldest: s.OldestOpen[severity]}
+		for status := range incident.Status(incident.NumStatuses) {
+			if status.Open() {
+				c.Unassigned += s.Incidents[severity][status][0]
+				c.Count += s.Incidents[severity][status][0] + s.Incidents[severity][status][1]
+			}
+		}
+		open = append(open, c)
+	}
+	return open
 }
 
 // Healthy is false when the loop has not turned for two minutes, or for as long

@@ -1,15 +1,19 @@
 package web
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"html/template"
-	"m365_defender_exporter/internal/tenant"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/version"
+
+	"m365_defender_exporter/internal/tenant"
 )
 
 //go:embed status.html
@@ -17,18 +21,24 @@ var statusHTML string
 
 var statusTemplate = template.Must(template.New("status").Parse(statusHTML))
 
-// page is the status of everything.
+// page is the status of everything. The names of its fields in JSON are
+// documented and do not change.
 type page struct {
 	Version     string         `json:"version"`
+	Revision    string         `json:"revision"`
 	MetricsPath string         `json:"metrics_path"`
 	Reload      *reloadStatus  `json:"last_reload"`
 	Tenants     []tenantStatus `json:"tenants"`
 
 	// For the eye only.
-	States  []stateCount `json:"-"`
-	Open    []openCount  `json:"-"`
-	Trouble bool         `json:"-"` // show nothing else
-	Hidden  int          `json:"-"`
+	States             []stateCount       `json:"-"`
+	Open               []tenant.OpenCount `json:"-"` // of all tenants that are shown
+	Unassigned, Others int32              `json:"-"` // likewise; of unknown severity
+	Query              string             `json:"-"`
+	Trouble, ByHigh    bool               `json:"-"`
+	Hidden             int                `json:"-"` // by the query, or for having no trouble
+	All, TroubleLink   string             `json:"-"`
+	SortHigh, SortName string             `json:"-"`
 }
 
 type stateCount struct {
@@ -37,38 +47,53 @@ type stateCount struct {
 	Count int
 }
 
-// statusPage shows how every tenant is doing, to a person or as JSON.
+// statusPage shows how every tenant is doing, to a person or as JSON. Of the
+// query it takes q, a part of the tenant's name; format=json; show=trouble and
+// sort=high.
 func statusPage(telemetryPath string, f Fleet, reload Reloader) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := time.Now()
-		p := page{Version: version.Version, MetricsPath: telemetryPath, Reload: statusOfReload(reload, now), Tenants: []tenantStatus{}}
+		now, query := time.Now(), r.URL.Query()
+		p := page{
+			Version: version.Version, Revision: version.GetRevision(), MetricsPath: telemetryPath, Reload: statusOfReload(reload, now),
+			Tenants: []tenantStatus{}, Query: query.Get("q"), Trouble: query.Get("show") == "trouble", ByHigh: query.Get("sort") == "high",
+		}
 		for _, t := range f.Tenants() {
-			p.Tenants = append(p.Tenants, statusOf(t, now))
+			if strings.Contains(strings.ToLower(t.String()), strings.ToLower(p.Query)) {
+				p.Tenants = append(p.Tenants, statusOf(t, now))
+			} else {
+				p.Hidden++
+			}
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if r.URL.Query().Get("format") == "json" {
+		if query.Get("format") == "json" {
 			w.Header().Set("Content-Type", "application/json")
 			_ = json.NewEncoder(w).Encode(p)
 			return
 		}
-		p.arrange(r.URL.Query().Get("show") == "trouble")
+		p.arrange()
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = statusTemplate.Execute(w, p)
 	})
 }
 
-// arrange sums up and puts first what somebody has to look at.
-func (p *page) arrange(trouble bool) {
+// arrange sums up and puts first what has to be looked at.
+func (p *page) arrange() {
 	states := map[tenant.Condition]int{}
-	for _, t := range p.Tenants {
-		states[t.State]++
-		for i, c := range t.OpenCounts {
+	for i := range p.Tenants {
+		t := &p.Tenants[i]
+		t.Link = link(t.Name, false, false)
+		states[t.Condition]++
+		for i, c := range t.Counts {
 			if i >= len(p.Open) {
-				p.Open = append(p.Open, openCount{Severity: c.Severity})
+				p.Open = append(p.Open, tenant.OpenCount{Severity: c.Severity})
 			}
 			p.Open[i].Count += c.Count
+		}
+		if t.Unassigned != nil {
+			p.Unassigned += *t.Unassigned
+			p.Others += t.Others
 		}
 	}
 	for s := tenant.Serving; s >= tenant.Stuck; s-- {
@@ -76,12 +101,34 @@ func (p *page) arrange(trouble bool) {
 			p.States = append(p.States, stateCount{s, classes[s], n})
 		}
 	}
-	slices.SortStableFunc(p.Tenants, func(a, b tenantStatus) int { return int(a.State - b.State) })
-	if p.Trouble = trouble; trouble {
+	slices.SortStableFunc(p.Tenants, func(a, b tenantStatus) int {
+		if p.ByHigh {
+			return int(b.High() - a.High())
+		}
+		return cmp.Compare(a.Condition, b.Condition)
+	})
+	if p.Trouble {
 		all := len(p.Tenants)
-		p.Tenants = slices.DeleteFunc(p.Tenants, func(t tenantStatus) bool { return t.State >= tenant.Starting })
-		p.Hidden = all - len(p.Tenants)
+		p.Tenants = slices.DeleteFunc(p.Tenants, func(t tenantStatus) bool { return t.Condition >= tenant.Starting })
+		p.Hidden += all - len(p.Tenants)
 	}
+	p.All, p.TroubleLink = link("", false, p.ByHigh), link(p.Query, true, p.ByHigh)
+	p.SortHigh, p.SortName = link(p.Query, p.Trouble, true), link(p.Query, p.Trouble, false)
+}
+
+// link is the query that shows the page so.
+func link(q string, trouble, byHigh bool) string {
+	v := url.Values{}
+	if q != "" {
+		v.Set("q", q)
+	}
+	if trouble {
+		v.Set("show", "trouble")
+	}
+	if byHigh {
+		v.Set("sort", "high")
+	}
+	return "?" + v.Encode()
 }
 
 // reloadStatus is what the page says of the configuration.
@@ -93,9 +140,8 @@ type reloadStatus struct {
 }
 
 func statusOfReload(r Reloader, now time.Time) *reloadStatus {
-	loaded, err := r.LastReload()
-	at, text := instant(now, loaded)
-	s := &reloadStatus{Successful: err == nil, At: *at, AtText: text}
+	at, err := r.LastReload()
+	s := &reloadStatus{Successful: err == nil, At: at.UTC().Round(time.Second), AtText: ago(now, at)}
 	if err != nil {
 		s.Error = err.Error()
 	}

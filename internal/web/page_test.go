@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenant"
 )
 
 // TestTroubleComesFirst: whoever is paged sees what is wrong without looking
@@ -46,10 +49,53 @@ func TestTroubleComesFirst(t *testing.T) {
 				t.Errorf("%q is not on the page", want)
 			}
 		}
-		if got, want := fmt.Sprint(order(show("?show=trouble"))), "[refused slow]"; got != want {
-			t.Errorf("trouble: got %s, want %s", got, want)
+		for query, want := range map[string]string{
+			"?show=trouble": "[refused slow]", "?q=E": "[refused well fine]", "?q=e&show=trouble": "[refused]", "?q=fine": "[fine]", "?q=nobody": "[]",
+			"?q=%3Cscript%3E": "[]", "?sort=high": "[well slow fine refused]",
+		} {
+			text := show(query)
+			if got := fmt.Sprint(order(text)); got != want || strings.Contains(text, "<script") {
+				t.Errorf("%s: got %s, want %s", query, got, want)
+			}
+		}
+		for _, want := range []string{`max="40" high="32"`, `max="1200" high="960"`, "trying again", `<a href="?q=well">`, " unassigned</span>"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%q is not on the page", want)
+			}
+		}
+		// Counts that are old do not look like fresh ones.
+		row := func(name string) string {
+			_, text, _ := strings.Cut(all, "<strong>"+name)
+			text, _, _ = strings.Cut(text, "</tr>")
+			return text
+		}
+		if strings.Contains(row("well"), `n old"`) || strings.Count(row("slow"), `class="n old"`) != 6 {
+			t.Errorf("got %s and %s", row("well"), row("slow"))
 		}
 	})
+}
+
+// TestNextInWords: what the next refresh waits for.
+func TestNextInWords(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	in := func(d time.Duration) time.Time { return now.Add(d) }
+	known := incident.Coverage{Open: true}
+	for _, test := range []struct {
+		status tenant.Status
+		want   string
+	}{
+		{tenant.Status{Condition: tenant.Serving, Refresh: &refresh.Status{Coverage: known, NextDelta: in(23 * time.Second)}}, "next in 23s"},
+		{tenant.Status{Condition: tenant.Serving, Refresh: &refresh.Status{Coverage: known, NextDelta: in(-time.Minute)}}, "due now"},
+		{tenant.Status{Condition: tenant.Starting, Refresh: &refresh.Status{}}, "reading"},
+		{tenant.Status{Condition: tenant.Down, Refresh: &refresh.Status{}}, "trying again"},
+		{tenant.Status{Condition: tenant.Down, Refresh: &refresh.Status{Coverage: known, NextDelta: in(8 * time.Minute)}}, "next in 8m0s"},
+		{tenant.Status{Condition: tenant.Serving, WaitingFor: "hour", WaitingUntil: in(97 * time.Second), Refresh: &refresh.Status{Coverage: known}}, "waiting for its limit per hour: goes on in 1m37s"},
+		{tenant.Status{Condition: tenant.Throttled, WaitingFor: "retry_after", WaitingUntil: in(time.Minute), Refresh: &refresh.Status{Coverage: known}}, "the API says wait: goes on in 1m0s"},
+	} {
+		if got := nextText(now, &test.status); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
 }
 
 // TestSecretsAreNowhere: not on the status page, not in the log, not in what
