@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,10 +112,21 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 	})
 	return func(name string) map[string]float64 {
 		t.Helper()
-		address := addressIn(log.String(), "metrics")
+		address := addressIn(log.String())
 		if address == "" {
 			return nil
 		}
 		return exposition(t, "http://"+address+"/metrics")[strings.TrimPrefix(name, "m365_defender_")]
 	}
+}
+
+var listeningOn = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+
+// addressIn is where the program that has written the log listens; empty as long
+// as it does not.
+func addressIn(log string) string {
+	if found := listeningOn.FindStringSubmatch(log); found != nil {
+		return found[1]
+	}
+	return ""
 }

@@ -96,7 +96,7 @@ func (p *program) kill() {
 // scrape returns all series, nil as long as nothing answers.
 func (p *program) scrape() map[string]map[string]float64 {
 	p.t.Helper()
-	address := addressIn(p.log.String()[p.born:], "metrics")
+	address := addressIn(p.log.String()[p.born:])
 	if address == "" {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"m365_defender_exporter/internal/app"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -38,20 +37,6 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
-}
-
-var listeningOn = map[string]*regexp.Regexp{
-	"metrics": regexp.MustCompile(`msg="Listening on" address=(\S+)`),
-	"probes":  regexp.MustCompile(`msg="Listening for probes" address=(\S+)`),
-}
-
-// addressIn is where the program that has written the log listens for
-// something; empty as long as it does not.
-func addressIn(log, what string) string {
-	if found := listeningOn[what].FindStringSubmatch(log); found != nil {
-		return found[1]
-	}
-	return ""
 }
 
 // TestSignals runs the program: SIGHUP reads the configuration again, SIGTERM

@@ -100,8 +100,9 @@ func TestDeadConnection(t *testing.T) {
 			}
 			// The machine may be busy: what counts is that it is so in the end.
 			works := func(tries int) (lost int) {
-				for err := error(nil); ; lost++ {
-					if err = call(); err == nil {
+				for ; ; lost++ {
+					err := call()
+					if err == nil {
 						return lost
 					}
 					if lost == tries {

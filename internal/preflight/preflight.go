@@ -51,9 +51,13 @@ type Step struct {
 // Status is how a step went.
 type Status string
 
+// How a step can have gone.
 const (
-	OK      Status = "ok"
-	Failed  Status = "failed"
+	// OK: nothing is wrong.
+	OK Status = "ok"
+	// Failed: the hint says what to do.
+	Failed Status = "failed"
+	// Skipped: an earlier step has failed, or there is nothing to try.
 	Skipped Status = "skipped"
 )
 

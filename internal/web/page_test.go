@@ -78,7 +78,7 @@ func TestTroubleComesFirst(t *testing.T) {
 // TestNextInWords: what the next refresh waits for.
 func TestNextInWords(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	in := func(d time.Duration) time.Time { return now.Add(d) }
+	in := now.Add
 	known := incident.Coverage{Open: true}
 	for _, test := range []struct {
 		status tenant.Status
