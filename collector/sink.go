@@ -16,8 +16,8 @@ type Source interface {
 	prometheus.Collector
 	// metrics are those that it collects; no other Source has them.
 	metrics() []*Metric
-	// version is equal to an earlier one only if the samples are; nil: nobody
-	// knows.
+	// version is equal to an earlier one only if the samples are; nil: it is
+	// not known.
 	version() any
 	samples(*sink)
 }

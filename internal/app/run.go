@@ -49,7 +49,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	logger := promslog.New(o.log)
 	if o.command == "check" {
-		signal.Stop(hangups) // whoever started it has gone
+		signal.Stop(hangups) // the terminal that started it is gone
 		return check(ctx, o, logger, stdout)
 	}
 	if err := serve(ctx, o, hangups, logger); err != nil {

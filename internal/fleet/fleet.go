@@ -187,7 +187,7 @@ func (f *Fleet) show(change func()) {
 	f.list.Store(&list)
 }
 
-// open opens those whose account nobody in this process uses. If one of them
+// open opens those whose account is free in this process. If one of them
 // cannot be, none is.
 func (f *Fleet) open(order []*slot) error {
 	const atOnce = 16
@@ -223,7 +223,7 @@ func (f *Fleet) open(order []*slot) error {
 	return failure
 }
 
-// start runs a tenant once whoever had its account before has stopped.
+// start runs a tenant once the tenant that had its account before has stopped.
 func (f *Fleet) start(r *slot) {
 	key := accountOf(r)
 	before := f.ledgers[key]

@@ -143,7 +143,7 @@ func (f *firstPage) String() string {
 // explainCall says what an answer of the API means.
 func explainCall(t *tenant.Tenant, err error) (detail, hint string) {
 	if full, ok := errors.AsType[*noGrantError](err); ok {
-		return full.Error(), "the exporter itself, or whoever shares its ledger, has just spent it; nothing is wrong"
+		return full.Error(), "the exporter, or another check, has just spent it; nothing is wrong"
 	}
 	e, ok := errors.AsType[*listing.Error](err)
 	if !ok {
@@ -161,7 +161,7 @@ func explainCall(t *tenant.Tenant, err error) (detail, hint string) {
 	case e.Status == http.StatusNotFound:
 		hint = "this is not the API: check --api and --api.url"
 	case e.Reason == listing.ReasonThrottled:
-		hint = "somebody else spends the quota of this app registration; register an own one, or lower --api.quota-share"
+		hint = "another program spends the quota of this app registration; register an own one, or lower --api.quota-share"
 		now := time.Now()
 		t.Ledger().Throttled(now, e.Status, e.RetryAfter, e.Message)
 		if until := t.Ledger().Ready(now, refresh.PassDelta); until.After(now) {

@@ -133,7 +133,7 @@ func (c *Result) ok() bool {
 }
 
 // try tries one tenant. All calls of the API take grants of the
-// tenant's own ledger, the saved one if nobody has it in use.
+// tenant's own ledger, the saved one if it is not in use.
 func try(ctx context.Context, t *tenant.Tenant, store state.Store) Result {
 	defer context.AfterFunc(ctx, t.Credential().Close)()
 	cfg := t.Config()

@@ -13,7 +13,7 @@ import (
 	"m365_defender_exporter/internal/tenant"
 )
 
-// tokenClaims is what the token says of itself. Nobody has verified it.
+// tokenClaims is what the token says of itself. It is not verified.
 type tokenClaims struct {
 	Credential        string     `json:"credential"`
 	Expires           *time.Time `json:"expires,omitempty"`

@@ -143,7 +143,7 @@ func (l *AccountLedger) Reserve(now time.Time, calls int, interval time.Duration
 	l.log.SetReserve(reserve)
 }
 
-// note keeps the time from the first time a pass was told to wait to the grant.
+// note keeps the time from the first time a pass had to wait to the grant.
 func (l *AccountLedger) note(now time.Time, pass refresh.Pass, d quota.Decision, granted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

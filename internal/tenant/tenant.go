@@ -124,7 +124,7 @@ func (t *Tenant) Ledger() *AccountLedger { return t.ledger }
 func (t *Tenant) Credential() *auth.Source { return t.credential }
 
 // Source makes calls of the API that the incidents are read from, one attempt
-// each. Whoever calls it takes a grant of the ledger first.
+// each. The caller takes a grant of the ledger first.
 func (t *Tenant) Source() *client.Client { return t.source }
 
 // Transport carries its requests.

@@ -130,7 +130,7 @@ var Busy = map[bool]simulator.Rates{
 	true:  {Create: 30, Assign: 50, Change: 100, Merge: 10, Resolve: 25, Reopen: 5},
 }[Raced]
 
-// ClosedAddress is where nobody listens, nor can for as long as the test lasts:
+// ClosedAddress is where nothing listens, nor can for as long as the test lasts:
 // the port is that of a connection's other end.
 func ClosedAddress(t *testing.T) string {
 	t.Helper()

@@ -1,5 +1,5 @@
 // Package textfile reads files that an operator has named. A path may be
-// mistaken for another: a device has no end, and a pipe may have nobody at its
+// mistaken for another: a device has no end, and a pipe may have nothing at its
 // other end, and neither can be read a second time.
 package textfile
 

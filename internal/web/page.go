@@ -35,9 +35,9 @@ type page struct {
 	Open               []tenant.OpenCount `json:"-"` // of all tenants that are shown
 	Unassigned, Others int32              `json:"-"` // likewise; of unknown severity
 	Query              string             `json:"-"`
-	Trouble, ByHigh    bool               `json:"-"`
-	Hidden             int                `json:"-"` // by the query, or for having no trouble
-	All, TroubleLink   string             `json:"-"`
+	Problems, ByHigh   bool               `json:"-"`
+	Hidden             int                `json:"-"` // by the query, or for having no problem
+	All, ProblemsLink  string             `json:"-"`
 	SortHigh, SortName string             `json:"-"`
 }
 
@@ -48,14 +48,14 @@ type stateCount struct {
 }
 
 // statusPage shows how every tenant is doing, to a person or as JSON. Of the
-// query it takes q, a part of the tenant's name; format=json; show=trouble and
+// query it takes q, a part of the tenant's name; format=json; show=problems and
 // sort=high.
 func statusPage(telemetryPath string, f Fleet, reload Reloader) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now, query := time.Now(), r.URL.Query()
 		p := page{
 			Version: version.Version, Revision: version.GetRevision(), MetricsPath: telemetryPath, Reload: statusOfReload(reload, now),
-			Tenants: []tenantStatus{}, Query: query.Get("q"), Trouble: query.Get("show") == "trouble", ByHigh: query.Get("sort") == "high",
+			Tenants: []tenantStatus{}, Query: query.Get("q"), Problems: query.Get("show") == "problems", ByHigh: query.Get("sort") == "high",
 		}
 		for _, t := range f.Tenants() {
 			if strings.Contains(strings.ToLower(t.String()), strings.ToLower(p.Query)) {
@@ -107,23 +107,23 @@ func (p *page) arrange() {
 		}
 		return cmp.Compare(a.Condition, b.Condition)
 	})
-	if p.Trouble {
+	if p.Problems {
 		all := len(p.Tenants)
 		p.Tenants = slices.DeleteFunc(p.Tenants, func(t tenantStatus) bool { return t.Condition >= tenant.Starting })
 		p.Hidden += all - len(p.Tenants)
 	}
-	p.All, p.TroubleLink = link("", false, p.ByHigh), link(p.Query, true, p.ByHigh)
-	p.SortHigh, p.SortName = link(p.Query, p.Trouble, true), link(p.Query, p.Trouble, false)
+	p.All, p.ProblemsLink = link("", false, p.ByHigh), link(p.Query, true, p.ByHigh)
+	p.SortHigh, p.SortName = link(p.Query, p.Problems, true), link(p.Query, p.Problems, false)
 }
 
 // link is the query that shows the page so.
-func link(q string, trouble, byHigh bool) string {
+func link(q string, problems, byHigh bool) string {
 	v := url.Values{}
 	if q != "" {
 		v.Set("q", q)
 	}
-	if trouble {
-		v.Set("show", "trouble")
+	if problems {
+		v.Set("show", "problems")
 	}
 	if byHigh {
 		v.Set("sort", "high")

@@ -18,9 +18,9 @@ import (
 	"m365_defender_exporter/internal/tenant"
 )
 
-// TestTroubleComesFirst: whoever is paged sees what is wrong without looking
+// TestProblemsComeFirst: whoever is paged sees what is wrong without looking
 // for it, and can hide the rest.
-func TestTroubleComesFirst(t *testing.T) {
+func TestProblemsComeFirst(t *testing.T) {
 	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
 		configs := []config.Tenant{f.Tenant("well"), f.Tenant("refused"), f.Tenant("slow"), f.Tenant("fine")}
 		f.Sims["refused"].SetClientSecret("another")
@@ -44,13 +44,13 @@ func TestTroubleComesFirst(t *testing.T) {
 		if got, want := fmt.Sprint(order(all)), "[refused slow well fine]"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
-		for _, want := range []string{"<b>2</b> up", "<b>2</b> down", "invalid_client", "only trouble", "of 40 per minute", "of 1200 per hour"} {
+		for _, want := range []string{"<b>2</b> up", "<b>2</b> down", "invalid_client", "only problems", "of 40 per minute", "of 1200 per hour"} {
 			if !strings.Contains(all, want) {
 				t.Errorf("%q is not on the page", want)
 			}
 		}
 		for query, want := range map[string]string{
-			"?show=trouble": "[refused slow]", "?q=E": "[refused well fine]", "?q=e&show=trouble": "[refused]", "?q=fine": "[fine]", "?q=nobody": "[]",
+			"?show=problems": "[refused slow]", "?q=E": "[refused well fine]", "?q=e&show=problems": "[refused]", "?q=fine": "[fine]", "?q=nobody": "[]",
 			"?q=%3Cscript%3E": "[]", "?sort=high": "[well slow fine refused]",
 		} {
 			text := show(query)

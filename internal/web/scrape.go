@@ -146,7 +146,7 @@ func wanted(r *http.Request) func(string) bool {
 }
 
 // acceptEncoding tells whether the answer is to be zipped, if that is plain:
-// nobody weighs encodings or accepts just any.
+// no encoding has a weight and not just any will do.
 func acceptEncoding(h http.Header) (zipped, plain bool) {
 	identity := false
 	for _, line := range h["Accept-Encoding"] {
