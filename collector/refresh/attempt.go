@@ -118,7 +118,8 @@ const (
 	// dateWitnesses is how many incidents have to be updated between the two for it
 	// to be believed beyond that.
 	dateWitnesses = 3
-	// maxDateOff is when it is not believed at all.
+	// maxDateOff is when it is not believed at all, or, if it is behind, as soon as
+	// as many incidents were updated since.
 	maxDateOff = 24 * time.Hour
 )
 
@@ -128,7 +129,7 @@ const (
 func (l *Loop) clock(now, date time.Time) time.Time {
 	off := date.Sub(now)
 	switch {
-	case date.IsZero() || off.Abs() > maxDateOff:
+	case date.IsZero() || off > maxDateOff || off < -maxDateOff && len(l.newer) >= dateWitnesses:
 		return now
 	case off > dateSlack && len(l.later) < dateWitnesses:
 		return now
@@ -136,16 +137,19 @@ func (l *Loop) clock(now, date time.Time) time.Time {
 	return date
 }
 
-// compareClocks looks for incidents that our clock cannot explain and the
-// server's can.
+// compareClocks looks for incidents that one of the two clocks cannot explain and
+// the other can.
 func (l *Loop) compareClocks(out outcome) {
-	if out.page.Date.IsZero() || len(l.later) >= dateWitnesses {
+	if out.page.Date.IsZero() {
 		return
 	}
-	now := time.Now().Add(dateSlack)
+	now := time.Now()
 	for i := range out.rows {
-		if at := out.rows[i].Updated; at.After(now) && !at.After(out.page.Date) && len(l.later) < dateWitnesses {
+		switch at := out.rows[i].Updated; {
+		case at.After(now.Add(dateSlack)) && !at.After(out.page.Date) && len(l.later) < dateWitnesses:
 			l.later[out.rows[i].ID] = true
+		case at.After(out.page.Date.Add(dateSlack)) && !at.After(now) && len(l.newer) < dateWitnesses:
+			l.newer[out.rows[i].ID] = true
 		}
 	}
 }

@@ -159,10 +159,13 @@ func (w *watermark) move(began, newest time.Time) {
 }
 
 // start begins from the server's clock at the first page of the first sync. If
-// it tells none, ours is not trusted by a day.
-func (w *watermark) start(clock, date, now time.Time) {
+// it tells none, ours is not trusted by a day, nor where that is past all that the
+// page has.
+func (w *watermark) start(clock, date, newest, now time.Time) {
 	if date.IsZero() {
-		clock = clock.Add(-24 * time.Hour)
+		if clock = clock.Add(-24 * time.Hour); !newest.IsZero() {
+			clock = earlier(clock, newest)
+		}
 	}
 	w.at, w.asOf = clock, now
 }

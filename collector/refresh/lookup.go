@@ -83,9 +83,9 @@ func (l *Loop) lookupStep(ctx context.Context) {
 		case err != nil:
 			e := asError(err)
 			m.Tries++
-			outage := e.Status == 0 || e.Reason == listing.ReasonThrottled || e.Reason == listing.ReasonAuth
-			if outage || m.Tries < maxTries && e.Status >= 500 {
-				// Nothing was said about this incident.
+			outage := e.Reason == listing.ReasonThrottled || e.Reason == listing.ReasonAuth
+			if outage || m.Tries < maxTries && (e.Status == 0 || e.Status >= 500) {
+				// That may not be about this incident.
 				l.scanRetry = later(now.Add(backoff(m.Tries)), retryAt)
 				if outage {
 					l.scanRetry = later(l.scanRetry, now.Add(sweepRetry))

@@ -114,8 +114,10 @@ type Loop struct {
 	marks      watermark
 	ahead      map[int64]time.Time // when to re-read the incidents that lie in the server's future
 	reread     time.Time           // when one last was
-	later      map[int64]bool      // a few whose last update lies in our future and not in the server's
-	alerts     alertWatch
+	// later are a few whose last update lies in our future and not in the server's,
+	// newer in the server's and not in ours.
+	later, newer map[int64]bool
+	alerts       alertWatch
 
 	nextDelta, nextSweep time.Time
 	deltaRetry           time.Time // of the delta under way
@@ -125,6 +127,7 @@ type Loop struct {
 	hidden               bool          // the last sweep has shown that the list hides incidents
 	answer               time.Duration // of the last request that was none of a delta's
 	panics               int           // in a row
+	resting              time.Time     // after a panic, until then
 
 	unsaved     bool
 	publishing  time.Time // the counts as of this instant are to be published; zero: none
@@ -139,7 +142,7 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time), later: make(map[int64]bool)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time), later: make(map[int64]bool), newer: make(map[int64]bool)}
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true
@@ -175,6 +178,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.publishStatus()
 	for ctx.Err() == nil {
 		l.beat()
+		if l.resting.After(time.Now()) {
+			sleepUntil(ctx, l.resting)
+			continue
+		}
 		l.step(ctx)
 	}
 	l.save()
@@ -232,7 +239,7 @@ func (l *Loop) view(now time.Time) view {
 		if v.sweeping = l.scan != nil; !v.sweeping {
 			v.scanDue = later(v.scanDue, l.nextSweep)
 		} else {
-			v.lookups = l.scan.listing.Done()
+			v.lookups = l.scan.listing != nil && l.scan.listing.Done()
 		}
 	}
 	for p := range Pass(NumPasses) {
@@ -254,8 +261,7 @@ func (l *Loop) panicked(ctx context.Context, cause any) {
 			l.scan.listing = nil
 		}
 	}
-	pause := min(time.Second<<min(l.panics, 9), 5*time.Minute)
-	l.deltaRetry, l.nextDelta, l.scanRetry = now.Add(pause), now.Add(pause), now.Add(pause)
+	l.resting = now.Add(min(time.Second<<min(l.panics, 9), 5*time.Minute))
 	l.unsaved = false
 	l.ended(ctx, PassDelta, now, err)
 }

@@ -17,7 +17,7 @@ type scan struct {
 	listing *listing.Listing
 	calls   int
 	tries   int // that failed in a row
-	fails   int // times in a row that it was given up for a while
+	fails   int // times that it turned out to be incomplete
 	// allOpen: every open incident is part of it, of whatever age.
 	allOpen bool
 	missing missing
@@ -103,10 +103,10 @@ func (l *Loop) scanStep(ctx context.Context) {
 		return
 	}
 	if !out.idle {
-		s.tries, s.fails = 0, 0
+		s.tries = 0
 		l.succeeded(s.pass)
 		if s.pass == PassFirst && l.marks.at.IsZero() {
-			l.marks.start(earlier(out.clock, now), out.page.Date, start)
+			l.marks.start(earlier(out.clock, now), out.page.Date, newest(out.rows), start)
 		}
 	}
 	if s.pass == PassFirst {
@@ -148,8 +148,8 @@ func (l *Loop) scanFailed(ctx context.Context, now time.Time, out *outcome) {
 		// To read it all again is expensive, and hardly ever of use.
 		s.listing = nil
 		pause = min(pause<<min(s.fails, 10), longestScanRetry)
+		s.fails++
 	}
-	s.fails++
 	l.scanRetry = later(now.Add(pause), out.retryAt)
 	l.ended(ctx, s.pass, s.started, out.err)
 }
@@ -202,6 +202,13 @@ func (l *Loop) apply(out outcome, pass Pass) {
 	for i := range out.rows {
 		l.applyOne(&out.rows[i], pass, out.clock)
 	}
+}
+
+func newest(rows []incident.Incident) (at time.Time) {
+	for i := range rows {
+		at = later(at, rows[i].Updated)
+	}
+	return at
 }
 
 // tolerance is how far two clocks of the server may be apart: one writes the

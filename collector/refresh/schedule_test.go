@@ -111,7 +111,7 @@ func TestPhased(t *testing.T) {
 func TestWatermark(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	w := watermark{}
-	w.start(at, at, at.Add(time.Hour)) // our clock is an hour ahead
+	w.start(at, at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
 	for _, step := range []struct{ began, newest, want time.Duration }{
 		{30 * time.Second, 0, 30 * time.Second},                 // a quiet tenant

@@ -62,12 +62,14 @@ const smallTop = 10
 // latter's first ones do not change which rows are meant.
 var blames = [2][]Option{
 	{OptionPageSize, OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
-	{OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound, OptionPageSize, OptionAlerts},
+	{OptionCount, OptionOrder, OptionAlerts, OptionPageSize, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
 }
 
 const (
-	// harmless is how many of the latter's do not change which rows are meant.
+	// harmless is how many of them do not change which rows are meant; one row that
+	// makes every page fail must not be blamed on the others.
 	harmless = 3
+	mostly   = 4 // the same of those refused; without an order other rows come first
 	// maxAlive is how many requests are tried to see whether any is answered.
 	maxAlive = 3
 )
@@ -134,8 +136,12 @@ func (d *diagnosis) nextWithout() bool {
 	list := blames[0]
 	if d.refused {
 		list = blames[1]
-	} else if !d.rows {
+	}
+	if !d.rows {
 		list = list[:harmless]
+		if d.refused {
+			list = blames[1][:mostly]
+		}
 	}
 	for _, o := range list {
 		if o == OptionPageSize && !d.refused && !d.noTop {
@@ -162,10 +168,10 @@ func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
 	case alive:
 		d.noTop = d.tries == maxAlive-1
 		d.outages, d.tries = 0, 0
-		switch r := &l.Todo[len(l.Todo)-1]; {
+		switch {
 		case d.noTop:
 			d.leaveOutNext()
-		case r.place != nil && r.place.single:
+		case l.single():
 			d.stage = beyond
 		case d.base.Top > smallTop:
 			d.stage = small
@@ -180,8 +186,9 @@ func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
 	case confirm, confirmRow:
 		d.end() // it had passed by itself
 	case single:
-		// One of the next rows.
-		l.placed().single = true
+		// One of the next rows, or all of them together.
+		p := l.placed()
+		p.single, p.singles, p.most = true, 0, min(smallTop, l.server.rows(d.base.Top))
 		d.end()
 	case beyond:
 		d.stage = confirmRow
@@ -196,12 +203,18 @@ func (d *diagnosis) leaveOutNext() bool {
 	if d.nextWithout() {
 		return true
 	}
-	if d.refused || d.rows {
+	if d.rows {
 		d.end()
 		return false
 	}
 	d.stage = single
 	return true
+}
+
+// single tells that one row at a time is being read.
+func (l *Listing) single() bool {
+	p := l.Todo[len(l.Todo)-1].place
+	return p != nil && p.single
 }
 
 // placed is the place in the range that is being read.
@@ -275,7 +288,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		d.stage, d.tries = beyond, 0
 		return RetryNow
 	case beyond:
-		if d.tries++; d.tries < 3 && heavy {
+		if d.tries++; d.tries < 3 && (heavy || refused && l.single()) {
 			return RetryNow
 		}
 		if d.rows = true; d.leaveOutNext() {
@@ -333,6 +346,9 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	d := &l.diagnosis
 	*d = diagnosis{base: err.Request, refused: refused, outages: d.outages}
 	switch {
+	case refused && l.single():
+		d.stage = beyond
+		return RetryNow
 	case refused:
 		if d.leaveOutNext() {
 			return RetryNow

@@ -62,6 +62,10 @@ type Listing struct {
 	// Ended counts the ranges that were taken for complete because of the size of
 	// their last page alone.
 	Ended int `json:"ended,omitempty"`
+	// Kept and Lost count the pages that began with the second that the page before
+	// had ended with, and that did not.
+	Kept int `json:"kept,omitempty"`
+	Lost int `json:"lost,omitempty"`
 	// Largest is the most rows that a page had.
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
@@ -105,11 +109,12 @@ func (l *Listing) Inherit(from *Listing) {
 }
 
 // maxStill bounds the requests that bring no progress.
-const maxStill = 200
+const maxStill = 150
 
 var (
 	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
 	errLinkCycle  = errors.New("the server's links to further pages lead in a cycle")
+	errCoarse     = errors.New("the server's bounds leave out rows of the seconds that were asked for")
 	errCount      = errors.New("the server counts more rows than it sends")
 )
 
@@ -135,6 +140,10 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 
 // Done tells that everything is read.
 func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.pending) == 0 }
+
+// coarse tells, at the end, that the second which a page had ended with never
+// came again.
+func (l *Listing) coarse() bool { return len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 }
 
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
@@ -232,9 +241,14 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	}
 	s.accept(&req, now)
 	if r.place != nil {
-		return rows, l.applyPosition(r, &req, &page, now)
+		err = l.applyPosition(r, &req, &page, now)
+	} else {
+		err = l.applyBounds(r, &req, &page, now)
 	}
-	return rows, l.applyBounds(r, &req, &page, now)
+	if err == nil && l.coarse() {
+		err = incomplete(&req, errCoarse)
+	}
+	return rows, err
 }
 
 // pop ends the range that is being read.
@@ -394,6 +408,15 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 			return nil
 		}
 	}
+	if r.Edges > 0 && !r.Proof && r.place == nil {
+		// The second that the page before ended with has to come again, but for
+		// rows that moved. A server that compares more coarsely leaves it out.
+		if secs.at(r.Edge) > 0 {
+			l.Kept++
+		} else if l.Lost++; l.Lost > l.Kept+1 {
+			return incomplete(req, errCoarse)
+		}
+	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
 	// Where a bound could not be sent, the order shows where the range ends.
@@ -430,7 +453,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		}
 	case !more:
 		l.ended(r, req, page, &secs, sorted, descending)
-	case len(secs.all) == 0, r.second():
+	case len(secs.all) == 0, r.second(), req.Top == 1:
 		r.place = newPlace(l.Started)
 	case sorted:
 		if page.Link != "" {
@@ -577,12 +600,16 @@ func (l *Listing) prove(n int, link string) bool {
 // be the boundary's second that fills it, that is read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && !(n > 1 && !s.FullPages) && !(n > 0 && s.ShortPages) {
+	if !more && n >= r.Edges && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
+		l.pop()
+		return
+	}
+	if !more && n >= r.Edges && !(n > 1 && !s.FullPages) && !(n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)) {
 		l.pop()
 		return
 	}
 	second, rest := r.part(r.Edge, r.Edge+1), r.part(r.Since, r.Before)
-	second.place = newPlace(l.Started)
+	second.place, second.Edges = newPlace(l.Started), r.Edges
 	if rest.Since == r.Edge {
 		rest.Since = r.Edge + 1
 	} else {
@@ -615,7 +642,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 	if secs.one() && (rest.Since == r.Since && rest.Before == r.Before || r.Check >= 0) {
 		// All of it at one instant: that second by position, and then the rest.
 		second := r.part(edge, edge+1)
-		second.place = newPlace(l.Started)
+		second.place, second.Edges = newPlace(l.Started), n
 		if descending {
 			rest.Before = edge
 		} else {
@@ -625,6 +652,9 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		return
 	}
 	l.Trusted++
+	if n >= few {
+		rest.Edge, rest.Edges = edge, secs.at(edge)
+	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		r.place = newPlace(l.Started)
 		return
@@ -670,7 +700,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	}
 	if secs.one() {
 		second := r.part(secs.min, secs.min+1)
-		second.place = newPlace(l.Started)
+		second.place, second.Edges = newPlace(l.Started), len(secs.all)
 		l.replace(r.part(secs.min+1, r.Before), second, r.part(r.Since, secs.min))
 		return
 	}

@@ -23,6 +23,7 @@ type place struct {
 	seen   map[int64]struct{}
 	fresh  int // rows of this pass that no pass before has seen
 	last   []int64
+	joins  bool                // the next page has to have rows of the last one
 	marks  map[uint64]struct{} // pages of this pass that were reached by link
 	hops   int                 // empty pages in a row
 	sames  int                 // pages in a row that were the same once more
@@ -30,6 +31,7 @@ type place struct {
 	// singles counts them. skipped: that one was left out.
 	single, skipped bool
 	singles         int
+	most            int // how many rows that page had
 }
 
 func newPlace(began time.Time) *place {
@@ -52,7 +54,7 @@ func (p *place) fill(req *Request) {
 // restart begins the next pass.
 func (p *place) restart() {
 	p.pass++
-	p.skip, p.link, p.fresh, p.last, p.hops = 0, "", 0, nil, 0
+	p.skip, p.link, p.fresh, p.last, p.hops, p.joins = 0, "", 0, nil, 0, false
 	clear(p.marks)
 }
 
@@ -80,10 +82,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.byLink = true
 		p.restart()
 		return nil
-	case n > 0 && !joined && req.Link == "" && p.skip > 0 && len(p.last) >= 8:
+	case n > 0 && !joined && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page.
 		p.skip = max(0, p.skip-n/2-1)
-		p.last = nil
+		p.last, p.joins = nil, false
 		return nil
 	}
 	news := p.note(page.Rows) > 0
@@ -99,9 +101,12 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	case req.Link != "":
 		more = page.Link != ""
 	}
+	again := overlap(n)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) {
 		// It is not known how many rows a page has: the next one has to be empty.
-		more = true
+		if more = true; !news {
+			again = 0
+		}
 	}
 	if !s.Unsorted && secs.sorted() && len(secs.all) > 0 && !p.single {
 		descending := secs.desc && (!secs.asc || l.descending(req))
@@ -113,18 +118,21 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		if p.singles++; p.skipped && l.passed(r, req, &secs) {
 			return nil
 		}
-		if p.skipped || p.singles > 2*smallTop {
+		switch {
+		case p.skipped:
 			p.single, p.skipped, p.singles = false, false, 0
+		case p.singles > p.most:
+			// None of those that the page had fails: it was too heavy.
+			s.shrink(p.most, now)
+			p.single, p.singles = false, 0
 		}
 	}
 	if more {
-		again := overlap(n)
-		if !news {
-			again = 0
-		}
 		return l.follow(r, req, page, again, now)
 	}
 	switch {
+	case p.pass == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.Edges > 1:
+		return incomplete(req, errCoarse)
 	case p.pass == 0 && req.Skip == 0 && req.Link == "":
 		l.pop() // it was one page after all
 	case p.pass > 0 && p.fresh == 0:
@@ -177,7 +185,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	}
 	next := p.skip + n - again
 	if !p.byLink && n > 0 && req.Link == "" && s.takesSkip(next, now) {
-		p.skip = next
+		p.skip, p.joins = next, again > 0
 		return nil
 	}
 	if page.Link == "" || s.LostLinks {
