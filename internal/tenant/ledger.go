@@ -26,6 +26,11 @@ func WindowName(period time.Duration) string {
 	return "hour"
 }
 
+// priorities of the passes.
+var priorities = [refresh.NumPasses]quota.Priority{
+	refresh.PassDelta: quota.Delta, refresh.PassFirst: quota.First, refresh.PassSweep: quota.Sweep,
+}
+
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
 // schedule had to wait is told. It is safe for concurrent use.
@@ -57,7 +62,7 @@ type wait struct {
 // Take implements refresh.Ledger. A grant is saved before it is used, so that
 // whatever becomes of this process no window is exceeded.
 func (l *AccountLedger) Take(now time.Time, pass refresh.Pass) (uint64, time.Time) {
-	d := l.log.Take(now, quota.Priority(pass))
+	d := l.log.Take(now, priorities[pass])
 	l.note(now, pass, d, d.Grant != 0)
 	if d.Grant != 0 {
 		l.keep(now)
@@ -109,12 +114,12 @@ func (l *AccountLedger) keep(now time.Time) {
 
 // Ready implements refresh.Ledger.
 func (l *AccountLedger) Ready(now time.Time, pass refresh.Pass) time.Time {
-	return l.log.Peek(now, quota.Priority(pass)).At
+	return l.log.Peek(now, priorities[pass]).At
 }
 
 // binds is the rule that a call of the pass has to wait for, and until when.
 func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, until time.Time) {
-	if d := l.log.Peek(now, quota.Priority(pass)); d.At.After(now) {
+	if d := l.log.Peek(now, priorities[pass]); d.At.After(now) {
 		return d.Reason.String(), d.At
 	}
 	return "", time.Time{}
@@ -122,7 +127,7 @@ func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, un
 
 // Waits implements refresh.Ledger.
 func (l *AccountLedger) Waits(now time.Time, pass refresh.Pass) {
-	l.note(now, pass, l.log.Peek(now, quota.Priority(pass)), false)
+	l.note(now, pass, l.log.Peek(now, priorities[pass]), false)
 }
 
 // Pace implements refresh.Ledger.

@@ -1,4 +1,4 @@
-package main
+package tenant
 
 import (
 	"flag"
@@ -104,7 +104,7 @@ func (c *chaos) act() {
 // look wants the exporter to be alive, and to show what it has shown.
 func (c *chaos) look() {
 	c.t.Helper()
-	if !c.tenant.healthy(time.Now()) {
+	if !c.tenant.Healthy(time.Now()) {
 		c.fatal("not healthy: the last heartbeat is %v old", time.Since(c.tenant.loop.Heartbeat()))
 	}
 	if n := c.tenant.loop.Status().Kinds[0].Failures[10]; n > 0 {
