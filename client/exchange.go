@@ -117,10 +117,20 @@ type boundedReader struct {
 	r         io.Reader
 	max, read int64
 	err       error
+	// decoded is how far the decoder has come, nil if there is none: what it has
+	// been given and not decoded it holds in memory several times over.
+	decoded func() int64
 }
+
+// maxToken bounds what a decoder may have to hold at once: one text, or blanks.
+const maxToken = 4 << 20
 
 func (b *boundedReader) Read(p []byte) (int, error) {
 	if b.err != nil {
+		return 0, b.err
+	}
+	if b.decoded != nil && b.read-b.decoded() > maxToken {
+		b.err = errTooLarge
 		return 0, b.err
 	}
 	// One byte more than allowed tells a body that is too large from one that

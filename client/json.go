@@ -20,7 +20,11 @@ func newJSON(r io.Reader) *jsontext.Decoder {
 	if start, _ := from.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
 		_, _ = from.Discard(len(start))
 	}
-	return jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if bounded, ok := r.(*boundedReader); ok {
+		bounded.decoded = dec.InputOffset
+	}
+	return dec
 }
 
 // notJSON tells what came instead of an object.

@@ -16,8 +16,10 @@ type alertWatch struct {
 	lost bool // the last page came without
 	// refused: they are not even asked for.
 	refused bool
-	due     bool // they are back: what was read without is to be read again
-	wait    time.Duration
+	// told: since the last delta there were rows that tell.
+	told bool
+	due  bool // they are back: what was read without is to be read again
+	wait time.Duration
 }
 
 // note looks at the rows of a page, or at none after a failure, and at whether
@@ -41,6 +43,7 @@ func (a *alertWatch) note(rows []incident.Incident, refused bool) {
 	if !some {
 		return
 	}
+	a.told = true
 	if a.lost && !without {
 		a.due = true
 	}
@@ -55,8 +58,12 @@ const firstAlertWait = 10 * time.Minute
 // some were missed.
 func (l *Loop) rereadAlerts(now time.Time) {
 	a := &l.alerts
+	told := a.told
+	a.told = false
 	if l.mirror.AlertsMissing() == 0 {
 		a.due, a.wait = false, 0
+		// What is known is right, and a quiet tenant shows no row that says more.
+		a.lost = a.refused || a.lost && told
 		return
 	}
 	if a.lost || !a.due || l.scan != nil {

@@ -15,7 +15,7 @@ var errNotGranted = errors.New("no call is left in the quota")
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. retryAt is when the server
-// asks to be asked again by whoever asked, zero if it does not.
+// wants the pass that asked to ask again, zero if it does not say.
 func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (retryAt time.Time, err error) {
 	ledger := l.opts.Ledger
 	if err := l.opts.Source.Authorize(ctx); err != nil {
@@ -88,6 +88,7 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 	}
 	out.clock, out.retryAt = l.clock(now, out.page.Date), retryAt
 	if err == nil {
+		l.findAhead(now, out.clock)
 		for i := range out.page.Rows {
 			if out.page.Rows[i].ID == 0 {
 				l.draft.Skipped[SkippedNoID]++
@@ -123,18 +124,21 @@ const (
 	maxDateOff = 24 * time.Hour
 )
 
-// clock is the server's clock as its header Date says, as far as that can be
-// believed: one that is ahead would move the watermark past what the server has
-// shown.
+// clock is the server's clock at an instant of ours: what its header Date says,
+// as far as that can be believed, because one that is ahead would move the
+// watermark past what the server has shown. Otherwise it is as far from ours as
+// when it was last believed.
 func (l *Loop) clock(now, date time.Time) time.Time {
 	off := date.Sub(now)
 	switch {
-	case date.IsZero() || off > maxDateOff || off < -maxDateOff && len(l.newer) >= dateWitnesses:
-		return now
-	case off > dateSlack && len(l.later) < dateWitnesses:
-		return now
+	case date.IsZero():
+	case off > maxDateOff, off < -maxDateOff && len(l.beyondServers) >= dateWitnesses:
+		l.skew = 0
+	case off > dateSlack && len(l.beyondOurs) < dateWitnesses:
+	default:
+		l.skew = off
 	}
-	return date
+	return now.Add(l.skew).Round(0)
 }
 
 // compareClocks looks for incidents that one of the two clocks cannot explain and
@@ -146,10 +150,10 @@ func (l *Loop) compareClocks(out outcome) {
 	now := time.Now()
 	for i := range out.rows {
 		switch at := out.rows[i].Updated; {
-		case at.After(now.Add(dateSlack)) && !at.After(out.page.Date) && len(l.later) < dateWitnesses:
-			l.later[out.rows[i].ID] = true
-		case at.After(out.page.Date.Add(dateSlack)) && !at.After(now) && len(l.newer) < dateWitnesses:
-			l.newer[out.rows[i].ID] = true
+		case at.After(now.Add(dateSlack)) && !at.After(out.page.Date) && len(l.beyondOurs) < dateWitnesses:
+			l.beyondOurs[out.rows[i].ID] = true
+		case at.After(out.page.Date.Add(dateSlack)) && !at.After(now) && len(l.beyondServers) < dateWitnesses:
+			l.beyondServers[out.rows[i].ID] = true
 		}
 	}
 }

@@ -144,8 +144,13 @@ type watermark struct {
 	asOf time.Time
 }
 
-// since is where the next delta begins.
-func (w *watermark) since(overlap time.Duration) time.Time { return w.at.Add(-overlap) }
+// since is where the next delta begins, zero as long as nothing is known.
+func (w *watermark) since(overlap time.Duration) time.Time {
+	if w.at.IsZero() {
+		return w.at
+	}
+	return w.at.Add(-overlap)
+}
 
 // move takes in a complete delta that was begun at an instant of ours. The
 // server's clock has gone on as ours has; the newest last update that it has
@@ -158,11 +163,12 @@ func (w *watermark) move(began, newest time.Time) {
 	w.at = later(w.at, newest)
 }
 
-// start begins from the server's clock at the first page of the first sync. If
-// it tells none, ours is not trusted by a day, nor where that is past all that the
+// start begins from the server's clock at the first page of the first sync, or
+// ours if that is behind. If it tells none, or one that is far behind and not
+// believed, ours is not trusted by a day, nor where that is past all that the
 // page has.
 func (w *watermark) start(clock, date, newest, now time.Time) {
-	if date.IsZero() {
+	if date.IsZero() || date.Before(clock) {
 		if clock = clock.Add(-24 * time.Hour); !newest.IsZero() {
 			clock = earlier(clock, newest)
 		}

@@ -47,12 +47,11 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
 		// Any of them, not the oldest: they may be missing for different reasons.
-		step := len(ids) / maxLookups
-		for i := range ids {
-			if i%step == 0 && len(s.missing.Left) < maxLookups {
-				s.missing.Left = append(s.missing.Left, ids[i])
+		for i, id := range ids {
+			if n := len(s.missing.Left); i == n*len(ids)/maxLookups {
+				s.missing.Left = append(s.missing.Left, id)
 			} else {
-				s.missing.Unasked = append(s.missing.Unasked, ids[i])
+				s.missing.Unasked = append(s.missing.Unasked, id)
 			}
 		}
 	} else {
@@ -81,16 +80,7 @@ func (l *Loop) lookupStep(ctx context.Context) {
 		case errors.Is(err, listing.ErrNotFound):
 			m.Gone = append(m.Gone, id)
 		case err != nil:
-			e := asError(err)
-			m.Tries++
-			outage := e.Reason == listing.ReasonThrottled || e.Reason == listing.ReasonAuth
-			if outage || m.Tries < maxTries && (e.Status == 0 || e.Status >= 500) {
-				// That may not be about this incident.
-				l.scanRetry = later(now.Add(backoff(m.Tries)), retryAt)
-				if outage {
-					l.scanRetry = later(l.scanRetry, now.Add(sweepRetry))
-					l.ended(ctx, PassSweep, s.started, e)
-				}
+			if l.lookupFailed(ctx, now, asError(err), retryAt) {
 				return
 			}
 			m.Unanswered = append(m.Unanswered, id)
@@ -99,12 +89,45 @@ func (l *Loop) lookupStep(ctx context.Context) {
 			if l.shouldHaveSeen(&in, s) {
 				m.Hidden++
 			}
-			l.applyOne(&in, PassSweep, l.clock(now, time.Time{}))
+			l.applyOne(&in, PassSweep, l.clock(now, time.Time{}), false)
 		}
 	}
-	m.Left, m.Tries = m.Left[1:], 0
+	m.done()
 	if len(m.Left) == 0 || m.Hidden >= maxHidden {
 		l.completeSweep(ctx, time.Now())
+	}
+}
+
+// lookupFailed tells whether the same incident is to be looked up again: where
+// nothing was said about it, or nothing three times.
+func (l *Loop) lookupFailed(ctx context.Context, now time.Time, err *listing.Error, retryAt time.Time) (again bool) {
+	m := &l.scan.missing
+	m.Tries++
+	switch err.Reason {
+	case listing.ReasonThrottled, listing.ReasonAuth:
+	case listing.ReasonTimeout, listing.ReasonNetwork:
+		if m.Tries >= maxTries {
+			return false
+		}
+	case listing.ReasonServer:
+		l.scanRetry = later(now.Add(backoff(m.Tries)), retryAt)
+		return m.Tries < maxTries
+	default:
+		return false
+	}
+	l.scanRetry = later(now.Add(sweepRetry), retryAt)
+	l.ended(ctx, PassSweep, l.scan.started, err)
+	return true
+}
+
+// done goes on to the next incident.
+func (m *missing) done() { m.Left, m.Tries = m.Left[1:], 0 }
+
+// giveUp goes on to the next incident although nothing is known of this one.
+func (m *missing) giveUp() {
+	if len(m.Left) > 0 {
+		m.Unanswered = append(m.Unanswered, m.Left[0])
+		m.done()
 	}
 }
 
@@ -179,58 +202,83 @@ func (l *Loop) endScan(now time.Time) {
 }
 
 func (l *Loop) vanished(id int64) {
-	delete(l.ahead, id)
+	delete(l.rereads, id)
 	if l.mirror.Drop(id) {
 		l.draft.Corrections[correctionVanished]++
 	}
 }
 
 // rereadEvery is how often an incident is looked up whose last update lies in
-// the server's future: the list may show its next version where no delta looks.
+// the server's future, or went backwards: the list may show its next version
+// where no delta looks.
 const rereadEvery = 10 * time.Minute
 
 const (
 	// rereadPause is between any two of them, so that a server whose header Date
 	// lags behind costs little.
 	rereadPause = 5 * time.Minute
-	// maxAhead bounds how many are kept in mind.
-	maxAhead = 20
+	// maxRereads bounds how many are kept in mind.
+	maxRereads = 20
 )
 
-// rereadDue is when the first of them is, zero if there is none.
-func (l *Loop) rereadDue() (due time.Time) {
-	for _, at := range l.ahead {
-		if due.IsZero() || at.Before(due) {
-			due = at
-		}
+// doubt has an incident looked up later.
+func (l *Loop) doubt(id int64, at time.Time) {
+	if _, waits := l.rereads[id]; !waits && len(l.rereads) < maxRereads {
+		l.rereads[id] = at
 	}
+}
+
+// findAhead finds those that were known before a restart, once the server's
+// clock is known.
+func (l *Loop) findAhead(now, clock time.Time) {
+	if !l.aheadUnknown {
+		return
+	}
+	l.aheadUnknown = false
+	for _, id := range l.mirror.Ahead(clock.Add(tolerance)) {
+		l.doubt(id, now)
+	}
+}
+
+// rereadDue is when the first of them is to be looked up, zero if there is none.
+func (l *Loop) rereadDue() time.Time {
+	due := l.nextReread()
 	if due.IsZero() {
 		return due
 	}
 	return later(due, l.reread.Add(rereadPause))
 }
 
+func (l *Loop) nextReread() (due time.Time) {
+	for _, at := range l.rereads {
+		if due.IsZero() || at.Before(due) {
+			due = at
+		}
+	}
+	return due
+}
+
 // rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
-	now := time.Now()
-	for id, at := range l.ahead {
-		if at.After(now) {
+	due := l.nextReread()
+	for id, at := range l.rereads {
+		if !at.Equal(due) {
 			continue
 		}
-		l.reread = now
-		in, _, err := l.lookUp(ctx, id)
+		// First of all, so that others have their turn even if this one fails.
+		l.reread = time.Now()
+		l.rereads[id] = l.reread.Add(rereadEvery)
+		in, retryAt, err := l.lookUp(ctx, id)
 		now := time.Now()
 		switch {
 		case errors.Is(err, errNotGranted):
-			return
+			l.rereads[id] = at
 		case err != nil:
 			// The list goes on to show it, and a sweep finds out if it does not.
+			l.scanRetry = later(l.scanRetry, retryAt)
 		default:
-			l.applyOne(&in, PassSweep, now)
+			l.applyOne(&in, PassSweep, l.clock(now, time.Time{}), true)
 			l.due(now)
-		}
-		if _, still := l.ahead[id]; still {
-			l.ahead[id] = now.Add(rereadEvery)
 		}
 		return
 	}

@@ -60,9 +60,16 @@ type savedScan struct {
 	Missing missing          `json:"missing"`
 }
 
-// save keeps what has changed. If it fails the next one brings it along.
+// save keeps what has changed. If it fails, or panics, the next one brings it
+// along.
 func (l *Loop) save() {
 	l.unsaved = false
+	defer func() {
+		if cause := recover(); cause != nil {
+			err := l.mistake(PassDelta, cause)
+			l.draft.Kinds[PassDelta].Failures[err.Reason]++
+		}
+	}()
 	if l.opts.Store != nil && l.opts.Store.Save(l.export) != nil {
 		return
 	}
@@ -88,7 +95,7 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 	for i, k := range l.draft.Kinds {
 		p.Kinds[i] = instants{k.LastSuccess, k.LastAttempt}
 	}
-	if c := l.scan; c != nil && c.listing != nil {
+	if c := l.scan; c != nil {
 		p.Scan = &savedScan{Started: c.started, Since: c.since, Listing: c.listing, Calls: c.calls, Missing: c.missing}
 	}
 	if s.Progress, err = json.Marshal(p); err != nil {
@@ -148,25 +155,34 @@ func (p *progress) parse(data []byte) error {
 }
 
 func (l *Loop) resume(p *progress, now time.Time) {
-	l.phase, l.coverage, l.resumed = Phase(slices.Index(phaseNames[:], p.Phase)), p.Coverage, true
+	l.phase, l.coverage = Phase(slices.Index(phaseNames[:], p.Phase)), p.Coverage
 	l.server.Resume(&p.Server)
-	// One that a mistake of the server's has moved past our own clock heals.
 	l.marks = watermark{at: earlier(p.Watermark, now)}
-	for _, id := range l.mirror.Ahead(now) {
-		l.ahead[id] = now
-	}
+	l.aheadUnknown = true
 	l.alerts.lost, l.alerts.refused = p.AlertsLost, l.server.Unsupported(listing.OptionAlerts)
 	l.nextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
+	if p.Watermark.After(now.Add(tolerance)) {
+		// A clock was wrong, and since when is not known: a sweep finds what the
+		// deltas did not look for.
+		l.nextSweep = now
+	}
 	if c := p.Scan; c != nil {
 		l.scan = &scan{pass: PassFirst, started: c.Started, since: c.Since, listing: c.Listing, calls: c.Calls, allOpen: true, missing: c.Missing}
-		l.scan.listing.Resume(l.server)
 		if l.phase == steady {
 			l.scan.pass = PassSweep
 		}
 	}
 	l.resumeStatus(p, now)
-	if p.Lookback < l.opts.Lookback && l.phase != openScan {
+	if l.scan != nil {
+		for _, in := range l.scan.listing.Resume(l.server) {
+			l.applyOne(&in, l.scan.pass, now, false)
+		}
+	}
+	switch grown := p.Lookback < l.opts.Lookback; {
+	case grown && l.phase != openScan:
 		l.widen(now)
+	case grown && l.scan != nil:
+		l.scan.since = lookbackFrom(l.scan.started, l.opts.Lookback)
 	}
 	if l.coverage.Open {
 		l.publishing = now

@@ -42,7 +42,7 @@ type Ledger interface {
 	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
-	// Throttled reports an answer that says that too many calls are made. Nobody
+	// Throttled reports an answer that says that too many calls are made. No pass
 	// is granted any until some later instant.
 	Throttled(now time.Time, status int, retryAfter, message string)
 	// Succeeded reports an answer that says nothing of the kind.
@@ -105,29 +105,33 @@ type Loop struct {
 	server   *listing.Server
 	phase    Phase
 	coverage incident.Coverage
-	resumed  bool // from a saved state
 
-	delta      *deltaRead // nil between deltas
-	deltas     int        // that were begun
-	deltaCalls int        // of the last complete one
-	scan       *scan      // the first sync's reading or a sweep's; nil between sweeps
-	marks      watermark
-	ahead      map[int64]time.Time // when to re-read the incidents that lie in the server's future
-	reread     time.Time           // when one last was
-	// later are a few whose last update lies in our future and not in the server's,
-	// newer in the server's and not in ours.
-	later, newer map[int64]bool
+	delta  *deltaRead // nil between deltas
+	deltas int        // that were begun
+	scan   *scan      // the first sync's reading or a sweep's; nil between sweeps
+	marks  watermark
+	skew   time.Duration // of the server's clock against ours, when it was last believed
+	// beyondOurs are a few incidents whose last update lies in the future by our
+	// clock and not by the server's, beyondServers such by the server's and not by
+	// ours.
+	beyondOurs, beyondServers map[int64]bool
+	// rereads is when to look up, by their ids, the incidents whose known last
+	// update is not to be trusted, and reread when one last was; aheadUnknown: since
+	// a restart it is not known which lie in the server's future.
+	rereads      map[int64]time.Time
+	reread       time.Time
+	aheadUnknown bool
 	alerts       alertWatch
 
 	nextDelta, nextSweep time.Time
 	deltaRetry           time.Time // of the delta under way
 	scanRetry            time.Time
-	scanned              bool          // see view
-	deltaOK              bool          // the last delta succeeded
-	hidden               bool          // the last sweep has shown that the list hides incidents
-	answer               time.Duration // of the last request that was none of a delta's
-	panics               int           // in a row
-	resting              time.Time     // after a panic, until then
+	scanned              bool           // see view
+	deltaOK              bool           // the last delta succeeded
+	hidden               bool           // the last sweep has shown that the list hides incidents
+	answer               time.Duration  // of the last request that was none of a delta's
+	panics               [NumPasses]int // in a row
+	lastPanic            string
 
 	unsaved     bool
 	publishing  time.Time // the counts as of this instant are to be published; zero: none
@@ -142,7 +146,8 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), ahead: make(map[int64]time.Time), later: make(map[int64]bool), newer: make(map[int64]bool)}
+	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time)}
+	l.beyondOurs, l.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.mirror = incident.NewMirror(l.mirrorOptions())
 	l.draft.Interval = opts.Interval
 	l.alerts.due = true
@@ -178,10 +183,6 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.publishStatus()
 	for ctx.Err() == nil {
 		l.beat()
-		if l.resting.After(time.Now()) {
-			sleepUntil(ctx, l.resting)
-			continue
-		}
 		l.step(ctx)
 	}
 	l.save()
@@ -194,9 +195,10 @@ func (l *Loop) offset() time.Duration {
 
 // step does what the schedule says, once. A panic is a failed step.
 func (l *Loop) step(ctx context.Context) {
+	task := wait
 	defer func() {
 		if cause := recover(); cause != nil {
-			l.panicked(ctx, cause)
+			l.panicked(ctx, task, cause)
 		}
 	}()
 	now := time.Now()
@@ -213,6 +215,9 @@ func (l *Loop) step(ctx context.Context) {
 		l.save()
 		l.publish()
 		return
+	}
+	l.unsaved = true
+	switch task {
 	case delta:
 		l.deltaStep(ctx)
 	case scanPage:
@@ -222,14 +227,24 @@ func (l *Loop) step(ctx context.Context) {
 	case reread:
 		l.rereadStep(ctx)
 	}
-	l.unsaved = true
-	l.panics = 0
+	l.panics[l.passOf(task)] = 0
+}
+
+// passOf is the pass that a task belongs to.
+func (l *Loop) passOf(t task) Pass {
+	switch {
+	case t == scanPage && l.phase < steady:
+		return PassFirst
+	case t == scanPage, t == lookup, t == reread:
+		return PassSweep
+	}
+	return PassDelta
 }
 
 // view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, up: l.deltaOK, scanned: l.scanned, answer: l.answer,
+		phase: l.phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
 		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
 	}
 	if l.delta != nil && l.delta.running {
@@ -239,7 +254,10 @@ func (l *Loop) view(now time.Time) view {
 		if v.sweeping = l.scan != nil; !v.sweeping {
 			v.scanDue = later(v.scanDue, l.nextSweep)
 		} else {
-			v.lookups = l.scan.listing != nil && l.scan.listing.Done()
+			v.lookups = l.scan.listing.Done()
+		}
+		if !v.rereadDue.IsZero() {
+			v.rereadDue = later(v.rereadDue, l.scanRetry)
 		}
 	}
 	for p := range Pass(NumPasses) {
@@ -248,22 +266,50 @@ func (l *Loop) view(now time.Time) view {
 	return v
 }
 
-// panicked survives a mistake of ours. What was being read is begun again if it
-// happens twice in a row, in case that is what it is about.
-func (l *Loop) panicked(ctx context.Context, cause any) {
-	now := time.Now()
-	l.panics++
-	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
-	l.opts.Logger.Error("A mistake in this program, the refresh is tried again", "err", err, "stack", string(debug.Stack()))
-	if l.panics > 1 {
-		l.delta = nil
-		if l.scan != nil {
-			l.scan.listing = nil
+// panicked survives a mistake of ours in a task. The pass that it belongs to
+// rests, longer each time. What it was reading is begun again if that happens
+// twice in a row, in case that is what it is about.
+func (l *Loop) panicked(ctx context.Context, t task, cause any) {
+	now, pass := time.Now(), l.passOf(t)
+	l.panics[pass]++
+	times := l.panics[pass]
+	until := now.Add(min(time.Second<<min(times, 9), 5*time.Minute))
+	l.ended(ctx, pass, now, l.mistake(pass, cause))
+	switch t {
+	case delta:
+		if times > 1 {
+			l.delta = nil
 		}
+		l.deltaRetry, l.nextDelta = until, until
+	case scanPage:
+		if times > 1 && l.scan != nil {
+			l.ranges(l.scan, now)
+		}
+		l.scanRetry = until
+	case lookup:
+		if times > 1 && l.scan != nil {
+			l.scan.missing.giveUp()
+		}
+		l.scanRetry = until
+	case reread:
+		l.scanRetry = until
+	default:
+		// No schedule was made, or none was obeyed.
+		l.publishStatus()
+		sleepUntil(ctx, until)
 	}
-	l.resting = now.Add(min(time.Second<<min(l.panics, 9), 5*time.Minute))
-	l.unsaved = false
-	l.ended(ctx, PassDelta, now, err)
+}
+
+// mistake is the error that a panic is. Its stack is logged, once for the same
+// panic again and again.
+func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
+	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
+	if text := err.Error(); text != l.lastPanic {
+		l.lastPanic = text
+		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",
+			"kind", pass, "stack", string(debug.Stack()), "err", err)
+	}
+	return err
 }
 
 // longestSleep keeps the heartbeat coming.

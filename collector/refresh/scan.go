@@ -17,8 +17,10 @@ type scan struct {
 	listing *listing.Listing
 	calls   int
 	tries   int // that failed in a row
-	fails   int // times that it turned out to be incomplete
-	// allOpen: every open incident is part of it, of whatever age.
+	// restarts counts how often it was begun again because it could not be
+	// completed.
+	restarts int
+	// allOpen: every open incident is part of it, of any age.
 	allOpen bool
 	missing missing
 }
@@ -50,12 +52,17 @@ func (l *Loop) open() (ranges []listing.Range) {
 
 // newScan begins a reading for the present phase.
 func (l *Loop) newScan(now time.Time) *scan {
-	s := &scan{pass: PassFirst, started: now, since: now.Add(-l.opts.Lookback).Round(0).UTC(), allOpen: true}
+	s := &scan{pass: PassFirst, started: now, since: lookbackFrom(now, l.opts.Lookback), allOpen: true}
 	l.ranges(s, now)
 	return s
 }
 
-// ranges gives the scan what it has to read.
+// lookbackFrom is where the look-back begins.
+func lookbackFrom(now time.Time, lookback time.Duration) time.Time {
+	return now.Add(-lookback).Round(0).UTC()
+}
+
+// ranges gives the scan what it has to read, all of it.
 func (l *Loop) ranges(s *scan, now time.Time) {
 	switch {
 	case l.phase == openScan:
@@ -83,9 +90,6 @@ func (l *Loop) scanStep(ctx context.Context) {
 		}
 	}
 	s := l.scan
-	if s.listing == nil {
-		l.ranges(s, now)
-	}
 	l.draft.Kinds[s.pass].LastAttempt = now
 	start := now
 	out := l.read(ctx, s.pass, s.listing)
@@ -146,9 +150,9 @@ func (l *Loop) scanFailed(ctx context.Context, now time.Time, out *outcome) {
 	}
 	if out.err.Reason == listing.ReasonIncomplete {
 		// To read it all again is expensive, and hardly ever of use.
-		s.listing = nil
-		pause = min(pause<<min(s.fails, 10), longestScanRetry)
-		s.fails++
+		l.ranges(s, now)
+		pause = min(pause<<min(s.restarts, 10), longestScanRetry)
+		s.restarts++
 	}
 	l.scanRetry = later(now.Add(pause), out.retryAt)
 	l.ended(ctx, s.pass, s.started, out.err)
@@ -200,7 +204,7 @@ func (l *Loop) apply(out outcome, pass Pass) {
 	l.compareClocks(out)
 	l.alerts.note(out.rows, l.server.Unsupported(listing.OptionAlerts))
 	for i := range out.rows {
-		l.applyOne(&out.rows[i], pass, out.clock)
+		l.applyOne(&out.rows[i], pass, out.clock, false)
 	}
 }
 
@@ -215,7 +219,9 @@ func newest(rows []incident.Incident) (at time.Time) {
 // rows, the other the header Date, in whole seconds.
 const tolerance = 2 * time.Second
 
-func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
+// applyOne takes in one version of an incident, by the server's clock. If it is
+// known to be the present one it counts whatever its last update says.
+func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
 	if !known && l.agedOut(in) {
 		return
@@ -224,11 +230,9 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
 	if in.Updated.After(limit) {
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
-		if _, waits := l.ahead[in.ID]; !waits && len(l.ahead) < maxAhead {
-			l.ahead[in.ID] = time.Now().Add(rereadEvery)
-		}
+		l.doubt(in.ID, time.Now().Add(rereadEvery))
 	} else {
-		delete(l.ahead, in.ID)
+		delete(l.rereads, in.ID)
 		if d := l.delta; pass == PassDelta && d != nil {
 			d.newest = later(d.newest, in.Updated)
 		}
@@ -236,11 +240,15 @@ func (l *Loop) applyOne(in *incident.Incident, pass Pass, clock time.Time) {
 	settled := before.Before(l.marks.since(l.opts.Overlap))
 	lacking := l.mirror.LacksAlerts(in.ID)
 	apply := l.mirror.Apply
-	if before.After(limit) || pass == PassSweep && settled {
-		// The version that is known is not newer, whatever it says.
+	if present || before.After(limit) || pass == PassSweep && settled {
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
+	if change == incident.Stale && pass == PassSweep {
+		// It has gone backwards, unless the server is late to show what it has shown
+		// before.
+		l.doubt(in.ID, time.Now().Add(rereadEvery))
+	}
 	// A sweep corrects only what the deltas had their chance to see, and alerts
 	// that could not be had are no mistake of theirs.
 	if pass != PassSweep || lacking || !in.Updated.Before(l.marks.since(l.opts.Overlap)) {

@@ -54,8 +54,8 @@ const (
 type view struct {
 	phase   Phase
 	unsaved bool
-	// up: the last delta succeeded. Sweeps wait until it does.
-	up bool
+	// deltaOK: the last delta succeeded. Sweeps wait until it does.
+	deltaOK bool
 	// deltaDue is when the next delta begins, or the next request of the one that
 	// is under way may be made.
 	deltaDue time.Time
@@ -80,7 +80,7 @@ type view struct {
 // Deltas come first, but for the first reading of the open incidents, without
 // which they have nothing to add to. What runs beside them must be over by the
 // time the next one is due, as far as the last answer tells; but between two
-// deltas one request may always be made, lest a slow server is never read.
+// deltas one request may always be made, so that a slow server is read, too.
 func next(now time.Time, v view) (task, time.Time) {
 	if v.unsaved {
 		return save, now
@@ -120,7 +120,7 @@ func (v *view) steady() (task, time.Time) {
 	case !v.sweeping && !v.rereadDue.IsZero() && v.rereadDue.Before(due):
 		background, due = reread, v.rereadDue
 	}
-	if !v.up {
+	if !v.deltaOK {
 		// Not while deltas fail.
 		return background, later(later(due, granted), v.deltaDue)
 	}
@@ -134,7 +134,7 @@ func (v *view) waits(now time.Time) (pass Pass, waits bool) {
 		return PassDelta, v.granted[PassDelta].After(now)
 	case v.phase < finalDelta && !v.scanDue.After(now):
 		return PassFirst, v.granted[PassFirst].After(now)
-	case v.phase == steady && v.up && !v.scanDue.After(now):
+	case v.phase == steady && v.deltaOK && !v.scanDue.After(now):
 		return PassSweep, v.granted[PassSweep].After(now)
 	}
 	return 0, false

@@ -55,28 +55,28 @@ func TestNext(t *testing.T) {
 			view{phase: finalDelta, deltaDue: in(-3), granted: free}, delta, 0,
 		},
 		"at rest there is a delta at each interval": {
-			view{phase: steady, up: true, deltaDue: in(30), scanDue: in(3600), granted: free}, wait, 30,
+			view{phase: steady, deltaOK: true, deltaDue: in(30), scanDue: in(3600), granted: free}, wait, 30,
 		},
 		"a sweep is begun when it is due": {
-			view{phase: steady, up: true, deltaDue: in(30), scanDue: in(-1), granted: free}, scanPage, 0,
+			view{phase: steady, deltaOK: true, deltaDue: in(30), scanDue: in(-1), granted: free}, scanPage, 0,
 		},
 		"a sweep has a grant of its own": {
-			view{phase: steady, up: true, sweeping: true, deltaDue: in(30), scanDue: in(-1), granted: granted(0, 0, 12)}, wait, 12,
+			view{phase: steady, deltaOK: true, sweeping: true, deltaDue: in(30), scanDue: in(-1), granted: granted(0, 0, 12)}, wait, 12,
 		},
 		"a sweep looks up what it did not see": {
-			view{phase: steady, up: true, sweeping: true, lookups: true, deltaDue: in(30), granted: free}, lookup, 0,
+			view{phase: steady, deltaOK: true, sweeping: true, lookups: true, deltaDue: in(30), granted: free}, lookup, 0,
 		},
 		"no sweep while deltas fail": {
 			view{phase: steady, sweeping: true, deltaDue: in(30), granted: free}, wait, 30,
 		},
 		"an incident of the server's future is read again": {
-			view{phase: steady, up: true, deltaDue: in(30), scanDue: in(3600), rereadDue: in(-1), granted: free}, reread, 0,
+			view{phase: steady, deltaOK: true, deltaDue: in(30), scanDue: in(3600), rereadDue: in(-1), granted: free}, reread, 0,
 		},
 		"but not during a sweep, which shows it": {
-			view{phase: steady, up: true, sweeping: true, deltaDue: in(30), scanDue: in(0), rereadDue: in(-1), granted: free}, scanPage, 0,
+			view{phase: steady, deltaOK: true, sweeping: true, deltaDue: in(30), scanDue: in(0), rereadDue: in(-1), granted: free}, scanPage, 0,
 		},
 		"a delta goes before a sweep": {
-			view{phase: steady, up: true, sweeping: true, deltaDue: in(-1), scanDue: in(-100), granted: free}, delta, 0,
+			view{phase: steady, deltaOK: true, sweeping: true, deltaDue: in(-1), scanDue: in(-100), granted: free}, delta, 0,
 		},
 	}
 	for name, test := range tests {
@@ -111,6 +111,9 @@ func TestPhased(t *testing.T) {
 func TestWatermark(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	w := watermark{}
+	if got := w.since(time.Hour); !got.IsZero() {
+		t.Errorf("before anything is known: got %v, want all", got)
+	}
 	w.start(at, at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
 	for _, step := range []struct{ began, newest, want time.Duration }{

@@ -87,7 +87,6 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, err *listi
 	} else {
 		l.failed(pass, now, err)
 	}
-	l.publishStatus()
 }
 
 // succeeded notes that the API did as it was asked.

@@ -3,12 +3,13 @@ package listing
 import "m365_defender_exporter/internal/incident"
 
 // pendingAlerts is a row that came with a part of its alerts, and the link to
-// the next part.
+// the next part. What is saved of it is the row alone.
 type pendingAlerts struct {
-	row   incident.Incident
-	link  string
-	links int // that were followed
-	fails int
+	Row    incident.Incident `json:"row"`
+	alerts []incident.Alert
+	link   string
+	links  int // that were followed
+	fails  int
 }
 
 // The bounds of what is followed: an incident of more alerts counts as one
@@ -34,7 +35,9 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 		case link != "" && l.alertFails >= maxAlertFails:
 			in.Alerts, in.AlertsUnknown = nil, true
 		case link != "":
-			l.pending = append(l.pending, pendingAlerts{row: *in, link: link})
+			row := *in
+			row.Alerts = nil
+			l.Pending = append(l.Pending, pendingAlerts{Row: row, alerts: in.Alerts, link: link})
 			continue
 		}
 		rows = append(rows, *in)
@@ -44,42 +47,44 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 
 // moreAlerts adds a further part, and returns the row once it is whole.
 func (l *Listing) moreAlerts(page Page) ([]incident.Incident, *Error) {
-	p := &l.pending[0]
-	p.row.Alerts = append(p.row.Alerts, page.Alerts...)
+	p := &l.Pending[0]
+	p.alerts = append(p.alerts, page.Alerts...)
 	p.links++
 	switch {
 	case page.Link == "":
-	case page.Link == p.link, p.links >= maxAlertLinks, len(p.row.Alerts) > maxAlerts:
+		row := p.Row
+		row.Alerts = p.alerts
+		l.Pending, l.alertFails = l.Pending[1:], 0
+		return []incident.Incident{row}, nil
+	case page.Link == p.link, p.links >= maxAlertLinks, len(p.alerts) > maxAlerts:
 		l.withoutAlerts()
 		return l.Leftover(), nil
-	default:
-		p.link = page.Link
-		return nil, nil
 	}
-	row := p.row
-	l.pending, l.alertFails = l.pending[1:], 0
-	return []incident.Incident{row}, nil
+	p.link = page.Link
+	return nil, nil
 }
 
 // withoutAlerts gives up on the alerts of the row that is being completed.
 func (l *Listing) withoutAlerts() {
-	row := l.pending[0].row
-	row.Alerts, row.AlertsUnknown = nil, true
-	l.pending = l.pending[1:]
+	row := l.Pending[0].Row
+	row.AlertsUnknown = true
+	l.Pending = l.Pending[1:]
 	l.leftover = append(l.leftover, row)
 }
 
-// alertsFailed is called when further alerts could not be had.
+// alertsFailed is called when further alerts could not be had. Unless nothing
+// can be had at all, the row does without them after a few times.
 func (l *Listing) alertsFailed(err *Error) Verdict {
-	p := &l.pending[0]
-	refused, heavy := classify(err)
-	if !refused && !heavy {
+	switch err.Reason {
+	case ReasonThrottled, ReasonAuth, ReasonNetwork:
 		return passing(err)
 	}
-	if p.fails++; refused || p.fails > 2 || l.alertFails > 0 {
+	p := &l.Pending[0]
+	refused, _ := classify(err)
+	if p.fails++; refused || err.unsent() || p.fails > 2 || l.alertFails > 0 {
 		l.alertFails++
 		l.withoutAlerts()
-		for l.alertFails >= maxAlertFails && len(l.pending) > 0 {
+		for l.alertFails >= maxAlertFails && len(l.Pending) > 0 {
 			l.withoutAlerts()
 		}
 		return RetryNow

@@ -58,8 +58,8 @@ const (
 const smallTop = 10
 
 // blames lists the options in the order in which they are left out, the likeliest
-// first: of a request that the server refused, and of one that it failed at. The
-// latter's first ones do not change which rows are meant.
+// first: of a request that the server failed at, and of one that it refused. The
+// former's first ones do not change which rows are meant.
 var blames = [2][]Option{
 	{OptionPageSize, OptionAlerts, OptionCount, OptionOrder, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
 	{OptionCount, OptionOrder, OptionAlerts, OptionPageSize, OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound},
@@ -229,14 +229,17 @@ func (l *Listing) placed() *place {
 // Fail takes in the failure of a request and says what to do. What is found out
 // is remembered by the [Server].
 func (l *Listing) Fail(now time.Time, err *Error) Verdict {
-	if l.still++; l.still > maxStill {
-		return Failed
-	}
-	if len(l.pending) > 0 {
+	if len(l.Pending) > 0 {
 		return l.alertsFailed(err)
 	}
 	if len(l.Todo) == 0 {
 		return Failed
+	}
+	refused, heavy := classify(err)
+	if refused || heavy {
+		if l.still++; l.still > maxStill {
+			return Failed
+		}
 	}
 	d := &l.diagnosis
 	if r := &l.Todo[len(l.Todo)-1]; err.Location != "" && r.place == nil && r.hops < maxHops {
@@ -248,9 +251,8 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		l.server.limitTop(err.TopLimit, now)
 		return RetryNow
 	}
-	refused, heavy := classify(err)
-	if err.Request.Link != "" && (refused || heavy) {
-		return l.linkFailed(refused)
+	if err.Request.Link != "" && (refused || heavy || err.unsent()) {
+		return l.linkFailed(refused || err.unsent())
 	}
 	if !refused && !heavy {
 		d.end()
@@ -266,9 +268,9 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		if d.tries++; d.tries < maxAlive {
 			return RetryNow
 		}
-		outages := d.outages + 1
+		d.outages++
 		d.end()
-		d.outages = outages
+		l.still = 0 // an outage tells nothing of what is read
 		return Failed
 	case small, options:
 		if d.refused && heavy {
@@ -367,6 +369,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		// Nothing at all was had the last times: one request tells.
 		d.outages++
 		d.end()
+		l.still = 0
 		return Failed
 	case err.TooLarge, err.Reason == ReasonTimeout:
 		d.stage = alive

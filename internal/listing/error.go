@@ -84,5 +84,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// unsent tells that the request was not even made: its link leads elsewhere.
+func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == ReasonOther }
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

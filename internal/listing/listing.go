@@ -70,6 +70,8 @@ type Listing struct {
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
+	// Pending are rows whose alerts are not complete yet.
+	Pending []pendingAlerts `json:"pending,omitempty"`
 
 	// Known tells whether the reader has this version of a row already; nil: it has
 	// none. Where the newest come first, what is behind a page of such rows alone is
@@ -80,9 +82,7 @@ type Listing struct {
 	diagnosis diagnosis
 	// density is how many rows a second had in the last range that was complete,
 	// where rows are not sorted; 0: not known.
-	density float64
-	// pending are rows whose alerts are not complete yet.
-	pending  []pendingAlerts
+	density  float64
 	leftover []incident.Incident
 	// still counts requests since the last progress, linkFails links that failed.
 	still     int
@@ -97,8 +97,16 @@ func New(server *Server, proof Proof, ranges ...Range) *Listing {
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Proof: proof, server: server}
 }
 
-// Resume makes a saved listing go on.
-func (l *Listing) Resume(server *Server) { l.server = server }
+// Resume makes a saved listing go on. It returns the rows that were held back
+// for their alerts: the links to those are not kept, and the rows have to do
+// without.
+func (l *Listing) Resume(server *Server) []incident.Incident {
+	l.server = server
+	for len(l.Pending) > 0 {
+		l.withoutAlerts()
+	}
+	return l.Leftover()
+}
 
 // Inherit takes over what an unfinished listing had found out about the failure
 // that it met.
@@ -118,16 +126,18 @@ var (
 	errCount      = errors.New("the server counts more rows than it sends")
 )
 
-// incomplete is the error of a listing that cannot be finished.
-func incomplete(req *Request, why error) *Error {
+// incomplete is the error of a listing that cannot be finished. What the server
+// was believed not to take is doubted.
+func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
+	l.server.doubt(now)
 	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
 }
 
 // Next is the request to make now; false: everything is read.
 func (l *Listing) Next(now time.Time) (Request, bool) {
-	if len(l.pending) > 0 {
-		p := &l.pending[0]
-		return Request{Link: p.link, AlertsOf: p.row.ID, Top: 1}, true
+	if len(l.Pending) > 0 {
+		p := &l.Pending[0]
+		return Request{Link: p.link, AlertsOf: p.Row.ID, Top: 1}, true
 	}
 	r := l.current(now)
 	if r == nil {
@@ -139,7 +149,7 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 }
 
 // Done tells that everything is read.
-func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.pending) == 0 }
+func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 }
 
 // coarse tells, at the end, that the second which a page had ended with never
 // came again.
@@ -175,7 +185,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 	if l.diagnosis.active() || r.Before == noBefore || l.server.Takes(OptionUpperBound, now) {
 		return false
 	}
-	ascending := l.server.Direction == Ascending && !l.server.Unsorted
+	ascending := !l.server.Unsorted && (l.server.Direction == Ascending || l.server.Takes(OptionOrder, now))
 	return !ascending || r.Since == noSince || !l.server.takesSince(r.since(), now)
 }
 
@@ -223,7 +233,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return l.moreAlerts(page)
 	}
 	if l.still++; l.still > maxStill {
-		return nil, incomplete(&req, errNoProgress)
+		return nil, l.incomplete(&req, errNoProgress, now)
 	}
 	rows := l.holdBack(&page)
 	if l.diagnosis.succeeded(l, &req, now) {
@@ -246,7 +256,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		err = l.applyBounds(r, &req, &page, now)
 	}
 	if err == nil && l.coarse() {
-		err = incomplete(&req, errCoarse)
+		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
 }
@@ -308,7 +318,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 			r.hop, r.hops = "", 0
 			if r.place != nil {
 				if r.place.byLink {
-					return false, incomplete(req, errNoProgress)
+					return false, l.incomplete(req, errNoProgress, now)
 				}
 				r.place.restart()
 			}
@@ -388,7 +398,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		case page.Link == "":
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		case s.LostLinks:
-			return incomplete(req, errNoProgress)
+			return l.incomplete(req, errNoProgress, now)
 		case r.hops < maxHops:
 			r.hops++
 			r.hop = page.Link
@@ -414,7 +424,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		if secs.at(r.Edge) > 0 {
 			l.Kept++
 		} else if l.Lost++; l.Lost > l.Kept+1 {
-			return incomplete(req, errCoarse)
+			return l.incomplete(req, errCoarse, now)
 		}
 	}
 	sorted := !s.Unsorted && secs.sorted()
@@ -502,9 +512,11 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		if byUpdate(page.Rows) {
 			l.Sorted, s.Unsorted = true, false
 		}
-		s.Direction = Ascending
-		if secs.desc {
-			s.Direction = Descending
+		if req.Order == Unordered {
+			s.Direction = Ascending
+			if secs.desc {
+				s.Direction = Descending
+			}
 		}
 	}
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
@@ -600,7 +612,7 @@ func (l *Listing) prove(n int, link string) bool {
 // be the boundary's second that fills it, that is read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
+	if !more && n >= r.Edges && n < few && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
 		l.pop()
 		return
 	}
@@ -639,16 +651,12 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
 		known = secs.since(edge + 1)
 	}
-	if secs.one() && (rest.Since == r.Since && rest.Before == r.Before || r.Check >= 0) {
-		// All of it at one instant: that second by position, and then the rest.
+	if secs.one() {
+		// All of it at one instant, which does not tell where it goes on: what is on
+		// either side, and that second by position.
 		second := r.part(edge, edge+1)
 		second.place, second.Edges = newPlace(l.Started), n
-		if descending {
-			rest.Before = edge
-		} else {
-			rest.Since = edge + 1
-		}
-		l.replace(shown, rest, second)
+		l.replace(r.part(edge+1, r.Before), r.part(r.Since, edge), second)
 		return
 	}
 	l.Trusted++
@@ -747,6 +755,9 @@ func (l *Listing) cut(r *Range) {
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")
+	}
+	if len(l.Todo) > 0 && len(l.Whole) == 0 {
+		return errors.New("nothing to begin again with")
 	}
 	for _, r := range slices.Concat(l.Todo, l.Whole) {
 		if int(r.Status) >= incident.NumStatuses {

@@ -106,7 +106,7 @@ func TestComplete(t *testing.T) {
 }
 
 func tail(log []string) (s string) {
-	for _, line := range log[:min(len(log), 90)] {
+	for _, line := range log[:min(len(log), 190)] {
 		s += line + "\n"
 	}
 	return s

@@ -77,7 +77,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if page.Link == "" || p.byLink || s.LostLinks {
-			return incomplete(req, errNoProgress)
+			return l.incomplete(req, errNoProgress, now)
 		}
 		p.byLink = true
 		p.restart()
@@ -132,13 +132,13 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 	}
 	switch {
 	case p.pass == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.Edges > 1:
-		return incomplete(req, errCoarse)
+		return l.incomplete(req, errCoarse, now)
 	case p.pass == 0 && req.Skip == 0 && req.Link == "":
 		l.pop() // it was one page after all
 	case p.pass > 0 && p.fresh == 0:
 		l.pop()
 	case p.pass >= maxPasses:
-		return incomplete(req, errUnsteady)
+		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
 		l.still = 0
@@ -189,7 +189,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		return nil
 	}
 	if page.Link == "" || s.LostLinks {
-		return incomplete(req, errNoProgress)
+		return l.incomplete(req, errNoProgress, now)
 	}
 	mark := fnv.New64a()
 	_, _ = mark.Write([]byte(page.Link))
@@ -199,7 +199,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 			p.hops = maxHops // and that is the end
 			return nil
 		}
-		return incomplete(req, errLinkCycle)
+		return l.incomplete(req, errLinkCycle, now)
 	}
 	p.marks[mark.Sum64()] = struct{}{}
 	p.link = page.Link

@@ -54,7 +54,8 @@ type Server struct {
 	Statuses [incident.NumStatuses]time.Time `json:"statuses"`
 	// Unsorted: rows come in another order than that of their last update.
 	Unsorted bool `json:"unsorted,omitempty"`
-	// Direction is the order in which rows were last seen to come.
+	// Direction is the order in which rows were last seen to come without being
+	// asked for any.
 	Direction Order `json:"direction,omitempty"`
 
 	// Top is the page size in use, 0: what the API offers. TopLimit is the most
@@ -82,6 +83,10 @@ type Server struct {
 	EmptyPages bool `json:"empty_pages,omitempty"`
 	LostLinks  bool `json:"lost_links,omitempty"`
 	DirectRows bool `json:"direct_rows,omitempty"`
+
+	// DoubtedAt is when what is left out was last tried again because the list
+	// could not be read without.
+	DoubtedAt time.Time `json:"doubted_at,omitzero"`
 }
 
 // NewServer returns what is assumed of a server that nothing is known of yet.
@@ -162,6 +167,23 @@ func (s *Server) refuse(o Option, now time.Time) {
 		s.AlertsWait = nextWait(s.AlertsWait)
 	}
 	s.Refused[o] = now
+}
+
+// doubt has everything that is left out tried again, once an hour: it may have
+// been blamed for failures that had other causes.
+func (s *Server) doubt(now time.Time) {
+	if now.Sub(s.DoubtedAt) < longestWait {
+		return
+	}
+	s.DoubtedAt = now
+	for _, o := range blames[0] {
+		if o == OptionAlerts || o == OptionPageSize && s.TopLimit > 0 {
+			continue
+		}
+		s.Refused[o] = time.Time{}
+	}
+	clear(s.Statuses[:])
+	s.OldBound, s.SkipFrom = 0, 0
 }
 
 // accept notes that the server took the options that a request carried.

@@ -1,0 +1,107 @@
+package refresh
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// TestAlertsLost: while the server cannot deliver alerts the incidents are
+// counted exactly; alerts are shown again when those of all are known, for which
+// a sweep is begun at once.
+func TestAlertsLost(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		sleep(time.Minute)
+		lose := func(lost bool) { f.change(func() { f.noAlerts = lost }) }
+		available := func(want bool) {
+			t.Helper()
+			if got := r.Snapshot().AlertsAvailable; got != want {
+				t.Errorf("available: got %v, want %v", got, want)
+			}
+			r.equal(t)
+		}
+		available(true)
+
+		// Nothing changed meanwhile: nothing is to be read again.
+		lose(true)
+		sleep(time.Minute)
+		available(false)
+		sleep(30 * time.Minute)
+		lose(false)
+		sleep(2 * time.Hour)
+		available(true)
+		if n := len(f.of(PassSweep)); n > 0 {
+			t.Errorf("%d calls of a sweep", n)
+		}
+
+		lose(true)
+		f.set(7, func(in *incident.Incident) { in.Status = incident.StatusActive })
+		sleep(31 * time.Second)
+		available(false)
+		sleep(30 * time.Minute)
+		available(false)
+		lose(false)
+		f.set(8, nil) // which shows that they are back
+		before := len(f.of(PassSweep))
+		sleep(70 * time.Minute)
+		available(true)
+		if n := len(f.of(PassSweep)) - before; n == 0 || n > 40 {
+			t.Errorf("%d calls of a sweep", n)
+		}
+		if got := r.Status().Corrections; got != [3]uint64{} {
+			t.Errorf("nothing was to be corrected: %v", got)
+		}
+	})
+}
+
+// TestAlertsComeAndGo: a server that fails every now and then is not swept for
+// ever.
+func TestAlertsComeAndGo(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.fails(func(c call) error {
+			f.change(func() { f.noAlerts = c.pass == PassSweep || len(f.calls) < 20 })
+			return nil
+		})
+		r := start(t, f, Options{SweepInterval: 6 * time.Hour})
+		for range 24 {
+			f.set(1, nil)
+			sleep(time.Hour)
+		}
+		r.equal(t)
+		if r.Snapshot().AlertsAvailable {
+			t.Error("alerts are shown that were never read")
+		}
+		if n := len(f.of(PassSweep)); n > 13*30 {
+			t.Errorf("%d calls of sweeps in a day", n)
+		}
+	})
+}
+
+// TestAlertsLostOverRestart: that they are lost is known to the next process.
+func TestAlertsLostOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := graph(10), newDisk()
+		f.noAlerts = true
+		f.fill(60)
+		opts := Options{Store: d, SweepInterval: 24 * time.Hour, Stagger: 0.5}
+		r := start(t, f, opts)
+		r.synced(t)
+		r.stop()
+		f.change(func() { f.noAlerts = false })
+		r = start(t, f, opts)
+		if s := r.Snapshot(); s == nil || s.AlertsAvailable {
+			t.Error("alerts are shown that were never read")
+		}
+		f.set(1, nil)
+		sleep(2 * time.Hour)
+		if !r.Snapshot().AlertsAvailable {
+			t.Error("alerts are not available again")
+		}
+		r.equal(t)
+	})
+}

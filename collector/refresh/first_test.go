@@ -1,0 +1,471 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+)
+
+// TestPhases: the open incidents are known first and counted at once, all of
+// them after the delta that follows the last page; never a zero that is not
+// known to be zero.
+func TestPhases(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(300)
+		f.every[PassFirst] = time.Second
+		truth := f.counts()
+		r := start(t, f, Options{})
+		until(t, "open incidents counted", func() bool {
+			if s := r.Snapshot(); s == nil && r.Status().Coverage.Open {
+				t.Error("covered before it is counted")
+			}
+			return r.Snapshot() != nil
+		})
+		open := 150
+		if got, most := len(f.of(PassFirst)), open/9+3*3; got > most {
+			t.Errorf("open counts after %d calls, want at most %d", got, most)
+		}
+		for range 200 {
+			s := r.Snapshot()
+			if s.Coverage.All {
+				break
+			}
+			if !s.Coverage.Open || s.Coverage.Statuses[incident.StatusResolved] || s.Coverage.Statuses[incident.StatusRedirected] || s.Coverage.Statuses[incident.StatusUnknown] {
+				t.Fatalf("coverage: %+v", s.Coverage)
+			}
+			for sev := range truth {
+				for _, status := range openStatuses {
+					if !s.Coverage.Statuses[status] || s.Incidents[sev][status] != truth[sev][status] {
+						t.Fatalf("%v: got %v, want %v", status, s.Incidents[sev][status], truth[sev][status])
+					}
+				}
+			}
+			sleep(500 * time.Millisecond)
+		}
+		if !r.Snapshot().Coverage.All || !r.Status().Coverage.All {
+			t.Fatalf("first sync not complete: %+v", r.Status())
+		}
+		r.equal(t)
+		if got := r.Status().Kinds[PassFirst]; got.Refreshes != 1 || got.LastSuccess.IsZero() {
+			t.Errorf("first sync: %+v", got)
+		}
+		// A delta is the last thing of a first sync.
+		first, deltas := f.of(PassFirst), f.of(PassDelta)
+		if !deltas[len(deltas)-1].at.Equal(first[len(first)-1].at) && deltas[len(deltas)-1].n < first[len(first)-1].n {
+			t.Error("no delta after the last page")
+		}
+	})
+}
+
+func TestEmptyTenant(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		r := start(t, f, Options{})
+		sleep(time.Second)
+		if s := r.Snapshot(); s == nil || !s.Coverage.All {
+			t.Fatal("an empty tenant is known at once")
+		}
+		f.set(0, nil)
+		sleep(30 * time.Second)
+		r.equal(t)
+		if got := r.Snapshot().Flows.Created[0]; got != 1 {
+			t.Errorf("created: got %d, want 1", got)
+		}
+	})
+}
+
+func TestNoStatusFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		f.refuse = map[incident.Status]bool{incident.StatusActive: true, incident.StatusInProgress: true, incident.StatusAwaitingAction: true}
+		f.every[PassFirst] = time.Second
+		r := start(t, f, Options{})
+		sleep(5 * time.Second)
+		if r.Snapshot() != nil {
+			t.Error("counts are shown that are not known")
+		}
+		sleep(time.Minute)
+		r.equal(t)
+		if !r.Status().Unsupported[listing.OptionStatus] {
+			t.Error("the option is not told")
+		}
+	})
+}
+
+func TestStatusThatTheServerDoesNotKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		f.change(func() {
+			for id, in := range f.incidents {
+				if in.Status == incident.StatusAwaitingAction {
+					in.Status = incident.StatusUnknown
+					f.incidents[id] = in
+				}
+			}
+		})
+		f.refuse = map[incident.Status]bool{incident.StatusAwaitingAction: true}
+		f.every[PassFirst] = time.Second
+		r := start(t, f, Options{})
+		until(t, "open", func() bool { return r.Snapshot() != nil })
+		if c := r.Snapshot().Coverage; !c.Open || c.All || c.Statuses[incident.StatusAwaitingAction] || !c.Statuses[incident.StatusActive] {
+			t.Errorf("coverage: %+v", c)
+		}
+		sleep(time.Minute)
+		r.equal(t)
+	})
+}
+
+// TestFirstSyncInterrupted: whichever request fails, in whichever way, the loop
+// lives, what is shown is what is known, and the end is exact.
+func TestFirstSyncInterrupted(t *testing.T) {
+	requests := 0
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(40)
+		start(t, f, Options{}).synced(t)
+		requests = f.made()
+	})
+	for name, fault := range faults {
+		for _, times := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s %d times", name, times), func(t *testing.T) {
+				for at := 1; at <= requests; at++ {
+					synctest.Test(t, func(t *testing.T) {
+						f := native(10)
+						f.fill(40)
+						f.fails(func(c call) error {
+							if c.n >= at && c.n < at+times {
+								return fault(c)
+							}
+							return nil
+						})
+						r := start(t, f, Options{Store: newDisk()})
+						open := f.counts()
+						until(t, "synced", func() bool {
+							s := r.Snapshot()
+							if s == nil {
+								return false
+							}
+							for sev := range open {
+								for _, status := range openStatuses {
+									if s.Incidents[sev][status] != open[sev][status] {
+										t.Fatalf("fault at request %d: %v: got %v, want %v", at, status, s.Incidents[sev][status], open[sev][status])
+									}
+								}
+							}
+							return s.Coverage.All
+						})
+						f.set(1, func(in *incident.Incident) { in.Severity = incident.SeverityHigh })
+						sleep(2 * time.Minute)
+						r.equal(t)
+						if !r.Status().Up {
+							t.Errorf("fault at request %d: not up: %+v", at, r.Status())
+						}
+					})
+				}
+			})
+		}
+	}
+}
+
+// TestFirstSyncStops: a process that stops, or is killed, after a few requests goes
+// on from there in the next one.
+func TestFirstSyncStops(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.every[PassFirst] = time.Second
+		d := newDisk()
+		for f.made() < 200 {
+			before := f.made()
+			r := start(t, f, Options{Store: d})
+			until(t, "called", func() bool { return f.made() > before+4 })
+			s := r.Snapshot()
+			r.stop()
+			if s != nil && s.Coverage.All {
+				r.equal(t)
+				break
+			}
+		}
+		if got := len(f.of(PassFirst)); got > 60 {
+			t.Errorf("%d calls, want hardly more than without a stop", got)
+		}
+		if got := start(t, f, Options{Store: d}).Snapshot(); got == nil || !got.Coverage.All {
+			t.Error("the next process does not know what this one did")
+		}
+	})
+}
+
+// TestRestartAnywhere kills the process at any save of its life, and goes on
+// from what was saved then.
+func TestRestartAnywhere(t *testing.T) {
+	const saves = 60
+	life := func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.every[PassFirst], f.every[PassSweep] = time.Second, time.Second
+	}
+	for kill := 1; kill < saves; kill++ {
+		synctest.Test(t, func(t *testing.T) {
+			f, d := native(10), newDisk()
+			life(t, f)
+			var killed *disk
+			d.during = func() {
+				if d.saves == kill {
+					killed = newDisk()
+					killed.saves, killed.tables, killed.progress = 1, d.tables, d.progress
+					for id, row := range d.rows {
+						killed.rows[id] = row
+					}
+					for id := range d.swept {
+						killed.swept[id] = true
+					}
+				}
+			}
+			opts := Options{Store: d, SweepInterval: 2 * time.Minute}
+			r := start(t, f, opts)
+			until(t, "saved", func() bool {
+				if s := r.Snapshot(); s != nil && s.Coverage.All && len(f.incidents) == 60 {
+					f.drop(7) // which the sweep has to look up
+					f.resolve(1)
+				}
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				return killed != nil
+			})
+			r.stop()
+			opts.Store = killed
+			r = start(t, f, opts)
+			until(t, "synced", func() bool { return r.Snapshot() != nil && r.Snapshot().Coverage.All })
+			sleep(10 * time.Minute)
+			r.equal(t)
+			if !r.Status().Up || r.Status().Kinds[PassDelta].Failures != [listing.NumReasons]uint64{} {
+				t.Errorf("killed at save %d: %+v", kill, r.Status())
+			}
+		})
+	}
+}
+
+// TestPartialAnswersAreNoEmptyTenant: a first sync that finds nothing while the
+// server says that something is missing is not complete.
+func TestPartialAnswersAreNoEmptyTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(30)
+		f.fails(faults["206"])
+		r := start(t, f, Options{})
+		sleep(time.Hour)
+		if r.Snapshot() != nil || r.Status().Up {
+			t.Error("counts are shown that are not known")
+		}
+		if n := r.Status().Kinds[PassFirst].Failures[listing.ReasonPartial]; n == 0 {
+			t.Errorf("failures: %v", r.Status().Kinds)
+		}
+		if r.Status().Kinds[PassFirst].LastSuccess != (time.Time{}) {
+			t.Error("a first sync has succeeded")
+		}
+		f.fails(nil)
+		sleep(2 * time.Minute)
+		r.equal(t)
+	})
+}
+
+// TestIncompleteFirstSyncRests: to read everything again is expensive, and each
+// time it was in vain the rest is longer.
+func TestIncompleteFirstSyncRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		f.fails(func(c call) error {
+			if c.pass == PassFirst && c.req.Status == incident.StatusInProgress {
+				return answered(c, 0, listing.ReasonIncomplete, "")
+			}
+			return nil
+		})
+		start(t, f, Options{})
+		sleep(10 * time.Hour)
+		if got := len(f.of(PassFirst)); got > 400 {
+			t.Errorf("%d calls in ten hours that all were in vain", got)
+		}
+	})
+}
+
+// TestStop: the loop ends in the middle of a request, and that is no failure.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		ctx, cancel := context.WithCancel(t.Context())
+		f.fault = func(call) error {
+			cancel()
+			return ctx.Err()
+		}
+		l := New(Options{Source: f, Ledger: f})
+		began := time.Now()
+		if err := l.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("took %v", took)
+		}
+		if k := l.Status().Kinds[PassFirst]; k.Refreshes != 0 {
+			t.Error("a stop was counted as a failure")
+		}
+	})
+}
+
+// TestStagger: a tenant begins at its own part of the interval.
+func TestStagger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		r := start(t, f, Options{Stagger: 0.9, Interval: 100 * time.Second})
+		sleep(89 * time.Second)
+		if n := f.made(); n != 0 {
+			t.Errorf("%d calls too early", n)
+		}
+		if age := time.Since(r.Heartbeat()); age > 30*time.Second {
+			t.Errorf("no heartbeat for %v", age)
+		}
+		sleep(2 * time.Second)
+		if f.made() == 0 {
+			t.Error("never called")
+		}
+	})
+}
+
+// TestFirstSyncLeavesHalf: until the first sync is complete the deltas take only
+// half of what the quota allows.
+func TestFirstSyncLeavesHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(300)
+		f.perHour = 60
+		f.every[PassFirst] = 30 * time.Second
+		r := start(t, f, Options{})
+		until(t, "open", func() bool { return r.Snapshot() != nil })
+		sleep(10 * time.Minute)
+		if got := r.Status().Interval; got < 2*time.Minute {
+			t.Errorf("interval during the first sync: got %v, want two minutes or more", got)
+		}
+		r.synced(t)
+		sleep(time.Hour)
+		if got := r.Status().Interval; got != time.Minute {
+			t.Errorf("interval afterwards: got %v, want a minute", got)
+		}
+		if f.reserved != 1 {
+			t.Errorf("reserved for %d calls, want 1", f.reserved)
+		}
+	})
+}
+
+// TestLookbackGrows: what a longer look-back adds is read, however far the first
+// sync had come, and is history.
+func TestLookbackGrows(t *testing.T) {
+	for _, at := range []string{"openScan", "fullScan", "steady", "sweep"} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, d := native(10), newDisk()
+				f.fill(600)
+				f.every[PassFirst], f.every[PassSweep] = time.Second, time.Second
+				const short = 3*time.Hour + 30*time.Second
+				r := start(t, f, Options{Store: d, Lookback: short, SweepInterval: time.Hour})
+				switch at {
+				case "openScan":
+					sleep(3 * time.Second)
+				case "fullScan":
+					until(t, "open", func() bool { return r.Snapshot() != nil })
+				case "steady":
+					r.synced(t)
+				case "sweep":
+					until(t, "sweeping", func() bool { return r.Status().Sweeping })
+				}
+				r.stop()
+				synced := at == "steady" || at == "sweep"
+				r = start(t, f, Options{Store: d, Lookback: 180 * 24 * time.Hour})
+				if s := r.Snapshot(); synced && (!s.Coverage.Open || s.Coverage.All || s.Coverage.Statuses[incident.StatusResolved]) {
+					t.Errorf("coverage after the restart: %+v", s.Coverage)
+				}
+				r.synced(t)
+				r.equal(t)
+				if got := r.Snapshot().Flows; got.Created != (incident.Flows{}).Created || got.Resolved != (incident.Flows{}).Resolved {
+					t.Errorf("history was counted: %v %v", got.Created, got.Resolved)
+				}
+				f.set(0, nil)
+				sleep(31 * time.Second)
+				if got := r.Snapshot().Flows.Created[0]; got != 1 {
+					t.Errorf("created: got %d, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+// TestFlowsOverRestart: what happened while nothing ran is counted once.
+func TestFlowsOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(30)
+		r := start(t, f, Options{Store: d})
+		r.synced(t)
+		if got := r.Snapshot().Flows.Created; got != ([incident.NumSeverities]uint64{}) {
+			t.Errorf("history counts as created: %v", got)
+		}
+		r.stop()
+		sleep(time.Hour)
+		f.set(0, func(in *incident.Incident) { in.Severity = incident.SeverityHigh })
+		f.resolve(1)
+		total := func(r *running) (created, resolved uint64) {
+			flows := &r.Snapshot().Flows
+			for sev := range flows.Resolved {
+				created += flows.Created[sev]
+				for _, n := range flows.Resolved[sev] {
+					resolved += n
+				}
+			}
+			return created, resolved
+		}
+		for range 3 {
+			r = start(t, f, Options{Store: d})
+			sleep(2 * time.Minute)
+			r.equal(t)
+			if created, resolved := total(r); created != 1 || resolved != 1 {
+				t.Errorf("got %d created, %d resolved, want 1 and 1", created, resolved)
+			}
+			r.stop()
+		}
+	})
+}
+
+// TestSavedNonsense: a state that cannot be used is not used at all.
+func TestSavedNonsense(t *testing.T) {
+	for name, broken := range map[string]func(string) string{
+		"no JSON":        func(string) string { return "{" },
+		"no version":     func(string) string { return "{}" },
+		"another phase":  func(s string) string { return strings.Replace(s, `"phase":"steady"`, `"phase":"later"`, 1) },
+		"another reason": func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"last_reason":99`, 1) },
+		"no listing":     func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"scan":{}`, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, d := native(10), newDisk()
+				f.fill(30)
+				r := start(t, f, Options{Store: d})
+				r.synced(t)
+				r.stop()
+				d.progress = []byte(broken(string(d.progress)))
+				before := len(f.of(PassFirst))
+				r = start(t, f, Options{Store: d})
+				r.synced(t)
+				r.equal(t)
+				if len(f.of(PassFirst)) == before {
+					t.Error("the state was used")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,268 @@
+package refresh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+)
+
+// TestPanic: a mistake stays in its tenant; it is counted, told once with its
+// stack, and tried again, longer and longer after it.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad, good := native(10), native(10)
+		bad.fill(40)
+		good.fill(40)
+		var log journal
+		broken, fine := start(t, bad, Options{Logger: log.logger()}), start(t, good, Options{})
+		broken.synced(t)
+		fine.synced(t)
+		known := bad.counts()
+		bad.fails(faults["panics"])
+		bad.set(0, nil)
+		since, calls := time.Now(), bad.made()
+		for range 60 {
+			sleep(time.Minute)
+			if age := time.Since(broken.Heartbeat()); age > 30*time.Second {
+				t.Fatalf("no heartbeat for %v", age)
+			}
+			good.set(0, nil)
+		}
+		sleep(31 * time.Second)
+		fine.equal(t)
+		if late := lateDeltas(good, since, 30*time.Second); len(late) > 0 {
+			t.Errorf("the other tenant's deltas were late: %q", late)
+		}
+		s := broken.Status()
+		if s.Up || s.Kinds[PassDelta].Failures[listing.ReasonPanic] == 0 || broken.Snapshot().Incidents != known {
+			t.Errorf("status: %+v", s)
+		}
+		if n := bad.made() - calls; n < 12 || n > 40 {
+			t.Errorf("%d attempts in an hour, want one each five minutes in the end", n)
+		}
+		if text := log.String(); strings.Count(text, "stack=") != 1 || !strings.Contains(text, "fake_test.go") {
+			t.Errorf("log:\n%s", text)
+		}
+		bad.fails(nil)
+		sleep(6 * time.Minute)
+		broken.equal(t)
+		if !broken.Status().Up {
+			t.Error("not up again")
+		}
+	})
+}
+
+// panicky is a ledger that panics.
+type panicky struct {
+	*tenant
+	broken bool
+}
+
+func (p *panicky) Ready(now time.Time, pass Pass) time.Time {
+	p.mu.Lock()
+	broken := p.broken
+	p.mu.Unlock()
+	if broken {
+		panic("a mistake of the ledger's")
+	}
+	return p.tenant.Ready(now, pass)
+}
+
+// TestPanicOfTheSchedule does not make it turn without a rest.
+func TestPanicOfTheSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(40)
+		p := &panicky{tenant: f}
+		l := New(Options{Source: f, Ledger: p})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		sleep(time.Minute)
+		f.change(func() { p.broken = true })
+		sleep(time.Hour)
+		if age := time.Since(l.Heartbeat()); age > 30*time.Second {
+			t.Errorf("no heartbeat for %v", age)
+		}
+		if s := l.Status(); s.Up || s.Kinds[PassDelta].Failures[listing.ReasonPanic] < 3 || s.Kinds[PassDelta].Failures[listing.ReasonPanic] > 200 {
+			t.Errorf("status: %+v", s)
+		}
+		f.change(func() { p.broken = false })
+		f.set(0, nil)
+		sleep(2 * time.Minute)
+		(&running{Loop: l, f: f}).equal(t)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPanicOfAPass: one that always panics is no hindrance to the others.
+func TestPanicOfAPass(t *testing.T) {
+	for name, hits := range map[string]func(call) bool{
+		"sweep":   func(c call) bool { return c.pass == PassSweep && c.id == 0 },
+		"lookup":  func(c call) bool { return c.id == 3 },
+		"reread":  func(c call) bool { return c.id == 9 },
+		"at last": func(c call) bool { return c.pass == PassDelta && c.n < 30 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				if name == "at last" {
+					f.fails(func(c call) error {
+						if hits(c) {
+							panic("a mistake")
+						}
+						return nil
+					})
+				}
+				r := start(t, f, Options{SweepInterval: 30 * time.Minute})
+				r.synced(t)
+				sleep(time.Second)
+				f.fails(func(c call) error {
+					if hits(c) {
+						panic("a mistake")
+					}
+					return nil
+				})
+				f.drop(3, 4)
+				f.set(9, func(in *incident.Incident) { in.Updated = in.Updated.AddDate(1, 0, 0) })
+				since := time.Now()
+				for range 20 {
+					f.set(0, nil)
+					sleep(31 * time.Second)
+				}
+				sleep(3 * time.Hour)
+				if late := lateDeltas(f, since, 30*time.Second); len(late) > 0 {
+					t.Errorf("deltas were late: %q", late)
+				}
+				if got := r.Snapshot().Flows.Created[0]; got != 20 {
+					t.Errorf("created: got %d, want 20", got)
+				}
+				if name != "sweep" {
+					r.equal(t)
+				}
+			})
+		})
+	}
+}
+
+// TestSavedBeforePublished: nothing is shown that a crash could take back.
+func TestSavedBeforePublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(60)
+		var r *running
+		var saved, before progress
+		var flows, flowsBefore struct{ Flows incident.Flows }
+		d.during = func() {
+			saved, before = progress{}, saved
+			flows, flowsBefore = struct{ Flows incident.Flows }{}, flows
+			if err := errors.Join(json.Unmarshal(d.progress, &saved), json.Unmarshal(d.tables, &flows)); err != nil {
+				t.Error(err)
+			}
+			if r == nil || r.Snapshot() == nil {
+				return
+			}
+			// What is in this save is not shown yet; what is shown was in one before.
+			s := r.Snapshot()
+			if s.At.After(before.PublishedAt) || s.Flows.Created[0] > flowsBefore.Flows.Created[0] {
+				t.Error("a snapshot is shown before it is saved")
+			}
+			if got := r.Status().Corrections; got != before.Corrections {
+				t.Errorf("corrections are shown before they are saved: %v, saved were %v", got, before.Corrections)
+			}
+		}
+		r = start(t, f, Options{Store: d, SweepInterval: time.Hour})
+		for range 100 {
+			f.set(0, nil)
+			f.drop(f.nextID - 10)
+			sleep(time.Minute)
+		}
+		sleep(2 * time.Hour)
+		r.equal(t)
+		if saved.Corrections == [3]uint64{} || flows.Flows.Created[0] == 0 {
+			t.Error("the test shows nothing")
+		}
+	})
+}
+
+// TestStoreFails: the counts go on from memory, and a later save brings what was
+// not kept.
+func TestStoreFails(t *testing.T) {
+	for name, fail := range map[string]func(*disk, bool){
+		"error": func(d *disk, on bool) {
+			if d.failing = nil; on {
+				d.failing = errors.New("the disk is full")
+			}
+		},
+		"panic": func(d *disk, on bool) {
+			if d.during = nil; on {
+				d.during = func() { panic("a mistake of the store's") }
+			}
+		},
+	} {
+		for _, from := range []time.Duration{0, 2 * time.Second, time.Hour} {
+			t.Run(name+" from "+from.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, d := native(10), newDisk()
+					f.fill(60)
+					f.every[PassFirst] = 500 * time.Millisecond
+					if from == 0 {
+						fail(d, true)
+					}
+					var log journal
+					r := start(t, f, Options{Store: d, Logger: log.logger()})
+					sleep(from)
+					d.change(func() { fail(d, true) })
+					for range 10 {
+						f.resolve(1 + int64(f.made()%50))
+						f.set(0, nil)
+						f.drop(2)
+						sleep(31 * time.Second)
+					}
+					sleep(6 * time.Hour) // a sweep among it
+					r.equal(t)
+					if name == "panic" {
+						if n := strings.Count(log.String(), "stack="); n != 1 {
+							t.Errorf("%d stacks are logged", n)
+						}
+						if got := r.Status().Kinds[PassDelta].Failures[listing.ReasonPanic]; got == 0 {
+							t.Error("not counted")
+						}
+					}
+					d.change(func() { fail(d, false) })
+					sleep(time.Minute)
+					want := *r.Snapshot()
+					r.stop()
+					next := start(t, f, Options{Store: d})
+					next.equal(t)
+					if got := next.Snapshot().Flows; got.Created != want.Flows.Created || got.Resolved != want.Flows.Resolved {
+						t.Error("the flows are not those that were shown")
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestStoreFailsAtTheEnd: the last save, too, is survived.
+func TestStoreFailsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(10)
+		r := start(t, f, Options{Store: d})
+		sleep(time.Minute)
+		d.change(func() { d.during = func() { panic("a mistake of the store's") } })
+		r.stop()
+	})
+}

@@ -1,0 +1,458 @@
+package refresh
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+)
+
+// TestSweepCorrects: what deltas cannot see is found by the next sweep, and
+// counted by kind.
+func TestSweepCorrects(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		sleep(time.Minute)
+		f.set(1, nil) // moves the watermark
+		sleep(20 * time.Minute)
+		f.set(0, func(in *incident.Incident) {
+			in.Created, in.Updated = in.Created.Add(-time.Hour), in.Updated.Add(-time.Hour)
+		})
+		f.change(func() {
+			in := f.incidents[40]
+			in.Severity = incident.SeverityInformational
+			f.incidents[40] = in
+		})
+		f.drop(3)
+		sleep(30 * time.Minute)
+		if r.Snapshot().Incidents == f.counts() {
+			t.Fatal("the test shows nothing: deltas have seen it")
+		}
+		sleep(12 * time.Minute)
+		r.equal(t)
+		if got, want := r.Status().Corrections, [3]uint64{1, 1, 1}; got != want {
+			t.Errorf("corrections: got %v, want %v", got, want)
+		}
+		lookups := f.lookups()
+		if len(lookups) != 1 || lookups[0].id != 3 {
+			t.Errorf("lookups: got %v, want only the one that vanished", lookups)
+		}
+		sleep(3 * time.Hour)
+		if len(f.lookups()) != 1 {
+			t.Error("further sweeps looked up what was there")
+		}
+	})
+}
+
+// TestSweepFindsOldOpenIncidents: open ones count at any age, and are not taken
+// for vanished.
+func TestSweepFindsOldOpenIncidents(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(30)
+		f.set(0, func(in *incident.Incident) {
+			in.Created, in.Updated = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(-1, 0, 0)
+		})
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		sleep(5 * time.Hour)
+		r.equal(t)
+		if n := len(f.lookups()); n != 0 {
+			t.Errorf("%d lookups, want none", n)
+		}
+	})
+}
+
+// lateDeltas lists the gaps between deltas that are longer than the interval by
+// more than an answer takes.
+func lateDeltas(f *tenant, since time.Time, most time.Duration) (late []string) {
+	var last time.Time
+	for _, c := range f.of(PassDelta) {
+		if gap := c.at.Sub(last); !last.IsZero() && c.at.After(since) && gap > most {
+			late = append(late, fmt.Sprintf("%v at call %d", gap, c.n))
+		}
+		last = c.at
+	}
+	return late
+}
+
+// TestDeltaIsNeverLate: neither a sweep nor a first sync that is slow, fails or
+// is told to wait delays a delta, but for one answer.
+func TestDeltaIsNeverLate(t *testing.T) {
+	const interval = 30 * time.Second
+	for name, test := range map[string]struct {
+		took  time.Duration
+		fault string
+		most  time.Duration
+	}{
+		"7 s an answer":                {7 * time.Second, "", interval + time.Second},
+		"30 s an answer":               {0, "hangs", 2 * interval},
+		"fails":                        {0, "500", interval},
+		"fails at once":                {0, "network", interval},
+		"is told to wait":              {0, "503, with Retry-After", interval},
+		"is refused":                   {0, "400", interval},
+		"partial":                      {0, "206", interval},
+		"panics":                       {0, "panics", interval},
+		"cannot be completed":          {0, "incomplete", interval},
+		"is not authorized every time": {0, "401", interval},
+	} {
+		for _, pass := range []Pass{PassFirst, PassSweep} {
+			for _, lookups := range []bool{false, true} {
+				if lookups && pass == PassFirst {
+					continue
+				}
+				t.Run(fmt.Sprint(name, " ", pass, " lookups ", lookups), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						f := native(10)
+						f.fill(300)
+						f.every[PassFirst] = 2 * time.Second
+						r := start(t, f, Options{SweepInterval: 5 * time.Minute})
+						until(t, "open", func() bool { return r.Snapshot() != nil })
+						if pass == PassSweep {
+							r.synced(t)
+						}
+						sleep(time.Minute)
+						since := time.Now()
+						f.change(func() { f.took = test.took })
+						if lookups {
+							f.drop(1, 2, 3)
+						}
+						f.fails(func(c call) error {
+							if test.fault != "" && c.pass == pass && (!lookups || c.id != 0) {
+								return faults[test.fault](c)
+							}
+							return nil
+						})
+						sleep(20 * time.Minute)
+						if late := lateDeltas(f, since, test.most); len(late) > 0 {
+							t.Errorf("deltas were late: %q", late)
+						}
+						if n := len(f.of(pass)); n < 3 {
+							t.Errorf("%d calls", n)
+						}
+						f.fails(nil)
+						sleep(time.Hour)
+						r.equal(t)
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestRetryAfterOfASweep: it holds for the sweep.
+func TestRetryAfterOfASweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		start(t, f, Options{SweepInterval: 5 * time.Minute})
+		f.fails(func(c call) error {
+			if c.pass == PassSweep {
+				return answered(c, 503, listing.ReasonServer, "1800")
+			}
+			return nil
+		})
+		sleep(4 * time.Hour)
+		if n := len(f.of(PassSweep)); n < 6 || n > 8 {
+			t.Errorf("%d calls in four hours, want one each half of an hour", n)
+		}
+	})
+}
+
+// TestSweepOfSlowServer: even if an answer takes longer than the interval, a
+// sweep goes on.
+func TestSweepOfSlowServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		start(t, f, Options{SweepInterval: time.Minute, Interval: 10 * time.Second})
+		sleep(30 * time.Second)
+		f.change(func() { f.took = 12 * time.Second })
+		before := len(f.of(PassSweep))
+		sleep(time.Hour)
+		if n := len(f.of(PassSweep)) - before; n < 60 {
+			t.Errorf("the sweep made %d calls in an hour", n)
+		}
+	})
+}
+
+func TestSweepRestsWhileDeltasFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		start(t, f, Options{SweepInterval: 10 * time.Minute})
+		sleep(5 * time.Minute)
+		f.fails(faults["network"])
+		before := len(f.of(PassSweep))
+		sleep(time.Hour)
+		if n := len(f.of(PassSweep)) - before; n > 0 {
+			t.Errorf("%d calls of a sweep that had to fail", n)
+		}
+	})
+}
+
+// TestIncompleteSweep: a list that cannot be read to its end is said, and not
+// read again and again.
+func TestIncompleteSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		f.fails(func(c call) error {
+			if c.pass == PassSweep && c.req.Status == incident.StatusUnknown {
+				return answered(c, 0, listing.ReasonIncomplete, "")
+			}
+			return nil
+		})
+		f.drop(1)
+		sleep(20 * time.Hour)
+		s := r.Status()
+		if s.Kinds[PassSweep].Failures[listing.ReasonIncomplete] == 0 || !s.Kinds[PassSweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} {
+			t.Errorf("status: %+v", s)
+		}
+		if n := len(f.of(PassSweep)); n > 20*2*20 {
+			t.Errorf("%d calls of sweeps", n)
+		}
+		if late := lateDeltas(f, time.Now().Add(-20*time.Hour), 31*time.Second); len(late) > 0 {
+			t.Errorf("deltas were late: %q", late)
+		}
+		f.fails(nil)
+		sleep(time.Hour)
+		r.equal(t)
+	})
+}
+
+// TestLookups: what a sweep did not see is dropped if it does not exist, and if
+// two sweeps in a row could not tell.
+func TestLookups(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				f.drop(3, 4)
+				before := r.Snapshot().Rows
+				f.fails(func(c call) error {
+					if c.id == 3 {
+						return fault(c)
+					}
+					return nil
+				})
+				told := func() uint64 { return r.Status().Corrections[correctionVanished] }
+				if name == "401" || name == "429" {
+					// That says nothing about the incident: it is asked again and again.
+					sleep(5 * time.Hour)
+					if told() != 0 {
+						t.Errorf("vanished: %d", told())
+					}
+					f.fails(nil)
+					sleep(10 * time.Minute)
+					r.equal(t)
+					return
+				}
+				sleep(time.Hour + 10*time.Minute)
+				if got := r.Snapshot().Rows; got != before-1 || told() != 1 {
+					t.Errorf("after one sweep: %d rows of %d, %d vanished, want one less", got, before, told())
+				}
+				if n := len(f.lookups()); n > 1+maxTries {
+					t.Errorf("%d lookups", n)
+				}
+				sleep(time.Hour + 10*time.Minute)
+				r.equal(t)
+				if told() != 2 {
+					t.Errorf("vanished: %d, want 2", told())
+				}
+			})
+		})
+	}
+}
+
+// TestLookupOfAnother: an answer that is another incident is none.
+func TestLookupOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(30)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		f.drop(3)
+		f.change(func() { f.other = 5 })
+		sleep(2*time.Hour + 20*time.Minute)
+		r.equal(t)
+		if n := len(f.lookups()); n != 2 {
+			t.Errorf("%d lookups, want one of each sweep", n)
+		}
+	})
+}
+
+// TestListHides: rows that exist and are not on the list make a sweep void:
+// nothing is dropped, not even what a look-up does not find, and that is said.
+func TestListHides(t *testing.T) {
+	for name, hide := range map[string]func(*tenant){
+		"one row":    func(f *tenant) { f.hidden = map[int64]bool{10: true} },
+		"everything": func(f *tenant) { f.blank = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+				f.fill(388)
+				var log journal
+				r := start(t, f, Options{SweepInterval: time.Hour, Logger: log.logger()})
+				r.synced(t)
+				sleep(20 * time.Minute)
+				want := r.Snapshot().Incidents
+				f.change(func() { hide(f) })
+				f.drop(200) // it does not exist, which a list like this does not prove
+				sleep(150 * time.Minute)
+				s := r.Status()
+				if got := r.Snapshot().Incidents; got != want {
+					t.Errorf("counts\ngot  %v\nwant %v", got, want)
+				}
+				if s.Corrections[correctionVanished] != 0 || s.Kinds[PassSweep].Failures[listing.ReasonIncomplete] < 2 {
+					t.Errorf("status: %+v", s)
+				}
+				if !strings.Contains(log.String(), "hides incidents") {
+					t.Error("it is not said")
+				}
+				if n := len(f.lookups()); n > 10*(maxHidden+2) {
+					t.Errorf("%d lookups", n)
+				}
+				f.change(func() { f.hidden, f.blank = nil, false })
+				sleep(time.Hour)
+				r.equal(t)
+				if !r.Status().Up {
+					t.Error("not up")
+				}
+			})
+		})
+	}
+}
+
+// TestNothingIsBelieved: many incidents are missing and not one look-up is
+// answered.
+func TestNothingIsBelieved(t *testing.T) {
+	for _, n := range []int{suspicious + 1, maxLookups + 50} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(50)
+				f.fill(300)
+				r := start(t, f, Options{SweepInterval: 2 * time.Hour})
+				r.synced(t)
+				want := r.Snapshot().Incidents
+				f.fails(func(c call) error {
+					if c.id != 0 {
+						return faults["403"](c)
+					}
+					return nil
+				})
+				for id := range n {
+					f.drop(int64(id) + 1)
+				}
+				sleep(9 * time.Hour)
+				if got := r.Snapshot().Incidents; got != want {
+					t.Errorf("counts\ngot  %v\nwant %v", got, want)
+				}
+				if r.Status().Kinds[PassSweep].Failures[listing.ReasonIncomplete] < 2 {
+					t.Errorf("status: %+v", r.Status())
+				}
+				f.fails(nil)
+				sleep(4 * time.Hour)
+				r.equal(t)
+			})
+		})
+	}
+}
+
+// TestManyVanish: more than one sweep looks up. The second drops what the first
+// has missed, too.
+func TestManyVanish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(400)
+		r := start(t, f, Options{SweepInterval: 2 * time.Hour})
+		r.synced(t)
+		const n = 2*maxLookups + 50
+		for id := range n {
+			f.drop(int64(id) + 1)
+		}
+		sleep(2*time.Hour + 30*time.Minute)
+		if got := len(f.lookups()); got != maxLookups {
+			t.Errorf("%d lookups, want %d", got, maxLookups)
+		}
+		if got := r.Status().Corrections[correctionVanished]; got != maxLookups {
+			t.Errorf("vanished: got %d, want %d", got, maxLookups)
+		}
+		high := 0
+		for _, c := range f.lookups() {
+			if c.id > n/2 {
+				high++
+			}
+		}
+		if high < maxLookups/3 {
+			t.Errorf("%d of %d lookups are of the newer half", high, maxLookups)
+		}
+		sleep(2*time.Hour + 30*time.Minute)
+		r.equal(t)
+	})
+}
+
+// TestSweepGoesOn: a sweep that a restart interrupts is not begun again, nor are
+// its lookups.
+func TestSweepGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(200)
+		f.every[PassSweep] = 5 * time.Second
+		opts := Options{Store: d, SweepInterval: time.Hour}
+		r := start(t, f, opts)
+		r.synced(t)
+		sleep(11 * time.Minute)
+		f.drop(3, 4, 5, 6)
+		for range 200 {
+			if r.Status().Corrections[correctionVanished] > 0 {
+				break
+			}
+			sleep(time.Minute)
+			sweeping := r.Status().Sweeping
+			r.stop()
+			r = start(t, f, opts)
+			if sweeping && !r.Status().Sweeping {
+				t.Error("the sweep is forgotten")
+			}
+		}
+		r.equal(t)
+		if n := len(f.lookups()); n != 4 {
+			t.Errorf("%d lookups, want 4", n)
+		}
+		if n := len(f.of(PassSweep)); n > 120 {
+			t.Errorf("%d calls of one sweep", n)
+		}
+	})
+}
+
+// TestAgeing: what leaves the look-back does so without a call.
+func TestAgeing(t *testing.T) {
+	bothAPIs(t, 100, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{Lookback: 2 * time.Hour, SweepInterval: 100 * time.Hour})
+		sleep(time.Minute)
+		before := f.made()
+		sleep(10 * time.Hour)
+		f.change(func() {
+			for id, in := range f.incidents {
+				if !in.Open() {
+					delete(f.incidents, id)
+				}
+			}
+		})
+		r.equal(t)
+		// As long as no page was full, more than one row has to be proven to be all.
+		if got, want := f.made()-before, 1200; got < want || got > want+20 {
+			t.Errorf("calls: got %d, want %d", got, want)
+		}
+	})
+}

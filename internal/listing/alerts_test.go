@@ -1,0 +1,160 @@
+package listing
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// partial is a page of two rows, the first with one alert of several.
+func partial() Page {
+	rows := rowsAt(-1, -2)
+	rows[0].Alerts = make([]incident.Alert, 1)
+	return Page{Rows: rows, Count: -1, MoreAlerts: map[int64]string{1: "more-1"}}
+}
+
+// begun is a listing that was given a partial page.
+func begun(t *testing.T) *Listing {
+	t.Helper()
+	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), ProveLarge, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+	req, _ := l.Next(noon)
+	rows, err := l.Apply(noon, req, partial())
+	if err != nil || len(rows) != 1 || rows[0].ID != 2 {
+		t.Fatalf("got %v, %v, want the row that is whole", rows, err)
+	}
+	if req, more := l.Next(noon); !more || req.Link != "more-1" || req.AlertsOf != 1 || l.Done() {
+		t.Fatalf("next: %+v", req)
+	}
+	return l
+}
+
+// TestAlertsAreFollowed to their end, in parts.
+func TestAlertsAreFollowed(t *testing.T) {
+	l := begun(t)
+	for part := 2; part <= 4; part++ {
+		req, _ := l.Next(noon)
+		page := Page{Alerts: make([]incident.Alert, 10)}
+		if part < 4 {
+			page.Link = fmt.Sprint("more-", part)
+		}
+		rows, err := l.Apply(noon, req, page)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case part < 4 && len(rows) > 0:
+			t.Fatal("a row without all of its alerts")
+		case part == 4 && (len(rows) != 1 || rows[0].ID != 1 || len(rows[0].Alerts) != 31 || rows[0].AlertsUnknown):
+			t.Fatalf("got %+v", rows)
+		}
+	}
+	if req, _ := l.Next(noon); req.AlertsOf != 0 {
+		t.Error("they are asked for again")
+	}
+}
+
+// TestAlertsWithoutEnd: an incident whose alerts lead in a cycle, or are too
+// many, counts as one whose alerts are not known.
+func TestAlertsWithoutEnd(t *testing.T) {
+	for name, page := range map[string]func(n int) Page{
+		"the same link": func(int) Page { return Page{Link: "more-1"} },
+		"no end":        func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} },
+		"too many":      func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := begun(t)
+			for n := range maxAlertLinks + 1 {
+				req, _ := l.Next(noon)
+				if req.AlertsOf == 0 {
+					t.Fatal("the row is lost")
+				}
+				rows, err := l.Apply(noon, req, page(n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(rows) > 0 {
+					if rows[0].ID != 1 || !rows[0].AlertsUnknown || rows[0].Alerts != nil {
+						t.Errorf("got %+v", rows[0])
+					}
+					return
+				}
+			}
+			t.Error("no end")
+		})
+	}
+}
+
+// TestAlertsFail: what fails for this row alone is given up, an outage is not.
+func TestAlertsFail(t *testing.T) {
+	for _, test := range []struct {
+		err   Error
+		after int // failures; 0: never
+	}{
+		{Error{Status: 404, Reason: ReasonOther}, 1},
+		{Error{Reason: ReasonOther}, 1}, // a link to another host, that is not even asked
+		{Error{Status: 500, Reason: ReasonServer}, 3},
+		{Error{Status: 206, Reason: ReasonPartial}, 3},
+		{Error{Status: 200, Reason: ReasonDecode}, 3},
+		{Error{Status: 302, Reason: ReasonOther, Location: "there"}, 3},
+		{Error{Status: 403, Reason: ReasonForbidden}, 3},
+		{Error{Reason: ReasonTimeout}, 3},
+		{Error{Status: 401, Reason: ReasonAuth}, 0},
+		{Error{Status: 429, Reason: ReasonThrottled}, 0},
+		{Error{Reason: ReasonNetwork}, 0},
+	} {
+		t.Run(fmt.Sprint(test.err.Status, test.err.Reason), func(t *testing.T) {
+			l := begun(t)
+			for n := 1; n <= 300; n++ {
+				err := test.err
+				err.Request, _ = l.Next(noon)
+				verdict := l.Fail(noon, &err)
+				rows := l.Leftover()
+				if n != test.after {
+					if len(rows) > 0 || verdict == RetryNow {
+						t.Fatalf("after %d failures: %v, %d rows", n, verdict, len(rows))
+					}
+					continue
+				}
+				if len(rows) != 1 || rows[0].ID != 1 || !rows[0].AlertsUnknown || verdict != RetryNow {
+					t.Fatalf("after %d failures: %v, %+v", n, verdict, rows)
+				}
+				if len(l.Leftover()) > 0 {
+					t.Error("the row comes twice")
+				}
+				return
+			}
+			if test.after > 0 {
+				t.Error("never given up")
+			}
+			// And then it goes on.
+			req, _ := l.Next(noon)
+			if rows, err := l.Apply(noon, req, Page{}); err != nil || len(rows) != 1 || rows[0].AlertsUnknown {
+				t.Errorf("after the outage: %v, %v", rows, err)
+			}
+		})
+	}
+}
+
+// TestAlertsOverRestart: a row that was held back is not lost with the process.
+func TestAlertsOverRestart(t *testing.T) {
+	l := begun(t)
+	data, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var next Listing
+	if err := json.Unmarshal(data, &next); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Check(); err != nil {
+		t.Fatal(err)
+	}
+	rows := next.Resume(NewServer(Offer{MaxTop: 100}))
+	if len(rows) != 1 || rows[0].ID != 1 || !rows[0].AlertsUnknown || !rows[0].Updated.Equal(partial().Rows[0].Updated) {
+		t.Errorf("got %+v", rows)
+	}
+	if req, _ := next.Next(noon); req.AlertsOf != 0 || req.Link != "" {
+		t.Errorf("next: %+v", req)
+	}
+}

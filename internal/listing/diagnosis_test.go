@@ -1,0 +1,258 @@
+package listing
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+func TestClassify(t *testing.T) {
+	for _, test := range []struct {
+		err            Error
+		refused, heavy bool
+	}{
+		{Error{Status: 400, Reason: ReasonOther}, true, false},
+		{Error{Status: 404, Reason: ReasonOther}, true, false},
+		{Error{Status: 501, Reason: ReasonServer}, true, false},
+		{Error{Status: 500, Reason: ReasonServer}, false, true},
+		{Error{Status: 503, Reason: ReasonServer}, false, true},
+		{Error{Status: 504, Reason: ReasonTimeout}, false, true},
+		{Error{Reason: ReasonTimeout}, false, true},
+		{Error{Status: 200, Reason: ReasonDecode}, false, true},
+		{Error{Status: 200, Reason: ReasonDecode, TooLarge: true}, false, true},
+		{Error{Status: 206, Reason: ReasonPartial}, false, false},
+		{Error{Status: 429, Reason: ReasonThrottled}, false, false},
+		{Error{Status: 500, Reason: ReasonThrottled}, false, false}, // throttling that is told as a failure
+		{Error{Status: 401, Reason: ReasonAuth}, false, false},
+		{Error{Status: 403, Reason: ReasonForbidden}, false, false},
+		{Error{Reason: ReasonNetwork}, false, false},
+		{Error{Reason: ReasonOther}, false, false},
+	} {
+		if refused, heavy := classify(&test.err); refused != test.refused || heavy != test.heavy {
+			t.Errorf("%d %v: got refused %v, heavy %v", test.err.Status, test.err.Reason, refused, heavy)
+		}
+	}
+}
+
+// TestDiagnosis is a table of servers: each fails for one reason, and what is
+// found out is that and nothing else.
+func TestDiagnosis(t *testing.T) {
+	full := Offer{MaxTop: 100, Order: true, Count: true, Expand: true, Skip: true}
+	refusal := func(r *Request) *Error { return &Error{Request: *r, Status: 400, Reason: ReasonOther} }
+	failure := func(r *Request) *Error { return &Error{Request: *r, Status: 500, Reason: ReasonServer} }
+	hang := func(r *Request) *Error { return &Error{Request: *r, Reason: ReasonTimeout} }
+	for _, test := range []struct {
+		name   string
+		answer func(*Request) *Error
+		want   string // options that are left out then
+		size   int
+		most   int // requests
+	}{
+		{"takes all", func(*Request) *Error { return nil }, "", 100, 1},
+		{"refuses the order", func(r *Request) *Error {
+			if r.Order != Unordered {
+				return refusal(r)
+			}
+			return nil
+		}, "order", 100, 7},
+		{"fails at the order", func(r *Request) *Error {
+			if r.Order != Unordered {
+				return failure(r)
+			}
+			return nil
+		}, "order", 100, 13},
+		{"refuses the count", func(r *Request) *Error {
+			if r.Count {
+				return refusal(r)
+			}
+			return nil
+		}, "count", 100, 5},
+		{"refuses alerts", func(r *Request) *Error {
+			if r.Alerts {
+				return refusal(r)
+			}
+			return nil
+		}, "alerts", 100, 14},
+		{"refuses the lower bound", func(r *Request) *Error {
+			if !r.Since.IsZero() {
+				return refusal(r)
+			}
+			return nil
+		}, "lower_bound", 100, 14},
+		{"refuses with 501", func(r *Request) *Error {
+			if r.Count {
+				return &Error{Request: *r, Status: 501, Reason: ReasonServer}
+			}
+			return nil
+		}, "count", 100, 5},
+		{"fails at large pages", func(r *Request) *Error {
+			if r.Top > 60 {
+				return failure(r)
+			}
+			return nil
+		}, "page_size", 50, 6},
+		{"hangs at large pages", func(r *Request) *Error {
+			if r.Top > 60 {
+				return hang(r)
+			}
+			return nil
+		}, "page_size", 50, 6},
+		{"sends too much", func(r *Request) *Error {
+			if r.Top > 30 {
+				return &Error{Request: *r, Status: 200, Reason: ReasonDecode, TooLarge: true}
+			}
+			return nil
+		}, "page_size", 25, 4},
+		{"tells its limit", func(r *Request) *Error {
+			if r.Top > 25 {
+				err := refusal(r)
+				err.TopLimit = 25
+				return err
+			}
+			return nil
+		}, "page_size", 25, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := NewServer(full)
+			l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+			requests := 0
+			for ; !l.Done() && requests < 100; requests++ {
+				req, _ := l.Next(noon)
+				if err := test.answer(&req); err != nil {
+					if l.Fail(noon, err) == Failed {
+						t.Fatalf("failed at request %d: %+v", requests, req)
+					}
+					continue
+				}
+				if _, err := l.Apply(noon, req, Page{Count: 0}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var left []string
+			for o := range Option(NumOptions) {
+				if s.Unsupported(o) {
+					left = append(left, o.String())
+				}
+			}
+			if got := strings.Join(left, " "); got != test.want || s.size(noon) != test.size {
+				t.Errorf("left out: got %q and pages of %d, want %q and %d", got, s.size(noon), test.want, test.size)
+			}
+			if requests > test.most {
+				t.Errorf("%d requests, want at most %d", requests, test.most)
+			}
+		})
+	}
+}
+
+// TestOutageTellsNothing: nothing is concluded from failures while nothing works,
+// they do not add up to a list that cannot be read, and become fewer.
+func TestOutageTellsNothing(t *testing.T) {
+	for _, e := range []Error{
+		{Status: 500, Reason: ReasonServer}, {Status: 200, Reason: ReasonDecode}, {Reason: ReasonTimeout}, {Reason: ReasonNetwork},
+		{Status: 206, Reason: ReasonPartial}, {Status: 401, Reason: ReasonAuth}, {Status: 403, Reason: ReasonForbidden},
+		{Status: 429, Reason: ReasonThrottled}, {Status: 500, Reason: ReasonThrottled},
+	} {
+		t.Run(fmt.Sprint(e.Status, e.Reason), func(t *testing.T) {
+			s := NewServer(Offer{MaxTop: 100, Order: true, Count: true, Expand: true, Skip: true})
+			before := *s
+			l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+			failed := 0
+			for range 2000 {
+				err := e
+				err.Request, _ = l.Next(noon)
+				if l.Fail(noon, &err) == Failed {
+					failed++
+				}
+			}
+			// Those that may pass in a moment are for the schedule to give up.
+			if _, heavy := classify(&e); heavy && failed < 1500 {
+				t.Errorf("%d of 2000 failures end a refresh", failed)
+			}
+			if *s != before {
+				t.Errorf("learned from an outage: %+v", s)
+			}
+			for range 10 {
+				req, more := l.Next(noon)
+				if !more {
+					break
+				}
+				if _, err := l.Apply(noon, req, Page{Count: 0}); err != nil {
+					t.Fatalf("after the outage: %v", err)
+				}
+			}
+			if !l.Done() {
+				t.Error("not done after the outage")
+			}
+		})
+	}
+}
+
+// TestForeignLink: a link that the client refuses leads nowhere, and is left.
+func TestForeignLink(t *testing.T) {
+	l := New(NewServer(Offer{MaxTop: 2}), ProveLarge, Everything(incident.StatusUnknown, time.Time{}))
+	req, _ := l.Next(noon)
+	// Two rows of one second fill the page: only a link leads on.
+	for n := 0; req.Link == ""; n++ {
+		if _, err := l.Apply(noon, req, Page{Rows: rowsAt(-1, -1), Link: "https://elsewhere", Count: -1}); err != nil || n > 5 {
+			t.Fatalf("%v after %d requests", err, n)
+		}
+		req, _ = l.Next(noon)
+	}
+	l.Fail(noon, &Error{Request: req, Reason: ReasonOther})
+	if req, _ := l.Next(noon); req.Link != "" {
+		t.Errorf("asked again: %+v", req)
+	}
+}
+
+// TestInherit: a listing that is begun anew knows what the one before has found
+// out about an outage.
+func TestInherit(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 100})
+	l := New(s, ProveLarge, Everything(incident.StatusUnknown, time.Time{}))
+	l.diagnosis.outages = 5
+	next := New(s, ProveLarge, Everything(incident.StatusUnknown, time.Time{}))
+	next.Inherit(l)
+	next.Inherit(nil)
+	if next.diagnosis.outages != 5 {
+		t.Error("forgotten")
+	}
+}
+
+// TestSavedListing goes on, and nonsense is refused.
+func TestSavedListing(t *testing.T) {
+	l := New(NewServer(Offer{MaxTop: 100}), ProveAlways, Everything(incident.StatusActive, time.Time{}), Everything(incident.StatusUnknown, noon))
+	data, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var next *Listing
+	if err := json.Unmarshal(data, &next); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Check(); err != nil {
+		t.Error(err)
+	}
+	next.Resume(NewServer(Offer{MaxTop: 100}))
+	if !slices.Equal(next.Todo, l.Todo) || !slices.Equal(next.Whole, l.Whole) || next.Proof != l.Proof {
+		t.Errorf("got %+v, want %+v", next, l)
+	}
+	if req, more := next.Next(noon); !more || req.Status != incident.StatusActive || req.Top != 100 {
+		t.Errorf("next: %+v", req)
+	}
+	for _, bad := range []string{
+		`null`, `{"todo":[{"status":200}],"whole":[{}]}`, `{"whole":[{"status":99}]}`, `{"todo":[{"since":1,"before":2}]}`,
+	} {
+		var l *Listing
+		if err := json.Unmarshal([]byte(bad), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Check() == nil {
+			t.Errorf("%s: accepted", bad)
+		}
+	}
+}
