@@ -48,9 +48,10 @@ func (s *SharedLedger) save(log quota.Log) {
 	}
 }
 
-// Close saves the ledger a last time, if there were calls and when none is on its way any more. Its
-// error says why the saved ledger could not be used, and matches state.ErrInUse
-// if its owner is at work; then the calls made come on top of the owner's.
+// Close saves the ledger a last time, if there were calls; none may be on its
+// way any more. Its error says why the saved ledger could not be used, and
+// matches state.ErrInUse if its owner is at work; then the calls made come on
+// top of the owner's.
 func (s *SharedLedger) Close(now time.Time) error {
 	if s.spent {
 		s.save(s.tenant.ledger.log.Final(now))
