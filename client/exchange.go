@@ -69,7 +69,7 @@ func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *
 	body := &boundedReader{r: resp.Body, max: c.opts.MaxResponseBytes}
 	defer func() { call.Bytes = body.read }()
 	date, _ = http.ParseTime(resp.Header.Get("Date"))
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Warning") != "" {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
 		return date, c.refused(q, resp, body)
 	}
 	if err := q.read(body); body.err != nil {

@@ -32,7 +32,7 @@ func Alerts() []Group {
 }
 
 func incidentAlerts() []Alert {
-	created, resolved, reopened := perDay("created", "").Record, perDay("resolved", "").Record, perDay("reopened", "").Record
+	created, resolved, reopened := increasePerDay("created"), increasePerDay("resolved"), increasePerDay("reopened")
 	burn := func(short, long, share string) string {
 		return late(long).Record + " > " + share + "\nand on (tenant)\n" + late(short).Record + " > " + share +
 			"\nand on (tenant)\n" + assigned(long).Record + " > 2"

@@ -1,6 +1,9 @@
 package dashboards
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Rule is a recording rule, named level:metric:operations.
 type Rule struct {
@@ -38,14 +41,22 @@ func assigned(within string) Rule {
 	}
 }
 
-// perDay is what a counter increased by in a day. Two exporters of one tenant
-// count once.
-func perDay(what, by string) Rule {
+// perDay is what a counter increased by in a day, of what was recorded of it: a
+// counter goes on under another instance when a pod gets another name, and the
+// largest increase of any instance would be that since then. Two exporters of one
+// tenant count once.
+func perDay(what, by string) []Rule {
 	metric := "m365_defender_incidents_" + what
-	return Rule{
-		"tenant:" + metric + ":increase1d",
-		"sum by (tenant) (max by (tenant, " + by + ") (increase(" + metric + "_total[1d])))",
+	recorded := "tenant_" + strings.ReplaceAll(by, ", ", "_") + ":" + metric + ":max"
+	return []Rule{
+		{recorded, "max by (tenant, " + by + ") (" + metric + "_total)"},
+		{increasePerDay(what), "sum by (tenant) (increase(" + recorded + "[1d]))"},
 	}
+}
+
+// increasePerDay is what the second of these is recorded as.
+func increasePerDay(what string) string {
+	return "tenant:m365_defender_incidents_" + what + ":increase1d"
 }
 
 // open counts open incidents. Two exporters of one tenant count once.
@@ -56,21 +67,22 @@ func open(matchers string) string {
 // Rules lists the recording rules: what is asked over long times, or by
 // several alerts.
 func Rules() []Rule {
-	return []Rule{
+	rules := []Rule{
 		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
 		{"tenant_severity:m365_defender_unassigned_incidents:sum", open(`assigned="false", `)},
-		perDay("created", "severity"),
-		perDay("resolved", "severity, classification"),
-		perDay("reopened", "severity"),
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}
+	return slices.Concat(rules, perDay("created", "severity"), perDay("resolved", "severity, classification"), perDay("reopened", "severity"))
 }
 
 // inline replaces the names of recording rules by what they stand for.
 func inline(expr string) string {
-	for _, r := range Rules() {
-		expr = strings.ReplaceAll(expr, r.Record, "("+strings.ReplaceAll(r.Expr, "\n", " ")+")")
+	// A rule is built on those before it. A range of one becomes a subquery.
+	for _, r := range slices.Backward(Rules()) {
+		written := "(" + strings.ReplaceAll(r.Expr, "\n", " ") + ")"
+		expr = strings.ReplaceAll(expr, r.Record+"[1d]", written+"[1d:]")
+		expr = strings.ReplaceAll(expr, r.Record, written)
 	}
 	return expr
 }

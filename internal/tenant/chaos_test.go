@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	chaosSeeds = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs for each API")
+	chaosSeeds = flag.Int("chaos.seeds", 1, "how many seeds TestChaos runs for each API")
 	chaosSeed  = flag.Uint64("chaos.seed", 1, "the first of them")
 	chaosHours = flag.Duration("chaos.time", 3*time.Hour, "how much time of the tenant's each takes")
 )

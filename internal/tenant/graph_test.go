@@ -135,7 +135,7 @@ func TestGraphFaults(t *testing.T) {
 		{"torn", simulator.Faults{Torn: true}, "decode"},
 		{"slow", simulator.Faults{Delay: time.Minute}, "timeout"},
 		{"redirect", simulator.Faults{Redirect: simulator.Foreign + "/v1.0/security/incidents"}, "other"},
-		{"foreign links", simulator.Faults{Links: simulator.Links{Host: simulator.Foreign}, Pages: simulator.Pages{Empty: true}}, "other"},
+		{"foreign links", simulator.Faults{Links: simulator.Links{Host: simulator.Foreign}, Pages: simulator.Pages{Empty: true}}, "incomplete"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
