@@ -28,6 +28,9 @@ const (
 	// maxDeltaAge is when a delta that goes on failing is begun anew: what it has
 	// read by then is too old to be worth keeping.
 	maxDeltaAge = 10 * time.Minute
+	// longestDeltaRetry is how long a delta rests at most that turned out to be
+	// incomplete several times in a row.
+	longestDeltaRetry = 5 * time.Minute
 	// proveEvery is how many deltas there are to one that takes nothing about the
 	// server's pages for granted.
 	proveEvery = 20
@@ -97,7 +100,10 @@ func (l *Loop) deltaFailed(ctx context.Context, now time.Time, out *outcome) {
 	}
 	d.running = false
 	if out.err.Reason == listing.ReasonIncomplete {
-		d.created = time.Time{} // there is nothing to go on with
+		// There is nothing to go on with, and to read it again hardly ever helps.
+		d.created = time.Time{}
+		l.incompletes++
+		out.retryAt = later(out.retryAt, now.Add(min(l.draft.Interval<<min(l.incompletes-1, 10), longestDeltaRetry)))
 	}
 	l.nextDelta = later(phased(now, l.draft.Interval, l.offset()), out.retryAt)
 	l.scanned = false
@@ -107,7 +113,7 @@ func (l *Loop) deltaFailed(ctx context.Context, now time.Time, out *outcome) {
 // deltaDone takes a complete delta into account.
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
-	l.delta, l.scanned = nil, false
+	l.delta, l.scanned, l.incompletes = nil, false, 0
 	l.marks.move(d.created, d.newest)
 	if l.phase == finalDelta {
 		l.completeFirst(ctx, now)

@@ -106,11 +106,12 @@ type Loop struct {
 	phase    Phase
 	coverage incident.Coverage
 
-	delta  *deltaRead // nil between deltas
-	deltas int        // that were begun
-	scan   *scan      // the first sync's reading or a sweep's; nil between sweeps
-	marks  watermark
-	skew   time.Duration // of the server's clock against ours, when it was last believed
+	delta       *deltaRead // nil between deltas
+	deltas      int        // that were begun
+	incompletes int        // of them in a row that were incomplete
+	scan        *scan      // the first sync's reading or a sweep's; nil between sweeps
+	marks       watermark
+	skew        time.Duration // of the server's clock against ours, when it was last believed
 	// beyondOurs are a few incidents whose last update lies in the future by our
 	// clock and not by the server's, beyondServers such by the server's and not by
 	// ours.

@@ -41,6 +41,9 @@ func TestRandomServers(t *testing.T) {
 		if len(m.rows) == 0 {
 			m.moving = 0
 		}
+		if m.randomPages && m.links == "none" {
+			m.links = "full" // no page would tell that it is not the last
+		}
 		s := NewServer(m.offer)
 		for range 3 {
 			kind := kinds[kindNames[rng.IntN(3)]]

@@ -12,7 +12,9 @@
 package listing
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"slices"
 	"time"
 
@@ -84,6 +86,9 @@ type Listing struct {
 	// where rows are not sorted; 0: not known.
 	density  float64
 	leftover []incident.Incident
+	// same counts pages in a row with the same rows, of which mark is one.
+	same int
+	mark uint64
 	// still counts requests since the last progress, linkFails links that failed.
 	still     int
 	linkFails int
@@ -250,6 +255,9 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, err
 	}
 	s.accept(&req, now)
+	if l.again(&page) {
+		return rows, l.incomplete(&req, errNoProgress, now)
+	}
 	if r.place != nil {
 		err = l.applyPosition(r, &req, &page, now)
 	} else {
@@ -259,6 +267,24 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
+}
+
+// maxSame bounds the pages in a row that have the same rows, whatever was asked
+// for.
+const maxSame = 12
+
+// again tells that the same rows come again and again.
+func (l *Listing) again(page *Page) bool {
+	mark := fnv.New64a()
+	for i := range page.Rows {
+		_, _ = mark.Write(binary.AppendVarint(nil, page.Rows[i].ID))
+	}
+	if sum := mark.Sum64(); len(page.Rows) == 0 || sum != l.mark {
+		l.mark, l.same = sum, 0
+	} else {
+		l.same++
+	}
+	return l.same > maxSame
 }
 
 // pop ends the range that is being read.
@@ -444,8 +470,8 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		r.Proof = false
 	}
 	switch {
-	case r.Split && l.unseen(r, page):
-		// Nor was that.
+	case r.Split && (l.unseen(r, page) || n*10 < r.Check*9):
+		// Nor was that: it has more rows, or not even those.
 		l.short(r.Last)
 		if l.Ended > 0 {
 			// What was taken for complete until now may not have been.
