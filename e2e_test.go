@@ -12,12 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // TestOverRealHTTP runs the program itself for minutes of real time against a
@@ -34,7 +36,7 @@ func TestOverRealHTTP(t *testing.T) {
 	}{{"1.0", 50, 1500}, {"0.8", 40, 1200}} {
 		t.Run(test.share, func(t *testing.T) {
 			t.Parallel()
-			sim := simulator.New(simulator.Options{Seed: 11, Incidents: 12_000, Rates: busy})
+			sim := simulator.New(simulator.Options{Seed: 11, Incidents: 12_000, Rates: tenanttest.Busy})
 			// An answer that takes as long as a real one, so that the counts can be
 			// seen before the next call.
 			sim.Fault(simulator.Faults{Delay: 300 * time.Millisecond})
@@ -110,10 +112,21 @@ func startExporter(t *testing.T, binary string, sim *simulator.Tenant, args ...s
 	})
 	return func(name string) map[string]float64 {
 		t.Helper()
-		address := addressIn(log.String(), "metrics")
+		address := addressIn(log.String())
 		if address == "" {
 			return nil
 		}
 		return exposition(t, "http://"+address+"/metrics")[strings.TrimPrefix(name, "m365_defender_")]
 	}
+}
+
+var listeningOn = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+
+// addressIn is where the program that has written the log listens; empty as long
+// as it does not.
+func addressIn(log string) string {
+	if found := listeningOn.FindStringSubmatch(log); found != nil {
+		return found[1]
+	}
+	return ""
 }

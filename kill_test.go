@@ -20,8 +20,10 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"m365_defender_exporter/internal/app"
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // These tests kill the real program. Run them with: go test -tags e2e -run E2E .
@@ -94,7 +96,7 @@ func (p *program) kill() {
 // scrape returns all series, nil as long as nothing answers.
 func (p *program) scrape() map[string]map[string]float64 {
 	p.t.Helper()
-	address := addressIn(p.log.String()[p.born:], "metrics")
+	address := addressIn(p.log.String()[p.born:])
 	if address == "" {
 		return nil
 	}
@@ -124,7 +126,7 @@ func exposition(t *testing.T, url string) map[string]map[string]float64 {
 	out := map[string]map[string]float64{}
 	for name, family := range families {
 		series := map[string]float64{}
-		addSamples(series, family)
+		tenanttest.AddSamples(series, family)
 		out[strings.TrimPrefix(name, "m365_defender_")] = series
 	}
 	return out
@@ -153,8 +155,8 @@ func (p *program) exact(wait time.Duration) {
 		}
 	}()
 	p.until("exact counts", wait, func(m map[string]map[string]float64) bool {
-		want := expected(p.sim.Truth(time.Now(), p.lookback), config.Default().AgeThresholds)
-		lines = differences(want, func(name string) map[string]float64 { return maps.Clone(m[name]) })
+		want := tenanttest.Expected(p.sim.Truth(time.Now(), p.lookback), config.Default().AgeThresholds)
+		lines = tenanttest.Differences(want, func(name string) map[string]float64 { return maps.Clone(m[name]) })
 		return m["first_sync_complete"]["stage=all"] == 1 && len(lines) == 0
 	})
 }
@@ -178,7 +180,7 @@ func howLong(t *testing.T) time.Duration {
 func TestE2EKillWindows(t *testing.T) {
 	t.Parallel()
 	const limit = 30
-	p := newProgram(t, simulator.Options{Seed: 1, Incidents: 4000, Rates: busy},
+	p := newProgram(t, simulator.Options{Seed: 1, Incidents: 4000, Rates: tenanttest.Busy},
 		"--api.quota-per-minute=30", "--api.quota-share=1", "--refresh.interval=3s")
 	p.sim.Fault(simulator.Faults{Delay: 30 * time.Millisecond})
 	random := rand.New(rand.NewPCG(1, 1))
@@ -242,7 +244,7 @@ func TestE2EKillCounts(t *testing.T) {
 func TestE2EFullDisk(t *testing.T) {
 	t.Parallel()
 	limits := []simulator.Limit{{Period: time.Minute, Calls: 3000}}
-	p := newProgram(t, simulator.Options{Seed: 3, Incidents: 2000, Rates: busy, Limits: limits},
+	p := newProgram(t, simulator.Options{Seed: 3, Incidents: 2000, Rates: tenanttest.Busy, Limits: limits},
 		"--api.quota-per-minute=3000", "--api.quota-per-hour=0", "--refresh.interval=1s")
 	mount := func(args ...string) {
 		t.Helper()
@@ -269,7 +271,7 @@ func TestE2EFullDisk(t *testing.T) {
 		if up := p.scrape()["up"][""]; up != 1 {
 			t.Errorf("%s: up is %v", what, up)
 		}
-		p.sim.Live(busy)
+		p.sim.Live(tenanttest.Busy)
 	}
 	heals := func(what string) {
 		t.Helper()
@@ -300,7 +302,7 @@ func TestE2EFullDisk(t *testing.T) {
 	full()
 	p.sim.Live(simulator.Rates{Create: 200_000})
 	time.Sleep(3 * time.Second)
-	p.sim.Live(busy)
+	p.sim.Live(tenanttest.Busy)
 	goesOn("full")
 	// A restart on the full disk has what was saved before.
 	p.kill()
@@ -310,7 +312,7 @@ func TestE2EFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	p.sim.Live(busy)
+	p.sim.Live(tenanttest.Busy)
 	heals("room again")
 	p.kill() // nobody can make a disk read-only that somebody writes to
 	mount("-o", "remount,ro")
@@ -395,7 +397,7 @@ func TestE2ETwoProcesses(t *testing.T) {
 	second := &program{t: t, binary: p.binary, sim: p.sim, api: p.api, dir: p.dir}
 	second.start()
 	err := second.running.Wait()
-	if code := second.running.ProcessState.ExitCode(); err == nil || code != exitRuntime {
+	if code := second.running.ProcessState.ExitCode(); err == nil || code != app.ExitRuntime {
 		t.Errorf("exit code %d, %v", code, err)
 	}
 	if text := second.log.String(); strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "in use by another process") {

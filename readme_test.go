@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"m365_defender_exporter/internal/app"
 	"os"
 	"regexp"
 	"runtime"
@@ -20,7 +21,7 @@ var (
 // default and the variables of the environment.
 func TestReadmeFlags(t *testing.T) {
 	var help, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"--help"}, &help, &stderr); code != exitOK {
+	if code := app.Run(t.Context(), []string{"--help"}, &help, &stderr); code != app.ExitOK {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	text, err := os.ReadFile("README.md")

@@ -25,13 +25,18 @@ func (m *Metric) constHistogram(h *incident.Histogram, labels ...string) prometh
 	if err != nil {
 		return prometheus.NewInvalidMetric(m.desc, err)
 	}
+	return histogram{native, classicBuckets(h)}
+}
+
+// classicBuckets are cumulative.
+func classicBuckets(h *incident.Histogram) []*dto.Bucket {
 	classic := make([]*dto.Bucket, len(h.Classic))
 	var sum uint64
 	for i, n := range h.Classic {
 		sum += n
 		classic[i] = &dto.Bucket{UpperBound: &incident.DurationBuckets[i], CumulativeCount: new(sum)}
 	}
-	return histogram{native, classic}
+	return classic
 }
 
 // Write implements prometheus.Metric.

@@ -25,8 +25,8 @@ const (
 	Histogram Type = "histogram"
 )
 
-// Metric describes one metric. It says nothing of the tenant: whoever registers
-// a collector wraps it with that label.
+// Metric describes one metric. It says nothing of the tenant: the registry
+// that a collector is put into adds that label.
 type Metric struct {
 	Name   string
 	Type   Type

@@ -34,8 +34,8 @@ type form struct {
 	idle     int      // scrapes in other formats since the last in this one
 }
 
-// maxIdle is how many scrapes in other formats a form outlives: somebody has
-// looked once with a browser.
+// maxIdle is how many scrapes in other formats a form outlives: a browser has
+// looked once.
 const maxIdle = 10
 
 // NewSeries returns the series of a tenant, which the sources collect.
@@ -155,7 +155,7 @@ func Encode(format expfmt.Format, process []*dto.MetricFamily, tenants []*Series
 }
 
 // encodeTenants brings all tenants' series up to date, on every processor: after
-// a pause everything has changed, and somebody waits.
+// a pause everything has changed, and a scrape waits.
 func (e *Exposition) encodeTenants(kind int, tenants []*Series) {
 	all, errs := make([][][]byte, len(tenants)), make([]error, len(tenants))
 	var next atomic.Int64

@@ -16,8 +16,8 @@ type Source interface {
 	prometheus.Collector
 	// metrics are those that it collects; no other Source has them.
 	metrics() []*Metric
-	// version is equal to an earlier one only if the samples are; nil: nobody
-	// knows.
+	// version is equal to an earlier one only if the samples are; nil: it is
+	// not known.
 	version() any
 	samples(*sink)
 }
@@ -49,13 +49,17 @@ func (s *sink) value(m *Metric, v float64, labels ...string) {
 }
 
 func (s *sink) histogram(m *Metric, h *incident.Histogram, labels ...string) {
-	if s.ch != nil {
-		s.ch <- m.constHistogram(h, slices.Clone(labels)...)
+	if _, text := s.encoder.(textEncoder); !text {
+		s.metric(m, m.constHistogram(h, slices.Clone(labels)...))
 		return
 	}
+	// Text has no place for native buckets, nor for what is wrong with them.
+	d := &dto.Metric{Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &h.Sum, Bucket: classicBuckets(h)}}
+	for i, name := range m.layout.names {
+		d.Label = append(d.Label, &dto.LabelPair{Name: &name, Value: new(m.layout.value(i, s.tenant, labels))})
+	}
 	var err error
-	s.labels = append(s.labels[:0], labels...)
-	s.out[m.index], err = s.encoder.histogram(s.out[m.index], m, s.tenant, h, s.labels)
+	s.out[m.index], err = s.encoder.metric(s.out[m.index], m, d)
 	s.err = errors.Join(s.err, err)
 }
 

@@ -90,8 +90,8 @@ var (
 		"option")
 )
 
-// What the API is asked, and what it costs. These are filled by whoever makes
-// the calls.
+// What the API is asked, and what it costs. These are filled where the calls
+// are made.
 var (
 	apiRequests = define("api_requests_total", Counter,
 		"Calls of the incidents API by HTTP status, or error if there was no answer.",

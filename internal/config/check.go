@@ -9,11 +9,25 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
 )
 
 // MaxAgeThresholds bounds a label.
 const MaxAgeThresholds = 32
+
+// Upper bounds. They are far beyond what is of use, and near enough for sums and
+// products of them to fit into 64 bits.
+const (
+	day = 24 * time.Hour
+	// maxAge of an incident: the service keeps them for 180 days.
+	maxAge = 10 * 365 * day
+	// maxQuota of calls in a window: Graph's is 150 a minute. The ledger keeps the
+	// instant of each.
+	maxQuota = 1_000_000
+	// maxResponse in bytes, decompressed and in memory.
+	maxResponse = 1 << 30
+)
 
 // Complete fills what follows from other settings and reports the first
 // setting that is missing or wrong as an *Error, in terms of the command line.
@@ -81,18 +95,21 @@ func (t *Tenant) numbers(p place) error {
 		t.QuotaPerHour = limits[t.API].perHour
 	}
 	for _, d := range []struct {
-		field      Field
-		value, min time.Duration
+		field           Field
+		value, min, max time.Duration
 	}{
-		{fieldTimeout, t.Timeout, time.Second},
-		{fieldInterval, t.Interval, time.Second},
-		{fieldSweepInterval, t.SweepInterval, time.Minute},
-		{fieldOverlap, t.Overlap, time.Second},
-		{fieldLookback, t.Lookback, time.Hour},
-		{fieldMaxAge, t.MaxAge, time.Second},
+		{fieldTimeout, t.Timeout, time.Second, 15 * time.Minute},
+		{fieldInterval, t.Interval, time.Second, day},
+		{fieldSweepInterval, t.SweepInterval, time.Minute, 365 * day},
+		{fieldOverlap, t.Overlap, time.Second, day},
+		{fieldLookback, t.Lookback, time.Hour, maxAge},
+		{fieldMaxAge, t.MaxAge, time.Second, 365 * day},
 	} {
-		if d.value < d.min {
+		switch {
+		case d.value < d.min:
 			return p.wrong(d.field, "is %v; it must be at least %v", model.Duration(d.value), model.Duration(d.min))
+		case d.value > d.max:
+			return p.wrong(d.field, "is %v; it must be at most %v", model.Duration(d.value), model.Duration(d.max))
 		}
 	}
 	switch {
@@ -100,10 +117,16 @@ func (t *Tenant) numbers(p place) error {
 		return p.wrong(fieldPerMinute, "is %d; it must be at least 1", t.QuotaPerMinute)
 	case t.QuotaPerHour < 0:
 		return p.wrong(fieldPerHour, "is %d; it must be at least 1, or 0 for no limit", t.QuotaPerHour)
+	case t.QuotaPerMinute > maxQuota:
+		return p.wrong(fieldPerMinute, "is %d; it must be at most %d", t.QuotaPerMinute, maxQuota)
+	case t.QuotaPerHour > maxQuota:
+		return p.wrong(fieldPerHour, "is %d; it must be at most %d", t.QuotaPerHour, maxQuota)
 	case !(t.QuotaShare > 0 && t.QuotaShare <= 1):
 		return p.wrong(fieldShare, "is %v; it must be above 0 and at most 1", t.QuotaShare)
 	case t.MaxResponseBytes < 1<<20:
 		return p.wrong(fieldMaxResponse, "is %d; it must be at least 1MiB", t.MaxResponseBytes)
+	case t.MaxResponseBytes > maxResponse:
+		return p.wrong(fieldMaxResponse, "is %v; it must be at most %v", units.Base2Bytes(t.MaxResponseBytes), units.Base2Bytes(maxResponse))
 	case t.MaxAge < t.Interval:
 		return p.wrong(fieldMaxAge, "is %v; it must not be below %s, which is %v",
 			model.Duration(t.MaxAge), fieldInterval, model.Duration(t.Interval))
@@ -112,8 +135,10 @@ func (t *Tenant) numbers(p place) error {
 	}
 	// A copy: tenants share what they have from the defaults.
 	t.AgeThresholds = slices.Compact(slices.Sorted(slices.Values(t.AgeThresholds)))
-	if len(t.AgeThresholds) > 0 && t.AgeThresholds[0] <= 0 {
+	if n := len(t.AgeThresholds); n > 0 && t.AgeThresholds[0] <= 0 {
 		return p.wrong(fieldThresholds, "is %v; it must be above 0", t.AgeThresholds[0])
+	} else if n > 0 && t.AgeThresholds[n-1] > maxAge {
+		return p.wrong(fieldThresholds, "is %v; it must be at most %v", model.Duration(t.AgeThresholds[n-1]), model.Duration(maxAge))
 	}
 	return nil
 }
@@ -137,15 +162,18 @@ func (p place) address(f Field, value string) error {
 	switch {
 	case strings.Contains(value, "@"):
 		return p.wrong(f, "must not contain credentials")
+	case strings.ContainsAny(value, "?#"):
+		return p.wrong(f, "is %q; it must be a URL without ? and #, for paths are added to it", value)
 	case err != nil || u.Host == "":
 		return p.wrong(f, "is %q; it must be a URL such as https://host", value)
-	case u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "https" || u.Scheme == "http" && Loopback(u.Hostname()):
 		return nil
 	}
 	return p.wrong(f, "is %q; it must begin with https:// (plain http only to loopback)", value)
 }
 
-func loopback(host string) bool {
+// Loopback tells whether a host is this machine by its name or address.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -64,7 +64,7 @@ var limits = map[string]struct{ perMinute, perHour int }{
 
 // addresses fills what is not given from the cloud and the API and refuses
 // addresses that do not belong together: the login of one cloud gives no token
-// for the API of another, and says so in a code that nobody understands.
+// for the API of another, and says so in a code that tells nothing.
 func (t *Tenant) addresses(p place) error {
 	cloud, ok := Clouds[t.Cloud]
 	if !ok {
@@ -91,7 +91,7 @@ func (t *Tenant) addresses(p place) error {
 				return err
 			}
 		}
-		if whose := t.stranger(a.value, a.login); whose != "" {
+		if whose := t.ownerOf(a.value, a.login); whose != "" {
 			return p.wrong(a.field, "is %q, which belongs to %s; with %s %s and %s %s it must be %s",
 				a.value, whose, fieldCloud, t.Cloud, fieldAPI, t.API, a.belong)
 		}
@@ -99,9 +99,9 @@ func (t *Tenant) addresses(p place) error {
 	return nil
 }
 
-// stranger tells to whom a well-known host belongs if not to this tenant's
-// cloud and API. Hosts that are not known may be anybody's proxy.
-func (t *Tenant) stranger(address string, login bool) string {
+// ownerOf tells to whom a well-known host belongs if not to this tenant's
+// cloud and API. Hosts that are not known may be a proxy.
+func (t *Tenant) ownerOf(address string, login bool) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""

@@ -50,7 +50,6 @@ const ByAPI = -1
 
 // Default is a tenant with every setting that has a default.
 func Default() Tenant {
-	const day = 24 * time.Hour
 	return Tenant{
 		API:              Defender,
 		Cloud:            "public",

@@ -149,19 +149,29 @@ func number(to *float64) reader {
 	return parsed(to, errNumber, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
 }
 
-func duration(to *time.Duration) reader {
-	return parsed(to, errDuration, func(s string) (time.Duration, error) {
-		d, err := model.ParseDuration(s)
-		return time.Duration(d), err
-	})
+func duration(to *time.Duration) reader { return parsed(to, errDuration, ParseDuration) }
+
+func size(to *int64) reader { return parsed(to, errBytes, ParseSize) }
+
+// ParseDuration takes the notation of Prometheus: 30s, 6h, 180d. Its error is the
+// end of a sentence: what the text must be.
+func ParseDuration(text string) (time.Duration, error) {
+	d, err := model.ParseDuration(text)
+	if err != nil {
+		return 0, errDuration
+	}
+	return time.Duration(d), nil
 }
 
-func size(to *int64) reader {
-	return parsed(to, errBytes, func(s string) (int64, error) {
-		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-			return n, nil
-		}
-		n, err := units.ParseBase2Bytes(s)
-		return int64(n), err
-	})
+// ParseSize takes bytes, with or without a unit: 1048576, 64MiB. Its error is the
+// end of a sentence.
+func ParseSize(text string) (int64, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, nil
+	}
+	n, err := units.ParseBase2Bytes(text)
+	if err != nil || n < 0 {
+		return 0, errBytes
+	}
+	return int64(n), nil
 }

@@ -1,0 +1,204 @@
+// Package app is the exporter as a whole: it reads the command line, puts the
+// rooms together, and takes them apart again in reverse order.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/fleet"
+	"m365_defender_exporter/internal/state"
+	"m365_defender_exporter/internal/web"
+)
+
+// drain bounds how long open scrapes and tenants may take after the order to
+// stop.
+const drain = 10 * time.Second
+
+// gcPercent is how much garbage the heap may hold, in percent of what is in use,
+// unless GOGC says otherwise. Nearly all that is in use is mirrors, which stay,
+// and little becomes garbage: collecting twice as often as is usual costs next
+// to nothing and saves a quarter of the memory.
+const gcPercent = 50
+
+// App is the exporter. Start it once, and stop it once.
+type App struct {
+	opts     *Options
+	logger   *slog.Logger
+	reloader *fleet.Reloader
+
+	addr, probeAddr net.Addr
+	failed          chan error
+	cleanups        []cleanup
+}
+
+// cleanup undoes one step of setup.
+type cleanup struct {
+	what string
+	undo func()
+}
+
+// New returns an exporter that does nothing yet.
+func New(o *Options, logger *slog.Logger) *App {
+	return &App{opts: o, logger: logger, failed: make(chan error, 2)}
+}
+
+// Start returns when the exporter listens: the tenants have their saved counts
+// and refresh on their own from then on. It makes no call of an API and does not
+// wait for one. An error says which setting cannot be used; then everything that
+// was begun is undone. That ctx ends does not stop the exporter: Stop does.
+func (a *App) Start(ctx context.Context) error {
+	err := a.setup(ctx)
+	if err != nil {
+		a.Stop()
+	}
+	return err
+}
+
+// setup is everything there is, in the order in which one thing needs another.
+func (a *App) setup(ctx context.Context) error {
+	o := a.opts
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	a.logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
+
+	tenants := o.tenants
+	if o.demo {
+		// Before the tenants, one of which asks it, and stopped after them.
+		tenant, stop, err := startDemo(ctx, o.tenants[0], a.logger)
+		if err != nil {
+			return fmt.Errorf("start the demo: %w", err)
+		}
+		a.cleanup("demo", stop)
+		tenants = []config.Tenant{tenant}
+	}
+
+	store, err := state.New(o.stateURL())
+	if err != nil {
+		return fmt.Errorf("--state.url is %w", err)
+	}
+
+	a.warnOfOthers(o.stateURL())
+
+	// The tenants before the listeners: the first scrape has the saved counts.
+	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger})
+	a.cleanup("tenants", func() { tenantSet.Stop(drain) })
+	read := func() ([]config.Tenant, error) { return tenants, nil }
+	if o.configFile != "" {
+		read = func() ([]config.Tenant, error) { return readConfig(o.configFile) }
+	}
+	if a.reloader, err = fleet.NewReloader(tenantSet, tenants, read, a.logger); err != nil {
+		return err
+	}
+
+	a.addr, err = a.listen(ctx, "metrics", web.New(web.Options{
+		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger,
+		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
+	}), func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
+	if err != nil || o.probeAddress == "" {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.probeAddress)
+	if err != nil {
+		return fmt.Errorf("--web.probe-listen-address: %w", err)
+	}
+	a.logger.Info("Listening for probes", "address", listener.Addr().String())
+	a.probeAddr, err = a.listen(ctx, "probes", web.Probes(tenantSet), func(s *http.Server) error { return s.Serve(listener) })
+	return err
+}
+
+// warnOfOthers says so if the directory of the state may be written by any user
+// of the machine: such a user can lose a ledger, or put another in its place.
+func (a *App) warnOfOthers(stateURL string) {
+	scheme, dir, _ := strings.Cut(stateURL, ":")
+	if scheme == "memory" || runtime.GOOS == "windows" { // where the mode tells nothing
+		return
+	}
+	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		a.logger.Warn("The directory of the state may be written by any user of this machine; take that right away", "directory", dir, "mode", info.Mode().String())
+	}
+}
+
+// listen serves, and returns the first address once that has begun.
+func (a *App) listen(ctx context.Context, what string, handler http.Handler, serve func(*http.Server) error) (net.Addr, error) {
+	began, once := make(chan net.Addr, 1), sync.Once{}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+		BaseContext: func(l net.Listener) context.Context {
+			once.Do(func() { began <- l.Addr() })
+			return context.WithoutCancel(ctx)
+		},
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- serve(server) }()
+	select {
+	case err := <-ended:
+		return nil, err
+	case addr := <-began:
+		go func() { a.failed <- <-ended }()
+		a.cleanup(what+" listener", func() { a.shutDown(ctx, server) })
+		return addr, nil
+	}
+}
+
+// shutDown lets open scrapes end, for a while.
+func (a *App) shutDown(ctx context.Context, server *http.Server) {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := server.Shutdown(ending); err != nil {
+		a.logger.Warn("Scrapes were cut off", "err", err)
+		_ = server.Close()
+	}
+}
+
+func (a *App) cleanup(what string, undo func()) {
+	a.cleanups = append(a.cleanups, cleanup{what, undo})
+}
+
+// Addr is where the metrics are served, the first of several addresses;
+// ProbeAddr is the port for probes alone, nil if there is none. Both are known
+// once Start has returned.
+func (a *App) Addr() net.Addr { return a.addr }
+
+// ProbeAddr see Addr.
+func (a *App) ProbeAddr() net.Addr { return a.probeAddr }
+
+// Failed receives why a listener has ended of its own accord.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// Reload reads the configuration again. If anything is wrong with it the old one
+// goes on and the error, which is in the log by then, says what. It may be called
+// by anyone between Start and Stop.
+func (a *App) Reload() error { return a.reloader.Reload() }
+
+// Stop undoes what Start did, the last first: the listeners and the open
+// scrapes, the tenants, whose states are saved, the demo. It waits for each at
+// most for ten seconds.
+func (a *App) Stop() {
+	for len(a.cleanups) > 0 {
+		last := a.cleanups[len(a.cleanups)-1]
+		a.cleanups = a.cleanups[:len(a.cleanups)-1]
+		a.logger.Debug("Stopping", "what", last.what)
+		last.undo()
+	}
+}

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
+	"m365_defender_exporter/internal/textfile"
+	"m365_defender_exporter/internal/web"
+)
+
+// Options are what the command line and the environment say; [Parse] makes them.
+// They belong to this package: every room gets what it needs, and not them.
+type Options struct {
+	tenants       []config.Tenant // as the configFile was at the start; one without it
+	configFile    string
+	state         string
+	stateIsSet    bool
+	configCheck   bool
+	command       string // serve or check
+	checkFormat   string
+	demo          bool
+	web           *toolkit.FlagConfig
+	telemetryPath string
+	probeAddress  string
+	lifecycle     bool
+	pprof         bool
+	log           *promslog.Config
+}
+
+// String shows nothing: the options hold secrets.
+func (o *Options) String() string { return "app.Options" }
+
+// GoString is String.
+func (o *Options) GoString() string { return o.String() }
+
+// ErrDone says that the command line asked for something that is done by now:
+// the help or the version.
+var ErrDone = errors.New("done")
+
+// Parse reads the command line first, the environment second, defaults last.
+// The error is one line for the operator, or ErrDone.
+func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
+	tenant := config.Default()
+	o := &Options{log: &promslog.Config{Writer: stderr}}
+	app := kingpin.New("m365_defender_exporter",
+		"Prometheus exporter for Microsoft 365 Defender (Defender XDR) incidents. Try it without credentials: --demo")
+	app.UsageWriter(stdout).ErrorWriter(stderr)
+	app.HelpFlag.Short('h')
+	done := false
+	app.Terminate(func(int) { done = true })
+	app.Version(version.Print("m365_defender_exporter"))
+	app.VersionFlag.Short('V')
+	app.Command("serve", "Refresh the counts and serve them. This is the default.").Default()
+	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to mend it, and exit.")
+	check.Flag("format", "Format of the result: text or json.").Default("text").SetValue(&value[string]{name: "format", to: &o.checkFormat, parse: parseFormat, format: func(s string) string { return s }})
+
+	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
+	app.Flag("config.file", "Configuration file, for several tenants. It is read again on SIGHUP.").StringVar(&o.configFile)
+	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
+
+	tenantFlags(app, &tenant)
+
+	app.Flag("state.url", "Where the state is kept over restarts: bolt: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+		Default("bolt:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+
+	o.web = kingpinflag.AddFlags(app, ":10058")
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
+	app.Flag("web.probe-listen-address", "Address of a second, plain port with /-/healthy and /-/ready only, for probes when the first one asks for TLS or a password.").StringVar(&o.probeAddress)
+	app.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT of /-/reload.").BoolVar(&o.lifecycle)
+	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
+	promslogflag.AddFlags(app, o.log)
+	app.GetFlag(promslogflag.LevelFlagName).SetValue(named{o.log.Level, promslogflag.LevelFlagName})
+	app.GetFlag(promslogflag.FormatFlagName).SetValue(named{o.log.Format, promslogflag.FormatFlagName})
+
+	context, err := app.ParseContext(args)
+	if err == nil {
+		o.command, err = app.Parse(args)
+	}
+	if done {
+		return nil, ErrDone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
+	}
+	given := givenFlags(context)
+	if o.demo && !slices.Contains(given, "refresh.interval") {
+		tenant.Interval = demoInterval
+	}
+	if o.configFile == "" {
+		credentialEnvironment(&tenant)
+	}
+	return o, o.validate(tenant, given)
+}
+
+func (o *Options) validate(tenant config.Tenant, given []string) error {
+	if err := web.CheckTelemetryPath(o.telemetryPath); err != nil {
+		return fmt.Errorf("--web.telemetry-path is %w", err)
+	}
+	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
+		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
+	}
+	if _, err := state.New(o.stateURL()); err != nil {
+		return fmt.Errorf("--state.url is %w", err)
+	}
+	if path := *o.web.WebConfigFile; path != "" {
+		if _, err := textfile.Read(path); err != nil {
+			return fmt.Errorf("--web.config.file: %w", err)
+		}
+	}
+	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
+	}
+	if o.configFile == "" {
+		o.tenants = []config.Tenant{tenant}
+		if o.demo {
+			complete := demoTenant(tenant, "http://127.0.0.1")
+			return complete.Complete()
+		}
+		if err := o.tenants[0].Complete(); err != nil {
+			return fmt.Errorf("%w; to look around without credentials run with --demo", err)
+		}
+		return nil
+	}
+	for _, flag := range given {
+		if ofTenant(flag) || flag == "demo" {
+			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
+		}
+	}
+	var err error
+	o.tenants, err = readConfig(o.configFile)
+	return err
+}
+
+// ofTenant tells whether a flag describes the tenant.
+func ofTenant(flag string) bool {
+	area, _, _ := strings.Cut(flag, ".")
+	return slices.Contains([]string{"tenant", "client", "api", "cloud", "auth", "refresh", "incidents", "cache"}, area)
+}
+
+// stateURL leaves the disk alone for a demo: its tenant is a new one each time.
+func (o *Options) stateURL() string {
+	if o.demo && !o.stateIsSet {
+		return "memory:"
+	}
+	return o.state
+}
+
+// readConfig reads the configuration file. Its error is one line.
+func readConfig(path string) ([]config.Tenant, error) {
+	text, err := textfile.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("--config.file: %w", err)
+	}
+	tenants, err := config.Parse(text, filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("--config.file %s: %w", path, err)
+	}
+	return tenants, nil
+}

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/common/promslog"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/fleet"
+	"m365_defender_exporter/internal/preflight"
+	"m365_defender_exporter/internal/state"
+)
+
+// Exit codes.
+const (
+	// ExitOK: it did what it was told and, if it served, was told to stop.
+	ExitOK = iota
+	// ExitRuntime: it failed, or a check has found something wrong.
+	ExitRuntime
+	// ExitUsage: the command line, the environment or a file is not right.
+	ExitUsage
+)
+
+// Run is the program: it does what the arguments, less the program's name, and
+// the environment say, until that is done or ctx ends. It returns the exit code.
+// SIGHUP, which would end the process, is taken from the first statement on.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	o, err := Parse(args, stdout, stderr)
+	if errors.Is(err, ErrDone) {
+		return ExitOK
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+		return ExitUsage
+	}
+	if o.configCheck {
+		_, _ = fmt.Fprintln(stdout, "configuration is valid")
+		return ExitOK
+	}
+	logger := promslog.New(o.log)
+	if o.command == "check" {
+		signal.Stop(hangups) // the terminal that started it is gone
+		return check(ctx, o, logger, stdout)
+	}
+	if err := serve(ctx, o, hangups, logger); err != nil {
+		logger.Error("Stopped by an error", "err", err)
+		return ExitRuntime
+	}
+	return ExitOK
+}
+
+// serve runs until ctx ends or something fails.
+func serve(ctx context.Context, o *Options, hangups <-chan os.Signal, logger *slog.Logger) error {
+	a := New(o, logger)
+	if err := a.Start(ctx); err != nil {
+		return err
+	}
+	defer a.Stop()
+	for {
+		select {
+		case err := <-a.Failed():
+			return err
+		case <-hangups:
+			_ = a.Reload() // which has told the log
+		case <-ctx.Done():
+			logger.Info("Stopping")
+			return nil
+		}
+	}
+}
+
+// check is the command: it tries every tenant and writes what it found.
+func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Writer) int {
+	if o.log.Level.String() != "debug" {
+		// The report says it all.
+		logger = slog.New(slog.DiscardHandler)
+	}
+	tenants := o.tenants
+	if o.demo {
+		tenant, stop, err := startDemo(ctx, o.tenants[0], logger)
+		if err != nil {
+			_, _ = fmt.Fprintln(stdout, "start the demo:", err)
+			return ExitRuntime
+		}
+		defer stop()
+		tenants = []config.Tenant{tenant}
+	}
+	store, err := state.New(o.stateURL())
+	if err != nil {
+		_, _ = fmt.Fprintln(stdout, "--state.url is", err)
+		return ExitUsage
+	}
+	var shared fleet.Transports
+	if !preflight.Run(ctx, preflight.Options{
+		Tenants: tenants, Store: store, Transport: shared.Of, Logger: logger, JSON: o.checkFormat == "json",
+	}, stdout) {
+		return ExitRuntime
+	}
+	return ExitOK
+}

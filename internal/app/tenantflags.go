@@ -1,0 +1,51 @@
+package app
+
+import (
+	"m365_defender_exporter/internal/config"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// tenantFlags describe one tenant, where there is no configuration file.
+func tenantFlags(app *kingpin.Application, t *config.Tenant) {
+	app.Flag("tenant.id", "Directory (tenant) id.").Envar("AZURE_TENANT_ID").StringVar(&t.TenantID)
+	app.Flag("tenant.name", "Value of the label tenant. Default: the tenant id.").StringVar(&t.Name)
+	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
+	credentialFlags(app, t)
+
+	app.Flag("api", "API to read: defender is the native incidents API, graph is Microsoft Graph.").Default(t.API).StringVar(&t.API)
+	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
+	app.Flag("api.url", "Base URL of the API. Default: by --cloud and --api.").StringVar(&t.APIURL)
+	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").Envar("AZURE_AUTHORITY_HOST").StringVar(&t.AuthURL)
+	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud and --api.").StringVar(&t.AuthScope)
+	addFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute. Default: by --api, 50 or 150.",
+		value[int]{to: &t.QuotaPerMinute, parse: parseInt, noDefault: true})
+	addFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit. Default: by --api, 1500 or none.",
+		value[int]{to: &t.QuotaPerHour, parse: parseInt, noDefault: true})
+	floatFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
+	durationFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
+	bytesFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
+
+	durationFlag(app, "refresh.interval", "Shortest time between refreshes; it becomes longer if the quota demands it.", &t.Interval)
+	durationFlag(app, "refresh.sweep-interval", "Time between sweeps, which read everything again from spare quota.", &t.SweepInterval)
+	durationFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
+	durationFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
+	var thresholds []time.Duration
+	addFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.",
+		value[time.Duration]{parse: config.ParseDuration, many: true, set: func(d time.Duration) {
+			thresholds = append(thresholds, d)
+			t.AgeThresholds = thresholds
+		}})
+	durationFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
+}
+
+// givenFlags lists the flags that the command line itself has.
+func givenFlags(parsed *kingpin.ParseContext) (names []string) {
+	for _, element := range parsed.Elements {
+		if flag, ok := element.Clause.(*kingpin.FlagClause); ok {
+			names = append(names, flag.Model().Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,240 @@
+package fleet
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
+	"m365_defender_exporter/internal/tenant"
+	"m365_defender_exporter/internal/tenanttest"
+)
+
+// shows fails the test unless the tenant has all its counts.
+func (f *many) shows(name string) {
+	f.t.Helper()
+	if s := f.of(name).Status(time.Now()).Snapshot; s == nil || s.Rows != 300 {
+		f.t.Errorf("the counts of %s are gone", name)
+	}
+}
+
+func spent(l *tenant.AccountLedger) int { return l.Usage(time.Now())[1].Used }
+
+// TestChangedTenantsAreShown: while their tenants before them end, however long that
+// takes and however often they are changed meanwhile, there is no gap.
+func TestChangedTenantsAreShown(t *testing.T) {
+	inFleet(t, func(f *many) {
+		a := f.Tenant("a")
+		f.replace(a)
+		f.wait(5 * time.Minute)
+		first := f.of("a")
+		before := spent(first.Ledger())
+		release := f.Hold()
+		f.wait(time.Minute) // into a call
+		for range 3 {
+			a.Lookback -= time.Hour
+			f.replace(a)
+			f.wait(time.Second)
+			f.shows("a")
+			if f.of("a") != first {
+				t.Error("a replacement is shown before it has begun")
+			}
+		}
+		release()
+		synctest.Wait()
+		f.shows("a")
+		if got := f.of("a"); got.Config().Lookback != a.Lookback || got == first {
+			t.Errorf("the last replacement is not shown: %v", got.Config().Lookback)
+		}
+		if got := spent(f.of("a").Ledger()); got < before {
+			t.Errorf("%d calls are remembered, want %d at least", got, before)
+		}
+		f.wait(5 * time.Minute)
+		f.shows("a")
+		if !f.of("a").Status(time.Now()).Refresh.Up {
+			t.Error("the last replacement does not refresh")
+		}
+	})
+}
+
+// TestOtherAPIAndBack: each has a state and a ledger of its own, and goes on
+// from them.
+func TestOtherAPIAndBack(t *testing.T) {
+	inFleet(t, func(f *many) {
+		native := f.Tenant("a")
+		graph := native
+		graph.API, graph.QuotaPerMinute, graph.QuotaPerHour = config.Graph, 150, 0
+		f.replace(native)
+		f.wait(5 * time.Minute)
+		before := spent(f.of("a").Ledger())
+		f.replace(graph)
+		f.wait(time.Minute)
+		if got := len(f.of("a").Ledger().Usage(time.Now())); got != 1 {
+			t.Errorf("%d windows over Graph, want 1", got)
+		}
+		f.replace(native)
+		f.shows("a")
+		if got := spent(f.of("a").Ledger()); got < before {
+			t.Errorf("%d calls are remembered, want %d at least", got, before)
+		}
+	})
+}
+
+// TestAddedAgain: a tenant that was removed has its counts and its ledger as
+// soon as it is there again.
+func TestAddedAgain(t *testing.T) {
+	inFleet(t, func(f *many) {
+		a, b := f.Tenant("a"), f.Tenant("b")
+		f.replace(a, b)
+		f.wait(5 * time.Minute)
+		before := spent(f.of("a").Ledger())
+		f.replace(b)
+		f.wait(time.Minute)
+		f.replace(a, b)
+		f.shows("a")
+		if got := spent(f.of("a").Ledger()); got != before {
+			t.Errorf("%d calls are remembered, want %d", got, before)
+		}
+		f.replace(b)
+		f.wait(2 * time.Hour)
+		f.replace(b)
+		if got := len(f.set.ledgers); got != 1 {
+			t.Errorf("%d ledgers are kept, want 1", got)
+		}
+	})
+}
+
+// TestCaseOfTheTenantID: an id that is spelled otherwise is no change, and where
+// something else is changed with it, state and ledger are still the tenant's.
+func TestCaseOfTheTenantID(t *testing.T) {
+	for _, scheme := range []string{"memory:", "bolt:" + t.TempDir()} {
+		inFleet(t, func(f *many) {
+			store, err := state.New(scheme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.set.store = store
+			a := f.Tenant("a")
+			f.replace(a)
+			f.wait(5 * time.Minute)
+			first, before := f.of("a"), spent(f.of("a").Ledger())
+			a.TenantID = "ID-A"
+			if got, want := f.replace(a), (Changes{Unchanged: 1}); got != want || f.of("a") != first {
+				t.Errorf("%s: got %+v, want %+v", scheme, got, want)
+			}
+			a.SweepInterval += time.Hour
+			f.replace(a)
+			f.wait(0)
+			f.shows("a")
+			if got := spent(f.of("a").Ledger()); got < before {
+				t.Errorf("%s: %d calls are remembered, want %d at least", scheme, got, before)
+			}
+			// Removed and added again under a name that is the id.
+			f.replace(f.Tenant("other"))
+			f.wait(time.Minute)
+			a.TenantID, a.Name = "Id-A", "Id-A"
+			f.replace(a)
+			f.shows("Id-A")
+			if got := spent(f.of("Id-A").Ledger()); got < before {
+				t.Errorf("%s: %d calls are remembered, want %d at least", scheme, got, before)
+			}
+			f.wait(5 * time.Minute)
+			if s := f.of("Id-A").Status(time.Now()).Refresh; !s.Up {
+				t.Errorf("%s: not up: %s", scheme, s.LastError)
+			}
+		})
+	}
+}
+
+// TestStopWhileReplacing: what is opened is closed, and nothing is started
+// behind the back of who stops.
+func TestStopWhileReplacing(t *testing.T) {
+	inFleet(t, func(f *many) {
+		a := f.Tenant("a")
+		f.replace(a)
+		f.wait(time.Minute)
+		release := f.Hold()
+		f.wait(time.Minute)
+		a.Lookback /= 2
+		f.replace(a, f.Tenant("b"))
+		go f.set.Stop(time.Minute)
+		synctest.Wait()
+		if _, err := f.set.Replace([]config.Tenant{f.Tenant("c")}); !errors.Is(err, ErrStopping) {
+			t.Errorf("got %v", err)
+		}
+		release()
+		f.set.Stop(time.Minute)
+		for _, name := range []string{"a", "b"} {
+			f.free(name)
+		}
+	})
+}
+
+// free fails the test if a tenant's state is open.
+func (f *many) free(name string) {
+	f.t.Helper()
+	s, err := f.set.store.Open(state.Key{Tenant: "id-" + name, API: config.Defender})
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	_ = s.Close()
+}
+
+// TestReplaceClosesWhatItOpened: one state that is in use makes the
+// configuration refused, and lets go of those of the others.
+func TestReplaceClosesWhatItOpened(t *testing.T) {
+	inFleet(t, func(f *many) {
+		f.replace(f.Tenant("a"))
+		held, err := f.set.store.Open(state.Key{Tenant: "id-c", API: config.Defender})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.set.Replace([]config.Tenant{f.Tenant("a"), f.Tenant("b"), f.Tenant("c")})
+		if !errors.Is(err, state.ErrInUse) {
+			t.Errorf("got %v", err)
+		}
+		f.free("b")
+		_ = held.Close()
+		if got, want := f.replace(f.Tenant("a"), f.Tenant("b"), f.Tenant("c")), (Changes{Added: 2, Unchanged: 1}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
+// TestDeadLoginHoldsNobody: a login host that does not answer delays neither a
+// stop nor a replacement.
+func TestDeadLoginHoldsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := tenanttest.Config()
+		if err := cfg.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		set := New(t.Context(), Options{
+			Store: tenanttest.InMemory(t), Logger: slog.New(slog.DiscardHandler),
+			NewTransport: func(config.HTTP, []byte) (http.RoundTripper, error) { return deadHost{}, nil },
+		})
+		if _, err := set.Replace([]config.Tenant{cfg}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		began := time.Now()
+		set.Stop(time.Minute)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the stop took %v", took)
+		}
+	})
+}
+
+// deadHost never answers.
+type deadHost struct{}
+
+func (deadHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}

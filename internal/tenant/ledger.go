@@ -1,0 +1,188 @@
+package tenant
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/collector/refresh"
+	"m365_defender_exporter/internal/config"
+)
+
+func windows(cfg config.Tenant) []quota.Window {
+	w := []quota.Window{{Period: time.Minute, Limit: cfg.QuotaPerMinute}}
+	if cfg.QuotaPerHour > 0 {
+		w = append(w, quota.Window{Period: time.Hour, Limit: cfg.QuotaPerHour})
+	}
+	return w
+}
+
+// WindowName is the value of the label window: minute or hour.
+func WindowName(period time.Duration) string {
+	if period <= time.Minute {
+		return "minute"
+	}
+	return "hour"
+}
+
+// priorities of the passes.
+var priorities = [refresh.NumPasses]quota.Priority{
+	refresh.PassDelta: quota.Delta, refresh.PassFirst: quota.First, refresh.PassSweep: quota.Sweep,
+}
+
+// AccountLedger is the ledger of an account, one tenant by one API, as the
+// schedule sees it: each grant is saved before it is used, and how long the
+// schedule had to wait is told. It is safe for concurrent use.
+type AccountLedger struct {
+	log    *quota.Ledger
+	waited func(reason string, d time.Duration) // nil: it is not told
+	// save keeps the ledger over a crash; nil: nothing does.
+	save func(quota.Log)
+	// logger is told what changes by the server's word; nil: it is not said.
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	waiting [refresh.NumPasses]wait
+}
+
+func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
+	log, err := quota.New(quota.Options{Windows: windows(cfg), Share: cfg.QuotaShare})
+	if err != nil {
+		return nil, err
+	}
+	return &AccountLedger{log: log}, nil
+}
+
+type wait struct {
+	since  time.Time
+	reason string
+}
+
+// Take implements refresh.Ledger. A grant is saved before it is used, so that
+// whatever becomes of this process no window is exceeded.
+func (l *AccountLedger) Take(now time.Time, pass refresh.Pass) (uint64, time.Time) {
+	d := l.log.Take(now, priorities[pass])
+	l.note(now, pass, d, d.Grant != 0)
+	if d.Grant != 0 {
+		l.keep(now)
+	}
+	return uint64(d.Grant), d.At
+}
+
+// Settle implements refresh.Ledger.
+func (l *AccountLedger) Settle(id uint64, now time.Time) { l.log.Settle(quota.Grant(id), now) }
+
+// Succeeded implements refresh.Ledger.
+func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
+
+// Throttled implements refresh.Ledger.
+func (l *AccountLedger) Throttled(now time.Time, status int, retryAfter, message string) {
+	out := l.log.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+	l.keep(now)
+	l.say(out)
+}
+
+// RetryAfter implements refresh.Ledger.
+func (l *AccountLedger) RetryAfter(now time.Time, header string) time.Time {
+	wait, ok := quota.ParseRetryAfter(header, now)
+	if !ok || wait == 0 {
+		return time.Time{}
+	}
+	return now.Add(wait)
+}
+
+// say logs what the ledger tells once.
+func (l *AccountLedger) say(out quota.Outcome) {
+	if l.logger == nil {
+		return
+	}
+	if learned := out.Learned; learned.Limit > 0 {
+		l.logger.Warn("The API names a limit that is lower than the setting; it holds for 24 hours, or until a restart or reload with another setting",
+			"calls", learned.Limit, "window", WindowName(learned.Period), "until", learned.Until)
+	}
+	if out.Asked > 0 {
+		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", quota.MaxRetryAfter)
+	}
+}
+
+func (l *AccountLedger) keep(now time.Time) {
+	if l.save != nil {
+		l.save(l.log.Log(now))
+	}
+}
+
+// Ready implements refresh.Ledger.
+func (l *AccountLedger) Ready(now time.Time, pass refresh.Pass) time.Time {
+	return l.log.Peek(now, priorities[pass]).At
+}
+
+// binds is the rule that a call of the pass has to wait for, and until when.
+func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, until time.Time) {
+	if d := l.log.Peek(now, priorities[pass]); d.At.After(now) {
+		return d.Reason.String(), d.At
+	}
+	return "", time.Time{}
+}
+
+// Waits implements refresh.Ledger.
+func (l *AccountLedger) Waits(now time.Time, pass refresh.Pass) {
+	l.note(now, pass, l.log.Peek(now, priorities[pass]), false)
+}
+
+// Pace implements refresh.Ledger.
+func (l *AccountLedger) Pace(now time.Time, calls int) (pace time.Duration) {
+	for _, u := range l.log.Usage(now) {
+		pace = max(pace, time.Duration(calls)*u.Window.Period/time.Duration(u.Effective))
+	}
+	return pace
+}
+
+// Reserve implements refresh.Ledger.
+func (l *AccountLedger) Reserve(now time.Time, calls int, interval time.Duration) {
+	usage := l.log.Usage(now)
+	reserve := make([]int, len(usage))
+	for i, u := range usage {
+		reserve[i] = int((time.Duration(calls)*u.Window.Period + interval - 1) / interval)
+	}
+	l.log.SetReserve(reserve)
+}
+
+// note keeps the time from the first time a pass had to wait to the grant.
+func (l *AccountLedger) note(now time.Time, pass refresh.Pass, d quota.Decision, granted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.waiting[pass]
+	switch {
+	case granted && w.reason != "":
+		if l.waited != nil {
+			l.waited(w.reason, now.Sub(w.since))
+		}
+		*w = wait{}
+	case !granted && d.At.After(now) && w.reason == "":
+		*w = wait{now, d.Reason.String()}
+	}
+}
+
+// Usage is what there is of each window, and what of it is spent.
+func (l *AccountLedger) Usage(now time.Time) []quota.Usage { return l.log.Usage(now) }
+
+// Idle tells that no window sees a call and the server has not told us to wait:
+// forgetting the ledger would change nothing.
+func (l *AccountLedger) Idle(now time.Time) bool {
+	if l.log.BlockedUntil().After(now) {
+		return false
+	}
+	for _, u := range l.log.Usage(now) {
+		if u.Used > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Continue goes on from where another ledger of the same account has ended,
+// which must no longer be in use: its calls count here, too.
+func (l *AccountLedger) Continue(before *AccountLedger, now time.Time) {
+	l.log.Restore(now, before.log.Final(now))
+}

@@ -1,0 +1,60 @@
+package tenant
+
+import (
+	"time"
+
+	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/internal/state"
+)
+
+// SharedLedger is a tenant's saved ledger in the hands of a process that does
+// not own it, such as a check: it is read once, and written by compare-and-swap,
+// so that the owner's calls are never overwritten.
+type SharedLedger struct {
+	tenant *Tenant
+	saved  state.Borrowed // nil: not to be had
+	err    error          // why, or why a call was not saved
+	spent  bool           // a call was made
+}
+
+// ShareLedger makes the tenant, which must not be open, go on with the ledger
+// that the store has, and its calls part of that. Without one it begins anew.
+func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
+	s := &SharedLedger{tenant: t}
+	saved := store.Borrow(t.state.key)
+	data, err := saved.Load()
+	if err != nil || data == nil {
+		s.err = err
+		return s
+	}
+	var log quota.Log
+	if err := log.UnmarshalBinary(data); err != nil {
+		s.err = err
+		return s
+	}
+	t.ledger.log.Restore(now, log)
+	s.saved, t.ledger.save = saved, s.save
+	return s
+}
+
+func (s *SharedLedger) save(log quota.Log) {
+	s.spent = true
+	data, err := log.MarshalBinary()
+	if err == nil {
+		err = s.saved.Save(data)
+	}
+	if err != nil {
+		s.err = err
+	}
+}
+
+// Close saves the ledger a last time, if there were calls; none may be on its
+// way any more. Its error says why the saved ledger could not be used, and
+// matches state.ErrInUse if its owner is at work; then the calls made come on
+// top of the owner's.
+func (s *SharedLedger) Close(now time.Time) error {
+	if s.spent {
+		s.save(s.tenant.ledger.log.Final(now))
+	}
+	return s.err
+}

@@ -1,0 +1,179 @@
+// Package tenant is one tenant put together: from its configuration come a
+// credential, a client, a ledger of its calls, the loop that refreshes its
+// counts, what survives a restart, and the series that it exposes.
+package tenant
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"m365_defender_exporter/client"
+	"m365_defender_exporter/client/auth"
+	"m365_defender_exporter/collector"
+	"m365_defender_exporter/collector/refresh"
+	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/state"
+)
+
+// Tenant is one tenant with everything that belongs to it alone. Open it, then
+// Run it; every other method may be called at any time by anyone.
+type Tenant struct {
+	config     config.Tenant
+	transport  http.RoundTripper
+	api        *collector.API
+	ledger     *AccountLedger
+	state      *tenantState
+	credential *auth.Source
+	warned     time.Time // when it was last said that the credential expires
+	source     *client.Client
+	loop       *refresh.Loop
+	series     *collector.Series
+	logger     *slog.Logger
+}
+
+// Dependencies are what a tenant is given besides its configuration.
+type Dependencies struct {
+	// Store keeps the state over restarts; nil: nothing is kept.
+	Store state.Store
+	// Transport carries all of the tenant's requests. It must not be nil.
+	Transport http.RoundTripper
+	// Logger must not be nil. The tenant adds its name.
+	Logger *slog.Logger
+	// Stagger is where in its intervals it begins, from 0 to below 1.
+	Stagger float64
+	// Replaces is the tenant whose counters go on; nil: they begin at zero.
+	Replaces *Tenant
+}
+
+// New puts a tenant together from a complete configuration. It makes no call,
+// opens nothing and does not wait; what there is to go on from waits for Open.
+// An error says which setting cannot be used.
+func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
+	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name)}
+	if d.Replaces != nil {
+		t.api = d.Replaces.api
+	} else {
+		t.api = collector.NewAPI()
+	}
+	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
+	var err error
+	if t.ledger, err = newAccountLedger(cfg); err != nil {
+		return nil, err
+	}
+	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
+	if t.credential, err = t.newCredential(); err != nil {
+		return nil, err
+	}
+	if t.source, err = t.newSource(); err != nil {
+		return nil, err
+	}
+	t.loop = refresh.New(refresh.Options{
+		Source:        t.source,
+		Ledger:        t.ledger,
+		Interval:      cfg.Interval,
+		SweepInterval: cfg.SweepInterval,
+		Overlap:       cfg.Overlap,
+		Lookback:      cfg.Lookback,
+		Thresholds:    cfg.AgeThresholds,
+		Store:         t.state,
+		Stagger:       d.Stagger,
+		Logger:        t.logger,
+	})
+	t.series = collector.NewSeries(cfg.Name, t.sources()...)
+	return t, nil
+}
+
+// newSource is the API that the tenant's incidents are read from.
+func (t *Tenant) newSource() (*client.Client, error) {
+	cfg := t.config
+	options := client.Options{
+		BaseURL:          cfg.APIURL,
+		HTTP:             &http.Client{Transport: t.transport},
+		Tokens:           t.credential,
+		Timeout:          cfg.Timeout,
+		MaxResponseBytes: cfg.MaxResponseBytes,
+		Observe:          t.observeCall,
+		Logger:           t.logger,
+		Renew:            t.credential.Renew,
+		Scrubber:         t.credential.Scrubber(),
+		UserAgent:        "m365_defender_exporter/" + version.Version,
+	}
+	if cfg.API == config.Graph {
+		return client.NewGraph(options)
+	}
+	return client.NewDefender(options)
+}
+
+// Config is what the operator wrote.
+func (t *Tenant) Config() config.Tenant { return t.config }
+
+// String is the name and nothing else: a tenant holds secrets.
+func (t *Tenant) String() string { return t.config.Name }
+
+// GoString is String.
+func (t *Tenant) GoString() string { return t.config.Name }
+
+// Ledger accounts for the calls of the tenant's account.
+func (t *Tenant) Ledger() *AccountLedger { return t.ledger }
+
+// Credential is what its calls are authorised with.
+func (t *Tenant) Credential() *auth.Source { return t.credential }
+
+// Source makes calls of the API that the incidents are read from, one attempt
+// each. The caller takes a grant of the ledger first.
+func (t *Tenant) Source() *client.Client { return t.source }
+
+// Transport carries its requests.
+func (t *Tenant) Transport() http.RoundTripper { return t.transport }
+
+// Series are what the tenant exposes.
+func (t *Tenant) Series() *collector.Series { return t.series }
+
+// Open makes the saved state this tenant's and goes on from it: the counts are
+// there before the first call. It goes on with the saved ledger, too, unless
+// that of the tenant that this one replaces in this process is at hand; that
+// one must have stopped. It reads the disk and makes no call. After an error,
+// which matches state.ErrInUse if the state is another process's, the tenant
+// can be run all the same and begins anew. A tenant that was opened and is not
+// going to be run has to be closed.
+func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
+	err := t.state.open()
+	if err == nil {
+		t.loop.Load(now)
+	}
+	if before != nil {
+		t.ledger.Continue(before, now)
+	} else if err == nil {
+		t.state.restoreLedger(t.ledger.log, now)
+	}
+	return err
+}
+
+// Run refreshes until ctx ends, saves the state and closes it. A call that is
+// on its way is given up.
+func (t *Tenant) Run(ctx context.Context) {
+	defer t.Close()
+	// Requests for tokens know of no context but their source's.
+	defer context.AfterFunc(ctx, t.credential.Close)()
+	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
+		t.logger.Error("Refreshing ended", "err", err)
+	}
+	t.state.saveLedger(t.ledger.log.Final(time.Now()))
+}
+
+// Close lets go of what Open has opened, for a tenant that is not run.
+func (t *Tenant) Close() { t.state.close() }
+
+func (t *Tenant) observeCall(c client.Call) {
+	t.api.Request(c.Operation, c.Code, c.Duration, c.Bytes)
+	if c.Code == http.StatusForbidden {
+		// Roles are written into a token: once consent is granted, only the next
+		// one has them.
+		t.credential.Renew()
+	}
+	t.logger.Debug("Called the API", "operation", c.Operation, "code", c.Code, "took", c.Duration, "bytes", c.Bytes, "err", c.Err)
+}

@@ -1,0 +1,175 @@
+package web
+
+import (
+	"fmt"
+	"time"
+
+	"m365_defender_exporter/internal/tenant"
+)
+
+// tenantStatus is what the status page says of a tenant. The names of its fields
+// in JSON are documented and do not change.
+type tenantStatus struct {
+	Name      string `json:"tenant"`
+	API       string `json:"api"`
+	Cloud     string `json:"cloud"`
+	Up        bool   `json:"up"`
+	State     string `json:"state"`
+	FirstSync string `json:"first_sync"`
+	Synced    bool   `json:"first_sync_complete"`
+	// Open incidents by severity; nil as long as they are not known.
+	Open       map[string]int32 `json:"open_incidents,omitempty"`
+	Unassigned *int32           `json:"open_incidents_unassigned,omitempty"`
+	Oldest     *time.Time       `json:"oldest_open_incident,omitempty"`
+
+	LastRefresh *time.Time `json:"last_refresh,omitempty"`
+	NextRefresh *time.Time `json:"next_refresh,omitempty"`
+	Interval    string     `json:"refresh_interval"`
+	// WaitingFor is the rule that holds the next refresh back: minute, hour or
+	// retry_after.
+	WaitingFor   string        `json:"waiting_for,omitempty"`
+	WaitingUntil *time.Time    `json:"waiting_until,omitempty"`
+	BlockedUntil *time.Time    `json:"blocked_until,omitempty"`
+	Quota        []quotaStatus `json:"quota"`
+	Error        string        `json:"last_error,omitempty"`
+	ErrorAt      *time.Time    `json:"last_error_at,omitempty"`
+
+	// For the eye only.
+	Condition                           tenant.Condition   `json:"-"`
+	Class                               string             `json:"-"`
+	Counts                              []tenant.OpenCount `json:"-"` // worst first, but those that are not known to be any
+	Others                              int32              `json:"-"` // of unknown severity
+	Old                                 bool               `json:"-"` // the counts are
+	OldestText, OldestAt                string             `json:"-"`
+	LastText, NextText, ErrorText, Link string             `json:"-"`
+}
+
+type quotaStatus struct {
+	Window    string `json:"window"`
+	Used      int    `json:"used"`
+	Effective int    `json:"effective_limit"`
+	Limit     int    `json:"limit"`
+}
+
+// High is from where on a bar is amber.
+func (q quotaStatus) High() float64 { return 0.8 * float64(q.Effective) }
+
+// Spent tells that nothing is left of our own limit.
+func (q quotaStatus) Spent() bool { return q.Used >= q.Effective }
+
+// High is the open incidents of the worst severity.
+func (s *tenantStatus) High() int32 {
+	if len(s.Counts) == 0 {
+		return -1
+	}
+	return s.Counts[0].Count
+}
+
+func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
+	cfg, s := t.Config(), t.Status(now)
+	out := tenantStatus{
+		Name: cfg.Name, API: cfg.API, Cloud: cfg.Cloud,
+		Up: s.Refresh.Up, FirstSync: firstSync(&s), Synced: s.Refresh.Coverage.All, Interval: s.Refresh.Interval.String(), Error: s.Refresh.LastError,
+		State: s.Condition.String(), Condition: s.Condition, Class: classes[s.Condition],
+		Old:        !s.LastDelta.IsZero() && now.Sub(s.LastDelta) > max(5*time.Minute, 3*s.Refresh.Interval),
+		WaitingFor: s.WaitingFor, WaitingUntil: instant(s.WaitingUntil), BlockedUntil: instant(s.BlockedUntil),
+		LastRefresh: instant(s.LastDelta), LastText: ago(now, s.LastDelta),
+		NextRefresh: instant(s.Refresh.NextDelta), NextText: nextText(now, &s),
+		ErrorAt: instant(s.Refresh.LastErrorAt), ErrorText: ago(now, s.Refresh.LastErrorAt),
+	}
+	out.count(now, s.Open)
+	for _, u := range s.Usage {
+		out.Quota = append(out.Quota, quotaStatus{tenant.WindowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
+	}
+	return out
+}
+
+// count sums up the open incidents.
+func (s *tenantStatus) count(now time.Time, open []tenant.OpenCount) {
+	if open == nil {
+		return
+	}
+	s.Open, s.Unassigned = make(map[string]int32, len(open)), new(int32)
+	var oldest time.Time
+	for _, c := range open {
+		s.Open[c.Severity] = c.Count
+		*s.Unassigned += c.Unassigned
+		if !c.Oldest.IsZero() && (oldest.IsZero() || c.Oldest.Before(oldest)) {
+			oldest = c.Oldest
+		}
+		if c.Severity == "unknown" {
+			s.Others = c.Count
+		} else {
+			s.Counts = append(s.Counts, c)
+		}
+	}
+	if s.Oldest = instant(oldest); s.Oldest != nil {
+		s.OldestText, s.OldestAt = roughly(now.Sub(oldest)), s.Oldest.Format(time.RFC3339)
+	}
+}
+
+func firstSync(s *tenant.Status) string {
+	switch {
+	case s.Refresh.Coverage.All:
+		return "complete"
+	case s.Refresh.Coverage.Open:
+		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.Refresh.FirstPages)
+	}
+	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.FirstPages)
+}
+
+// nextText says what the next refresh waits for.
+func nextText(now time.Time, s *tenant.Status) string {
+	next := s.Refresh.NextDelta
+	if s.WaitingUntil.After(next) {
+		next = s.WaitingUntil
+	}
+	in := next.Sub(now).Round(time.Second)
+	switch {
+	case s.WaitingFor == "retry_after":
+		return fmt.Sprintf("the API says wait: goes on in %v", in)
+	case s.WaitingFor != "":
+		return fmt.Sprintf("waiting for its limit per %s: goes on in %v", s.WaitingFor, in)
+	case in > 0:
+		return fmt.Sprintf("next in %v", in)
+	case s.Condition <= tenant.Down:
+		return "trying again"
+	case !s.Refresh.Coverage.Open:
+		return "reading"
+	}
+	return "due now"
+}
+
+// classes are the styles of the conditions.
+var classes = [tenant.NumConditions]string{
+	tenant.Stuck: "bad", tenant.Down: "bad", tenant.Throttled: "warn", tenant.Starting: "idle", tenant.Serving: "good",
+}
+
+// instant is nothing for the zero time.
+func instant(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	utc := at.UTC().Round(time.Second)
+	return &utc
+}
+
+// ago is empty for the zero time.
+func ago(now, at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%v ago", max(0, now.Sub(at).Round(time.Second)))
+}
+
+// roughly is an age as far as a person wants to know it.
+func roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/day)
+}

@@ -1,0 +1,158 @@
+// Package web is everything that is served: the metrics, the status page, health
+// and readiness. A request reads memory; it never reaches the API.
+package web
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"m365_defender_exporter/collector"
+	"m365_defender_exporter/internal/tenant"
+)
+
+// What is served besides the metrics. /debug/pprof/ is taken whether profiles
+// are served or not, and so is everything below it.
+const (
+	rootPath    = "/"
+	statusPath  = "/status"
+	healthyPath = "/-/healthy"
+	readyPath   = "/-/ready"
+	reloadPath  = "/-/reload"
+	pprofPath   = "/debug/pprof/"
+)
+
+// Fleet are the tenants that are served, in the order of the configuration. The
+// slice is not changed.
+type Fleet interface {
+	Tenants() []*tenant.Tenant
+}
+
+// Reloader applies the configuration.
+type Reloader interface {
+	// Reload reads it again. Its error says what is wrong; the old one goes on.
+	Reload() error
+	// LastReload is when it was last applied, and what was wrong with it since.
+	LastReload() (at time.Time, err error)
+}
+
+// Options are what is served.
+type Options struct {
+	Fleet    Fleet
+	Reloader Reloader
+	Logger   *slog.Logger
+	// TelemetryPath is one that CheckTelemetryPath accepts.
+	TelemetryPath string
+	// Lifecycle allows reloads over HTTP, Profiles serves those of the process.
+	Lifecycle, Profiles bool
+}
+
+// CheckTelemetryPath refuses what the mux would not take, would take for a
+// pattern, or serves something else at. Its error is the end of a sentence and begins with the path.
+func CheckTelemetryPath(p string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+	switch {
+	case p == rootPath || p == statusPath || p == healthyPath || p == readyPath || p == reloadPath || strings.HasPrefix(p+"/", pprofPath):
+		return fmt.Errorf("%q, where something else is served; it must be another path such as /metrics", p)
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("%q; it must be a path such as /metrics, which begins with a slash", p)
+	case path.Clean(p) != p:
+		return fmt.Errorf("%q; it must be a path such as /metrics, without empty parts, dots for parts, or a slash at its end", p)
+	case strings.ContainsFunc(p, func(r rune) bool { return !strings.ContainsRune(letters, r) }):
+		return fmt.Errorf("%q; it must be a path such as /metrics, of letters, digits and -._~ between slashes", p)
+	}
+	return nil
+}
+
+// New is everything that is served, on a mux of its own.
+func New(o Options) http.Handler {
+	process := prometheus.NewRegistry()
+	process.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector(collector.Namespace+"_exporter"),
+	)
+	process.MustRegister(reloadCollectors(o.Reloader)...)
+	mux := http.NewServeMux()
+	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o.Fleet, process, o.Logger)))
+	page := statusPage(o.TelemetryPath, o.Fleet, o.Reloader)
+	mux.Handle("GET "+rootPath+"{$}", page)
+	mux.Handle("GET "+statusPath, page)
+	addProbes(mux, o.Fleet)
+	// A page of another origin must not make a browser reload us.
+	reload := http.NewCrossOriginProtection().Handler(reloadHandler(o.Lifecycle, o.Reloader))
+	for _, method := range []string{http.MethodPost, http.MethodPut} {
+		mux.Handle(method+" "+reloadPath, reload)
+	}
+	if o.Profiles {
+		mux.HandleFunc("GET "+pprofPath, pprof.Index)
+		mux.HandleFunc("GET "+pprofPath+"cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET "+pprofPath+"profile", pprof.Profile)
+		mux.HandleFunc("GET "+pprofPath+"symbol", pprof.Symbol)
+		mux.HandleFunc("GET "+pprofPath+"trace", pprof.Trace)
+	}
+	return mux
+}
+
+// Probes is all that the probe port serves.
+func Probes(f Fleet) http.Handler {
+	mux := http.NewServeMux()
+	addProbes(mux, f)
+	return mux
+}
+
+func addProbes(mux *http.ServeMux, f Fleet) {
+	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) {
+		now := time.Now()
+		for _, t := range f.Tenants() {
+			if !t.Healthy(now) {
+				http.Error(w, fmt.Sprintf("tenant %s: the refresh loop shows no sign of life for %s",
+					t, now.Sub(t.Status(now).Heartbeat).Round(time.Second)), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		_, _ = fmt.Fprintln(w, "healthy")
+	})
+	// Ready does not depend on the API: an outage there must not take the
+	// diagnosis away from Prometheus.
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") })
+}
+
+// reloadHandler answers as Prometheus does.
+func reloadHandler(enabled bool, reload Reloader) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !enabled {
+			http.Error(w, "Lifecycle API is not enabled.", http.StatusForbidden)
+			return
+		}
+		if err := reload.Reload(); err != nil {
+			http.Error(w, "failed to reload config: "+err.Error(), http.StatusInternalServerError)
+		}
+	})
+}
+
+// reloadCollectors tell how the last reload went.
+func reloadCollectors(r Reloader) []prometheus.Collector {
+	return []prometheus.Collector{
+		collector.NewFunc(collector.ReloadSuccessful, func(emit func(float64, ...string)) {
+			if _, err := r.LastReload(); err == nil {
+				emit(1)
+			} else {
+				emit(0)
+			}
+		}),
+		collector.NewFunc(collector.ReloadTimestamp, func(emit func(float64, ...string)) {
+			at, _ := r.LastReload()
+			emit(float64(at.UnixMilli()) / 1000)
+		}),
+	}
+}
