@@ -45,7 +45,7 @@ func TestOverRealHTTP(t *testing.T) {
 			for len(scrape("m365_defender_incidents")) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
-			if got, limit := sim.Meter().Calls, (open+99)/100+3; got > limit {
+			if got, limit := sim.Meter().Calls, (open+99)/100+6; got > limit {
 				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)
 			}
 			for scrape("m365_defender_first_sync_complete")["stage=all"] != 1 {

@@ -65,7 +65,7 @@ func saveMillion(t *testing.T, dir string, n int) {
 	}
 	m.Snapshot(now)
 	progress, err := json.Marshal(map[string]any{
-		"lookback": cfg.Lookback, "watermark": now, "published_at": now, "next_sweep": now.Add(time.Hour),
+		"version": 2, "phase": "steady", "lookback": cfg.Lookback, "watermark": now, "published_at": now, "next_sweep": now.Add(time.Hour),
 		"coverage": incident.Coverage{Open: true, All: true, Statuses: [incident.NumStatuses]bool{true, true, true, true, true, true}},
 	})
 	if err != nil {
