@@ -10,6 +10,7 @@ import (
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 var (
@@ -38,7 +39,7 @@ func TestChaos(t *testing.T) {
 				withLives(t, o, change, func(l *lives) {
 					l.sim.SetRoles(simulator.DefaultRole, simulator.DefaultGraphRole)
 					c := &chaos{lives: l, rng: rand.New(rand.NewPCG(*chaosSeed+seed, 7)), api: api.is}
-					for until := time.Now().Add(virtual(*chaosHours)); time.Now().Before(until); {
+					for until := time.Now().Add(tenanttest.Virtual(*chaosHours)); time.Now().Before(until); {
 						c.act()
 					}
 					c.calm(api.perMinute, api.perHour)

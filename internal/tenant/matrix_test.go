@@ -33,7 +33,7 @@ func TestMatrix(t *testing.T) {
 			}
 		}
 		for i, s := range switches {
-			if raced && i%8 != 0 {
+			if tenanttest.Raced && i%8 != 0 {
 				continue // the race detector looks at the same code
 			}
 			t.Run(api.name+"/"+s.Name, func(t *testing.T) { tryMatrix(t, api.name, api.is, s) })
@@ -52,7 +52,7 @@ func TestMatrix(t *testing.T) {
 		if *matrixPairs > 0 {
 			pairs = pairs[:min(*matrixPairs, len(pairs))]
 		}
-		if raced {
+		if tenanttest.Raced {
 			pairs = pairs[:min(4, len(pairs))]
 		}
 		for _, p := range pairs {
