@@ -20,6 +20,7 @@ var (
 	errNoToken      = errors.New("there is no access token")
 	errTooLarge     = errors.New("the answer is too large")
 	errTooManyBytes = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
+	errEncoding     = errors.New("the answer is in an encoding that was not asked for")
 	errOther        = errors.New("the answer is another incident than was asked for")
 	errSwitched     = errors.New("the server wants to switch protocols")
 	errRedirectSelf = errors.New("the server redirects to the same address, or to none")

@@ -69,6 +69,10 @@ func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *
 	body := &boundedReader{r: resp.Body, max: c.opts.MaxResponseBytes}
 	defer func() { call.Bytes = body.read }()
 	date, _ = http.ParseTime(resp.Header.Get("Date"))
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		// Gzip is all that was asked for, and the transport has taken it off.
+		return date, c.unreadable(q, resp.StatusCode, errEncoding)
+	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
 		return date, c.refused(q, resp, body)
 	}

@@ -119,6 +119,9 @@ const (
 	// dateWitnesses is how many incidents have to be updated between the two for it
 	// to be believed beyond that.
 	dateWitnesses = 3
+	// manyWitnesses is how many it takes for it not to be believed because it is
+	// behind: to believe it costs calls, not to believe it may cost changes.
+	manyWitnesses = 20
 	// maxDateOff is when it is not believed at all, or, if it is behind, as soon as
 	// as many incidents were updated since.
 	maxDateOff = 24 * time.Hour
@@ -132,7 +135,7 @@ func (l *Loop) clock(now, date time.Time) time.Time {
 	off := date.Sub(now)
 	switch {
 	case date.IsZero():
-	case off > maxDateOff, off < -maxDateOff && len(l.beyondServers) >= dateWitnesses:
+	case off > maxDateOff, off < -maxDateOff && len(l.beyondServers) >= manyWitnesses:
 		l.skew = 0
 	case off > dateSlack && len(l.beyondOurs) < dateWitnesses:
 	default:
@@ -152,7 +155,7 @@ func (l *Loop) compareClocks(out outcome) {
 		switch at := out.rows[i].Updated; {
 		case at.After(now.Add(dateSlack)) && !at.After(out.page.Date) && len(l.beyondOurs) < dateWitnesses:
 			l.beyondOurs[out.rows[i].ID] = true
-		case at.After(out.page.Date.Add(dateSlack)) && !at.After(now) && len(l.beyondServers) < dateWitnesses:
+		case at.After(out.page.Date.Add(dateSlack)) && !at.After(now) && len(l.beyondServers) < manyWitnesses:
 			l.beyondServers[out.rows[i].ID] = true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,6 @@ import (
 )
 
 // Fleet is the set of tenants that is being served. Each has its own goroutine,
-// mirror, ledger and credential; none waits for another. Each tenant has its own goroutine,
 // mirror, ledger and credential; none waits for another.
 type Fleet struct {
 	ctx    context.Context // of all loops
@@ -136,6 +136,7 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 		}
 		if next[name] == nil {
 			did.Removed++
+			f.remove(old, order)
 		}
 	}
 	for _, r := range order {
@@ -148,6 +149,20 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.transports.keep(order)
 	f.forget(time.Now())
 	return did, nil
+}
+
+// remove lets go of what is kept of a tenant, once it has stopped, unless its
+// account goes on under another name.
+func (f *Fleet) remove(old *slot, order []*slot) {
+	account := accountOf(old)
+	if slices.ContainsFunc(order, func(s *slot) bool { return accountOf(s) == account }) {
+		return
+	}
+	done := f.ledgers[account].done
+	f.loops.Go(func() {
+		<-done
+		old.Forget()
+	})
 }
 
 // replacement is the tenant that goes on under a name: the old one itself if

@@ -68,6 +68,8 @@ type Listing struct {
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
+	// Restarts counts how often it was begun again because rows were not sorted.
+	Restarts int `json:"restarts,omitempty"`
 	// Miscounts counts the pages without rows of which the server counted some.
 	Miscounts int `json:"miscounts,omitempty"`
 	// Largest is the most rows that a page had.
@@ -507,13 +509,18 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	return nil
 }
 
+// maxRestarts bounds how often a listing is begun again because rows turned out
+// not to be sorted. What then follows is read without relying on it.
+const maxRestarts = 2
+
 // unsorted notes that rows are not sorted by last update. It is true if pages
 // were continued as if they were: then all is read again.
 func (l *Listing) unsorted() bool {
 	l.server.Unsorted, l.Sorted = true, false
-	if l.Trusted == 0 {
+	if l.Trusted == 0 || l.Restarts >= maxRestarts {
 		return false
 	}
+	l.Restarts++
 	l.Todo, l.Trusted, l.Guesses = slices.Clone(l.Whole), 0, 0
 	return true
 }
@@ -532,7 +539,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
 	}
-	l.Largest = max(l.Largest, n)
+	l.Largest, s.Largest = max(l.Largest, n), max(s.Largest, n)
 	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {
@@ -540,7 +547,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if byUpdate(page.Rows) {
+		if byUpdate(page.Rows) && l.Restarts < maxRestarts {
 			l.Sorted, s.Unsorted = true, false
 		}
 		if req.Order == Unordered {
@@ -643,7 +650,7 @@ func (l *Listing) prove(n int, link string) bool {
 // be the boundary's second that fills it, that is read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && n < few && l.Proof < ProveAlways && !s.ShortPages && !s.LinkNoise {
+	if !more && n >= r.Edges && n < few && n < s.Largest && l.Proof == ProveLarge && !s.ShortPages && !s.LinkNoise {
 		l.pop()
 		return
 	}

@@ -73,6 +73,8 @@ type Server struct {
 	// no reason that can be seen.
 	PageMax    int  `json:"page_max,omitempty"`
 	ShortPages bool `json:"short_pages,omitempty"`
+	// Largest is the most rows that a page had.
+	Largest int `json:"largest,omitempty"`
 	// FullPages: a page with as many rows as asked for was seen. Links: a page with
 	// more behind it carried a link. LinkNoise: a link led to nothing. EmptyPages:
 	// the link of a page without rows led to some. LostLinks: links lead to rows that

@@ -226,3 +226,6 @@ func fingerprint(k, v []byte) uint64 {
 	sum := crc32.Update(crc32.Checksum(k, castagnoli), castagnoli, v)
 	return uint64(sum) * 0x9E3779B97F4A7C15 // spread, so that sums do not meet
 }
+
+// Forget implements Store: a file costs nothing while it is closed.
+func (*bolt) Forget(Key) {}

@@ -40,6 +40,15 @@ func (m *memory) Open(key Key) (Tenant, error) {
 	return t, nil
 }
 
+// Forget implements Store.
+func (m *memory) Forget(key Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, ok := m.tenants[key.folded()]; ok && !t.open {
+		delete(m.tenants, key.folded())
+	}
+}
+
 func (t *memoryTenant) Load(restore func(*incident.Saved) error) error {
 	if t.export == nil {
 		return nil

@@ -37,6 +37,9 @@ type Store interface {
 	// Borrow is for who spends from a tenant's ledger without being its owner. It
 	// opens nothing yet.
 	Borrow(Key) Borrowed
+	// Forget is told that a tenant was removed and has closed its state. What is
+	// kept in memory goes; files stay, for a tenant that is added again.
+	Forget(Key)
 }
 
 // Tenant is the state of one tenant. It belongs to one goroutine, but for Size.

@@ -121,3 +121,10 @@ func (s *tenantState) close() {
 		s.logger.Error("The state was not closed", "err", err)
 	}
 }
+
+// forget lets go of what is kept in memory.
+func (s *tenantState) forget() {
+	if s.store != nil {
+		s.store.Forget(s.key)
+	}
+}

@@ -168,6 +168,10 @@ func (t *Tenant) Run(ctx context.Context) {
 // Close lets go of what Open has opened, for a tenant that is not run.
 func (t *Tenant) Close() { t.state.close() }
 
+// Forget lets go of what the store keeps in memory for a tenant that has stopped
+// and is not coming back.
+func (t *Tenant) Forget() { t.state.forget() }
+
 func (t *Tenant) observeCall(c client.Call) {
 	t.api.Request(c.Operation, c.Code, c.Duration, c.Bytes)
 	if c.Code == http.StatusForbidden {
