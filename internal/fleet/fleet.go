@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,7 +135,7 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 		}
 		if next[name] == nil {
 			did.Removed++
-			f.remove(old, order)
+			f.remove(old)
 		}
 	}
 	for _, r := range order {
@@ -151,16 +150,29 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	return did, nil
 }
 
-// remove lets go of what is kept of a tenant, once it has stopped, unless its
-// account goes on under another name.
-func (f *Fleet) remove(old *slot, order []*slot) {
-	account := accountOf(old)
-	if slices.ContainsFunc(order, func(s *slot) bool { return accountOf(s) == account }) {
-		return
-	}
-	done := f.ledgers[account].done
+// keepFor is how long what a store in memory has of a removed tenant is kept: it
+// may be removed by mistake and added again, or renamed.
+const keepFor = time.Hour
+
+// remove lets go of what is kept in memory of a tenant after a while, unless its
+// account goes on.
+func (f *Fleet) remove(old *slot) {
 	f.loops.Go(func() {
-		<-done
+		timer := time.NewTimer(keepFor)
+		defer timer.Stop()
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		account := accountOf(old)
+		for _, s := range f.slots {
+			if accountOf(s) == account {
+				return
+			}
+		}
 		old.Forget()
 	})
 }
