@@ -31,6 +31,7 @@ func TestChaos(t *testing.T) {
 	}{{config.Defender, simulator.Native, 50, 1500}, {config.Graph, simulator.Graph, 150, 0}} {
 		for seed := range uint64(*chaosSeeds) {
 			t.Run(fmt.Sprintf("%s/%d", api.name, *chaosSeed+seed), func(t *testing.T) {
+				t.Parallel()
 				o := simulator.Options{
 					Seed: 21, Incidents: 400, Rates: simulator.Rates{Create: 30, Assign: 40, Change: 60, Merge: 10, Resolve: 30, Reopen: 6},
 					History: 150 * 24 * time.Hour,

@@ -36,7 +36,10 @@ func TestMatrix(t *testing.T) {
 			if tenanttest.Raced && i%8 != 0 {
 				continue // the race detector looks at the same code
 			}
-			t.Run(api.name+"/"+s.Name, func(t *testing.T) { tryMatrix(t, api.name, api.is, s) })
+			t.Run(api.name+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				tryMatrix(t, api.name, api.is, s)
+			})
 		}
 		type pair [2]simulator.Switch
 		var pairs []pair
@@ -56,7 +59,10 @@ func TestMatrix(t *testing.T) {
 			pairs = pairs[:min(4, len(pairs))]
 		}
 		for _, p := range pairs {
-			t.Run(api.name+"/"+p[0].Name+" + "+p[1].Name, func(t *testing.T) { tryMatrix(t, api.name, api.is, p[0], p[1]) })
+			t.Run(api.name+"/"+p[0].Name+" + "+p[1].Name, func(t *testing.T) {
+				t.Parallel()
+				tryMatrix(t, api.name, api.is, p[0], p[1])
+			})
 		}
 	}
 }
