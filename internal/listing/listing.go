@@ -443,9 +443,6 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	r.hop, r.hops = "", 0
 	secs := secondsOf(page.Rows)
 	l.learn(req, page, &secs, now)
-	if r.Check >= 0 && n >= r.Check && n < s.rows(req.Top) {
-		more = false // these are the rows that a page has shown before
-	}
 	if !secs.sorted() || r.Check >= 0 && !r.Split && l.unseen(r, page) {
 		if l.unsorted() {
 			return nil
@@ -496,7 +493,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		}
 	case !more:
 		l.ended(r, req, page, &secs, sorted, descending)
-	case len(secs.all) == 0, r.second(), req.Top == 1:
+	case len(secs.all) == 0, r.second(), req.Top == 1, r.Check >= 0 && n < s.rows(req.Top):
+		// The last: these may be the rows that a page has shown before, with a link
+		// that means nothing, or a part of more.
 		r.place = newPlace(l.Started)
 	case sorted:
 		if page.Link != "" {
