@@ -55,7 +55,7 @@ func TestTooLarge(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			read := int64(0)
 			c := newTest(t, roundTrip(func(*http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Body: io.NopCloser(test.body)}, nil
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(test.body)}, nil
 			}), func(o *Options) {
 				o.MaxResponseBytes = 8 << 20
 				o.Observe = func(call Call) { read = call.Bytes }

@@ -118,23 +118,23 @@ func TestPage(t *testing.T) {
 	}
 }
 
-type tokenFailure string
+type tokenError string
 
-func (f tokenFailure) Error() string         { return "no token: " + string(f) }
-func (f tokenFailure) FailureReason() string { return string(f) }
+func (f tokenError) Error() string         { return "no token: " + string(f) }
+func (f tokenError) FailureReason() string { return string(f) }
 
 func TestAuthorize(t *testing.T) {
-	refused := &oauth2.RetrieveError{Response: &http.Response{Status: "400 Bad Request", StatusCode: 400}, Body: []byte("\x1b" + strings.Repeat("secret ", 100))}
+	refused := &oauth2.RetrieveError{Response: &http.Response{Status: "400 Bad Request", StatusCode: http.StatusBadRequest}, Body: []byte("\x1b" + strings.Repeat("secret ", 100))}
 	tests := []struct {
 		name   string
 		err    error
 		reason listing.Reason
 		text   string
 	}{
-		{"auth", tokenFailure("auth"), listing.ReasonAuth, "list incidents: no token: auth"},
-		{"network", fmt.Errorf("wrapped: %w", tokenFailure("network")), listing.ReasonNetwork, "wrapped: no token: network"},
-		{"throttled", tokenFailure("throttled"), listing.ReasonThrottled, ""},
-		{"a reason that there is not", tokenFailure("moon"), listing.ReasonAuth, ""},
+		{"auth", tokenError("auth"), listing.ReasonAuth, "list incidents: no token: auth"},
+		{"network", fmt.Errorf("wrapped: %w", tokenError("network")), listing.ReasonNetwork, "wrapped: no token: network"},
+		{"throttled", tokenError("throttled"), listing.ReasonThrottled, ""},
+		{"a reason that there is not", tokenError("moon"), listing.ReasonAuth, ""},
 		{"no reason", errors.New("\x1b[31m"), listing.ReasonAuth, `\x1b[31m`},
 		{"refused by the library", refused, listing.ReasonAuth, "400 Bad Request"},
 		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, listing.ReasonNetwork, ""},

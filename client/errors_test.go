@@ -76,7 +76,7 @@ func TestFailures(t *testing.T) {
 			if text := err.Error(); !strings.Contains(text, test.text) || len(text) > 700 || strings.ContainsAny(text, "\x1b\n\u202e") {
 				t.Errorf("text: got %q, want %q in it", err, test.text)
 			}
-			if sent != 1 || len(calls) != 1 || calls[0].Operation != "list" || calls[0].Code != e.Status || calls[0].Err != err {
+			if sent != 1 || len(calls) != 1 || calls[0].Operation != "list" || calls[0].Code != e.Status || !errors.Is(calls[0].Err, err) {
 				t.Errorf("%d requests, told of %+v", sent, calls)
 			}
 			if want := e.Status == 401; (renewed == 1) != want || renewed > 1 {
@@ -179,7 +179,7 @@ func TestScrub(t *testing.T) {
 		"member":    answer(200, `{"error":{"code":"c","message":"s3cr3t"}}`),
 		"transport": func(*http.Request) (*http.Response, error) { return nil, errors.New(secret) },
 		"reading": func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(io.MultiReader(strings.NewReader("{"), broken(secret)))}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(io.MultiReader(strings.NewReader("{"), broken(secret)))}, nil
 		},
 	} {
 		c := newTest(t, via, func(o *Options) {

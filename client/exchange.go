@@ -60,7 +60,7 @@ func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *
 		req.Header.Set("User-Agent", c.opts.UserAgent)
 	}
 	token.SetAuthHeader(req)
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // closeWithin does
 	if err != nil {
 		return date, fail(err)
 	}

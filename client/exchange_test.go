@@ -35,7 +35,7 @@ func TestTimeout(t *testing.T) {
 		{"a body that drips", drip(200), 200, listing.ReasonTimeout},
 		{"an error that drips", drip(500), 500, listing.ReasonServer},
 		{"a body that cannot be closed", func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 403, Body: stuck{strings.NewReader("x")}}, nil
+			return &http.Response{StatusCode: http.StatusForbidden, Body: stuck{strings.NewReader("x")}}, nil
 		}, 403, listing.ReasonForbidden},
 	}
 	for _, test := range tests {

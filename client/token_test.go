@@ -24,7 +24,7 @@ func TestLongTokens(t *testing.T) {
 			}
 			c := newTest(t, roundTrip(func(*http.Request) (*http.Response, error) {
 				body := io.MultiReader(strings.NewReader(before), io.LimitReader(endless(filling), size), strings.NewReader(after))
-				return &http.Response{StatusCode: 200, Body: io.NopCloser(body)}, nil
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body)}, nil
 			}), nil)
 			var was, is runtime.MemStats
 			runtime.ReadMemStats(&was)

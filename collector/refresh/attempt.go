@@ -108,7 +108,7 @@ func (l *Loop) read(ctx context.Context, pass Pass, from *listing.Listing) (out 
 			l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", pass, "err", out.err)
 		}
 	}
-	l.tellOptions(now)
+	l.tellOptions()
 	return out
 }
 
@@ -176,7 +176,7 @@ func asError(err error) *listing.Error {
 
 // tellOptions logs each option that the server turns out not to take, once, and
 // notes all of them for the status.
-func (l *Loop) tellOptions(now time.Time) {
+func (l *Loop) tellOptions() {
 	for o := range listing.Option(listing.NumOptions) {
 		is := l.server.Unsupported(o)
 		if was := l.draft.Unsupported[o]; is && !was {

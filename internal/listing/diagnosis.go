@@ -159,7 +159,7 @@ func (d *diagnosis) end() { *d = diagnosis{outages: d.outages} }
 
 // succeeded is called with every page. It is true if that was an answer to the
 // diagnosis and not to the listing.
-func (d *diagnosis) succeeded(l *Listing, req *Request, now time.Time) bool {
+func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 	trial := d.active()
 	switch d.stage {
 	case healthy, again:

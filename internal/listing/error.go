@@ -33,7 +33,7 @@ var reasonNames = [NumReasons]string{
 // String is the label value.
 func (r Reason) String() string { return reasonNames[r] }
 
-// ErrNotFound: no incident has this id.
+// ErrNotFound says that no incident has this id.
 var ErrNotFound = errors.New("no such incident")
 
 // Error is one request that did not bring what it asked for. Its texts are fit

@@ -245,7 +245,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return nil, l.incomplete(&req, errNoProgress, now)
 	}
 	rows := l.holdBack(&page)
-	if l.diagnosis.succeeded(l, &req, now) {
+	if l.diagnosis.succeeded(l, now) {
 		return rows, nil
 	}
 	s := l.server
@@ -653,7 +653,8 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 		l.pop()
 		return
 	}
-	if !more && n >= r.Edges && !(n > 1 && !s.FullPages) && !(n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)) {
+	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
+	if !more && n >= r.Edges && !doubtful {
 		l.pop()
 		return
 	}

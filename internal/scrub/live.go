@@ -50,9 +50,9 @@ type form struct {
 // the text in another way is not among them (see readings).
 func forms(secret string) []form {
 	var all []form
-	add := func(c class, text string, reduce ...func(view) view) {
+	add := func(text string, reduce ...func(view) view) {
 		for _, f := range reduce {
-			all = append(all, form{f(bare(text)).text, c})
+			all = append(all, form{f(bare(text)).text, plain})
 		}
 	}
 	texts := []string{secret}
@@ -69,12 +69,12 @@ func forms(secret string) []form {
 	for _, text := range texts {
 		backwards := []rune(text)
 		slices.Reverse(backwards)
-		add(plain, text, letters, visible)
-		add(plain, string(backwards), letters, visible)
+		add(text, letters, visible)
+		add(string(backwards), letters, visible)
 	}
 	for before := range 3 {
-		add(plain, inside(base64.RawStdEncoding, secret, before), letters, visible)
-		add(plain, inside(base64.RawURLEncoding, secret, before), visible)
+		add(inside(base64.RawStdEncoding, secret, before), letters, visible)
+		add(inside(base64.RawURLEncoding, secret, before), visible)
 	}
 	all = append(all, form{hex.AppendEncode(nil, []byte(secret)), hexadecimal})
 	var codes []byte

@@ -129,8 +129,8 @@ var encodings = map[string]func(string) string{
 	"hex, 0x":         func(s string) string { return fmt.Sprintf("%#x", s) },
 	"hex, each 0x":    func(s string) string { return fmt.Sprintf("% #x", s) },
 	"hex dump":        func(s string) string { return folded(fmt.Sprintf("% x", s), 48) },
-	"decimal":         func(s string) string { return fmt.Sprint([]byte(s)) },
-	"decimal, commas": func(s string) string { return strings.ReplaceAll(fmt.Sprint([]byte(s)), " ", ", ") },
+	"decimal":         decimals,
+	"decimal, commas": func(s string) string { return strings.ReplaceAll(decimals(s), " ", ", ") },
 	"JSON":            func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
 	"JSON upper":      func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04X`, r) }) },
 	"JSON in part":    func(s string) string { return alternately(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
@@ -146,7 +146,7 @@ var encodings = map[string]func(string) string{
 	"HTML hex":              func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf("&#x%X;", r) }) },
 	"HTML zeros, no end":    func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf("&#%07d", r) }) },
 	"HTML in HTML":          func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf("&amp;#%d;", r) }) },
-	"quoted-printable":      func(s string) string { return quotedPrintable(s) },
+	"quoted-printable":      quotedPrintable,
 	"quoted-printable, all": func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf("=%02X", r) }) },
 	"quoted-printable, lines": func(s string) string {
 		return strings.ReplaceAll(folded(strings.ReplaceAll(s, "=", "=3D"), 10), "\r\n", "=\r\n")
@@ -438,3 +438,6 @@ func TestWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wellFormed(t, s, s.Text(text)) })
 	}
 }
+
+// decimals writes the codes of a text as fmt prints bytes.
+func decimals(s string) string { return fmt.Sprintf("%v", []byte(s)) }

@@ -232,7 +232,7 @@ func TestTokenRedirects(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		if resp.StatusCode != 307 || resp.Header.Get("Location") != "http://simulated.example/x" {
+		if resp.StatusCode != http.StatusTemporaryRedirect || resp.Header.Get("Location") != "http://simulated.example/x" {
 			t.Errorf("got %d %v", resp.StatusCode, resp.Header)
 		}
 		c.login()
