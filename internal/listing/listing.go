@@ -665,7 +665,9 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 	} else {
 		rest.Before = r.Edge
 	}
-	// The rest first: if it is empty, that page shows what a link is worth.
+	// The rest first: if it is empty, that page shows what a link is worth; if it is
+	// not, the page before was not the last one.
+	rest.Proof, rest.Edge, rest.Last = true, noSince, r.Last
 	l.replace(rest, second)
 }
 

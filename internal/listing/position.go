@@ -24,6 +24,7 @@ type place struct {
 	fresh  int // rows of this pass that no pass before has seen
 	last   []int64
 	joins  bool                // the next page has to have rows of the last one
+	ended  int                 // rows of the last page, if it looked like the end
 	marks  map[uint64]struct{} // pages of this pass that were reached by link
 	hops   int                 // empty pages in a row
 	sames  int                 // pages in a row that were the same once more
@@ -54,7 +55,7 @@ func (p *place) fill(req *Request) {
 // restart begins the next pass.
 func (p *place) restart() {
 	p.pass++
-	p.skip, p.link, p.fresh, p.last, p.hops, p.joins = 0, "", 0, nil, 0, false
+	p.skip, p.link, p.fresh, p.last, p.hops, p.joins, p.ended = 0, "", 0, nil, 0, false, 0
 	clear(p.marks)
 }
 
@@ -101,6 +102,13 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		}
 	case req.Link != "":
 		more = page.Link != ""
+	}
+	if p.ended > 0 && news && p.pass == 0 {
+		l.short(p.ended) // what looked like the end was none
+	}
+	p.ended = 0
+	if !more {
+		p.ended = n
 	}
 	again := overlap(n)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) {
