@@ -111,8 +111,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.ended = n
 	}
 	again := overlap(n)
-	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) {
-		// It is not known how many rows a page has: the next one has to be empty.
+	linked := s.Links && !s.LinkNoise && !s.takesSkip(p.skip+n, now)
+	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
+		// It is not known how many rows a page has: the next one has to be empty,
+		// unless links are all that leads on, and there is none.
 		if more = true; !news {
 			again = 0
 		}
