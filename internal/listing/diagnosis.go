@@ -250,7 +250,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	}
 	d := &l.diagnosis
 	if r := &l.Todo[len(l.Todo)-1]; err.Location != "" && r.place == nil && r.hops < maxHops {
-		r.hop = err.Location
+		r.hop, r.hopTop = err.Location, err.Request.Top
 		r.hops++
 		return RetryNow
 	}
@@ -421,10 +421,11 @@ func (l *Listing) linkFailed(refused bool) Verdict {
 	}
 	r.hop, r.hops = "", 0
 	if r.place != nil {
-		if r.place.pass >= maxPasses {
+		if r.place.breaks++; r.place.breaks > maxPasses {
+			r.place.breaks = 0
 			return Failed
 		}
-		r.place.restart()
+		r.place.rewind()
 	}
 	l.diagnosis.end()
 	return RetryLater

@@ -177,7 +177,7 @@ func (l *Listing) current(now time.Time) *Range {
 		}
 		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.takesSkip(p.skip, now) {
 			p.byLink = true
-			p.restart()
+			p.rewind()
 		}
 		if r.place == nil {
 			l.cut(r)
@@ -221,6 +221,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		return req
 	}
 	if req.Link = r.hop; req.Link != "" {
+		req.Top = r.hopTop // which the link carries
 		return req
 	}
 	req.Count = s.Takes(OptionCount, now)
@@ -351,7 +352,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 				if r.place.byLink {
 					return false, l.incomplete(req, errNoProgress, now)
 				}
-				r.place.restart()
+				r.place.rewind()
 			}
 			return true, nil
 		}
@@ -434,7 +435,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 			return l.incomplete(req, errNoProgress, now)
 		case r.hops < maxHops:
 			r.hops++
-			r.hop = page.Link
+			r.hop, r.hopTop = page.Link, req.Top
 			return nil
 		}
 		s.LinkNoise, more = true, false

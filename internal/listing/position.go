@@ -24,6 +24,7 @@ type place struct {
 	fresh  int // rows of this pass that no pass before has seen
 	last   []int64
 	joins  bool                // the next page has to have rows of the last one
+	breaks int                 // of passes, by links that failed
 	ended  int                 // rows of the last page, if it looked like the end
 	marks  map[uint64]struct{} // pages of this pass that were reached by link
 	hops   int                 // empty pages in a row
@@ -55,7 +56,13 @@ func (p *place) fill(req *Request) {
 // restart begins the next pass.
 func (p *place) restart() {
 	p.pass++
-	p.skip, p.link, p.fresh, p.last, p.hops, p.joins, p.ended = 0, "", 0, nil, 0, false, 0
+	p.fresh = 0
+	p.rewind()
+}
+
+// rewind begins the same pass again.
+func (p *place) rewind() {
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
 	clear(p.marks)
 }
 

@@ -30,8 +30,9 @@ type Range struct {
 
 	place *place
 	// hop is a link to follow because the page was empty, hops how many were.
-	hop  string
-	hops int
+	hop    string
+	hops   int
+	hopTop int
 }
 
 const (
