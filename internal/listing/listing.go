@@ -449,7 +449,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 			return nil
 		}
 	}
-	if r.Edges > 0 && !r.Proof && r.place == nil {
+	if r.Edges > 0 && !r.Proof {
 		// The second that the page before ended with has to come again, but for
 		// rows that moved. A server that compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {

@@ -105,11 +105,6 @@ func tryMatrix(t *testing.T, name string, api simulator.APIs, switches ...simula
 		// What only a sweep can know takes two of them.
 		b.wait(2*sweeps + 30*time.Minute)
 		later := b.judge(noAlerts)
-		if testing.Verbose() {
-			for _, r := range b.sim.Meter().Log[:min(80, len(b.sim.Meter().Log))] {
-				t.Log(r.Status, r.Path, r.Query)
-			}
-		}
 		switch {
 		case later.wrong != nil && !later.honest:
 			t.Errorf("silently wrong: %s", later)

@@ -32,7 +32,12 @@ const (
 // scrapeOnce asks the handler and unzips what is zipped.
 func scrapeOnce(t *testing.T, h http.Handler, accept, encoding string) (*httptest.ResponseRecorder, []byte) {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	return scrapeQuery(t, h, "", accept, encoding)
+}
+
+func scrapeQuery(t *testing.T, h http.Handler, query, accept, encoding string) (*httptest.ResponseRecorder, []byte) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/metrics"+query, nil)
 	r.Header.Set("Accept", accept)
 	r.Header.Set("Accept-Encoding", encoding)
 	w := httptest.NewRecorder()
@@ -218,23 +223,7 @@ func TestScrapeIsWhatPromhttpAnswers(t *testing.T) {
 func compareScrapes(t *testing.T, got, want http.Handler, accept, encoding, query string) {
 	t.Helper()
 	answer := func(h http.Handler) (http.Header, []string) {
-		r := httptest.NewRequest(http.MethodGet, "/metrics"+query, nil)
-		r.Header.Set("Accept", accept)
-		r.Header.Set("Accept-Encoding", encoding)
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		from := io.Reader(w.Body)
-		if w.Header().Get("Content-Encoding") == "gzip" {
-			zip, err := gzip.NewReader(w.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			from = zip
-		}
-		text, err := io.ReadAll(from)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, text := scrapeQuery(t, h, query, accept, encoding)
 		lines := strings.Split(string(text), "\n")
 		slices.Sort(lines)
 		return w.Header(), lines
