@@ -88,8 +88,11 @@ func (r *reply) hijack(w http.ResponseWriter) bool {
 	return true
 }
 
-// interim sends the answers before the answer.
+// interim sends the answers before the answer. With a length among the headers
+// net/http writes each from a copy of them: an HTTP/2 stream that the client
+// resets may still be writing one while the handler goes on.
 func (r *reply) interim(ctx context.Context, w http.ResponseWriter) {
+	w.Header().Set("Content-Length", "0")
 	for i := 0; i != r.wire.Interim && ctx.Err() == nil; i++ {
 		w.Header().Set("Link", "</style.css>; rel=preload; as=style")
 		w.WriteHeader(http.StatusEarlyHints)
