@@ -57,13 +57,6 @@ type Listing struct {
 	// update, and by nothing else. Linked: one that was continued had a link.
 	Sorted bool `json:"sorted,omitempty"`
 	Linked bool `json:"linked,omitempty"`
-	// Guesses counts the pages that were taken for sorted before one has shown it,
-	// Trusted those that were continued because they were taken for sorted.
-	Guesses int `json:"guesses,omitempty"`
-	Trusted int `json:"trusted,omitempty"`
-	// Ended counts the ranges that were taken for complete because of the size of
-	// their last page alone.
-	Ended int `json:"ended,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
@@ -79,17 +72,9 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Known tells whether the reader has this version of a row already; nil: it has
-	// none. Where the newest come first, what is behind a page of such rows alone is
-	// not worth a proof: the listing before has seen it.
-	Known func(*incident.Incident) bool `json:"-"`
-
 	server    *Server
 	diagnosis diagnosis
-	// density is how many rows a second had in the last range that was complete,
-	// where rows are not sorted; 0: not known.
-	density  float64
-	leftover []incident.Incident
+	leftover  []incident.Incident
 	// same counts pages in a row with the same rows, of which mark is one.
 	same int
 	mark uint64
@@ -178,10 +163,6 @@ func (l *Listing) current(now time.Time) *Range {
 		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.takesSkip(p.skip, now) {
 			p.byLink = true
 			p.rewind()
-		}
-		if r.place == nil {
-			l.cut(r)
-			r = &l.Todo[len(l.Todo)-1]
 		}
 		return r
 	}
@@ -444,10 +425,8 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	r.hop, r.hops = "", 0
 	secs := secondsOf(page.Rows)
 	l.learn(req, page, &secs, now)
-	if !secs.sorted() || r.Check >= 0 && !r.Split && l.unseen(r, page) {
-		if l.unsorted() {
-			return nil
-		}
+	if !secs.sorted() && l.unsorted() {
+		return nil
 	}
 	if r.Edges > 0 && !r.Proof {
 		// The second that the page before ended with has to come again, but for
@@ -475,30 +454,12 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		r.Proof = false
 	}
 	switch {
-	case r.Split && (l.unseen(r, page) || n*10 < r.Check*9):
-		// Nor was that: it has more rows, or not even those.
-		l.short(r.Last)
-		if l.Ended > 0 {
-			// What was taken for complete until now may not have been.
-			l.Todo, l.Ended = slices.Clone(l.Whole), 0
-			return nil
-		}
-		r.Split, r.Check = false, -1
-		switch {
-		case s.ShortPages:
-			r.place = newPlace(l.Started)
-		case l.more(req, page):
-			l.halve(r, &secs, now)
-		default:
-			l.split(r, &secs, n)
-		}
 	case !more:
 		l.ended(r, req, page, &secs, sorted, descending)
-	case len(secs.all) == 0, r.second(), req.Top == 1, r.Check >= 0 && n < s.rows(req.Top):
-		// The last: these may be the rows that a page has shown before, with a link
-		// that means nothing, or a part of more.
+	case len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top) && !sorted:
+		// The last: pages may end anywhere, or the link means nothing.
 		r.place = newPlace(l.Started)
-	case sorted:
+	case sorted && l.Sorted:
 		if page.Link != "" {
 			l.Linked, s.Links = true, true
 		}
@@ -516,12 +477,13 @@ const maxRestarts = 2
 // unsorted notes that rows are not sorted by last update. It is true if pages
 // were continued as if they were: then all is read again.
 func (l *Listing) unsorted() bool {
+	trusted := l.Sorted
 	l.server.Unsorted, l.Sorted = true, false
-	if l.Trusted == 0 || l.Restarts >= maxRestarts {
+	if !trusted || l.Restarts >= maxRestarts {
 		return false
 	}
 	l.Restarts++
-	l.Todo, l.Trusted, l.Guesses = slices.Clone(l.Whole), 0, 0
+	l.Todo = slices.Clone(l.Whole)
 	return true
 }
 
@@ -565,18 +527,8 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 // ended is called when a page seems to hold all that is left of the range.
 func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorted, descending bool) {
 	n := len(page.Rows)
-	if l.server.Unsorted {
-		from, to := max(r.Since, secs.min), min(r.Before, secs.max+1)
-		if r.Since != noSince && r.Before != noBefore {
-			from, to = r.Since, r.Before
-		}
-		l.density = float64(n) / max(float64(to-from), 1)
-		if n == 0 {
-			l.density = 0
-		}
-	}
 	last := *r
-	if counted(req, page) || last.Check >= 0 || !l.prove(n, page.Link) || len(secs.all) == 0 || sorted && descending && l.stale(page) {
+	if counted(req, page) || !l.prove(n, page.Link) || len(secs.all) == 0 {
 		l.pop()
 		return
 	}
@@ -589,42 +541,11 @@ func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorte
 	case sorted:
 		next.Since, next.Edge, next.Edges = secs.max, secs.max, secs.at(secs.max)
 		l.replace(next)
-	case l.server.ShortPages:
-		r.place = newPlace(l.Started)
-	case !l.server.FullPages && !secs.one():
-		l.split(r, secs, n)
+	case l.server.FullPages && !l.server.ShortPages:
+		l.pop()
 	default:
-		l.Ended++
-		l.pop()
+		r.place = newPlace(l.Started)
 	}
-}
-
-// stale tells that a delta's page has nothing new.
-func (l *Listing) stale(page *Page) bool {
-	if l.Known == nil || l.Proof != ProveLarge {
-		return false
-	}
-	for i := range page.Rows {
-		if in := &page.Rows[i]; in.ID != 0 && !l.Known(in) {
-			return false
-		}
-	}
-	return true
-}
-
-// split reads the halves of a page's range, to see whether the page had all.
-func (l *Listing) split(r *Range, secs *seconds, n int) {
-	if secs.one() || len(secs.all) == 0 {
-		l.pop()
-		return
-	}
-	m := median(secs)
-	upper, lower := r.part(m, r.Before), r.part(r.Since, m)
-	upper.Check = secs.since(m)
-	lower.Check = n - upper.Check
-	upper.Split, lower.Split = true, true
-	upper.Last, lower.Last = n, n
-	l.replace(upper, lower)
 }
 
 // few rows need no proof that a delta has seen them all.
@@ -686,11 +607,9 @@ func (l *Listing) short(n int) {
 
 // onward continues a sorted page from the second of its last row.
 func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
-	edge, rest, shown := secs.max, r.part(secs.max, r.Before), r.part(r.Since, secs.max)
-	known := n - secs.since(edge)
+	edge, rest := secs.max, r.part(secs.max, r.Before)
 	if descending {
-		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
-		known = secs.since(edge + 1)
+		edge, rest = secs.min, r.part(r.Since, secs.min+1)
 		if edge+2 < r.Before {
 			rest.Before = edge + 2 // a server that rounds counts half of the second to the next
 		}
@@ -703,7 +622,6 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		l.replace(r.part(edge+1, r.Before), r.part(r.Since, edge), second)
 		return
 	}
-	l.Trusted++
 	if n >= few {
 		rest.Edge, rest.Edges = edge, secs.at(edge)
 	}
@@ -711,35 +629,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
 		r.place = newPlace(l.Started)
 		return
 	}
-	if l.Sorted {
-		l.replace(rest)
-		return
-	}
-	// It may be sorted by something else, and look like this by chance. What it
-	// shows is read again: always where pages are small, otherwise for the first,
-	// fourth, sixteenth ... page, as long as none has shown what it is sorted by.
-	l.Guesses++
-	if n >= few && !powerOf4(l.Guesses) {
-		l.replace(rest)
-		return
-	}
-	shown.Check = known
-	l.replace(shown, rest)
-}
-
-func powerOf4(n int) bool { return n&(n-1) == 0 && n&0x55555555 != 0 }
-
-// unseen tells that a range which a page has shown as a part of it has more
-// rows than that, other than such that came later.
-func (l *Listing) unseen(r *Range, page *Page) bool {
-	n := 0
-	for i := range page.Rows {
-		in := &page.Rows[i]
-		if in.ID != 0 && !in.Updated.IsZero() && in.Updated.Before(l.Started) && in.Updated.Unix() >= r.Since && in.Updated.Unix() < r.Before {
-			n++
-		}
-	}
-	return n > r.Check
+	l.replace(rest)
 }
 
 // halve cuts a range whose rows are not sorted at the median of those on the
@@ -757,13 +647,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 		return
 	}
 	m := median(secs)
-	top := r.part(m, r.Before)
-	rows := secs.since(m)
-	if width := secs.max + 1 - m; width > 0 {
-		// At least so many; what does not fit shows soon.
-		l.density = max(l.density, float64(rows)/float64(width))
-	}
-	l.replace(top, r.part(r.Since, m))
+	l.replace(r.part(m, r.Before), r.part(r.Since, m))
 }
 
 // median is a second with rows before it and rows at or after it.
@@ -776,26 +660,6 @@ func median(secs *seconds) int64 {
 		m = all[min(i, len(all)-1)]
 	}
 	return m
-}
-
-// cut takes from a range whose rows are not sorted as much as is likely to fit
-// on a page.
-func (l *Listing) cut(r *Range) {
-	if !l.server.Unsorted || l.density == 0 || r.Before == noBefore || r.second() || r.Proof || r.Split || r.Check >= 0 {
-		return
-	}
-	if !l.server.takesSince(time.Unix(r.Before-1, 0), l.Started) {
-		return
-	}
-	size := l.server.rows(l.server.size(l.Started))
-	const fill = 0.65
-	width := int64(min(max(fill*float64(size)/l.density, 1), 1e9))
-	if r.Since != noSince && r.Before-r.Since <= width+width/2 {
-		return
-	}
-	rest, top := r.part(r.Since, r.Before-width), r.part(r.Before-width, r.Before)
-	l.Todo[len(l.Todo)-1] = rest
-	l.Todo = append(l.Todo, top)
 }
 
 // Check tells what is wrong with a listing that was saved.

@@ -21,12 +21,6 @@ type Range struct {
 	Edge  int64 `json:"edge,omitempty"`
 	Edges int   `json:"edges,omitempty"`
 	Last  int   `json:"last,omitempty"`
-	// Check is how many rows an earlier page has shown of this range, which is read
-	// again to see whether those were all; -1: nothing is checked. Split: because
-	// that page had all there seemed to be, otherwise because it seemed to be
-	// sorted.
-	Check int  `json:"check"`
-	Split bool `json:"split,omitempty"`
 
 	place *place
 	// hop is a link to follow because the page was empty, hops how many were.
@@ -43,7 +37,7 @@ const (
 // Everything of a status, or with StatusUnknown of all, last updated at or
 // after since; zero: of any age.
 func Everything(status incident.Status, since time.Time) Range {
-	r := Range{Since: noSince, Before: noBefore, Status: status, Check: -1}
+	r := Range{Since: noSince, Before: noBefore, Status: status}
 	if !since.IsZero() {
 		r.Since = since.Unix()
 	}
@@ -73,7 +67,7 @@ func (r *Range) empty() bool {
 
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
-	return Range{Since: since, Before: before, Status: r.Status, Check: -1}
+	return Range{Since: since, Before: before, Status: r.Status}
 }
 
 // seconds are those of the rows that tell their last update.

@@ -2,7 +2,6 @@ package listing
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
 	"time"
 
@@ -276,38 +275,5 @@ func TestByUpdate(t *testing.T) {
 		if got := byUpdate(append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
 		}
-	}
-}
-
-// TestCut takes from an unsorted range what is likely to fit on a page, and
-// nothing where it is not known, or all of it fits.
-func TestCut(t *testing.T) {
-	at := noon.Unix()
-	for _, test := range []struct {
-		name    string
-		density float64
-		r       Range
-		want    []Range // the next last
-	}{
-		{"not known", 0, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at, Check: -1}}},
-		{"one row a second", 1, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at - 65, Check: -1}, {Since: at - 65, Before: at, Check: -1}}},
-		{"no lower bound", 1, Range{Since: noSince, Before: at, Check: -1}, []Range{{Since: noSince, Before: at - 65, Check: -1}, {Since: at - 65, Before: at, Check: -1}}},
-		{"crowded", 500, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at - 1, Check: -1}, {Since: at - 1, Before: at, Check: -1}}},
-		{"fits", 1, Range{Since: at - 97, Before: at, Check: -1}, []Range{{Since: at - 97, Before: at, Check: -1}}},
-		{"no upper bound", 1, Range{Since: 0, Before: noBefore, Check: -1}, []Range{{Since: 0, Before: noBefore, Check: -1}}},
-		{"a proof", 1, Range{Since: 0, Before: at, Proof: true, Check: -1}, []Range{{Since: 0, Before: at, Proof: true, Check: -1}}},
-		{"to be checked", 1, Range{Since: 0, Before: at, Check: 3}, []Range{{Since: 0, Before: at, Check: 3}}},
-		{"hardly any", 1e-12, Range{Since: noSince, Before: at, Check: -1}, []Range{{Since: noSince, Before: at - 1e9, Check: -1}, {Since: at - 1e9, Before: at, Check: -1}}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := NewServer(Offer{MaxTop: 100})
-			s.Unsorted = true
-			l := New(s, ProveLarge, test.r)
-			l.density = test.density
-			l.cut(&l.Todo[0])
-			if !slices.Equal(l.Todo, test.want) {
-				t.Errorf("got %+v, want %+v", l.Todo, test.want)
-			}
-		})
 	}
 }
