@@ -249,10 +249,12 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
-	if r := &l.Todo[len(l.Todo)-1]; err.Location != "" && r.place == nil && r.hops < maxHops {
-		r.hop, r.hopTop = err.Location, err.Request.Top
-		r.hops++
-		return RetryNow
+	if err.Location != "" {
+		if p := l.placed(); p.hops < maxHops {
+			p.link = err.Location
+			p.hops++
+			return RetryNow
+		}
 	}
 	if err.TopLimit > 0 && err.TopLimit < err.Request.Top && !d.active() {
 		l.server.limitTop(err.TopLimit, now)
@@ -414,12 +416,11 @@ func (l *Listing) blame(o Option, now time.Time) {
 // linkFailed goes on without a link that the server does not take any more.
 func (l *Listing) linkFailed(refused bool) Verdict {
 	r := &l.Todo[len(l.Todo)-1]
-	empty := r.hops > 0 || r.place != nil && r.place.hops > 0
+	empty := r.place != nil && r.place.hops > 0
 	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
-	r.hop, r.hops = "", 0
 	if r.place != nil {
 		if r.place.breaks++; r.place.breaks > maxPasses {
 			r.place.breaks = 0

@@ -12,9 +12,7 @@
 package listing
 
 import (
-	"encoding/binary"
 	"errors"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -75,9 +73,6 @@ type Listing struct {
 	server    *Server
 	diagnosis diagnosis
 	leftover  []incident.Incident
-	// same counts pages in a row with the same rows, of which mark is one.
-	same int
-	mark uint64
 	// still counts requests since the last progress, linkFails links that failed.
 	still     int
 	linkFails int
@@ -111,7 +106,7 @@ func (l *Listing) Inherit(from *Listing) {
 }
 
 // maxStill bounds the requests that bring no progress.
-const maxStill = 150
+const maxStill = 60
 
 var (
 	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
@@ -201,10 +196,6 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		p.fill(&req)
 		return req
 	}
-	if req.Link = r.hop; req.Link != "" {
-		req.Top = r.hopTop // which the link carries
-		return req
-	}
 	req.Count = s.Takes(OptionCount, now)
 	return req
 }
@@ -241,9 +232,6 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, err
 	}
 	s.accept(&req, now)
-	if l.again(&page) {
-		return rows, l.incomplete(&req, errNoProgress, now)
-	}
 	if r.place != nil {
 		err = l.applyPosition(r, &req, &page, now)
 	} else {
@@ -253,24 +241,6 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
-}
-
-// maxSame bounds the pages in a row that have the same rows, whatever was asked
-// for.
-const maxSame = 12
-
-// again tells that the same rows come again and again.
-func (l *Listing) again(page *Page) bool {
-	mark := fnv.New64a()
-	for i := range page.Rows {
-		_, _ = mark.Write(binary.AppendVarint(nil, page.Rows[i].ID))
-	}
-	if sum := mark.Sum64(); len(page.Rows) == 0 || sum != l.mark {
-		l.mark, l.same = sum, 0
-	} else {
-		l.same++
-	}
-	return l.same > maxSame
 }
 
 // pop ends the range that is being read.
@@ -322,19 +292,16 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 			newer++
 		}
 	}
-	if req.Link != "" && (s.DirectRows || r.place != nil) {
+	if req.Link != "" {
 		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
 			// The link has lost the filter. If the page before was empty, it led to
 			// nothing of what was asked for.
 			s.LostLinks = true
-			s.LinkNoise = s.LinkNoise || r.hops > 0 || r.place != nil && r.place.hops > 0
-			r.hop, r.hops = "", 0
-			if r.place != nil {
-				if r.place.byLink {
-					return false, l.incomplete(req, errNoProgress, now)
-				}
-				r.place.rewind()
+			s.LinkNoise = s.LinkNoise || r.place.hops > 0
+			if r.place.byLink {
+				return false, l.incomplete(req, errNoProgress, now)
 			}
+			r.place.rewind()
 			return true, nil
 		}
 		return false, nil
@@ -397,32 +364,21 @@ func counted(req *Request, page *Page) bool {
 	return req.Count && req.Skip == 0 && req.Link == "" && (page.Count > n || page.Count == n && page.Link == "")
 }
 
-// maxHops bounds the empty pages with a link in a row.
-const maxHops = 3
-
 // applyBounds moves on after a page that was asked for by its bounds alone.
 func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time) *Error {
 	s, n := l.server, len(page.Rows)
 	more := l.more(req, page)
 	if n == 0 && more {
-		switch {
-		case page.Link == "":
+		if page.Link == "" {
 			if l.Miscounts++; l.Miscounts > 1 {
 				// Nor the second time: then it is the count that is wrong.
 				s.refuse(OptionCount, now)
 			}
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
-		case s.LostLinks:
-			return l.incomplete(req, errNoProgress, now)
-		case r.hops < maxHops:
-			r.hops++
-			r.hop, r.hopTop = page.Link, req.Top
-			return nil
 		}
-		s.LinkNoise, more = true, false
+		r.place = newPlace(l.Started)
+		return l.applyPosition(r, req, page, now)
 	}
-	s.EmptyPages = s.EmptyPages || r.hop != "" && n > 0
-	r.hop, r.hops = "", 0
 	secs := secondsOf(page.Rows)
 	l.learn(req, page, &secs, now)
 	if !secs.sorted() && l.unsorted() {

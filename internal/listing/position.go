@@ -40,6 +40,9 @@ func newPlace(began time.Time) *place {
 	return &place{began: began, seen: make(map[int64]struct{}), marks: make(map[uint64]struct{})}
 }
 
+// maxHops bounds the empty pages with a link in a row.
+const maxHops = 3
+
 // maxPasses bounds the passes of one range.
 const maxPasses = 12
 

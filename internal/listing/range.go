@@ -23,10 +23,6 @@ type Range struct {
 	Last  int   `json:"last,omitempty"`
 
 	place *place
-	// hop is a link to follow because the page was empty, hops how many were.
-	hop    string
-	hops   int
-	hopTop int
 }
 
 const (
