@@ -395,9 +395,6 @@ func (l *Listing) blame(o Option, now time.Time) {
 	case OptionUpperBound:
 		l.refuseUpper(now)
 		return
-	case OptionSkip:
-		s.SkipFrom, s.SkipFromAt = base.Skip, now
-		return
 	case OptionStatus:
 		if base.Status != incident.StatusActive {
 			s.Statuses[base.Status] = now

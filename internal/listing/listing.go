@@ -155,7 +155,7 @@ func (l *Listing) current(now time.Time) *Range {
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace(l.Started)
 		}
-		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.takesSkip(p.skip, now) {
+		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.Takes(OptionSkip, now) {
 			p.byLink = true
 			p.rewind()
 		}

@@ -121,7 +121,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.ended = n
 	}
 	again := overlap(n)
-	linked := s.Links && !s.LinkNoise && !s.takesSkip(p.skip+n, now)
+	linked := s.Links && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
@@ -205,7 +205,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		p.hops = 0
 	}
 	next := p.skip + n - again
-	if !p.byLink && n > 0 && req.Link == "" && s.takesSkip(next, now) {
+	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
 		p.skip, p.joins = next, again > 0
 		return nil
 	}

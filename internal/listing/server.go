@@ -47,9 +47,6 @@ type Server struct {
 	// OldBound is the age from which on lower bounds are refused; 0: none is.
 	OldBound   time.Duration `json:"old_bound,omitempty"`
 	OldBoundAt time.Time     `json:"old_bound_at,omitzero"`
-	// SkipFrom is the position from which on skipping is refused; 0: none is.
-	SkipFrom   int       `json:"skip_from,omitempty"`
-	SkipFromAt time.Time `json:"skip_from_at,omitzero"`
 	// Statuses that are refused although others are not.
 	Statuses [incident.NumStatuses]time.Time `json:"statuses"`
 	// Unsorted: rows come in another order than that of their last update.
@@ -58,11 +55,10 @@ type Server struct {
 	// asked for any.
 	Direction Order `json:"direction,omitempty"`
 
-	// Top is the page size in use, 0: what the API offers. TopLimit is the most
-	// that the server said it takes.
-	Top      int       `json:"top,omitempty"`
-	TopLimit int       `json:"top_limit,omitempty"`
-	GrowAt   time.Time `json:"grow_at,omitzero"`
+	// Top is the page size in use, 0: what the API offers, and GrowAt when a larger
+	// one is tried.
+	Top    int       `json:"top,omitempty"`
+	GrowAt time.Time `json:"grow_at,omitzero"`
 	// Wait is how long the last wait was that led to GrowAt, or to the retrial of
 	// alerts.
 	Wait       time.Duration `json:"wait,omitempty"`
@@ -117,15 +113,15 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 		if !s.offer.Count {
 			return false
 		}
+	case OptionSkip:
+		if !s.offer.Skip {
+			return false
+		}
 	case OptionAlerts:
 		if s.Refused[o].IsZero() {
 			return true
 		}
 		return now.Sub(s.Refused[o]) >= s.AlertsWait
-	case OptionPageSize:
-		if s.TopLimit > 0 {
-			return true
-		}
 	}
 	return s.Refused[o].IsZero() || now.Sub(s.Refused[o]) >= probeAfter
 }
@@ -135,7 +131,7 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 func (s *Server) Unsupported(o Option) bool {
 	switch o {
 	case OptionPageSize:
-		return !s.Refused[o].IsZero() || s.TopLimit > 0 && s.TopLimit < s.offer.MaxTop || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+		return !s.Refused[o].IsZero() || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
 	case OptionLowerBound:
 		return s.OldBound > 0 || !s.Refused[o].IsZero()
 	}
@@ -155,14 +151,6 @@ func (s *Server) takesSince(since, now time.Time) bool {
 	return s.OldBound == 0 || now.Sub(since) < s.OldBound || now.Sub(s.OldBoundAt) >= probeAfter
 }
 
-// takesSkip tells whether so many rows may be skipped.
-func (s *Server) takesSkip(skip int, now time.Time) bool {
-	if !s.offer.Skip || !s.Takes(OptionSkip, now) {
-		return false
-	}
-	return s.SkipFrom == 0 || skip < s.SkipFrom || now.Sub(s.SkipFromAt) >= probeAfter
-}
-
 // refuse leaves an option out from now on.
 func (s *Server) refuse(o Option, now time.Time) {
 	if o == OptionAlerts {
@@ -179,13 +167,13 @@ func (s *Server) doubt(now time.Time) {
 	}
 	s.DoubtedAt = now
 	for _, o := range blames[0] {
-		if o == OptionAlerts || o == OptionPageSize && s.TopLimit > 0 {
+		if o == OptionAlerts {
 			continue
 		}
 		s.Refused[o] = time.Time{}
 	}
 	clear(s.Statuses[:])
-	s.OldBound, s.SkipFrom = 0, 0
+	s.OldBound = 0
 }
 
 // accept notes that the server took the options that a request carried.
@@ -194,7 +182,7 @@ func (s *Server) accept(req *Request, now time.Time) {
 		return
 	}
 	for o, carried := range req.options() {
-		if carried && (Option(o) != OptionPageSize || s.TopLimit == 0) {
+		if carried {
 			s.Refused[o] = time.Time{}
 		}
 	}
@@ -231,23 +219,18 @@ func (s *Server) size(now time.Time) int {
 	if !s.Takes(OptionPageSize, now) {
 		return 0
 	}
-	most := s.offer.MaxTop
-	if s.TopLimit > 0 && now.Sub(s.Refused[OptionPageSize]) < probeAfter {
-		most = min(most, s.TopLimit)
+	switch {
+	case s.Top == 0:
+		return s.offer.MaxTop
+	case now.Before(s.GrowAt):
+		return s.Top
 	}
-	if s.Top == 0 || s.Top >= most {
-		return most
-	}
-	if !now.Before(s.GrowAt) {
-		return min(2*s.Top, most)
-	}
-	return s.Top
+	return min(2*s.Top, s.offer.MaxTop)
 }
 
 // limitTop believes the page size that the server says is its limit.
 func (s *Server) limitTop(limit int, now time.Time) {
-	s.TopLimit = limit
-	s.Refused[OptionPageSize] = now
+	s.Top, s.GrowAt = limit, now.Add(probeAfter)
 }
 
 // shrink halves the page size after one was too heavy.
@@ -274,13 +257,7 @@ func (s *Server) rows(top int) int {
 
 // sized notes that a page of this size could be had.
 func (s *Server) sized(top int, now time.Time) {
-	if top == 0 {
-		return
-	}
-	switch {
-	case top > s.TopLimit && s.TopLimit > 0:
-		s.TopLimit, s.Refused[OptionPageSize] = 0, time.Time{}
-	case s.Top == 0 || top <= s.Top:
+	if s.Top == 0 || top <= s.Top {
 		return
 	}
 	// What lies between was waited for; what follows is tried at once.

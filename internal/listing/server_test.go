@@ -42,13 +42,13 @@ func TestPageSize(t *testing.T) {
 			{heavy, 100, time.Hour, 50}, {heavy, 100, time.Hour, 50}, {later, 0, time.Hour - time.Second, 50}, {later, 0, time.Second, 100},
 		},
 		"believes a limit for a day": {
-			{told, 25, 0, 25}, {had, 25, 0, 25}, {later, 0, 24*time.Hour - time.Second, 25}, {later, 0, time.Second, 100}, {had, 100, 0, 100}, {later, 0, time.Hour, 100},
+			{told, 25, 0, 25}, {had, 25, 0, 25}, {later, 0, 24*time.Hour - time.Second, 25}, {later, 0, time.Second, 50}, {had, 50, 0, 100}, {had, 100, 0, 100}, {later, 0, time.Hour, 100},
 		},
 		"a limit that still holds": {
-			{told, 25, 0, 25}, {later, 0, 24 * time.Hour, 100}, {told, 25, 0, 25}, {later, 0, 23 * time.Hour, 25},
+			{told, 25, 0, 25}, {later, 0, 24 * time.Hour, 50}, {told, 25, 0, 25}, {later, 0, 23 * time.Hour, 25},
 		},
 		"heavy below a limit": {
-			{told, 40, 0, 40}, {heavy, 40, 0, 20}, {later, 0, time.Minute, 40}, {had, 40, 0, 40},
+			{told, 40, 0, 40}, {heavy, 40, 0, 20}, {later, 0, time.Minute, 40}, {had, 40, 0, 80}, {told, 40, 0, 40}, {later, 0, time.Hour, 40},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestTakes(t *testing.T) {
 		t.Errorf("no page size is taken: got %d, want none", got)
 	}
 	bare := NewServer(Offer{MaxTop: 100})
-	if bare.Takes(OptionOrder, noon) || bare.Takes(OptionCount, noon) || bare.takesSkip(1, noon) || bare.Unsupported(OptionOrder) {
+	if bare.Takes(OptionOrder, noon) || bare.Takes(OptionCount, noon) || bare.Takes(OptionSkip, noon) || bare.Unsupported(OptionOrder) {
 		t.Error("what is not offered is not asked for, nor missed")
 	}
 }
@@ -135,10 +135,6 @@ func TestTakesPartly(t *testing.T) {
 	if s.accept(&Request{Since: noon.Add(-150 * day)}, noon); s.OldBound != 0 {
 		t.Error("an old bound was taken")
 	}
-	s.SkipFrom, s.SkipFromAt = 200, noon
-	if s.takesSkip(200, noon) || !s.takesSkip(199, noon) || !s.takesSkip(200, noon.Add(day)) {
-		t.Error("positions")
-	}
 	s.Statuses[incident.StatusAwaitingAction] = noon
 	if s.TakesStatus(incident.StatusAwaitingAction, noon) || !s.TakesStatus(incident.StatusActive, noon) || !s.TakesStatus(incident.StatusAwaitingAction, noon.Add(day)) {
 		t.Error("statuses")
@@ -157,7 +153,7 @@ func TestDoubt(t *testing.T) {
 		for o := range Option(NumOptions) {
 			s.refuse(o, now)
 		}
-		s.SkipFrom, s.OldBound, s.Statuses[incident.StatusActive] = 10, time.Hour, now
+		s.OldBound, s.Statuses[incident.StatusActive] = time.Hour, now
 	}
 	blame(noon)
 	l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon))
@@ -169,7 +165,7 @@ func TestDoubt(t *testing.T) {
 			t.Errorf("%v: taken %v", o, s.Takes(o, noon))
 		}
 	}
-	if !s.takesSkip(100, noon) || !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
+	if !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
 		t.Error("what is refused in part is not tried again")
 	}
 	blame(noon)
@@ -203,7 +199,7 @@ func TestServerResume(t *testing.T) {
 	}
 	for _, top := range []int{-1, 0, 51, 1 << 40} {
 		next = NewServer(Offer{MaxTop: 50})
-		next.Resume(&Server{Top: top, TopLimit: -top})
+		next.Resume(&Server{Top: top})
 		if got := next.size(noon); got != 50 {
 			t.Errorf("saved size %d: asks for %d", top, got)
 		}
