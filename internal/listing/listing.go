@@ -164,14 +164,19 @@ func (l *Listing) current(now time.Time) *Range {
 	return nil
 }
 
-// byPosition tells that the range's bounds cannot be sent, and that no order
-// makes up for it.
+// byPosition tells that one of the range's bounds cannot be sent, and that no
+// order makes up for it.
 func (l *Listing) byPosition(r *Range, now time.Time) bool {
-	if l.diagnosis.active() || r.Before == noBefore || l.server.Takes(OptionUpperBound, now) {
+	if l.diagnosis.active() {
 		return false
 	}
-	ascending := !l.server.Unsorted && (l.server.Direction == Ascending || l.server.Takes(OptionOrder, now))
-	return !ascending || r.Since == noSince || !l.server.takesSince(r.since(), now)
+	s := l.server
+	upper := r.Before == noBefore || s.Takes(OptionUpperBound, now)
+	lower := r.Since == noSince || s.takesSince(r.since(), now)
+	sorted := func(order Order) bool {
+		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
+	}
+	return !upper && !(lower && sorted(Ascending)) || !lower && !(upper && sorted(Descending))
 }
 
 // request asks for the range with all that the server takes.
@@ -384,15 +389,6 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 	if !secs.sorted() && l.unsorted() {
 		return nil
 	}
-	if r.Edges > 0 && !r.Proof {
-		// The second that the page before ended with has to come again, but for
-		// rows that moved. A server that compares more coarsely leaves it out.
-		if secs.at(r.Edge) > 0 {
-			l.Kept++
-		} else if l.Lost++; l.Lost > l.Kept+1 {
-			return l.incomplete(req, errCoarse, now)
-		}
-	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
 	// Where a bound could not be sent, the order shows where the range ends.
@@ -400,26 +396,38 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		more = false
 	}
 	switch {
-	case r.Proof && (len(secs.all) == 0 || secs.one() && secs.min == r.Edge):
-		l.proven(r, page, more)
+	case r.Edges == 0 && r.Last == 0:
+	case r.passed(&secs):
+		// The second has to come again, but for rows that moved. A server that
+		// compares more coarsely leaves it out.
+		if secs.at(r.Edge) > 0 {
+			l.Kept++
+		} else if r.Last == 0 && l.Largest >= few {
+			l.Lost++
+		}
+		if l.Lost > l.Kept+1 {
+			return l.incomplete(req, errCoarse, now)
+		}
+		if r.Last > 0 {
+			// The page before was not the last one, whatever it looked like.
+			l.short(r.Last)
+			more = l.more(req, page)
+		}
+	default:
+		l.proven(r, n, more)
 		return nil
-	case r.Proof:
-		// The page before was not the last one, whatever it looked like.
-		l.short(r.Last)
-		more = l.more(req, page)
-		r.Proof = false
 	}
 	switch {
-	case !more:
-		l.ended(r, req, page, &secs, sorted, descending)
-	case len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top) && !sorted:
-		// The last: pages may end anywhere, or the link means nothing.
+	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link)):
+		l.pop()
+	case sorted && (!more || l.Sorted && !r.second() && req.Top != 1 && len(secs.all) > 0):
+		l.Linked = l.Linked || more && page.Link != ""
+		l.onward(r, &secs, n, descending, !more)
+	case !more && s.FullPages && !s.ShortPages:
+		l.pop()
+	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
+		// Pages may end anywhere, or the link means nothing.
 		r.place = newPlace(l.Started)
-	case sorted && l.Sorted:
-		if page.Link != "" {
-			l.Linked, s.Links = true, true
-		}
-		l.onward(r, &secs, n, descending)
 	default:
 		l.halve(r, &secs, now)
 	}
@@ -480,30 +488,6 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	}
 }
 
-// ended is called when a page seems to hold all that is left of the range.
-func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorted, descending bool) {
-	n := len(page.Rows)
-	last := *r
-	if counted(req, page) || !l.prove(n, page.Link) || len(secs.all) == 0 {
-		l.pop()
-		return
-	}
-	next := last.part(last.Since, last.Before)
-	next.Proof, next.Last = true, n
-	switch {
-	case sorted && descending:
-		next.Before, next.Edge, next.Edges = secs.min+1, secs.min, secs.at(secs.min)
-		l.replace(next)
-	case sorted:
-		next.Since, next.Edge, next.Edges = secs.max, secs.max, secs.at(secs.max)
-		l.replace(next)
-	case l.server.FullPages && !l.server.ShortPages:
-		l.pop()
-	default:
-		r.place = newPlace(l.Started)
-	}
-}
-
 // few rows need no proof that a delta has seen them all.
 const few = 20
 
@@ -511,42 +495,38 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
-	case n == 0:
-		return false
-	case link != "" && !s.FullPages:
-		return true // that it leads to nothing is a guess
-	case l.Proof >= ProveRows || s.ShortPages:
+	case l.Proof >= ProveRows, s.ShortPages, link != "" && !s.FullPages:
 		return true
-	case l.Proof == ProveUnlinked:
-		return !l.Linked || s.LinkNoise
+	case l.Linked && !s.LinkNoise:
+		return false
 	}
-	return n >= few || n > 1 && !s.FullPages && (!s.Links || s.LinkNoise)
+	return l.Proof == ProveUnlinked || n >= few || n > 1 && !s.FullPages
 }
 
-// proven is called when the page below the last row has nothing new. If it may
-// be the boundary's second that fills it, that is read by position.
-func (l *Listing) proven(r *Range, page *Page, more bool) {
-	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && n < few && n < s.Largest && l.Proof == ProveLarge && !s.ShortPages && !s.LinkNoise {
-		l.pop()
-		return
-	}
+// proven is called when a page that goes on from the second of the last row has
+// nothing but that second, n rows of it. Where that second may have more, it is
+// read by position.
+func (l *Listing) proven(r *Range, n int, more bool) {
+	s := l.server
 	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
 	if !more && n >= r.Edges && !doubtful {
 		l.pop()
 		return
 	}
-	second, rest := r.part(r.Edge, r.Edge+1), r.part(r.Since, r.Before)
-	second.place, second.Edges = newPlace(l.Started), r.Edges
-	if rest.Since == r.Edge {
-		rest.Since = r.Edge + 1
-	} else {
-		rest.Before = r.Edge
+	l.crowded(r, r.Edge, r.Edges)
+}
+
+// crowded reads a second of the range, of which so many rows are known, by
+// position, and apart from it what is before and after.
+func (l *Listing) crowded(r *Range, second int64, rows int) {
+	alone, below, above := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
+	alone.place, alone.Edges = newPlace(l.Started), rows
+	if r.Last > 0 {
+		// If these are empty, that page shows what a link is worth; if they are not,
+		// the page before was not the last one.
+		below.Last = r.Last
 	}
-	// The rest first: if it is empty, that page shows what a link is worth; if it is
-	// not, the page before was not the last one.
-	rest.Proof, rest.Edge, rest.Last = true, noSince, r.Last
-	l.replace(rest, second)
+	l.replace(above, below, alone)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -561,29 +541,26 @@ func (l *Listing) short(n int) {
 	}
 }
 
-// onward continues a sorted page from the second of its last row.
-func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
-	edge, rest := secs.max, r.part(secs.max, r.Before)
-	if descending {
-		edge, rest = secs.min, r.part(r.Since, secs.min+1)
-		if edge+2 < r.Before {
-			rest.Before = edge + 2 // a server that rounds counts half of the second to the next
-		}
-	}
-	if secs.one() {
-		// All of it at one instant, which does not tell where it goes on: what is on
-		// either side, and that second by position.
-		second := r.part(edge, edge+1)
-		second.place, second.Edges = newPlace(l.Started), n
-		l.replace(r.part(edge+1, r.Before), r.part(r.Since, edge), second)
+// onward goes on after a sorted page of n rows from the second of its last row,
+// which comes again. Last: there seems to be nothing more.
+func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) {
+	if secs.one() && !last {
+		l.crowded(r, secs.min, n) // which does not tell where it goes on
 		return
 	}
-	if n >= few {
-		rest.Edge, rest.Edges = edge, secs.at(edge)
+	rest := r.part(secs.max, r.Before)
+	rest.Edge = secs.max
+	if descending {
+		// A server that rounds counts half of the second to the next.
+		rest = r.part(r.Since, min(secs.min+2, r.Before))
+		rest.Edge = secs.min
+	}
+	rest.Edges = secs.at(rest.Edge)
+	if last {
+		rest.Last = n
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
-		r.place = newPlace(l.Started)
-		return
+		rest.place = newPlace(l.Started)
 	}
 	l.replace(rest)
 }
@@ -597,9 +574,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 		return
 	}
 	if secs.one() {
-		second := r.part(secs.min, secs.min+1)
-		second.place, second.Edges = newPlace(l.Started), len(secs.all)
-		l.replace(r.part(secs.min+1, r.Before), second, r.part(r.Since, secs.min))
+		l.crowded(r, secs.min, len(secs.all))
 		return
 	}
 	m := median(secs)

@@ -121,7 +121,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.ended = n
 	}
 	again := overlap(n)
-	linked := s.Links && !s.LinkNoise && !s.Takes(OptionSkip, now)
+	linked := l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
@@ -224,6 +224,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	}
 	p.marks[mark.Sum64()] = struct{}{}
 	p.link = page.Link
+	l.Linked = l.Linked || n > 0
 	if n > 0 && !p.byLink && p.skip > 0 {
 		// The position was as far as it goes.
 		p.byLink = true

@@ -14,10 +14,9 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Proof: a page of Last rows seemed to be the last one, and this one is to show
-	// that nothing follows: it has no row but those of the second Edge, of which
-	// that page had Edges.
-	Proof bool  `json:"proof,omitempty"`
+	// Edge is the second of the last row of the page before, Edges how many rows it
+	// had of it, which come again. Last is how many rows that page had, if it
+	// looked like the last one.
 	Edge  int64 `json:"edge,omitempty"`
 	Edges int   `json:"edges,omitempty"`
 	Last  int   `json:"last,omitempty"`
@@ -64,6 +63,17 @@ func (r *Range) empty() bool {
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
 	return Range{Since: since, Before: before, Status: r.Status}
+}
+
+// passed tells that a page goes further than the second that it began with.
+func (r *Range) passed(s *seconds) bool {
+	switch {
+	case len(s.all) == 0 || r.Edges == 0:
+		return len(s.all) > 0
+	case r.Since == r.Edge:
+		return s.max > r.Edge
+	}
+	return s.min < r.Edge
 }
 
 // seconds are those of the rows that tell their last update.
