@@ -65,7 +65,7 @@ func TestDiagnosis(t *testing.T) {
 				return failure(r)
 			}
 			return nil
-		}, "order", 100, 13},
+		}, "order", 100, 14},
 		{"refuses the count", func(r *Request) *Error {
 			if r.Count {
 				return refusal(r)

@@ -237,10 +237,13 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, err
 	}
 	s.accept(&req, now)
-	if r.place != nil {
-		err = l.applyPosition(r, &req, &page, now)
-	} else {
-		err = l.applyBounds(r, &req, &page, now)
+	secs := secondsOf(page.Rows)
+	switch {
+	case l.learn(&req, &page, &secs, now): // all over again
+	case r.place != nil:
+		err = l.applyPosition(r, &req, &page, &secs, now)
+	default:
+		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
 	if err == nil && l.coarse() {
 		err = l.incomplete(&req, errCoarse, now)
@@ -370,7 +373,7 @@ func counted(req *Request, page *Page) bool {
 }
 
 // applyBounds moves on after a page that was asked for by its bounds alone.
-func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time) *Error {
+func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	s, n := l.server, len(page.Rows)
 	more := l.more(req, page)
 	if n == 0 && more {
@@ -382,22 +385,16 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		}
 		r.place = newPlace(l.Started)
-		return l.applyPosition(r, req, page, now)
-	}
-	secs := secondsOf(page.Rows)
-	l.learn(req, page, &secs, now)
-	if !secs.sorted() && l.unsorted() {
-		return nil
+		return l.applyPosition(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
-	// Where a bound could not be sent, the order shows where the range ends.
-	if sorted && len(secs.all) > 0 && (descending && secs.min < r.Since || !descending && secs.max >= r.Before) {
+	if l.past(r, req, secs) {
 		more = false
 	}
 	switch {
 	case r.Edges == 0 && r.Last == 0:
-	case r.passed(&secs):
+	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {
@@ -422,14 +419,14 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 		l.pop()
 	case sorted && (!more || l.Sorted && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, &secs, n, descending, !more)
+		l.onward(r, secs, n, descending, !more)
 	case !more && s.FullPages && !s.ShortPages:
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
 		r.place = newPlace(l.Started)
 	default:
-		l.halve(r, &secs, now)
+		l.halve(r, secs, now)
 	}
 	return nil
 }
@@ -438,17 +435,16 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time)
 // not to be sorted. What then follows is read without relying on it.
 const maxRestarts = 2
 
-// unsorted notes that rows are not sorted by last update. It is true if pages
-// were continued as if they were: then all is read again.
-func (l *Listing) unsorted() bool {
-	trusted := l.Sorted
-	l.server.Unsorted, l.Sorted = true, false
-	if !trusted || l.Restarts >= maxRestarts {
+// past tells that sorted rows have left the range: where a bound could not be
+// sent, that shows where it ends. A few rows may be sorted by chance.
+func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.Sorted && n < few {
 		return false
 	}
-	l.Restarts++
-	l.Todo = slices.Clone(l.Whole)
-	return true
+	if secs.desc && (!secs.asc || l.descending(req)) {
+		return secs.min < r.Since
+	}
+	return secs.max >= r.Before
 }
 
 // descending tells which way rows go that one page does not tell.
@@ -459,8 +455,9 @@ func (l *Listing) descending(req *Request) bool {
 	return l.server.Direction != Ascending
 }
 
-// learn remembers what the page shows of the server.
-func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) {
+// learn remembers what the page shows of the server. It is true if pages were
+// continued as if rows were sorted, and they are not: then all is read again.
+func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) (restart bool) {
 	s, n := l.server, len(page.Rows)
 	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
@@ -486,6 +483,15 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
 		s.refuse(OptionOrder, now)
 	}
+	if !secs.sorted() {
+		restart = l.Sorted && l.Restarts < maxRestarts
+		s.Unsorted, l.Sorted = true, false
+	}
+	if restart {
+		l.Restarts++
+		l.Todo = slices.Clone(l.Whole)
+	}
+	return restart
 }
 
 // few rows need no proof that a delta has seen them all.

@@ -15,25 +15,21 @@ import (
 // behind them forward, so that one pass may miss some: the range is read until
 // a pass finds nothing that those before have not seen.
 type place struct {
-	began  time.Time // server's clock: rows updated later do not count as missed
-	pass   int       // 0 is the first
-	skip   int
-	link   string
-	byLink bool
-	seen   map[int64]struct{}
-	fresh  int // rows of this pass that no pass before has seen
-	last   []int64
-	joins  bool                // the next page has to have rows of the last one
-	breaks int                 // of passes, by links that failed
-	ended  int                 // rows of the last page, if it looked like the end
-	marks  map[uint64]struct{} // pages of this pass that were reached by link
-	hops   int                 // empty pages in a row
-	sames  int                 // pages in a row that were the same once more
-	// single: one row at a time, because one of the next makes its page fail;
-	// singles counts them. skipped: that one was left out.
-	single, skipped bool
-	singles         int
-	most            int // how many rows that page had
+	began   time.Time // server's clock: rows updated later do not count as missed
+	pass    int       // 0 is the first
+	skip    int
+	link    string
+	byLink  bool
+	seen    map[int64]struct{}
+	fresh   int // rows of this pass that no pass before has seen
+	last    []int64
+	joins   bool                // the next page has to have rows of the last one
+	breaks  int                 // of passes, by links that failed
+	ended   int                 // rows of the last page, if it looked like the end
+	marks   map[uint64]struct{} // pages of this pass that were reached by link
+	hops    int                 // empty pages in a row
+	sames   int                 // pages in a row that were the same once more
+	skipped bool                // a row that makes its page fail, just before this position
 }
 
 func newPlace(began time.Time) *place {
@@ -50,9 +46,6 @@ var errUnsteady = errors.New("the list changes faster than it can be read")
 
 // fill completes the request for the next page.
 func (p *place) fill(req *Request) {
-	if p.single {
-		req.Top = 1
-	}
 	req.Skip, req.Link = p.skip, p.link
 }
 
@@ -74,9 +67,8 @@ func (p *place) rewind() {
 func overlap(n int) int { return min(5, n/8) }
 
 // applyPosition moves on after a page that was read by position or by link.
-func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Time) *Error {
+func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	secs := secondsOf(page.Rows)
 	same, joined := p.compare(page.Rows)
 	if !same {
 		p.sames = 0
@@ -129,23 +121,12 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 			again = 0
 		}
 	}
-	if !s.Unsorted && secs.sorted() && len(secs.all) > 0 && !p.single {
-		descending := secs.desc && (!secs.asc || l.descending(req))
-		if descending && secs.min < r.Since || !descending && secs.max >= r.Before {
-			more = false
-		}
+	if l.past(r, req, secs) {
+		more = false
 	}
-	if p.single && n > 0 {
-		if p.singles++; p.skipped && l.passed(r, req, &secs) {
+	if p.skipped && n > 0 {
+		if p.skipped = false; l.passed(r, req, secs) {
 			return nil
-		}
-		switch {
-		case p.skipped:
-			p.single, p.skipped, p.singles = false, false, 0
-		case p.singles > p.most:
-			// None of those that the page had fails: it was too heavy.
-			s.shrink(p.most, now)
-			p.single, p.singles = false, 0
 		}
 	}
 	if more {
@@ -232,26 +213,25 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	return nil
 }
 
-// passed leaves the reading by position once a row is reached behind the one
-// that makes its page fail: from its second on, pages are asked for as before,
-// and what lies before it is read by position until nothing new comes. It is
-// false where rows are not known to be sorted.
+// passed leaves the reading by position behind a row that makes its page fail:
+// from the second of the next row on, pages are asked for as before, and what
+// lies before it is read by position until nothing new comes. It is false where
+// rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.Sorted || !secs.one() || p.pass > 0 {
+	if !l.Sorted || !secs.sorted() || len(secs.all) == 0 || p.pass > 0 {
 		return false
 	}
-	at := secs.min
-	rest, again := r.part(r.Since, at+1), r.part(at, r.Before)
+	at := secs.all[0]
+	rest, before := r.part(r.Since, at+1), r.part(at, r.Before)
 	if !l.descending(req) {
-		rest, again = r.part(at, r.Before), r.part(r.Since, at+1)
+		rest, before = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
 	p.restart()
-	p.single, p.skipped, p.singles = false, false, 0
-	again.place = p
-	l.replace(again, rest)
+	before.place = p
+	l.replace(before, rest)
 	return true
 }

@@ -166,12 +166,9 @@ func (s *Server) doubt(now time.Time) {
 		return
 	}
 	s.DoubtedAt = now
-	for _, o := range blames[0] {
-		if o == OptionAlerts {
-			continue
-		}
-		s.Refused[o] = time.Time{}
-	}
+	alerts := s.Refused[OptionAlerts]
+	clear(s.Refused[:])
+	s.Refused[OptionAlerts] = alerts
 	clear(s.Statuses[:])
 	s.OldBound = 0
 }
@@ -181,8 +178,8 @@ func (s *Server) accept(req *Request, now time.Time) {
 	if req.Link != "" {
 		return
 	}
-	for o, carried := range req.options() {
-		if carried {
+	for o := range s.Refused {
+		if req.carries(Option(o)) {
 			s.Refused[o] = time.Time{}
 		}
 	}
@@ -199,19 +196,6 @@ func (s *Server) accept(req *Request, now time.Time) {
 
 func nextWait(last time.Duration) time.Duration {
 	return min(max(2*last, firstWait), longestWait)
-}
-
-// options lists what a request carries.
-func (r *Request) options() (carried [NumOptions]bool) {
-	carried[OptionOrder] = r.Order != Unordered
-	carried[OptionUpperBound] = !r.Before.IsZero()
-	carried[OptionLowerBound] = !r.Since.IsZero()
-	carried[OptionStatus] = r.Status != incident.StatusUnknown
-	carried[OptionAlerts] = r.Alerts
-	carried[OptionPageSize] = r.Top > 0
-	carried[OptionCount] = r.Count
-	carried[OptionSkip] = r.Skip > 0
-	return carried
 }
 
 // size is the page size to ask for; 0: none is asked for.

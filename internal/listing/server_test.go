@@ -160,7 +160,7 @@ func TestDoubt(t *testing.T) {
 	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
 		t.Errorf("got %v", err)
 	}
-	for _, o := range blames[0] {
+	for o := range Option(NumOptions) {
 		if s.Takes(o, noon) != (o != OptionAlerts) {
 			t.Errorf("%v: taken %v", o, s.Takes(o, noon))
 		}
