@@ -232,12 +232,12 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if r == nil {
 		return rows, nil
 	}
-	again, err := l.check(r, &req, &page, now)
+	secs := secondsOf(page.Rows)
+	again, err := l.check(r, &req, &page, &secs, now)
 	if again || err != nil {
 		return rows, err
 	}
 	s.accept(&req, now)
-	secs := secondsOf(page.Rows)
 	switch {
 	case l.learn(&req, &page, &secs, now): // all over again
 	case r.place != nil:
@@ -275,9 +275,9 @@ func (l *Listing) replace(ranges ...Range) {
 // check compares the rows with what was asked for. It is true if an option was
 // ignored on which the page's use depends: it is left out from now on, and the
 // range is asked for again.
-func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (again bool, err *Error) {
+func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (again bool, err *Error) {
 	s := l.server
-	usable, older, newer, other, bare := 0, 0, 0, 0, 0
+	usable, older, newer, others, bare := 0, 0, 0, 0, 0
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		if in.ID == 0 {
@@ -285,7 +285,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 		}
 		usable++
 		if in.Status != req.Status && in.Status != incident.StatusUnknown {
-			other++
+			others++
 		}
 		if in.AlertsUnknown {
 			bare++
@@ -300,34 +300,33 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 			newer++
 		}
 	}
-	if req.Link != "" {
-		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
-			// The link has lost the filter. If the page before was empty, it led to
-			// nothing of what was asked for.
-			s.LostLinks = true
-			s.LinkNoise = s.LinkNoise || r.place.hops > 0
-			if r.place.byLink {
-				return false, l.incomplete(req, errNoProgress, now)
-			}
-			r.place.rewind()
-			return true, nil
+	other := others*4 > usable && req.Status != incident.StatusUnknown
+	if req.Link != "" && s.DirectRows {
+		if (older+newer)*10 <= usable && !other {
+			return false, nil
 		}
-		return false, nil
+		// The link has lost the filter. If the page before was empty, it led to
+		// nothing of what was asked for.
+		s.LostLinks = true
+		s.LinkNoise = s.LinkNoise || r.place.hops > 0
+		if r.place.byLink {
+			return false, l.incomplete(req, errNoProgress, now)
+		}
+		r.place.rewind()
+		return true, nil
 	}
-	if req.Status != incident.StatusUnknown && other*4 > usable {
+	if other {
 		s.refuse(OptionStatus, now)
 		again = true
 	}
-	if newer*10 > usable || newer > 0 && sortedRows(page.Rows) {
+	if newer*10 > usable || newer > 0 && secs.sorted() {
 		l.refuseUpper(now)
 		again = true
 	}
 	if older*10 > usable {
 		s.refuse(OptionLowerBound, now)
 		// Sorted rows tell by themselves where the range ends.
-		if secs := secondsOf(page.Rows); !secs.desc || s.Unsorted || secs.min >= r.Since {
-			again = true
-		}
+		again = again || !secs.desc || s.Unsorted || secs.min >= r.Since
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -350,18 +349,14 @@ func (l *Listing) refuseUpper(now time.Time) {
 
 // more tells whether something of the range is not on the page.
 func (l *Listing) more(req *Request, page *Page) bool {
-	n := len(page.Rows)
-	full := n >= l.server.rows(req.Top)
+	s, n := l.server, len(page.Rows)
 	if counted(req, page) {
 		return page.Count > n
 	}
 	if n == 0 {
-		if l.server.LostLinks {
-			return page.Link != "" && !l.server.DirectRows
-		}
-		return page.Link != "" && (l.server.EmptyPages || l.Proof == ProveAlways || !l.server.LinkNoise)
+		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Proof == ProveAlways || !s.LinkNoise))
 	}
-	return full || page.Link != "" && !l.server.LinkNoise
+	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
 }
 
 // counted tells that the server has said how many rows the range has. A count of
@@ -462,7 +457,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
 	}
-	l.Largest, s.Largest = max(l.Largest, n), max(s.Largest, n)
+	l.Largest = max(l.Largest, n)
 	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {

@@ -92,6 +92,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.last, p.joins = nil, false
 		return nil
 	}
+	if n > 0 {
+		s.EmptyPages = s.EmptyPages || p.hops > 0
+		p.hops = 0
+	}
 	news := p.note(page.Rows) > 0
 	if news || joined && p.sames == 0 {
 		l.still = 0
@@ -181,10 +185,6 @@ func (p *place) note(rows []incident.Incident) (fresh int) {
 // those of this one, or by the server's link.
 func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	if n > 0 {
-		s.EmptyPages = s.EmptyPages || p.hops > 0
-		p.hops = 0
-	}
 	next := p.skip + n - again
 	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
 		p.skip, p.joins = next, again > 0

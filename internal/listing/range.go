@@ -105,11 +105,6 @@ func secondsOf(rows []incident.Incident) (s seconds) {
 
 func (s *seconds) sorted() bool { return s.asc || s.desc }
 
-func sortedRows(rows []incident.Incident) bool {
-	s := secondsOf(rows)
-	return s.sorted()
-}
-
 // one tells that all rows have the same second.
 func (s *seconds) one() bool { return len(s.all) > 0 && s.min == s.max }
 

@@ -69,14 +69,11 @@ type Server struct {
 	// no reason that can be seen.
 	PageMax    int  `json:"page_max,omitempty"`
 	ShortPages bool `json:"short_pages,omitempty"`
-	// Largest is the most rows that a page had.
-	Largest int `json:"largest,omitempty"`
-	// FullPages: a page with as many rows as asked for was seen. Links: a page with
-	// more behind it carried a link. LinkNoise: a link led to nothing. EmptyPages:
-	// the link of a page without rows led to some. LostLinks: links lead to rows that
-	// were not asked for. DirectRows: rows come without following a link first.
+	// FullPages: a page with as many rows as asked for was seen. LinkNoise: a link
+	// led to nothing. EmptyPages: the link of a page without rows led to some.
+	// LostLinks: links lead to rows that were not asked for. DirectRows: rows come
+	// without a link.
 	FullPages  bool `json:"full_pages,omitempty"`
-	Links      bool `json:"links,omitempty"`
 	LinkNoise  bool `json:"link_noise,omitempty"`
 	EmptyPages bool `json:"empty_pages,omitempty"`
 	LostLinks  bool `json:"lost_links,omitempty"`

@@ -183,7 +183,7 @@ func TestServerResume(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true})
 	s.refuse(OptionOrder, noon)
 	s.shrink(50, noon)
-	s.Unsorted, s.Links, s.PageMax = true, true, 20
+	s.Unsorted, s.LostLinks, s.PageMax = true, true, 20
 	data, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
