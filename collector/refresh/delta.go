@@ -69,16 +69,9 @@ func (l *Loop) beginDelta(now time.Time) {
 		l.deltaRetry = time.Time{}
 		return
 	}
-	proof := listing.ProveLarge
-	if l.deltas%proveEvery == proveEvery-1 {
-		proof = listing.ProveRows
-	}
+	prove := l.deltas%proveEvery == proveEvery-1
 	l.deltas++
-	reading := listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
-	reading.Known = func(in *incident.Incident) bool {
-		updated, known := l.mirror.Updated(in.ID)
-		return known && updated.Equal(in.Updated)
-	}
+	reading := listing.New(l.server, prove, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
 	if l.delta != nil {
 		reading.Inherit(l.delta.listing)
 	}

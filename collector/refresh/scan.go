@@ -66,14 +66,14 @@ func lookbackFrom(now time.Time, lookback time.Duration) time.Time {
 func (l *Loop) ranges(s *scan, now time.Time) {
 	switch {
 	case l.phase == openScan:
-		s.listing = listing.New(l.server, listing.ProveUnlinked, l.open()...)
+		s.listing = listing.New(l.server, false, l.open()...)
 	case l.phase == fullScan && l.coverage.Open:
-		s.listing = listing.New(l.server, listing.ProveAlways, listing.Everything(incident.StatusUnknown, s.since))
+		s.listing = listing.New(l.server, true, listing.Everything(incident.StatusUnknown, s.since))
 	case l.phase == fullScan:
-		s.listing = listing.New(l.server, listing.ProveAlways, listing.Everything(incident.StatusUnknown, time.Time{}))
+		s.listing = listing.New(l.server, true, listing.Everything(incident.StatusUnknown, time.Time{}))
 	default:
 		s.pass = PassSweep
-		s.listing = listing.New(l.server, listing.ProveAlways, l.everything(s.since, now)...)
+		s.listing = listing.New(l.server, true, l.everything(s.since, now)...)
 	}
 }
 

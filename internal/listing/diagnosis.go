@@ -175,7 +175,7 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 func (l *Listing) placed() *place {
 	r := &l.Todo[len(l.Todo)-1]
 	if r.place == nil {
-		r.place = newPlace(l.Started)
+		r.place = newPlace()
 	}
 	return r.place
 }

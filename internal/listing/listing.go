@@ -19,24 +19,6 @@ import (
 	"m365_defender_exporter/internal/incident"
 )
 
-// Proof says when the end of a list has to be proven with one more request that
-// asks for what is below the last row. A count that came with the page proves it
-// at no cost.
-type Proof uint8
-
-// The degrees of proof.
-const (
-	// ProveLarge: where pages are not known to be what they seem, or when more
-	// than a few rows came. A quiet tenant costs one request.
-	ProveLarge Proof = iota
-	// ProveUnlinked: unless the pages before had links and this one has none.
-	ProveUnlinked
-	// ProveRows: always, unless there are no rows.
-	ProveRows
-	// ProveAlways: always, and an empty page with a link is not believed.
-	ProveAlways
-)
-
 // Listing is a reading of some ranges of the list. Its exported fields are what
 // has to be saved for a later process to go on; it then continues from the start
 // of the range that was being read.
@@ -45,7 +27,12 @@ type Listing struct {
 	// the listing began with.
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
-	Proof Proof   `json:"proof"`
+	// Prove: every end is proven with one more request that asks for what is below
+	// the last row, and an empty page with a link is not believed. Otherwise only
+	// where pages are not known to be what they seem, or when more than a few rows
+	// came, so that a quiet tenant costs one request. A count that came with the
+	// page proves the end at no cost.
+	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
@@ -81,9 +68,9 @@ type Listing struct {
 }
 
 // New returns a listing of the ranges, the first of which is read first.
-func New(server *Server, proof Proof, ranges ...Range) *Listing {
+func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
-	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Proof: proof, server: server}
+	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
 }
 
 // Resume makes a saved listing go on. It returns the rows that were held back
@@ -153,7 +140,7 @@ func (l *Listing) current(now time.Time) *Range {
 			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
-			r.place = newPlace(l.Started)
+			r.place = newPlace()
 		}
 		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.Takes(OptionSkip, now) {
 			p.byLink = true
@@ -354,7 +341,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 		return page.Count > n
 	}
 	if n == 0 {
-		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Proof == ProveAlways || !s.LinkNoise))
+		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Prove || !s.LinkNoise))
 	}
 	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
 }
@@ -379,7 +366,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			}
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		}
-		r.place = newPlace(l.Started)
+		r.place = newPlace()
 		return l.applyPosition(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
@@ -419,7 +406,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
-		r.place = newPlace(l.Started)
+		r.place = newPlace()
 	default:
 		l.halve(r, secs, now)
 	}
@@ -496,12 +483,12 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
-	case l.Proof >= ProveRows, s.ShortPages, link != "" && !s.FullPages:
+	case l.Prove, s.ShortPages, link != "" && !s.FullPages:
 		return true
 	case l.Linked && !s.LinkNoise:
 		return false
 	}
-	return l.Proof == ProveUnlinked || n >= few || n > 1 && !s.FullPages
+	return n >= few || n > 1 && !s.FullPages
 }
 
 // proven is called when a page that goes on from the second of the last row has
@@ -521,7 +508,7 @@ func (l *Listing) proven(r *Range, n int, more bool) {
 // position, and apart from it what is before and after.
 func (l *Listing) crowded(r *Range, second int64, rows int) {
 	alone, below, above := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.Edges = newPlace(l.Started), rows
+	alone.place, alone.Edges = newPlace(), rows
 	if r.Last > 0 {
 		// If these are empty, that page shows what a link is worth; if they are not,
 		// the page before was not the last one.
@@ -561,7 +548,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 		rest.Last = n
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
-		rest.place = newPlace(l.Started)
+		rest.place = newPlace()
 	}
 	l.replace(rest)
 }
@@ -571,7 +558,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	s := l.server
 	if !s.Takes(OptionUpperBound, now) || !s.takesSince(time.Unix(secs.max, 0), now) {
-		r.place = newPlace(l.Started)
+		r.place = newPlace()
 		return
 	}
 	if secs.one() {

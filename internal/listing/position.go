@@ -2,7 +2,6 @@ package listing
 
 import (
 	"errors"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -15,8 +14,7 @@ import (
 // behind them forward, so that one pass may miss some: the range is read until
 // a pass finds nothing that those before have not seen.
 type place struct {
-	began   time.Time // server's clock: rows updated later do not count as missed
-	pass    int       // 0 is the first
+	pass    int // 0 is the first
 	skip    int
 	link    string
 	byLink  bool
@@ -26,14 +24,14 @@ type place struct {
 	joins   bool                // the next page has to have rows of the last one
 	breaks  int                 // of passes, by links that failed
 	ended   int                 // rows of the last page, if it looked like the end
-	marks   map[uint64]struct{} // pages of this pass that were reached by link
+	links   map[string]struct{} // that were followed in this pass
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
 	skipped bool                // a row that makes its page fail, just before this position
 }
 
-func newPlace(began time.Time) *place {
-	return &place{began: began, seen: make(map[int64]struct{}), marks: make(map[uint64]struct{})}
+func newPlace() *place {
+	return &place{seen: make(map[int64]struct{}), links: make(map[string]struct{})}
 }
 
 // maxHops bounds the empty pages with a link in a row.
@@ -59,7 +57,7 @@ func (p *place) restart() {
 // rewind begins the same pass again.
 func (p *place) rewind() {
 	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
-	clear(p.marks)
+	clear(p.links)
 }
 
 // overlap is how many rows of a page are read again with the next one, so that
@@ -96,7 +94,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		s.EmptyPages = s.EmptyPages || p.hops > 0
 		p.hops = 0
 	}
-	news := p.note(page.Rows) > 0
+	news := p.note(page.Rows, l.Started) > 0
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
@@ -163,8 +161,9 @@ func (p *place) compare(rows []incident.Incident) (same, joined bool) {
 	return same && joined, joined
 }
 
-// note remembers the rows of a page and counts those that are new.
-func (p *place) note(rows []incident.Incident) (fresh int) {
+// note remembers the rows of a page and counts those that are new. Those that
+// were updated after the reading began were not missed before.
+func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
 	p.last = p.last[:0]
 	for i := range rows {
 		in := &rows[i]
@@ -174,7 +173,7 @@ func (p *place) note(rows []incident.Incident) (fresh int) {
 		}
 		p.seen[in.ID] = struct{}{}
 		fresh++
-		if !in.Updated.After(p.began) {
+		if !in.Updated.After(began) {
 			p.fresh++
 		}
 	}
@@ -193,9 +192,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	if page.Link == "" || s.LostLinks {
 		return l.incomplete(req, errNoProgress, now)
 	}
-	mark := fnv.New64a()
-	_, _ = mark.Write([]byte(page.Link))
-	if _, ok := p.marks[mark.Sum64()]; ok {
+	if _, ok := p.links[page.Link]; ok {
 		if n == 0 {
 			s.LinkNoise = true
 			p.hops = maxHops // and that is the end
@@ -203,7 +200,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		}
 		return l.incomplete(req, errLinkCycle, now)
 	}
-	p.marks[mark.Sum64()] = struct{}{}
+	p.links[page.Link] = struct{}{}
 	p.link = page.Link
 	l.Linked = l.Linked || n > 0
 	if n > 0 && !p.byLink && p.skip > 0 {

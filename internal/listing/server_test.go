@@ -156,7 +156,7 @@ func TestDoubt(t *testing.T) {
 		s.OldBound, s.Statuses[incident.StatusActive] = time.Hour, now
 	}
 	blame(noon)
-	l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon))
+	l := New(s, false, Everything(incident.StatusUnknown, noon))
 	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
 		t.Errorf("got %v", err)
 	}
