@@ -72,6 +72,10 @@ func (l *Loop) beginDelta(now time.Time) {
 	prove := l.deltas%proveEvery == proveEvery-1
 	l.deltas++
 	reading := listing.New(l.server, prove, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
+	reading.Known = func(in *incident.Incident) bool {
+		updated, known := l.mirror.Updated(in.ID)
+		return known && updated.Equal(in.Updated)
+	}
 	if l.delta != nil {
 		reading.Inherit(l.delta.listing)
 	}

@@ -38,9 +38,11 @@ type Listing struct {
 	Started time.Time `json:"started,omitzero"`
 	// Requests counts those that were answered.
 	Requests int `json:"requests"`
-	// Sorted: a page of this listing has shown that rows are sorted by their last
-	// update, and by nothing else. Linked: one that was continued had a link.
-	Sorted bool `json:"sorted,omitempty"`
+	// Up and Down count how often, in the pages of this listing that are sorted by
+	// last update, a row was created after the one before it, and before.
+	Up   int `json:"up,omitempty"`
+	Down int `json:"down,omitempty"`
+	// Linked: a page that was continued had a link.
 	Linked bool `json:"linked,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
 	// had ended with, and that did not.
@@ -56,6 +58,11 @@ type Listing struct {
 	Skipped int `json:"skipped,omitempty"`
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
+
+	// Known tells whether the reader has this version of a row already; nil: it has
+	// none. Where the newest come first, what is behind a page of such rows alone is
+	// not worth a proof: the listing before has seen it.
+	Known func(*incident.Incident) bool `json:"-"`
 
 	server    *Server
 	diagnosis diagnosis
@@ -397,9 +404,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link)):
+	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
 		l.pop()
-	case sorted && (!more || l.Sorted && !r.second() && req.Top != 1 && len(secs.all) > 0):
+	case sorted && (!more || l.sorted() && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, secs, n, descending, !more)
 	case !more && s.FullPages && !s.ShortPages:
@@ -413,6 +420,16 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	return nil
 }
 
+// sorted tells that pages have shown that rows are sorted by last update, and by
+// nothing else: their times of creation are not sorted.
+func (l *Listing) sorted() bool {
+	const enough = 3
+	return l.Up >= enough && l.Down >= enough && l.Restarts < maxRestarts
+}
+
+// byChance is how many rows may be sorted by chance.
+const byChance = 4
+
 // maxRestarts bounds how often a listing is begun again because rows turned out
 // not to be sorted. What then follows is read without relying on it.
 const maxRestarts = 2
@@ -420,7 +437,7 @@ const maxRestarts = 2
 // past tells that sorted rows have left the range: where a bound could not be
 // sent, that shows where it ends. A few rows may be sorted by chance.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
-	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.Sorted && n < few {
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && n < few {
 		return false
 	}
 	if secs.desc && (!secs.asc || l.descending(req)) {
@@ -452,9 +469,11 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if byUpdate(page.Rows) && l.Restarts < maxRestarts {
-			l.Sorted, s.Unsorted = true, false
+		if len(secs.all) > byChance {
+			up, down := turns(page.Rows)
+			l.Up, l.Down = l.Up+up, l.Down+down
 		}
+		s.Unsorted = s.Unsorted && !l.sorted()
 		if req.Order == Unordered {
 			s.Direction = Ascending
 			if secs.desc {
@@ -466,14 +485,19 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		s.refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
-		restart = l.Sorted && l.Restarts < maxRestarts
-		s.Unsorted, l.Sorted = true, false
+		restart = l.sorted()
+		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
 	if restart {
 		l.Restarts++
 		l.Todo = slices.Clone(l.Whole)
 	}
 	return restart
+}
+
+// stale tells that a page has nothing new.
+func (l *Listing) stale(page *Page) bool {
+	return l.Known != nil && !l.Prove && !slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID != 0 && !l.Known(&in) })
 }
 
 // few rows need no proof that a delta has seen them all.

@@ -73,7 +73,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	} else if p.sames++; n >= 8 {
 		p.sames += 2
 	}
-	beyond := req.Skip > len(p.seen)+2*s.rows(req.Top) // no list is that long
+	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
 	case (p.sames >= 3 || beyond && n > 0) && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
@@ -216,7 +216,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 // rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.Sorted || !secs.sorted() || len(secs.all) == 0 || p.pass > 0 {
+	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.pass > 0 {
 		return false
 	}
 	at := secs.all[0]

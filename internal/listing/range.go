@@ -128,25 +128,23 @@ func (s *seconds) since(at int64) (n int) {
 	return n
 }
 
-// byUpdate tells that rows which are sorted by last update are so on purpose:
-// their times of creation are not sorted.
-func byUpdate(rows []incident.Incident) bool {
-	var last int64
-	up, down := 0, 0
+// turns counts the rows that were created after the one before them, and before
+// it.
+func turns(rows []incident.Incident) (up, down int) {
+	var last time.Time
 	for i := range rows {
-		if rows[i].ID == 0 || rows[i].Created.IsZero() {
+		at := rows[i].Created
+		if rows[i].ID == 0 || at.IsZero() {
 			continue
 		}
-		at := rows[i].Created.Unix()
 		switch {
-		case last == 0:
-		case at > last:
+		case last.IsZero():
+		case at.After(last):
 			up++
-		case at < last:
+		case at.Before(last):
 			down++
 		}
 		last = at
 	}
-	const few = 3
-	return up >= few && down >= few
+	return up, down
 }

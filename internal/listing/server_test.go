@@ -254,21 +254,27 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestByUpdate: rows are sorted by last update on purpose if their creation is
-// not sorted.
-func TestByUpdate(t *testing.T) {
+// TestSorted: rows are sorted by last update on purpose if their creation is
+// not sorted, on one page or on several.
+func TestSorted(t *testing.T) {
 	for _, test := range []struct {
-		created []int
+		created [][]int
 		want    bool
 	}{
-		{nil, false}, {[]int{9, 8, 7, 6, 5, 4, 3}, false}, {[]int{1, 2, 3, 4, 5, 6, 7}, false}, {[]int{5, 5, 5, 5, 5, 5, 5, 5}, false},
-		{[]int{1, 3, 2, 5, 4, 7, 6}, true}, {[]int{1, 3, 2, 4, 5, 6}, false},
+		{nil, false}, {[][]int{{9, 8, 7, 6, 5, 4, 3}}, false}, {[][]int{{1, 2, 3, 4, 5, 6, 7}}, false}, {[][]int{{5, 5, 5, 5, 5, 5, 5, 5}}, false},
+		{[][]int{{1, 3, 2, 5, 4, 7, 6}}, true}, {[][]int{{1, 3, 2, 4, 5, 6}}, false},
+		{[][]int{{1, 3, 2, 3, 4}}, false}, {[][]int{{1, 3, 2, 3, 4}, {4, 3, 5, 1, 2}}, true}, {[][]int{{1, 3, 2}, {4, 3, 5}, {4, 3, 5}}, false},
 	} {
-		rows := rowsAt(test.created...)
-		for i := range rows {
-			rows[i].Created = rows[i].Updated
+		l := New(NewServer(Offer{MaxTop: 100}), false)
+		for _, page := range test.created {
+			rows := rowsAt(1, 2, 3, 4, 5, 6, 7, 8)[:len(page)]
+			for i, at := range page {
+				rows[i].Created = rowsAt(at)[0].Updated
+			}
+			secs := secondsOf(rows)
+			l.learn(&Request{}, &Page{Rows: append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})}, &secs, noon)
 		}
-		if got := byUpdate(append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})); got != test.want {
+		if got := l.sorted(); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
 		}
 	}
