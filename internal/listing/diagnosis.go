@@ -150,9 +150,9 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 	case t.step == alive:
 		d.outages = 0
 		d.trials = slices.DeleteFunc(d.trials, func(t trial) bool { return t.step == alive })
-		if t.n == len(living)-1 {
+		if t.n == len(living)-1 && d.base.Top > 0 {
 			// Only without a page size.
-			d.trials = nil
+			d.trials, d.options = nil, nil
 			d.leaveOut([]Option{OptionPageSize})
 			d.leaveOut(slices.Concat(blames[0][:]...))
 		}

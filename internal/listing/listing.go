@@ -28,7 +28,8 @@ type Listing struct {
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
 	// Prove: every end is proven with one more request that asks for what is below
-	// the last row, and an empty page with a link is not believed. Otherwise only
+	// the last row, and if nothing is Known an empty page with a link is not
+	// believed. Otherwise only
 	// where pages are not known to be what they seem, or when more than a few rows
 	// came, so that a quiet tenant costs one request. A count that came with the
 	// page proves the end at no cost.
@@ -348,7 +349,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 		return page.Count > n
 	}
 	if n == 0 {
-		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Prove || !s.LinkNoise))
+		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Prove && l.Known == nil || !s.LinkNoise))
 	}
 	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
 }
