@@ -323,13 +323,14 @@ func (l *Listing) blame(o Option, now time.Time) {
 		return
 	case OptionStatus:
 		if base.Status != incident.StatusActive {
-			s.Statuses[base.Status] = now
+			s.Statuses[base.Status].extend(now, firstRefusal, longestRefusal)
 			return
 		}
 	case OptionLowerBound:
 		// One that is older than what the server keeps says nothing of others.
 		if age := now.Sub(base.Since); age > time.Hour {
-			s.OldBound, s.OldBoundAt = age, now
+			s.OldBound = age
+			s.Old.extend(now, firstRefusal, longestRefusal)
 			return
 		}
 	}

@@ -171,7 +171,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 	sorted := func(order Order) bool {
 		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
 	}
-	return !upper && !(lower && sorted(Ascending)) || !lower && !(upper && sorted(Descending))
+	return !upper && (!lower || !sorted(Ascending)) || !lower && (!upper || !sorted(Descending))
 }
 
 // request asks for the range with all that the server takes.

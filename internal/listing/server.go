@@ -27,42 +27,49 @@ var optionNames = [NumOptions]string{"order", "upper_bound", "lower_bound", "sta
 // String is the label value.
 func (o Option) String() string { return optionNames[o] }
 
+// How long something is left out that failed: at first, and at most.
 const (
-	// probeAfter is how long an option that was not taken is left out.
-	probeAfter = 24 * time.Hour
-	// firstWait and longestWait bound how long larger pages, or alerts, are left
-	// alone after they failed: twice as long each time.
-	firstWait   = time.Minute
-	longestWait = time.Hour
+	firstWait, longestWait       = time.Minute, time.Hour    // larger pages, and alerts
+	firstRefusal, longestRefusal = time.Hour, 24 * time.Hour // options
 )
+
+// pause is how long something is left out that the server did not take: twice as
+// long each time.
+type pause struct {
+	Until time.Time     `json:"until,omitzero"`
+	Wait  time.Duration `json:"wait,omitempty"`
+}
+
+func (p *pause) over(now time.Time) bool { return !now.Before(p.Until) }
+
+func (p *pause) extend(now time.Time, first, longest time.Duration) {
+	p.Wait = min(max(2*p.Wait, first), longest)
+	p.Until = now.Add(p.Wait)
+}
 
 // Server is what the server of a tenant was seen to take and to do. All listings
 // of the tenant share it. It is a plain value that can be saved.
 type Server struct {
 	offer Offer
-	// Refused is since when an option is left out, zero while it is used.
-	Refused [NumOptions]time.Time `json:"refused"`
+	// Refused are the options that are left out, Statuses those that are refused
+	// although others are not.
+	Refused  [NumOptions]pause           `json:"refused"`
+	Statuses [incident.NumStatuses]pause `json:"statuses"`
 	// Bound is the operator that works for upper bounds.
 	Bound Bound `json:"bound,omitempty"`
 	// OldBound is the age from which on lower bounds are refused; 0: none is.
-	OldBound   time.Duration `json:"old_bound,omitempty"`
-	OldBoundAt time.Time     `json:"old_bound_at,omitzero"`
-	// Statuses that are refused although others are not.
-	Statuses [incident.NumStatuses]time.Time `json:"statuses"`
+	OldBound time.Duration `json:"old_bound,omitempty"`
+	Old      pause         `json:"old"`
 	// Unsorted: rows come in another order than that of their last update.
 	Unsorted bool `json:"unsorted,omitempty"`
 	// Direction is the order in which rows were last seen to come without being
 	// asked for any.
 	Direction Order `json:"direction,omitempty"`
 
-	// Top is the page size in use, 0: what the API offers, and GrowAt when a larger
-	// one is tried.
-	Top    int       `json:"top,omitempty"`
-	GrowAt time.Time `json:"grow_at,omitzero"`
-	// Wait is how long the last wait was that led to GrowAt, or to the retrial of
-	// alerts.
-	Wait       time.Duration `json:"wait,omitempty"`
-	AlertsWait time.Duration `json:"alerts_wait,omitempty"`
+	// Top is the page size in use, 0: what the API offers. Grow is when a larger one
+	// is tried.
+	Top  int   `json:"top,omitempty"`
+	Grow pause `json:"grow"`
 
 	// PageMax is the most rows that the server puts on a page although more were
 	// asked for and exist; 0: as many as asked for. ShortPages: pages end early for
@@ -101,59 +108,43 @@ func (s *Server) Resume(saved *Server) {
 
 // Takes tells whether requests carry an option at present.
 func (s *Server) Takes(o Option, now time.Time) bool {
-	switch o {
-	case OptionOrder:
-		if !s.offer.Order {
-			return false
-		}
-	case OptionCount:
-		if !s.offer.Count {
-			return false
-		}
-	case OptionSkip:
-		if !s.offer.Skip {
-			return false
-		}
-	case OptionAlerts:
-		if s.Refused[o].IsZero() {
-			return true
-		}
-		return now.Sub(s.Refused[o]) >= s.AlertsWait
+	switch {
+	case o == OptionOrder && !s.offer.Order, o == OptionCount && !s.offer.Count, o == OptionSkip && !s.offer.Skip:
+		return false
 	}
-	return s.Refused[o].IsZero() || now.Sub(s.Refused[o]) >= probeAfter
+	return s.Refused[o].over(now)
 }
 
 // Unsupported tells whether the server was seen not to take an option; one
 // that it does not even offer is not meant.
 func (s *Server) Unsupported(o Option) bool {
+	refused := s.Refused[o].Wait > 0
 	switch o {
 	case OptionPageSize:
-		return !s.Refused[o].IsZero() || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+		return refused || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
 	case OptionLowerBound:
-		return s.OldBound > 0 || !s.Refused[o].IsZero()
+		return refused || s.OldBound > 0
 	}
-	return !s.Refused[o].IsZero()
+	return refused
 }
 
 // TakesStatus tells whether the server selects by this status.
 func (s *Server) TakesStatus(status incident.Status, now time.Time) bool {
-	return s.Takes(OptionStatus, now) && (s.Statuses[status].IsZero() || now.Sub(s.Statuses[status]) >= probeAfter)
+	return s.Takes(OptionStatus, now) && s.Statuses[status].over(now)
 }
 
 // takesSince tells whether a lower bound may be sent.
 func (s *Server) takesSince(since, now time.Time) bool {
-	if !s.Takes(OptionLowerBound, now) {
-		return false
-	}
-	return s.OldBound == 0 || now.Sub(since) < s.OldBound || now.Sub(s.OldBoundAt) >= probeAfter
+	return s.Takes(OptionLowerBound, now) && (s.OldBound == 0 || now.Sub(since) < s.OldBound || s.Old.over(now))
 }
 
 // refuse leaves an option out from now on.
 func (s *Server) refuse(o Option, now time.Time) {
 	if o == OptionAlerts {
-		s.AlertsWait = nextWait(s.AlertsWait)
+		s.Refused[o].extend(now, firstWait, longestWait)
+		return
 	}
-	s.Refused[o] = now
+	s.Refused[o].extend(now, firstRefusal, longestRefusal)
 }
 
 // doubt has everything that is left out tried again, once an hour: it may have
@@ -177,22 +168,13 @@ func (s *Server) accept(req *Request, now time.Time) {
 	}
 	for o := range s.Refused {
 		if req.carries(Option(o)) {
-			s.Refused[o] = time.Time{}
+			s.Refused[o] = pause{}
 		}
 	}
-	if req.Alerts {
-		s.AlertsWait = 0
+	if !req.Since.IsZero() && now.Sub(req.Since) >= s.OldBound {
+		s.OldBound, s.Old = 0, pause{}
 	}
-	if !req.Since.IsZero() && s.OldBound > 0 && now.Sub(req.Since) >= s.OldBound {
-		s.OldBound = 0
-	}
-	if req.Status != incident.StatusUnknown {
-		s.Statuses[req.Status] = time.Time{}
-	}
-}
-
-func nextWait(last time.Duration) time.Duration {
-	return min(max(2*last, firstWait), longestWait)
+	s.Statuses[req.Status] = pause{}
 }
 
 // size is the page size to ask for; 0: none is asked for.
@@ -203,7 +185,7 @@ func (s *Server) size(now time.Time) int {
 	switch {
 	case s.Top == 0:
 		return s.offer.MaxTop
-	case now.Before(s.GrowAt):
+	case !s.Grow.over(now):
 		return s.Top
 	}
 	return min(2*s.Top, s.offer.MaxTop)
@@ -211,18 +193,16 @@ func (s *Server) size(now time.Time) int {
 
 // limitTop believes the page size that the server says is its limit.
 func (s *Server) limitTop(limit int, now time.Time) {
-	s.Top, s.GrowAt = limit, now.Add(probeAfter)
+	s.Top, s.Grow = limit, pause{Until: now.Add(longestRefusal)}
 }
 
 // shrink halves the page size after one was too heavy.
 func (s *Server) shrink(top int, now time.Time) {
 	if s.Top == 0 || s.Top >= top {
-		s.Wait = nextWait(0)
-	} else {
-		s.Wait = nextWait(s.Wait) // a trial of a larger one failed
+		s.Grow = pause{} // otherwise a trial of a larger one failed
 	}
 	s.Top = max(1, top/2)
-	s.GrowAt = now.Add(s.Wait)
+	s.Grow.extend(now, firstWait, longestWait)
 }
 
 // rows is how many rows a full page has.
@@ -243,7 +223,7 @@ func (s *Server) sized(top int, now time.Time) {
 	}
 	// What lies between was waited for; what follows is tried at once.
 	if s.Top = top; s.Top >= s.offer.MaxTop {
-		s.Top, s.Wait = 0, 0
+		s.Top, s.Grow = 0, pause{}
 	}
-	s.GrowAt = now
+	s.Grow.Until = now
 }

@@ -71,7 +71,7 @@ func TestPageSize(t *testing.T) {
 	}
 }
 
-// TestTakes: an option that is refused is left out for a day, alerts for a
+// TestTakes: an option that is refused is left out for an hour, alerts for a
 // minute and then longer, and is used again once it was taken.
 func TestTakes(t *testing.T) {
 	full := Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true}
@@ -81,7 +81,7 @@ func TestTakes(t *testing.T) {
 			t.Errorf("%v: not taken although nothing is known", o)
 		}
 		s.refuse(o, noon)
-		rest := probeAfter
+		rest := firstRefusal
 		if o == OptionAlerts {
 			rest = firstWait
 		}
@@ -96,10 +96,15 @@ func TestTakes(t *testing.T) {
 		}
 	}
 	s := NewServer(full)
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		s.refuse(OptionAlerts, noon)
-		if want *= time.Minute; s.Takes(OptionAlerts, noon.Add(want-1)) || !s.Takes(OptionAlerts, noon.Add(want)) {
-			t.Errorf("alerts that were refused %d times: not left out for %v", i+1, want)
+	for o, hours := range map[Option][]float64{
+		OptionAlerts: {1. / 60, 2. / 60, 4. / 60, 8. / 60, 16. / 60, 32. / 60, 1, 1},
+		OptionOrder:  {1, 2, 4, 8, 16, 24, 24},
+	} {
+		for i, h := range hours {
+			s.refuse(o, noon)
+			if want := time.Duration(h * float64(time.Hour)); s.Takes(o, noon.Add(want-1)) || !s.Takes(o, noon.Add(want)) {
+				t.Errorf("%v, refused %d times: not left out for %v", o, i+1, want)
+			}
 		}
 	}
 	s.accept(&Request{Link: "x", Alerts: true}, noon)
@@ -121,7 +126,7 @@ func TestTakes(t *testing.T) {
 func TestTakesPartly(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 100, Skip: true})
 	day := 24 * time.Hour
-	s.OldBound, s.OldBoundAt = 100*day, noon
+	s.OldBound, s.Old.Until = 100*day, noon.Add(day)
 	if s.takesSince(noon.Add(-100*day), noon) || !s.takesSince(noon.Add(-99*day), noon) || !s.takesSince(noon.Add(-200*day), noon.Add(day)) {
 		t.Error("old bounds")
 	}
@@ -135,7 +140,7 @@ func TestTakesPartly(t *testing.T) {
 	if s.accept(&Request{Since: noon.Add(-150 * day)}, noon); s.OldBound != 0 {
 		t.Error("an old bound was taken")
 	}
-	s.Statuses[incident.StatusAwaitingAction] = noon
+	s.Statuses[incident.StatusAwaitingAction].extend(noon, day, day)
 	if s.TakesStatus(incident.StatusAwaitingAction, noon) || !s.TakesStatus(incident.StatusActive, noon) || !s.TakesStatus(incident.StatusAwaitingAction, noon.Add(day)) {
 		t.Error("statuses")
 	}
@@ -149,11 +154,14 @@ func TestTakesPartly(t *testing.T) {
 // again, but not all the time.
 func TestDoubt(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true})
+	const day = 24 * time.Hour
 	blame := func(now time.Time) {
 		for o := range Option(NumOptions) {
 			s.refuse(o, now)
 		}
-		s.OldBound, s.Statuses[incident.StatusActive] = time.Hour, now
+		s.OldBound = time.Hour
+		s.Old.extend(now, day, day)
+		s.Statuses[incident.StatusActive].extend(now, day, day)
 	}
 	blame(noon)
 	l := New(s, false, Everything(incident.StatusUnknown, noon))
@@ -204,7 +212,7 @@ func TestServerResume(t *testing.T) {
 			t.Errorf("saved size %d: asks for %d", top, got)
 		}
 	}
-	if err := json.Unmarshal([]byte(`{"refused":["2026-03-01T00:00:00Z"],"statuses":[],"top":7}`), &saved); err != nil {
+	if err := json.Unmarshal([]byte(`{"refused":[{"until":"2026-03-01T00:00:00Z"}],"statuses":[],"top":7}`), &saved); err != nil {
 		t.Errorf("fewer options than there are: %v", err)
 	}
 }
