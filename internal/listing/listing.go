@@ -526,20 +526,25 @@ func (l *Listing) proven(r *Range, n int, more bool) {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.Edges)
+	l.crowded(r, r.Edge, r.Edges, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
-// position, and apart from it what is before and after.
-func (l *Listing) crowded(r *Range, second int64, rows int) {
-	alone, below, above := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
+// position, and apart from it what is below or above.
+func (l *Listing) crowded(r *Range, second int64, rows int, below, above bool) {
+	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
 	alone.place, alone.Edges = newPlace(), rows
-	if r.Last > 0 {
-		// If these are empty, that page shows what a link is worth; if they are not,
-		// the page before was not the last one.
-		below.Last = r.Last
+	// If this is empty, that page shows what a link is worth; if it is not, the page
+	// before was not the last one.
+	under.Last, over.Last = r.Last, r.Last
+	switch {
+	case !below:
+		l.replace(over, alone)
+	case !above:
+		l.replace(under, alone)
+	default:
+		l.replace(over, under, alone)
 	}
-	l.replace(above, below, alone)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -558,7 +563,7 @@ func (l *Listing) short(n int) {
 // which comes again. Last: there seems to be nothing more.
 func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) {
 	if secs.one() && !last {
-		l.crowded(r, secs.min, n) // which does not tell where it goes on
+		l.crowded(r, secs.min, n, descending, !descending)
 		return
 	}
 	rest := r.part(secs.max, r.Before)
@@ -587,7 +592,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 		return
 	}
 	if secs.one() {
-		l.crowded(r, secs.min, len(secs.all))
+		l.crowded(r, secs.min, len(secs.all), true, true)
 		return
 	}
 	m := median(secs)

@@ -62,7 +62,7 @@ func (p *place) rewind() {
 
 // overlap is how many rows of a page are read again with the next one, so that
 // it can be seen to join on.
-func overlap(n int) int { return min(5, n/8) }
+func overlap(n int) int { return min(1, n/8) }
 
 // applyPosition moves on after a page that was read by position or by link.
 func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
