@@ -193,10 +193,9 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	if p := r.place; p != nil {
-		p.fill(&req)
-		return req
+		req.Skip, req.Link = p.skip, p.link
 	}
-	req.Count = s.Takes(OptionCount, now)
+	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
 	return req
 }
 

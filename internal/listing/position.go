@@ -27,6 +27,7 @@ type place struct {
 	links   map[string]struct{} // that were followed in this pass
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
+	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
 
@@ -41,11 +42,6 @@ const maxHops = 3
 const maxPasses = 12
 
 var errUnsteady = errors.New("the list changes faster than it can be read")
-
-// fill completes the request for the next page.
-func (p *place) fill(req *Request) {
-	req.Skip, req.Link = p.skip, p.link
-}
 
 // restart begins the next pass.
 func (p *place) restart() {
@@ -94,6 +90,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		s.EmptyPages = s.EmptyPages || p.hops > 0
 		p.hops = 0
 	}
+	if req.Count {
+		p.total = page.Count
+	}
 	news := p.note(page.Rows, l.Started) > 0
 	if news || joined && p.sames == 0 {
 		l.still = 0
@@ -139,7 +138,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return l.incomplete(req, errCoarse, now)
 	case p.pass == 0 && req.Skip == 0 && req.Link == "":
 		l.pop() // it was one page after all
-	case p.pass > 0 && p.fresh == 0:
+	case p.pass > 0 && p.fresh == 0, r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
 	case p.pass >= maxPasses:
 		return l.incomplete(req, errUnsteady, now)
