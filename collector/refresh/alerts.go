@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 // A source may fail to deliver alerts for a while. The incidents are counted
@@ -13,41 +14,35 @@ import (
 
 // alertWatch is whether the source delivers alerts.
 type alertWatch struct {
-	lost bool // the last page came without
-	// refused: they are not even asked for.
-	refused bool
-	// told: since the last delta there were rows that tell.
-	told bool
+	lost bool // the last page came without, or they are not even asked for
+	told bool // since the last delta there were rows that tell
 	due  bool // they are back: what was read without is to be read again
 	wait time.Duration
 }
 
-// note looks at the rows of a page, or at none after a failure, and at whether
-// the server refuses alerts now. Incidents that were merged away have no alerts,
-// and tell nothing.
-func (a *alertWatch) note(rows []incident.Incident, refused bool) {
-	if refused {
-		a.lost, a.refused = true, true
+// noteAlerts looks at the rows of a page, or at none after a failure, and at
+// whether the server refuses alerts now. Incidents that were merged away have no
+// alerts, and tell nothing.
+func (l *Loop) noteAlerts(rows []incident.Incident) {
+	a := &l.alerts
+	if l.server.Unsupported(listing.OptionAlerts) {
+		a.lost = true
 		return
 	}
-	if a.refused {
-		a.lost, a.refused, a.due = false, false, true
+	if l.draft.Unsupported[listing.OptionAlerts] { // until now
+		a.lost, a.due = false, true
 	}
 	some, without := false, true
 	for i := range rows {
 		if in := &rows[i]; in.Status != incident.StatusRedirected {
-			some = true
-			without = without && in.AlertsUnknown
+			some, without = true, without && in.AlertsUnknown
 		}
 	}
-	if !some {
-		return
+	if some {
+		a.told = true
+		a.due = a.due || a.lost && !without
+		a.lost = without
 	}
-	a.told = true
-	if a.lost && !without {
-		a.due = true
-	}
-	a.lost = without
 }
 
 // firstAlertWait is how long the second sweep in a row waits that was begun for
@@ -63,7 +58,7 @@ func (l *Loop) rereadAlerts(now time.Time) {
 	if l.mirror.AlertsMissing() == 0 {
 		a.due, a.wait = false, 0
 		// What is known is right, and a quiet tenant shows no row that says more.
-		a.lost = a.refused || a.lost && told
+		a.lost = l.server.Unsupported(listing.OptionAlerts) || a.lost && told
 		return
 	}
 	if a.lost || !a.due || l.scan != nil {

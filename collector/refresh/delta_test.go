@@ -303,7 +303,7 @@ func TestFailureKeepsWhatIsKnown(t *testing.T) {
 // the schedule was.
 func TestLongOutage(t *testing.T) {
 	for name, fault := range faults {
-		for _, phase := range []Phase{openScan, fullScan, steady} {
+		for _, phase := range []phase{openScan, fullScan, steady} {
 			t.Run(fmt.Sprint(name, " in ", phase), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := native(10)

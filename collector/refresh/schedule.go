@@ -2,22 +2,17 @@ package refresh
 
 import "time"
 
-// Phase is how far the reading of a tenant has come.
-type Phase uint8
+// phase is how far the reading of a tenant has come.
+type phase uint8
 
 // The phases, in their order. Each begins when the one before is complete; a
 // look-back that grows leads back to fullScan.
 const (
-	openScan   Phase = iota // the open incidents are read for the first time
+	openScan   phase = iota // the open incidents are read for the first time
 	fullScan                // the rest of the look-back is; deltas run beside it
 	finalDelta              // what changed since then is, and the first sync is complete
 	steady                  // deltas, and a sweep now and then
 )
-
-var phaseNames = [...]string{"open_scan", "full_scan", "final_delta", "steady"}
-
-// String is the name of the phase, as it is saved.
-func (p Phase) String() string { return phaseNames[p] }
 
 // Pass says for which part of the schedule a call is made. Its order is the
 // order of priority, most urgent first.
@@ -52,7 +47,7 @@ const (
 // view is all that the schedule depends on, as of one instant. Instants that
 // are zero have passed.
 type view struct {
-	phase   Phase
+	phase   phase
 	unsaved bool
 	// deltaOK: the last delta succeeded. Sweeps wait until it does.
 	deltaOK bool
@@ -100,7 +95,7 @@ func next(now time.Time, v view) (task, time.Time) {
 	if v.phase == steady {
 		background, backgroundAt = v.steady()
 	}
-	if v.scanned && later(now, backgroundAt).Add(v.answer+v.answer/2).After(deltaAt) || v.deltaDue.Before(backgroundAt) {
+	if v.scanned && later(now, backgroundAt).Add(v.answer+v.answer/2).After(deltaAt) || !v.deltaDue.After(backgroundAt) {
 		// It would keep the next delta waiting, or the delta comes first anyway.
 		return wait, deltaAt
 	}

@@ -1,0 +1,416 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+)
+
+// reading is a delta under way, or a scan: a reading of everything, of the first
+// sync, in two parts, or of a sweep. A scan is as long as many deltas, and saved.
+type reading struct {
+	Listing *listing.Listing `json:"listing"`
+	Started time.Time        `json:"started"` // by our clock
+	Calls   int              `json:"calls"`
+	Missing missing          `json:"missing"` // of a sweep
+	// began is when a delta was last begun: one that has failed goes on at the next
+	// interval, and is zero until then.
+	began  time.Time
+	newest time.Time // last update that is not in the server's future, of a delta
+}
+
+// retry is when a pass goes on, and what kept it from that.
+type retry struct {
+	due    time.Time // when its next request may be made
+	tries  int       // that failed in a row
+	voids  int       // readings in a row that could not be completed
+	panics int       // in a row
+}
+
+const (
+	// maxTries is how often a request fails in a row before its refresh counts as
+	// failed. A delta then waits for the next interval, a first sync for as long.
+	maxTries = 3
+	// sweepRetry is how long a sweep rests then; nothing waits for it.
+	sweepRetry = time.Minute
+	// longestDeltaRetry and longestScanRetry are how long it rests at most if it
+	// turned out to be incomplete several times in a row.
+	longestDeltaRetry = 5 * time.Minute
+	longestScanRetry  = 30 * time.Minute
+	// maxDeltaAge is when a delta that goes on failing is begun anew: what it has
+	// read by then is too old to be worth keeping.
+	maxDeltaAge = 10 * time.Minute
+	// proveEvery is how many deltas there are to one that takes nothing about the
+	// server's pages for granted.
+	proveEvery = 20
+)
+
+// backoff is how long the next attempt waits after so many failed in a row.
+func backoff(failures int) time.Duration {
+	return min(500*time.Millisecond<<min(failures-1, 10), 30*time.Second)
+}
+
+// attempt makes one request of the API: it has an access token, takes a grant,
+// sends. An attempt that is not sent spends nothing; if the quota had no call
+// left after all it was not even made, and nothing has failed. retryAt is when
+// the server wants the pass that asked to ask again, zero if it does not say.
+func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (made bool, retryAt time.Time, failure *listing.Error) {
+	ledger := l.opts.Ledger
+	if err := l.opts.Source.Authorize(ctx); err != nil {
+		l.scanned = l.scanned || pass != PassDelta
+		return true, time.Time{}, asError(err)
+	}
+	l.beat()
+	start := time.Now()
+	grant, _ := ledger.Take(start, pass)
+	if grant == 0 {
+		return false, time.Time{}, nil
+	}
+	err := func() error {
+		defer func() { ledger.Settle(grant, time.Now()) }() // after a panic, too
+		return send(ctx)
+	}()
+	now := time.Now()
+	l.beat()
+	if pass != PassDelta {
+		l.answer, l.scanned = now.Sub(start), true
+	}
+	if err == nil {
+		ledger.Succeeded()
+		return true, time.Time{}, nil
+	}
+	failure = asError(err)
+	if failure.Reason == listing.ReasonThrottled {
+		// That concerns every call of the tenant.
+		ledger.Throttled(now, failure.Status, failure.RetryAfter, failure.Message)
+		return true, time.Time{}, failure
+	}
+	if failure.Status != 0 && failure.Status < 500 {
+		ledger.Succeeded()
+	}
+	return true, ledger.RetryAfter(now, failure.RetryAfter), failure
+}
+
+// asError is the error as what every error of a [Source] is.
+func asError(err error) *listing.Error {
+	var e *listing.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &listing.Error{Op: "list", Reason: listing.ReasonOther, Err: err}
+}
+
+// readStep makes the next request of a delta, the first sync or a sweep, which
+// it begins if none is under way.
+func (l *Loop) readStep(ctx context.Context, pass Pass) {
+	begun := time.Now()
+	r := l.begin(pass, begun)
+	req, more := r.Listing.Next(begun)
+	if !more {
+		l.readDone(ctx, pass)
+		return
+	}
+	var page listing.Page
+	made, retryAt, failure := l.attempt(ctx, pass, func(ctx context.Context) (err error) {
+		page, err = l.opts.Source.List(ctx, req)
+		return err
+	})
+	if !made {
+		return
+	}
+	now := time.Now()
+	clock := l.clock.at(now, page.Date)
+	r.Calls++
+	var rows []incident.Incident
+	verdict, skipped := listing.Failed, r.Listing.Skipped
+	if failure == nil {
+		rows, failure = r.Listing.Apply(now, req, page)
+		l.findAhead(now, clock)
+	} else {
+		verdict = r.Listing.Fail(now, failure)
+		rows = r.Listing.Leftover()
+	}
+	l.clock.compare(now, page.Date, rows)
+	l.noteAlerts(rows)
+	l.noteOptions()
+	l.noteSkipped(pass, page.Rows, r.Listing.Skipped-skipped, failure)
+	for i := range rows {
+		l.apply(&rows[i], pass, clock, false)
+	}
+	if failure != nil {
+		l.readFailed(ctx, pass, failure, verdict, retryAt)
+		return
+	}
+	l.retries[pass].tries = 0
+	if pass == PassFirst && l.marks.at.IsZero() {
+		l.marks.start(earlier(clock, now), page.Date, newest(rows), begun)
+	}
+	if pass != PassDelta {
+		l.succeeded(pass)
+	}
+	if r.Listing.Done() {
+		l.readDone(ctx, pass)
+	}
+}
+
+// begin begins a reading of the pass, or goes on with the one that is under way.
+// After two panics in a row it is begun again, in case that is what they are
+// about.
+func (l *Loop) begin(pass Pass, now time.Time) *reading {
+	again := l.retries[pass].panics > 1
+	if pass == PassDelta {
+		if again {
+			l.delta = nil
+		}
+		return l.beginDelta(now)
+	}
+	l.draft.Kinds[pass].LastAttempt = now
+	switch {
+	case l.scan == nil:
+		l.beginScan(now)
+		if pass == PassSweep {
+			l.mirror.BeginSweep()
+			l.nextSweep = now.Add(l.opts.SweepInterval)
+		}
+	case again:
+		l.scan.Listing = l.newListing(now)
+	}
+	return l.scan
+}
+
+func (l *Loop) beginDelta(now time.Time) *reading {
+	before := l.delta
+	if before != nil && !before.began.IsZero() {
+		return before
+	}
+	l.draft.Kinds[PassDelta].LastAttempt = now
+	if before == nil || now.Sub(before.Started) >= maxDeltaAge {
+		proof := listing.ProveLarge
+		if l.deltas++; l.deltas%proveEvery == 0 {
+			proof = listing.ProveRows
+		}
+		l.delta = &reading{Started: now}
+		l.delta.Listing = listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
+		l.delta.Listing.Known = func(in *incident.Incident) bool {
+			updated, known := l.mirror.Updated(in.ID)
+			return known && updated.Equal(in.Updated)
+		}
+		if before != nil {
+			l.delta.Listing.Inherit(before.Listing)
+		}
+	}
+	l.delta.began = now
+	return l.delta
+}
+
+// beginScan begins a scan for the present phase.
+func (l *Loop) beginScan(now time.Time) {
+	l.scan = &reading{Started: now}
+	l.scan.Listing = l.newListing(now)
+}
+
+// openStatuses in the order in which they are read.
+var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInProgress, incident.StatusAwaitingAction}
+
+// takesOpen tells whether the server selects by the statuses of open incidents.
+// One that it has never heard of has none.
+func (l *Loop) takesOpen(now time.Time) bool {
+	return l.server.TakesStatus(incident.StatusActive, now) && l.server.TakesStatus(incident.StatusInProgress, now)
+}
+
+// newListing is of all that the scan has to read: the open incidents of any age,
+// and all within the look-back. Where the former are not to be had everything
+// is read.
+func (l *Loop) newListing(now time.Time) *listing.Listing {
+	var ranges []listing.Range
+	open := l.phase == openScan || l.phase == steady && l.takesOpen(now)
+	if open {
+		for _, status := range openStatuses {
+			ranges = append(ranges, listing.Everything(status, time.Time{}))
+		}
+	}
+	if l.phase == openScan {
+		return listing.New(l.server, listing.ProveUnlinked, ranges...)
+	}
+	since := time.Time{}
+	if open || l.phase == fullScan && l.draft.Coverage.Open {
+		since = l.lookbackFrom()
+	}
+	return listing.New(l.server, listing.ProveAlways, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
+}
+
+// lookbackFrom is where the look-back of the scan begins.
+func (l *Loop) lookbackFrom() time.Time { return l.scan.Started.Add(-l.opts.Lookback) }
+
+// readFailed decides when to go on after a failure.
+func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error, verdict listing.Verdict, retryAt time.Time) {
+	now, retry := time.Now(), &l.retries[pass]
+	if verdict != listing.Failed && retryAt.IsZero() {
+		if verdict == listing.RetryNow {
+			return
+		}
+		if retry.tries++; retry.tries < maxTries {
+			retry.due = now.Add(backoff(retry.tries))
+			return
+		}
+	}
+	r, pause, longest := l.scan, l.draft.Interval, longestScanRetry
+	switch pass {
+	case PassDelta:
+		r, longest = l.delta, longestDeltaRetry
+	case PassSweep:
+		pause = sweepRetry
+	}
+	started := r.Started
+	retry.tries, retry.due = 0, now.Add(min(pause, longest))
+	if pass == PassDelta {
+		started, r.began, l.scanned = r.began, time.Time{}, false
+		retry.due = phased(now, l.draft.Interval, l.offset())
+	}
+	if failure.Reason == listing.ReasonIncomplete {
+		// There is nothing to go on with. To read it all again is expensive, and
+		// hardly ever of use.
+		retry.due = later(retry.due, now.Add(min(pause<<min(retry.voids, 10), longest)))
+		retry.voids++
+		if pass == PassDelta {
+			r.Started = time.Time{}
+		} else {
+			r.Listing = l.newListing(now)
+		}
+	}
+	retry.due = later(retry.due, retryAt)
+	l.ended(ctx, pass, started, failure)
+}
+
+// readDone takes a complete reading into account.
+func (l *Loop) readDone(ctx context.Context, pass Pass) {
+	now := time.Now()
+	l.retries[pass].tries, l.retries[pass].voids = 0, 0
+	switch {
+	case pass == PassDelta:
+		l.deltaDone(ctx, now)
+	case pass == PassSweep:
+		l.findMissing(ctx, now)
+	case l.phase == openScan:
+		l.openDone(now)
+	default:
+		// The delta that follows completes the first sync.
+		l.phase, l.retries[PassDelta].due, l.delta = finalDelta, now, nil
+	}
+}
+
+// openDone goes on from the open incidents to the rest.
+func (l *Loop) openDone(now time.Time) {
+	if l.takesOpen(now) {
+		l.draft.Coverage.Open, l.publishing = true, now
+		for _, status := range openStatuses {
+			l.draft.Coverage.Statuses[status] = l.server.TakesStatus(status, now)
+		}
+		l.opts.Logger.Info("Open incidents are known", "calls", l.scan.Calls, "incidents", l.mirror.Len())
+	} else {
+		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything is read")
+	}
+	l.phase, l.retries[PassDelta].due = fullScan, now
+	l.scan.Listing = l.newListing(now)
+}
+
+func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
+	d := l.delta
+	l.delta, l.scanned = nil, false
+	l.marks.move(d.Started, d.newest)
+	if l.phase == finalDelta {
+		l.completeFirst(ctx, now)
+	}
+	l.repace(now, d.Calls)
+	l.rereadAlerts(now)
+	l.retries[PassDelta].due = phased(now, l.draft.Interval, l.offset())
+	l.publishing = now
+	l.ended(ctx, PassDelta, d.began, nil)
+}
+
+// completeFirst is called when the delta after the first sync's last page is
+// complete.
+func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
+	s, c := l.scan, &l.draft.Coverage
+	l.scan, l.phase = nil, steady
+	c.Open, c.All = true, true
+	for status := range c.Statuses {
+		c.Statuses[status] = true
+	}
+	if !l.mirror.CountsFlows() {
+		l.mirror.StartFlows(s.Listing.Started)
+	}
+	l.nextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
+	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
+	l.ended(ctx, PassFirst, s.Started, nil)
+}
+
+// repace derives the live interval from what a delta costs: all that the quota
+// allows, but half of it until the first sync, which needs the other half, is
+// complete.
+func (l *Loop) repace(now time.Time, calls int) {
+	pace := l.opts.Ledger.Pace(now, calls)
+	if l.phase != steady {
+		pace *= 2
+	}
+	interval := max(l.opts.Interval, pace)
+	if interval != l.draft.Interval {
+		l.opts.Logger.Info("Refresh interval changed", "from", l.draft.Interval, "to", interval, "calls", calls)
+		l.draft.Interval = interval
+	}
+	l.opts.Ledger.Reserve(now, calls, interval)
+}
+
+// apply takes in one version of an incident, by the server's clock. If it is
+// known to be the present one it counts whatever its last update says.
+func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present bool) {
+	before, known := l.mirror.Updated(in.ID)
+	if !known && l.agedOut(in) {
+		return
+	}
+	limit, since := clock.Add(tolerance), l.marks.since(l.opts.Overlap)
+	if in.Updated.After(limit) {
+		// Such a row must not hide what is newer than the watermark, and its next
+		// version may seem to be older than itself.
+		l.doubts.add(in.ID, time.Now().Add(rereadEvery))
+	} else {
+		l.doubts.remove(in.ID)
+		if pass == PassDelta {
+			l.delta.newest = later(l.delta.newest, in.Updated)
+		}
+	}
+	lacking := l.mirror.LacksAlerts(in.ID)
+	apply := l.mirror.Apply
+	if present || before.After(limit) || pass == PassSweep && before.Before(since) {
+		apply = l.mirror.Correct
+	}
+	change := apply(in)
+	if pass != PassSweep {
+		return
+	}
+	if change == incident.Stale {
+		// It has gone backwards, unless the server is late to show what it has shown
+		// before.
+		l.doubts.add(in.ID, time.Now().Add(rereadEvery))
+	}
+	// A sweep corrects only what the deltas had their chance to see, and alerts
+	// that could not be had are no mistake of theirs.
+	if lacking || !in.Updated.Before(since) {
+		return
+	}
+	switch change {
+	case incident.Added:
+		l.draft.Corrections[correctionMissed]++
+	case incident.Changed:
+		l.draft.Corrections[correctionChanged]++
+	}
+}
+
+// agedOut tells that an incident has left the look-back: a long reading began
+// before it did.
+func (l *Loop) agedOut(in *incident.Incident) bool {
+	return !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback))
+}
