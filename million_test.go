@@ -66,7 +66,7 @@ func saveMillion(t *testing.T, dir string, n int) {
 	}
 	m.Snapshot(now)
 	progress, err := json.Marshal(map[string]any{
-		"version": 3, "phase": 3, "lookback": cfg.Lookback, "watermark": now, "published_at": now, "next_sweep": now.Add(time.Hour),
+		"version": 3, "phase": 3, "lookback": cfg.Lookback, "watermark": map[string]any{"at": now}, "published_at": now, "next_sweep": now.Add(time.Hour),
 		"status": refresh.Status{Coverage: incident.Coverage{Open: true, All: true, Statuses: [incident.NumStatuses]bool{true, true, true, true, true, true}}},
 	})
 	if err != nil {

@@ -69,18 +69,18 @@ func (c *clock) compare(now, date time.Time, rows []incident.Incident) {
 // watermark is up to when the changes are known, by the server's clock: those
 // that were visible when the last complete delta began.
 type watermark struct {
-	at time.Time
-	// asOf is when, by our clock, the server's clock had reached at; zero: it is
-	// not known since a restart.
+	At time.Time `json:"at,omitzero"`
+	// asOf is when, by our clock, the server's clock had reached it; zero: it is not
+	// known since a restart.
 	asOf time.Time
 }
 
 // since is where the next delta begins, zero as long as nothing is known.
 func (w *watermark) since(overlap time.Duration) time.Time {
-	if w.at.IsZero() {
-		return w.at
+	if w.At.IsZero() {
+		return w.At
 	}
-	return w.at.Add(-overlap)
+	return w.At.Add(-overlap)
 }
 
 // move takes in a complete delta that was begun at an instant of ours. The
@@ -88,9 +88,9 @@ func (w *watermark) since(overlap time.Duration) time.Time {
 // shown may say that it is further.
 func (w *watermark) move(began, newest time.Time) {
 	if passed := began.Sub(w.asOf); !w.asOf.IsZero() && passed > 0 {
-		w.at = w.at.Add(passed)
+		w.At = w.At.Add(passed)
 	}
-	w.at, w.asOf = later(w.at, newest), began
+	w.At, w.asOf = later(w.At, newest), began
 }
 
 // start begins from the server's clock at the first page of the first sync, or
@@ -103,7 +103,7 @@ func (w *watermark) start(clock, date, newest, now time.Time) {
 			clock = earlier(clock, newest)
 		}
 	}
-	w.at, w.asOf = clock, now
+	w.At, w.asOf = clock, now
 }
 
 func newest(rows []incident.Incident) (at time.Time) {

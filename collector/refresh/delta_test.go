@@ -208,7 +208,7 @@ func TestSavedWatermarkOfTheFuture(t *testing.T) {
 		opts := Options{Store: d, SweepInterval: 24 * time.Hour}
 		r := start(t, f, opts)
 		r.synced(t)
-		f.change(func() { r.marks.at = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
+		f.change(func() { r.Watermark.At = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
 		sleep(time.Minute)
 		f.resolve(1)
 		sleep(20 * time.Minute)

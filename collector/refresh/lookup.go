@@ -39,7 +39,7 @@ const (
 
 // findMissing is called when a sweep has read the whole list.
 func (l *Loop) findMissing(ctx context.Context, now time.Time) {
-	m := &l.scan.Missing
+	m := &l.Scan.Missing
 	ids := l.mirror.Unseen(l.sweptFrom(), l.sweptOpen(now))
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
@@ -66,12 +66,13 @@ func (l *Loop) sweptFrom() time.Time { return l.lookbackFrom().Add(time.Second) 
 // status, unless the server has refused that meanwhile, or because it had no
 // bound.
 func (l *Loop) sweptOpen(now time.Time) bool {
-	return l.takesOpen(now) || slices.Contains(l.scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
+	return l.takesOpen(now) || slices.Contains(l.Scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
 }
 
-// lookupStep looks up the next of the incidents that the sweep did not see.
+// lookupStep looks up the next of the incidents that the sweep did not see. One
+// that makes the program panic is left alone.
 func (l *Loop) lookupStep(ctx context.Context) {
-	m, retry := &l.scan.Missing, &l.retries[PassSweep]
+	m, retry := &l.Scan.Missing, &l.retries[PassSweep]
 	if len(m.Left) > 0 {
 		id := m.Left[0]
 		_, known := l.mirror.Updated(id)
@@ -89,13 +90,14 @@ func (l *Loop) lookupStep(ctx context.Context) {
 	}
 }
 
-// lookUpMissing tells whether that settles what there is to know of it.
-func (l *Loop) lookUpMissing(ctx context.Context, id int64) bool {
-	m := &l.scan.Missing
-	in, made, retryAt, failure := l.lookUp(ctx, id)
+// lookUpMissing makes one request. It tells whether that settles what there is to
+// know of the incident; otherwise it is to be looked up again.
+func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
+	m, retry := &l.Scan.Missing, &l.retries[PassSweep]
+	in, failure := l.lookUp(ctx, id)
 	now := time.Now()
 	switch {
-	case !made:
+	case failure == errNotGranted:
 		return false
 	case failure == nil:
 		m.Found++
@@ -103,56 +105,46 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) bool {
 			m.Hidden++
 		}
 		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}), false)
+		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)
-	case l.lookupFailed(ctx, now, failure, retryAt):
-		return false
-	default:
-		m.Unknown = append(m.Unknown, id)
+		return true
 	}
-	return true
-}
-
-// lookupFailed tells whether the same incident is to be looked up again: where
-// nothing was said about it, or nothing three times.
-func (l *Loop) lookupFailed(ctx context.Context, now time.Time, failure *listing.Error, retryAt time.Time) (again bool) {
-	m, retry := &l.scan.Missing, &l.retries[PassSweep]
 	retry.tries++
-	switch failure.Reason {
-	case listing.ReasonThrottled, listing.ReasonAuth:
-	case listing.ReasonTimeout, listing.ReasonNetwork:
-		// Once one was given up that way while deltas succeed, it is not an outage.
-		if retry.tries >= maxTries || m.Hangs && l.deltaOK {
-			m.Hangs = true
-			return false
-		}
-	case listing.ReasonServer:
-		retry.due = later(now.Add(backoff(retry.tries)), retryAt)
-		return retry.tries < maxTries
-	default:
+	silent := failure.Reason == listing.ReasonTimeout || failure.Reason == listing.ReasonNetwork
+	switch {
+	case failure.Reason == listing.ReasonThrottled, failure.Reason == listing.ReasonAuth,
+		silent && retry.tries < maxTries && !(m.Hangs && l.deltaOK):
+		// Nothing was said about it. Once one was given up that way while deltas
+		// succeed, it is not an outage.
+		retry.due = later(retry.due, now.Add(sweepRetry))
+		l.ended(ctx, PassSweep, l.Scan.Started, failure)
+		return false
+	case failure.Reason == listing.ReasonServer && retry.tries < maxTries:
+		retry.due = later(retry.due, now.Add(backoff(retry.tries)))
 		return false
 	}
-	retry.due = later(now.Add(sweepRetry), retryAt)
-	l.ended(ctx, PassSweep, l.scan.Started, failure)
+	m.Hangs = m.Hangs || silent
+	m.Unknown = append(m.Unknown, id)
 	return true
 }
 
 // lookUp makes one request for one incident.
-func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, made bool, retryAt time.Time, failure *listing.Error) {
-	made, retryAt, failure = l.attempt(ctx, PassSweep, func(ctx context.Context) (err error) {
+func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, failure *listing.Error) {
+	failure = l.attempt(ctx, PassSweep, func(ctx context.Context) (err error) {
 		in, err = l.opts.Source.Incident(ctx, id)
 		return err
 	})
-	if made && failure == nil && in.ID != id {
+	if failure == nil && in.ID != id {
 		failure = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
 	}
-	return in, made, retryAt, failure
+	return in, failure
 }
 
 // shouldHaveSeen tells that an incident that exists was in the list's range
 // while the sweep read it, and has not moved since.
 func (l *Loop) shouldHaveSeen(in *incident.Incident, now time.Time) bool {
-	if in.Updated.IsZero() || !in.Updated.Before(l.scan.Listing.Started) {
+	if in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started) {
 		return false
 	}
 	return l.sweptOpen(now) && slices.Contains(openStatuses, in.Status) || in.Updated.After(l.sweptFrom())
@@ -161,15 +153,16 @@ func (l *Loop) shouldHaveSeen(in *incident.Incident, now time.Time) bool {
 // completeSweep drops what does not exist any more, unless the list has proven
 // to hide what does.
 func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
-	s, m := l.scan, &l.scan.Missing
+	s, m := l.Scan, &l.Scan.Missing
 	lost := len(m.Gone) + len(m.Unknown)
 	unbelieved := len(m.Gone)+m.Found == 0 && lost > suspicious
 	l.mirror.EndSweep()
-	l.scan, l.publishing, l.nextSweep = nil, now, later(l.nextSweep, now)
+	l.Scan, l.NextSweep = nil, later(l.NextSweep, now)
+	l.PublishedAt, l.publishing = now, true
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
-		l.nextSweep = earlier(l.nextSweep, now.Add(longestScanRetry))
-		l.ended(ctx, PassSweep, s.Started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errHidden})
+		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
+		l.ended(ctx, PassSweep, s.Started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errors.New("the list hides incidents that exist")})
 		return
 	}
 	for _, id := range m.Unknown {
@@ -178,20 +171,18 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 		}
 	}
 	for _, id := range m.Gone {
-		l.doubts.remove(id)
+		l.trust(id)
 		if l.mirror.Drop(id) {
-			l.draft.Corrections[correctionVanished]++
+			l.Draft.Corrections[correctionVanished]++
 		}
 	}
 	// Where the server could not deliver alerts in the middle of it, again.
-	l.alerts.due = true
+	l.Alerts.asked = false
 	l.opts.Logger.Info("Sweep complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started),
-		"missed", l.draft.Corrections[correctionMissed], "changed", l.draft.Corrections[correctionChanged],
-		"vanished", l.draft.Corrections[correctionVanished])
+		"missed", l.Draft.Corrections[correctionMissed], "changed", l.Draft.Corrections[correctionChanged],
+		"vanished", l.Draft.Corrections[correctionVanished])
 	l.ended(ctx, PassSweep, s.Started, nil)
 }
-
-var errHidden = errors.New("the list hides incidents that exist")
 
 const (
 	// rereadEvery is how often an incident is looked up whose last update lies in
@@ -205,66 +196,35 @@ const (
 	maxDoubts = 20
 )
 
-// doubts are the incidents whose known last update is not to be trusted.
-type doubts struct {
-	queue []doubt   // the next to be looked up first
-	last  time.Time // when one last was
-	// aheadUnknown: since a restart it is not known which lie in the server's future.
-	aheadUnknown bool
-}
-
+// doubt is an incident whose known last update is not to be trusted, and when it
+// is to be looked up.
 type doubt struct {
-	id int64
-	at time.Time
+	ID int64     `json:"id"`
+	At time.Time `json:"at"`
 }
 
-// add has an incident looked up later.
-func (d *doubts) add(id int64, at time.Time) {
-	waits := slices.ContainsFunc(d.queue, func(w doubt) bool { return w.id == id })
-	if !waits && len(d.queue) < maxDoubts {
-		d.queue = append(d.queue, doubt{id, at})
+// doubt has an incident looked up later.
+func (l *Loop) doubt(id int64) {
+	waits := slices.ContainsFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
+	if !waits && len(l.Doubts) < maxDoubts {
+		l.Doubts = append(l.Doubts, doubt{id, time.Now().Add(rereadEvery)})
 	}
 }
 
-func (d *doubts) remove(id int64) {
-	d.queue = slices.DeleteFunc(d.queue, func(w doubt) bool { return w.id == id })
-}
-
-// due is when the first of them is to be looked up, zero if there is none.
-func (d *doubts) due() time.Time {
-	if len(d.queue) == 0 {
-		return time.Time{}
-	}
-	return later(d.queue[0].at, d.last.Add(rereadPause))
-}
-
-// findAhead finds those that were known before a restart, once the server's
-// clock is known.
-func (l *Loop) findAhead(now, clock time.Time) {
-	if !l.doubts.aheadUnknown {
-		return
-	}
-	l.doubts.aheadUnknown = false
-	for _, id := range l.mirror.Ahead(clock.Add(tolerance)) {
-		l.doubts.add(id, now)
-	}
+func (l *Loop) trust(id int64) {
+	l.Doubts = slices.DeleteFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
 }
 
 // rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
-	d, now := &l.doubts, time.Now()
-	id := d.queue[0].id
-	// First of all, so that others have their turn even if this one fails.
-	d.queue, d.last = append(d.queue[1:], doubt{id, now.Add(rereadEvery)}), now
-	in, made, retryAt, failure := l.lookUp(ctx, id)
-	switch {
-	case !made:
-	case failure != nil:
-		// The list goes on to show it, and a sweep finds out if it does not.
-		l.retries[PassSweep].due = later(l.retries[PassSweep].due, retryAt)
-	default:
-		now = time.Now()
+	id := l.Doubts[0].ID
+	// First of all, so that others have their turn even if this one fails. Then the
+	// list goes on to show it, and a sweep finds out if it does not.
+	l.reread = time.Now()
+	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
+	if in, failure := l.lookUp(ctx, id); failure == nil {
+		now := time.Now()
 		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}), true)
-		l.publishing = now
+		l.PublishedAt, l.publishing = now, true
 	}
 }

@@ -26,16 +26,20 @@ const progressVersion = 3
 
 // progress is what a loop has to remember besides its mirror.
 type progress struct {
-	Version     int            `json:"version"`
-	Lookback    time.Duration  `json:"lookback"`
-	Phase       phase          `json:"phase"`
-	Server      listing.Server `json:"server"`
-	Watermark   time.Time      `json:"watermark,omitzero"`
-	PublishedAt time.Time      `json:"published_at,omitzero"`
-	NextSweep   time.Time      `json:"next_sweep,omitzero"`
-	AlertsLost  bool           `json:"alerts_lost,omitempty"`
-	Status      Status         `json:"status"`
-	Scan        *reading       `json:"scan,omitempty"`
+	Version  int            `json:"version"`
+	Lookback time.Duration  `json:"lookback"`
+	Phase    phase          `json:"phase"`
+	Server   listing.Server `json:"server"`
+	// Draft is of the next published status.
+	Draft     Status    `json:"status"`
+	Watermark watermark `json:"watermark"`
+	// PublishedAt is the instant of the counts that are published, or will be once
+	// this is saved.
+	PublishedAt time.Time  `json:"published_at,omitzero"`
+	NextSweep   time.Time  `json:"next_sweep,omitzero"`
+	Scan        *reading   `json:"scan,omitempty"` // the first sync's or a sweep's; nil between sweeps
+	Doubts      []doubt    `json:"doubts,omitempty"`
+	Alerts      alertWatch `json:"alerts"`
 }
 
 // save keeps what has changed. If it fails, or panics, the next one brings it
@@ -45,7 +49,7 @@ func (l *Loop) save() {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err := l.mistake(PassDelta, cause)
-			l.draft.Kinds[PassDelta].Failures[err.Reason]++
+			l.Draft.Kinds[PassDelta].Failures[err.Reason]++
 		}
 	}()
 	if l.opts.Store != nil && l.opts.Store.Save(l.export) != nil {
@@ -59,14 +63,7 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := progress{
-		Version: progressVersion, Lookback: l.opts.Lookback, Phase: l.phase, Server: *l.server, Watermark: l.marks.at,
-		PublishedAt: l.publishing, NextSweep: l.nextSweep, AlertsLost: l.alerts.lost, Status: l.draft, Scan: l.scan,
-	}
-	if last := l.snapshot.Load(); p.PublishedAt.IsZero() && last != nil {
-		p.PublishedAt = last.At
-	}
-	if s.Progress, err = json.Marshal(p); err != nil {
+	if s.Progress, err = json.Marshal(&l.progress); err != nil {
 		return nil, fmt.Errorf("encode the progress: %w", err)
 	}
 	return s, nil
@@ -85,7 +82,7 @@ func (l *Loop) Load(now time.Time) {
 		if err = p.parse(s.Progress); err != nil {
 			return fmt.Errorf("%w: progress: %w", incident.ErrSaved, err)
 		}
-		mirror, err = incident.RestoreMirror(l.mirrorOptions(), s, now)
+		mirror, err = incident.RestoreMirror(l.opts.mirror(), s, now)
 		return err
 	})
 	if err != nil || mirror == nil {
@@ -95,10 +92,10 @@ func (l *Loop) Load(now time.Time) {
 	l.resume(&p, now)
 	l.publishStatus()
 	logger := l.opts.Logger
-	if last := l.snapshot.Load(); last != nil {
-		logger = logger.With("as_of", last.At)
+	if l.Draft.Coverage.Open {
+		logger = logger.With("as_of", l.PublishedAt)
 	}
-	logger.Info("Going on from the saved state", "incidents", l.mirror.Len(), "first_sync_complete", l.draft.Coverage.All)
+	logger.Info("Going on from the saved state", "incidents", l.mirror.Len(), "first_sync_complete", l.Draft.Coverage.All)
 }
 
 // parse reads a progress, and refuses one that makes no sense.
@@ -109,10 +106,8 @@ func (p *progress) parse(data []byte) error {
 	switch {
 	case p.Version != progressVersion:
 		return fmt.Errorf("version %d, not %d", p.Version, progressVersion)
-	case p.Phase > steady:
-		return fmt.Errorf("unknown phase %d", p.Phase)
-	case int(p.Status.LastReason) >= listing.NumReasons:
-		return errors.New("unknown reason")
+	case p.Phase > steady || int(p.Draft.LastReason) >= listing.NumReasons:
+		return fmt.Errorf("unknown phase %d or reason %d", p.Phase, p.Draft.LastReason)
 	case p.Scan != nil:
 		return p.Scan.Listing.Check()
 	case p.Phase == finalDelta:
@@ -122,53 +117,49 @@ func (p *progress) parse(data []byte) error {
 }
 
 func (l *Loop) resume(p *progress, now time.Time) {
-	l.phase, l.scan, l.alerts.lost, l.doubts.aheadUnknown = p.Phase, p.Scan, p.AlertsLost, true
-	l.server.Resume(&p.Server)
-	l.resumeStatus(p, now)
-	l.marks.at = earlier(p.Watermark, now)
-	l.nextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
-	if p.Watermark.After(now.Add(tolerance)) {
+	server := l.Server
+	server.Resume(&p.Server)
+	l.progress = *p
+	l.Server, l.Lookback = server, l.opts.Lookback
+	// That the last refresh succeeded is still true only as long as the next one
+	// would not have been tried without the restart.
+	const patience = time.Minute
+	s := &l.Draft
+	s.Up = s.Up && now.Sub(s.Kinds[PassDelta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
+	s.Interval = l.opts.Interval
+	l.NextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
+	if l.Watermark.At = earlier(p.Watermark.At, now); p.Watermark.At.After(now.Add(tolerance)) {
 		// A clock was wrong, and since when is not known: a sweep finds what the
 		// deltas did not look for.
-		l.nextSweep = now
+		l.NextSweep = now
 	}
-	if l.scan != nil {
-		for _, in := range l.scan.Listing.Resume(l.server) {
+	if l.Scan != nil {
+		for _, in := range l.Scan.Listing.Resume(&l.Server) {
 			l.apply(&in, l.passOf(scanPage), now, false)
 		}
 	}
-	if p.Lookback < l.opts.Lookback && l.phase != openScan {
+	if p.Lookback < l.Lookback && l.Phase != openScan {
 		l.widen(now)
 	}
-	if l.draft.Coverage.Open {
-		l.publishing = now
+	if s.Coverage.Open {
+		l.PublishedAt, l.publishing = now, true
 		l.publish()
-		l.snapshot.Load().At = p.PublishedAt
+		l.PublishedAt, l.snapshot.Load().At = p.PublishedAt, p.PublishedAt
 	}
-}
-
-// resumeStatus tells what is still true. That the last refresh succeeded is so
-// only as long as the next one would not have been tried without the restart.
-func (l *Loop) resumeStatus(p *progress, now time.Time) {
-	const patience = time.Minute
-	s := p.Status
-	fresh := now.Sub(s.Kinds[PassDelta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
-	s.Up, s.Interval = s.Up && fresh, l.opts.Interval
-	l.draft = s
 }
 
 // widen begins a first sync of a look-back that has grown. What is known stays;
 // what resolved incidents there are in all is not known any more.
 func (l *Loop) widen(now time.Time) {
 	l.mirror.EndSweep()
-	l.phase, l.draft.Coverage.All = fullScan, false
+	l.Phase, l.Draft.Coverage.All = fullScan, false
 	for _, status := range []incident.Status{incident.StatusUnknown, incident.StatusResolved, incident.StatusRedirected} {
-		l.draft.Coverage.Statuses[status] = false
+		l.Draft.Coverage.Statuses[status] = false
 	}
 	l.beginScan(now)
 	if l.mirror.CountsFlows() {
 		// What is read now and was older than the look-back is history.
-		l.mirror.StartFlows(l.marks.at)
+		l.mirror.StartFlows(l.Watermark.At)
 	}
 	l.opts.Logger.Info("The look-back has grown, reading what it adds")
 }

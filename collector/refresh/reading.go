@@ -53,21 +53,23 @@ func backoff(failures int) time.Duration {
 	return min(500*time.Millisecond<<min(failures-1, 10), 30*time.Second)
 }
 
+// errNotGranted: the quota had no call left after all. Nothing was sent, and
+// nothing has failed.
+var errNotGranted = &listing.Error{Op: "list", Reason: listing.ReasonThrottled, Err: errors.New("no call is left in the quota")}
+
 // attempt makes one request of the API: it has an access token, takes a grant,
-// sends. An attempt that is not sent spends nothing; if the quota had no call
-// left after all it was not even made, and nothing has failed. retryAt is when
-// the server wants the pass that asked to ask again, zero if it does not say.
-func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (made bool, retryAt time.Time, failure *listing.Error) {
+// sends. An attempt that is not sent spends nothing. After a failure the pass
+// waits for as long as the server asks it to.
+func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (failure *listing.Error) {
 	ledger := l.opts.Ledger
 	if err := l.opts.Source.Authorize(ctx); err != nil {
-		l.scanned = l.scanned || pass != PassDelta
-		return true, time.Time{}, asError(err)
+		return asError(err)
 	}
 	l.beat()
 	start := time.Now()
 	grant, _ := ledger.Take(start, pass)
 	if grant == 0 {
-		return false, time.Time{}, nil
+		return errNotGranted
 	}
 	err := func() error {
 		defer func() { ledger.Settle(grant, time.Now()) }() // after a panic, too
@@ -80,27 +82,25 @@ func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context
 	}
 	if err == nil {
 		ledger.Succeeded()
-		return true, time.Time{}, nil
+		return nil
 	}
-	failure = asError(err)
-	if failure.Reason == listing.ReasonThrottled {
+	if failure = asError(err); failure.Reason == listing.ReasonThrottled {
 		// That concerns every call of the tenant.
 		ledger.Throttled(now, failure.Status, failure.RetryAfter, failure.Message)
-		return true, time.Time{}, failure
+		return failure
 	}
 	if failure.Status != 0 && failure.Status < 500 {
 		ledger.Succeeded()
 	}
-	return true, ledger.RetryAfter(now, failure.RetryAfter), failure
+	l.retries[pass].due = later(l.retries[pass].due, ledger.RetryAfter(now, failure.RetryAfter))
+	return failure
 }
 
 // asError is the error as what every error of a [Source] is.
 func asError(err error) *listing.Error {
-	var e *listing.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &listing.Error{Op: "list", Reason: listing.ReasonOther, Err: err}
+	e := &listing.Error{Op: "list", Reason: listing.ReasonOther, Err: err}
+	errors.As(err, &e)
+	return e
 }
 
 // readStep makes the next request of a delta, the first sync or a sweep, which
@@ -114,11 +114,11 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 		return
 	}
 	var page listing.Page
-	made, retryAt, failure := l.attempt(ctx, pass, func(ctx context.Context) (err error) {
+	failure := l.attempt(ctx, pass, func(ctx context.Context) (err error) {
 		page, err = l.opts.Source.List(ctx, req)
 		return err
 	})
-	if !made {
+	if failure == errNotGranted {
 		return
 	}
 	now := time.Now()
@@ -128,7 +128,6 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 	verdict, skipped := listing.Failed, r.Listing.Skipped
 	if failure == nil {
 		rows, failure = r.Listing.Apply(now, req, page)
-		l.findAhead(now, clock)
 	} else {
 		verdict = r.Listing.Fail(now, failure)
 		rows = r.Listing.Leftover()
@@ -141,12 +140,12 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 		l.apply(&rows[i], pass, clock, false)
 	}
 	if failure != nil {
-		l.readFailed(ctx, pass, failure, verdict, retryAt)
+		l.readFailed(ctx, pass, failure, verdict)
 		return
 	}
 	l.retries[pass].tries = 0
-	if pass == PassFirst && l.marks.at.IsZero() {
-		l.marks.start(earlier(clock, now), page.Date, newest(rows), begun)
+	if pass == PassFirst && l.Watermark.At.IsZero() {
+		l.Watermark.start(earlier(clock, now), page.Date, newest(rows), begun)
 	}
 	if pass != PassDelta {
 		l.succeeded(pass)
@@ -167,18 +166,13 @@ func (l *Loop) begin(pass Pass, now time.Time) *reading {
 		}
 		return l.beginDelta(now)
 	}
-	l.draft.Kinds[pass].LastAttempt = now
-	switch {
-	case l.scan == nil:
+	l.Draft.Kinds[pass].LastAttempt = now
+	if l.Scan == nil {
 		l.beginScan(now)
-		if pass == PassSweep {
-			l.mirror.BeginSweep()
-			l.nextSweep = now.Add(l.opts.SweepInterval)
-		}
-	case again:
-		l.scan.Listing = l.newListing(now)
+	} else if again {
+		l.Scan.Listing = l.newListing(now)
 	}
-	return l.scan
+	return l.Scan
 }
 
 func (l *Loop) beginDelta(now time.Time) *reading {
@@ -186,14 +180,14 @@ func (l *Loop) beginDelta(now time.Time) *reading {
 	if before != nil && !before.began.IsZero() {
 		return before
 	}
-	l.draft.Kinds[PassDelta].LastAttempt = now
+	l.Draft.Kinds[PassDelta].LastAttempt = now
 	if before == nil || now.Sub(before.Started) >= maxDeltaAge {
 		proof := listing.ProveLarge
 		if l.deltas++; l.deltas%proveEvery == 0 {
 			proof = listing.ProveRows
 		}
 		l.delta = &reading{Started: now}
-		l.delta.Listing = listing.New(l.server, proof, listing.Everything(incident.StatusUnknown, l.marks.since(l.opts.Overlap)))
+		l.delta.Listing = listing.New(&l.Server, proof, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
 		l.delta.Listing.Known = func(in *incident.Incident) bool {
 			updated, known := l.mirror.Updated(in.ID)
 			return known && updated.Equal(in.Updated)
@@ -208,8 +202,12 @@ func (l *Loop) beginDelta(now time.Time) *reading {
 
 // beginScan begins a scan for the present phase.
 func (l *Loop) beginScan(now time.Time) {
-	l.scan = &reading{Started: now}
-	l.scan.Listing = l.newListing(now)
+	l.Scan = &reading{Started: now}
+	l.Scan.Listing = l.newListing(now)
+	if l.Phase == steady {
+		l.mirror.BeginSweep()
+		l.NextSweep = now.Add(l.opts.SweepInterval)
+	}
 }
 
 // openStatuses in the order in which they are read.
@@ -218,7 +216,7 @@ var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInPro
 // takesOpen tells whether the server selects by the statuses of open incidents.
 // One that it has never heard of has none.
 func (l *Loop) takesOpen(now time.Time) bool {
-	return l.server.TakesStatus(incident.StatusActive, now) && l.server.TakesStatus(incident.StatusInProgress, now)
+	return l.Server.TakesStatus(incident.StatusActive, now) && l.Server.TakesStatus(incident.StatusInProgress, now)
 }
 
 // newListing is of all that the scan has to read: the open incidents of any age,
@@ -226,29 +224,29 @@ func (l *Loop) takesOpen(now time.Time) bool {
 // is read.
 func (l *Loop) newListing(now time.Time) *listing.Listing {
 	var ranges []listing.Range
-	open := l.phase == openScan || l.phase == steady && l.takesOpen(now)
+	open := l.Phase == openScan || l.Phase == steady && l.takesOpen(now)
 	if open {
 		for _, status := range openStatuses {
 			ranges = append(ranges, listing.Everything(status, time.Time{}))
 		}
 	}
-	if l.phase == openScan {
-		return listing.New(l.server, listing.ProveUnlinked, ranges...)
+	if l.Phase == openScan {
+		return listing.New(&l.Server, listing.ProveUnlinked, ranges...)
 	}
 	since := time.Time{}
-	if open || l.phase == fullScan && l.draft.Coverage.Open {
+	if open || l.Phase == fullScan && l.Draft.Coverage.Open {
 		since = l.lookbackFrom()
 	}
-	return listing.New(l.server, listing.ProveAlways, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
+	return listing.New(&l.Server, listing.ProveAlways, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
 }
 
 // lookbackFrom is where the look-back of the scan begins.
-func (l *Loop) lookbackFrom() time.Time { return l.scan.Started.Add(-l.opts.Lookback) }
+func (l *Loop) lookbackFrom() time.Time { return l.Scan.Started.Add(-l.opts.Lookback) }
 
 // readFailed decides when to go on after a failure.
-func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error, verdict listing.Verdict, retryAt time.Time) {
+func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error, verdict listing.Verdict) {
 	now, retry := time.Now(), &l.retries[pass]
-	if verdict != listing.Failed && retryAt.IsZero() {
+	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
 		if verdict == listing.RetryNow {
 			return
 		}
@@ -257,23 +255,23 @@ func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error
 			return
 		}
 	}
-	r, pause, longest := l.scan, l.draft.Interval, longestScanRetry
+	retry.tries = 0
+	r, pause, longest := l.Scan, l.Draft.Interval, longestScanRetry
 	switch pass {
 	case PassDelta:
 		r, longest = l.delta, longestDeltaRetry
 	case PassSweep:
 		pause = sweepRetry
 	}
-	started := r.Started
-	retry.tries, retry.due = 0, now.Add(min(pause, longest))
+	started, due := r.Started, now.Add(min(pause, longest))
 	if pass == PassDelta {
 		started, r.began, l.scanned = r.began, time.Time{}, false
-		retry.due = phased(now, l.draft.Interval, l.offset())
+		due = phased(now, l.Draft.Interval, l.offset())
 	}
 	if failure.Reason == listing.ReasonIncomplete {
 		// There is nothing to go on with. To read it all again is expensive, and
 		// hardly ever of use.
-		retry.due = later(retry.due, now.Add(min(pause<<min(retry.voids, 10), longest)))
+		due = later(due, now.Add(min(pause<<min(retry.voids, 10), longest)))
 		retry.voids++
 		if pass == PassDelta {
 			r.Started = time.Time{}
@@ -281,7 +279,7 @@ func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error
 			r.Listing = l.newListing(now)
 		}
 	}
-	retry.due = later(retry.due, retryAt)
+	retry.due = later(retry.due, due)
 	l.ended(ctx, pass, started, failure)
 }
 
@@ -294,48 +292,48 @@ func (l *Loop) readDone(ctx context.Context, pass Pass) {
 		l.deltaDone(ctx, now)
 	case pass == PassSweep:
 		l.findMissing(ctx, now)
-	case l.phase == openScan:
+	case l.Phase == openScan:
 		l.openDone(now)
 	default:
 		// The delta that follows completes the first sync.
-		l.phase, l.retries[PassDelta].due, l.delta = finalDelta, now, nil
+		l.Phase, l.retries[PassDelta].due, l.delta = finalDelta, now, nil
 	}
 }
 
 // openDone goes on from the open incidents to the rest.
 func (l *Loop) openDone(now time.Time) {
 	if l.takesOpen(now) {
-		l.draft.Coverage.Open, l.publishing = true, now
+		l.Draft.Coverage.Open, l.PublishedAt, l.publishing = true, now, true
 		for _, status := range openStatuses {
-			l.draft.Coverage.Statuses[status] = l.server.TakesStatus(status, now)
+			l.Draft.Coverage.Statuses[status] = l.Server.TakesStatus(status, now)
 		}
-		l.opts.Logger.Info("Open incidents are known", "calls", l.scan.Calls, "incidents", l.mirror.Len())
+		l.opts.Logger.Info("Open incidents are known", "calls", l.Scan.Calls, "incidents", l.mirror.Len())
 	} else {
 		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything is read")
 	}
-	l.phase, l.retries[PassDelta].due = fullScan, now
-	l.scan.Listing = l.newListing(now)
+	l.Phase, l.retries[PassDelta].due = fullScan, now
+	l.Scan.Listing = l.newListing(now)
 }
 
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
 	l.delta, l.scanned = nil, false
-	l.marks.move(d.Started, d.newest)
-	if l.phase == finalDelta {
+	l.Watermark.move(d.Started, d.newest)
+	if l.Phase == finalDelta {
 		l.completeFirst(ctx, now)
 	}
 	l.repace(now, d.Calls)
 	l.rereadAlerts(now)
-	l.retries[PassDelta].due = phased(now, l.draft.Interval, l.offset())
-	l.publishing = now
+	l.retries[PassDelta].due = phased(now, l.Draft.Interval, l.offset())
+	l.PublishedAt, l.publishing = now, true
 	l.ended(ctx, PassDelta, d.began, nil)
 }
 
 // completeFirst is called when the delta after the first sync's last page is
 // complete.
 func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
-	s, c := l.scan, &l.draft.Coverage
-	l.scan, l.phase = nil, steady
+	s, c := l.Scan, &l.Draft.Coverage
+	l.Scan, l.Phase = nil, steady
 	c.Open, c.All = true, true
 	for status := range c.Statuses {
 		c.Statuses[status] = true
@@ -343,7 +341,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	if !l.mirror.CountsFlows() {
 		l.mirror.StartFlows(s.Listing.Started)
 	}
-	l.nextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
+	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
 	l.ended(ctx, PassFirst, s.Started, nil)
 }
@@ -353,13 +351,13 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 // complete.
 func (l *Loop) repace(now time.Time, calls int) {
 	pace := l.opts.Ledger.Pace(now, calls)
-	if l.phase != steady {
+	if l.Phase != steady {
 		pace *= 2
 	}
 	interval := max(l.opts.Interval, pace)
-	if interval != l.draft.Interval {
-		l.opts.Logger.Info("Refresh interval changed", "from", l.draft.Interval, "to", interval, "calls", calls)
-		l.draft.Interval = interval
+	if interval != l.Draft.Interval {
+		l.opts.Logger.Info("Refresh interval changed", "from", l.Draft.Interval, "to", interval, "calls", calls)
+		l.Draft.Interval = interval
 	}
 	l.opts.Ledger.Reserve(now, calls, interval)
 }
@@ -371,13 +369,13 @@ func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present 
 	if !known && l.agedOut(in) {
 		return
 	}
-	limit, since := clock.Add(tolerance), l.marks.since(l.opts.Overlap)
+	limit, since := clock.Add(tolerance), l.Watermark.since(l.opts.Overlap)
 	if in.Updated.After(limit) {
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
-		l.doubts.add(in.ID, time.Now().Add(rereadEvery))
+		l.doubt(in.ID)
 	} else {
-		l.doubts.remove(in.ID)
+		l.trust(in.ID)
 		if pass == PassDelta {
 			l.delta.newest = later(l.delta.newest, in.Updated)
 		}
@@ -394,7 +392,7 @@ func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present 
 	if change == incident.Stale {
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
-		l.doubts.add(in.ID, time.Now().Add(rereadEvery))
+		l.doubt(in.ID)
 	}
 	// A sweep corrects only what the deltas had their chance to see, and alerts
 	// that could not be had are no mistake of theirs.
@@ -403,9 +401,9 @@ func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present 
 	}
 	switch change {
 	case incident.Added:
-		l.draft.Corrections[correctionMissed]++
+		l.Draft.Corrections[correctionMissed]++
 	case incident.Changed:
-		l.draft.Corrections[correctionChanged]++
+		l.Draft.Corrections[correctionChanged]++
 	}
 }
 

@@ -90,22 +90,21 @@ func (o *Options) setDefaults() {
 	}
 }
 
+func (o *Options) mirror() incident.MirrorOptions {
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+}
+
 // Loop keeps one tenant's mirror up to date.
 type Loop struct {
 	opts   Options
 	mirror *incident.Mirror
-	server *listing.Server
-	phase  phase
+	progress
 
-	delta     *reading // nil between deltas
-	deltas    int      // that were begun
-	scan      *reading // the first sync's or a sweep's; nil between sweeps
-	nextSweep time.Time
-	retries   [NumPasses]retry
-	marks     watermark
-	clock     clock
-	doubts    doubts
-	alerts    alertWatch
+	delta   *reading // nil between deltas
+	deltas  int      // that were begun
+	retries [NumPasses]retry
+	clock   clock
+	reread  time.Time // when a doubt was last looked up
 
 	deltaOK   bool          // the last delta succeeded
 	scanned   bool          // see view
@@ -114,9 +113,8 @@ type Loop struct {
 	lastPanic string
 
 	unsaved    bool
-	publishing time.Time // the counts as of this instant are to be published once they are saved; zero: none
+	publishing bool // the counts are to be published once they are saved
 
-	draft     Status // of the next published status
 	status    atomic.Pointer[Status]
 	snapshot  atomic.Pointer[incident.Snapshot]
 	heartbeat atomic.Int64
@@ -125,18 +123,13 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer())}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
+	l.Draft.Interval = opts.Interval
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
-	l.mirror = incident.NewMirror(l.mirrorOptions())
-	l.draft.Interval = opts.Interval
-	l.alerts.due = true
 	l.publishStatus()
 	l.beat()
 	return l
-}
-
-func (l *Loop) mirrorOptions() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: l.opts.Lookback, Thresholds: l.opts.Thresholds}
 }
 
 // Snapshot is the last good one, nil before there is any.
@@ -212,7 +205,7 @@ func (l *Loop) step(ctx context.Context) {
 // passOf is the pass that a task belongs to.
 func (l *Loop) passOf(t task) Pass {
 	switch {
-	case t == scanPage && l.phase < steady:
+	case t == scanPage && l.Phase < steady:
 		return PassFirst
 	case t == scanPage, t == lookup, t == reread:
 		return PassSweep
@@ -223,17 +216,17 @@ func (l *Loop) passOf(t task) Pass {
 // view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
+		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
 		deltaDue: l.retries[PassDelta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
-	if l.phase == steady {
-		if due := l.doubts.due(); !due.IsZero() {
-			v.rereadDue = later(due, v.scanDue)
+	if l.Phase == steady {
+		if len(l.Doubts) > 0 {
+			v.rereadDue = later(later(l.Doubts[0].At, l.reread.Add(rereadPause)), v.scanDue)
 		}
-		if v.sweeping = l.scan != nil; v.sweeping {
-			v.lookups = l.scan.Listing.Done()
+		if v.sweeping = l.Scan != nil; v.sweeping {
+			v.lookups = l.Scan.Listing.Done()
 		} else {
-			v.scanDue = later(v.scanDue, l.nextSweep)
+			v.scanDue = later(v.scanDue, l.NextSweep)
 		}
 	}
 	for p := range Pass(NumPasses) {
@@ -288,12 +281,12 @@ func sleepUntil(ctx context.Context, at time.Time) {
 // not shown.
 func (l *Loop) publish() {
 	l.publishStatus()
-	if l.publishing.IsZero() || !l.draft.Coverage.Open {
+	if !l.publishing || !l.Draft.Coverage.Open {
 		return
 	}
-	s := l.mirror.Snapshot(l.publishing)
-	s.Coverage = l.draft.Coverage
-	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
-	l.publishing = time.Time{}
+	s := l.mirror.Snapshot(l.PublishedAt)
+	s.Coverage = l.Draft.Coverage
+	s.AlertsAvailable = s.AlertsAvailable && !l.Alerts.Lost
+	l.publishing = false
 	l.snapshot.Store(s)
 }

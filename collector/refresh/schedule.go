@@ -77,49 +77,38 @@ type view struct {
 // time the next one is due, as far as the last answer tells; but between two
 // deltas one request may always be made, so that a slow server is read, too.
 func next(now time.Time, v view) (task, time.Time) {
-	if v.unsaved {
-		return save, now
-	}
 	deltaAt := later(v.deltaDue, v.granted[PassDelta])
-	scanAt := later(v.scanDue, v.granted[PassFirst])
-	switch v.phase {
-	case openScan:
-		return at(now, scanPage, scanAt)
-	case finalDelta:
+	switch {
+	case v.unsaved:
+		return save, now
+	case v.phase == openScan:
+		return at(now, scanPage, later(v.scanDue, v.granted[PassFirst]))
+	case v.phase == finalDelta, !v.deltaDue.After(now):
 		return at(now, delta, deltaAt)
 	}
-	if !deltaAt.After(now) {
-		return delta, now
-	}
-	background, backgroundAt := scanPage, scanAt
-	if v.phase == steady {
-		background, backgroundAt = v.steady()
-	}
-	if v.scanned && later(now, backgroundAt).Add(v.answer+v.answer/2).After(deltaAt) || !v.deltaDue.After(backgroundAt) {
-		// It would keep the next delta waiting, or the delta comes first anyway.
+	background, due := v.background()
+	if v.scanned && later(now, due).Add(v.answer+v.answer/2).After(deltaAt) {
 		return wait, deltaAt
 	}
-	if backgroundAt.After(now) {
-		return wait, earlier(backgroundAt, deltaAt)
-	}
-	return background, now
+	background, due = at(now, background, due)
+	return background, earlier(due, deltaAt)
 }
 
-// steady is what runs beside the deltas once the first sync is complete.
-func (v *view) steady() (task, time.Time) {
-	granted := v.granted[PassSweep]
-	background, due := scanPage, v.scanDue
+// background is what runs beside the deltas, and when.
+func (v *view) background() (background task, due time.Time) {
+	background, due = scanPage, v.scanDue
 	switch {
+	case v.phase == fullScan:
+		return scanPage, later(due, v.granted[PassFirst])
 	case v.lookups:
 		background = lookup
 	case !v.sweeping && !v.rereadDue.IsZero() && v.rereadDue.Before(due):
 		background, due = reread, v.rereadDue
 	}
 	if !v.deltaOK {
-		// Not while deltas fail.
-		return background, later(later(due, granted), v.deltaDue)
+		due = later(due, v.deltaDue)
 	}
-	return background, later(due, granted)
+	return background, later(due, v.granted[PassSweep])
 }
 
 // waits tells which pass waits for nothing but the quota, if one does.
@@ -147,11 +136,7 @@ func at(now time.Time, t task, due time.Time) (task, time.Time) {
 // the interval: tenants that were all delayed drift back to instants of their
 // own.
 func phased(now time.Time, interval, offset time.Duration) time.Time {
-	since := time.Duration((now.UnixNano() - int64(offset)) % int64(interval))
-	if since < 0 {
-		since += interval
-	}
-	return now.Add(interval - since)
+	return now.Add(-offset).Truncate(interval).Add(interval + offset)
 }
 
 func later(a, b time.Time) time.Time {

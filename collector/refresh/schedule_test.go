@@ -127,7 +127,7 @@ func TestWatermark(t *testing.T) {
 			newest = at.Add(step.newest)
 		}
 		w.move(ours.Add(step.began), newest)
-		if got := w.at.Sub(at); got != step.want {
+		if got := w.At.Sub(at); got != step.want {
 			t.Errorf("after a delta at %v: got %v, want %v", step.began, got, step.want)
 		}
 	}

@@ -65,12 +65,12 @@ type Kind struct {
 }
 
 func (l *Loop) publishStatus() {
-	s := l.draft
-	if l.phase != openScan {
+	s := l.Draft
+	if l.Phase != openScan {
 		s.NextDelta = l.retries[PassDelta].due
 	}
-	if l.scan != nil {
-		s.ScanPages, s.Sweeping = l.scan.Calls, l.phase == steady
+	if l.Scan != nil {
+		s.ScanPages, s.Sweeping = l.Scan.Calls, l.Phase == steady
 	}
 	l.status.Store(&s)
 }
@@ -81,7 +81,7 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *l
 		return
 	}
 	now := time.Now()
-	k := &l.draft.Kinds[pass]
+	k := &l.Draft.Kinds[pass]
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)
 	if pass == PassDelta {
@@ -93,32 +93,32 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *l
 		return
 	}
 	k.Failures[failure.Reason]++
-	if text := failure.Error(); l.draft.Up || text != l.draft.LastError {
+	if text := failure.Error(); l.Draft.Up || text != l.Draft.LastError {
 		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "kind", pass, "reason", failure.Reason, "err", failure)
-		l.draft.LastError = text
+		l.Draft.LastError = text
 	}
-	l.draft.Up, l.draft.LastErrorAt, l.draft.LastReason = false, now, failure.Reason
+	l.Draft.Up, l.Draft.LastErrorAt, l.Draft.LastReason = false, now, failure.Reason
 }
 
 // succeeded notes that the API did as it was asked. A list that hides incidents
 // is no success, however it is answered.
 func (l *Loop) succeeded(pass Pass) {
-	if !l.draft.Up && !l.hidden && !l.draft.LastErrorAt.IsZero() {
+	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
 		l.opts.Logger.Info("Refreshing again", "kind", pass)
 	}
-	l.draft.Up = !l.hidden
+	l.Draft.Up = !l.hidden
 }
 
 // noteOptions logs each option that the server turns out not to take, once.
 func (l *Loop) noteOptions() {
 	for o := range listing.Option(listing.NumOptions) {
-		is := l.server.Unsupported(o)
-		if was := l.draft.Unsupported[o]; is && !was {
+		is := l.Server.Unsupported(o)
+		if was := l.Draft.Unsupported[o]; is && !was {
 			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o)
 		} else if was && !is {
 			l.opts.Logger.Info("The server takes an option again", "option", o)
 		}
-		l.draft.Unsupported[o] = is
+		l.Draft.Unsupported[o] = is
 	}
 }
 
@@ -127,11 +127,11 @@ func (l *Loop) noteOptions() {
 func (l *Loop) noteSkipped(pass Pass, rows []incident.Incident, heavy int, failure *listing.Error) {
 	for i := range rows {
 		if rows[i].ID == 0 {
-			l.draft.Skipped[SkippedNoID]++
+			l.Draft.Skipped[SkippedNoID]++
 		}
 	}
 	if heavy > 0 {
-		l.draft.Skipped[SkippedTooHeavy] += uint64(heavy)
+		l.Draft.Skipped[SkippedTooHeavy] += uint64(heavy)
 		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", pass, "err", failure)
 	}
 }
