@@ -40,7 +40,7 @@ const (
 // findMissing is called when a sweep has read the whole list.
 func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	m := &l.Scan.Missing
-	ids := l.mirror.Unseen(l.sweptFrom(), l.sweptOpen(now))
+	ids := l.mirror.Unseen(l.swept(now))
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
 	}
@@ -58,15 +58,13 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	}
 }
 
-// sweptFrom is from when on the sweep has read everything: bounds are in whole
-// seconds.
-func (l *Loop) sweptFrom() time.Time { return l.lookbackFrom().Add(time.Second) }
-
-// sweptOpen tells that the sweep has read the open incidents of any age: by their
-// status, unless the server has refused that meanwhile, or because it had no
-// bound.
-func (l *Loop) sweptOpen(now time.Time) bool {
-	return l.takesOpen(now) || slices.Contains(l.Scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
+// swept is what the sweep has read: everything since some instant, and the open
+// incidents of any age, by their status, unless the server has refused that
+// meanwhile, or because it had no bound.
+func (l *Loop) swept(now time.Time) (since time.Time, open bool) {
+	const second = time.Second // bounds are whole ones
+	open = l.takesOpen(now) || slices.Contains(l.Scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
+	return l.Scan.Started.Add(second - l.opts.Lookback), open
 }
 
 // lookupStep looks up the next of the incidents that the sweep did not see. One
@@ -110,18 +108,16 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	retry.tries++
 	silent := failure.Reason == listing.ReasonTimeout || failure.Reason == listing.ReasonNetwork
 	switch {
 	case failure.Reason == listing.ReasonThrottled, failure.Reason == listing.ReasonAuth,
-		silent && retry.tries < maxTries && !(m.Hangs && l.deltaOK):
+		silent && !(m.Hangs && l.deltaOK) && retry.again(now):
 		// Nothing was said about it. Once one was given up that way while deltas
 		// succeed, it is not an outage.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, PassSweep, l.Scan.Started, failure)
 		return false
-	case failure.Reason == listing.ReasonServer && retry.tries < maxTries:
-		retry.due = later(retry.due, now.Add(backoff(retry.tries)))
+	case failure.Reason == listing.ReasonServer && retry.again(now):
 		return false
 	}
 	m.Hangs = m.Hangs || silent
@@ -147,7 +143,8 @@ func (l *Loop) shouldHaveSeen(in *incident.Incident, now time.Time) bool {
 	if in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started) {
 		return false
 	}
-	return l.sweptOpen(now) && slices.Contains(openStatuses, in.Status) || in.Updated.After(l.sweptFrom())
+	since, open := l.swept(now)
+	return open && slices.Contains(openStatuses, in.Status) || in.Updated.After(since)
 }
 
 // completeSweep drops what does not exist any more, unless the list has proven

@@ -48,9 +48,14 @@ const (
 	proveEvery = 20
 )
 
-// backoff is how long the next attempt waits after so many failed in a row.
-func backoff(failures int) time.Duration {
-	return min(500*time.Millisecond<<min(failures-1, 10), 30*time.Second)
+// again has the next request made in a moment, unless too many have failed.
+func (r *retry) again(now time.Time) bool {
+	const moment = 500 * time.Millisecond
+	if r.tries++; r.tries >= maxTries {
+		return false
+	}
+	r.due = later(r.due, now.Add(moment*time.Duration(r.tries)))
+	return true
 }
 
 // errNotGranted: the quota had no call left after all. Nothing was sent, and
@@ -160,44 +165,42 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 // about.
 func (l *Loop) begin(pass Pass, now time.Time) *reading {
 	again := l.retries[pass].panics > 1
-	if pass == PassDelta {
-		if again {
-			l.delta = nil
+	if pass != PassDelta {
+		l.Draft.Kinds[pass].LastAttempt = now
+		if l.Scan == nil {
+			l.beginScan(now)
+		} else if again {
+			l.Scan.Listing = l.newListing(now)
 		}
-		return l.beginDelta(now)
+		return l.Scan
 	}
-	l.Draft.Kinds[pass].LastAttempt = now
-	if l.Scan == nil {
-		l.beginScan(now)
-	} else if again {
-		l.Scan.Listing = l.newListing(now)
-	}
-	return l.Scan
-}
-
-func (l *Loop) beginDelta(now time.Time) *reading {
 	before := l.delta
-	if before != nil && !before.began.IsZero() {
+	if before != nil && !before.began.IsZero() && !again {
 		return before
 	}
-	l.Draft.Kinds[PassDelta].LastAttempt = now
-	if before == nil || now.Sub(before.Started) >= maxDeltaAge {
-		proof := listing.ProveLarge
-		if l.deltas++; l.deltas%proveEvery == 0 {
-			proof = listing.ProveRows
-		}
-		l.delta = &reading{Started: now}
-		l.delta.Listing = listing.New(&l.Server, proof, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
-		l.delta.Listing.Known = func(in *incident.Incident) bool {
-			updated, known := l.mirror.Updated(in.ID)
-			return known && updated.Equal(in.Updated)
-		}
-		if before != nil {
+	l.Draft.Kinds[pass].LastAttempt = now
+	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
+		l.delta = &reading{Started: now, Listing: l.newDelta()}
+		if before != nil && !again {
 			l.delta.Listing.Inherit(before.Listing)
 		}
 	}
 	l.delta.began = now
 	return l.delta
+}
+
+// newDelta is of what has changed since the watermark.
+func (l *Loop) newDelta() *listing.Listing {
+	proof := listing.ProveLarge
+	if l.deltas++; l.deltas%proveEvery == 0 {
+		proof = listing.ProveRows
+	}
+	reading := listing.New(&l.Server, proof, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
+	reading.Known = func(in *incident.Incident) bool {
+		updated, known := l.mirror.Updated(in.ID)
+		return known && updated.Equal(in.Updated)
+	}
+	return reading
 }
 
 // beginScan begins a scan for the present phase.
@@ -235,23 +238,16 @@ func (l *Loop) newListing(now time.Time) *listing.Listing {
 	}
 	since := time.Time{}
 	if open || l.Phase == fullScan && l.Draft.Coverage.Open {
-		since = l.lookbackFrom()
+		since = l.Scan.Started.Add(-l.opts.Lookback)
 	}
 	return listing.New(&l.Server, listing.ProveAlways, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
 }
-
-// lookbackFrom is where the look-back of the scan begins.
-func (l *Loop) lookbackFrom() time.Time { return l.Scan.Started.Add(-l.opts.Lookback) }
 
 // readFailed decides when to go on after a failure.
 func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error, verdict listing.Verdict) {
 	now, retry := time.Now(), &l.retries[pass]
 	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
-		if verdict == listing.RetryNow {
-			return
-		}
-		if retry.tries++; retry.tries < maxTries {
-			retry.due = now.Add(backoff(retry.tries))
+		if verdict == listing.RetryNow || retry.again(now) {
 			return
 		}
 	}
