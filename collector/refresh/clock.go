@@ -36,25 +36,18 @@ type clock struct {
 // at is the server's clock at an instant of ours: what its header Date says, as
 // far as that can be believed, because one that is ahead would move the
 // watermark past what the server has shown. Otherwise it is as far from ours as
-// when it was last believed.
-func (c *clock) at(now, date time.Time) time.Time {
+// when it was last believed. The rows that came with it tell which clock to
+// believe next time.
+func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
+	if date.IsZero() {
+		return now.Add(c.skew).Round(0)
+	}
 	off := date.Sub(now)
 	switch {
-	case date.IsZero():
 	case off > maxDateOff, off < -maxDateOff && len(c.beyondServers) >= manyWitnesses:
 		c.skew = 0
-	case off > dateSlack && len(c.beyondOurs) < dateWitnesses:
-	default:
+	case off <= dateSlack, len(c.beyondOurs) >= dateWitnesses:
 		c.skew = off
-	}
-	return now.Add(c.skew).Round(0)
-}
-
-// compare looks for incidents that one of the two clocks cannot explain and the
-// other can.
-func (c *clock) compare(now, date time.Time, rows []incident.Incident) {
-	if date.IsZero() {
-		return
 	}
 	for i := range rows {
 		switch at := rows[i].Updated; {
@@ -64,6 +57,7 @@ func (c *clock) compare(now, date time.Time, rows []incident.Incident) {
 			c.beyondServers[rows[i].ID] = true
 		}
 	}
+	return now.Add(c.skew).Round(0)
 }
 
 // watermark is up to when the changes are known, by the server's clock: those

@@ -37,7 +37,6 @@ const (
 	maxHidden = 5
 )
 
-// findMissing is called when a sweep has read the whole list.
 func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	m := &l.Scan.Missing
 	ids := l.mirror.Unseen(l.swept(now))
@@ -45,8 +44,7 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
 	}
 	for i, id := range ids {
-		// If they are too many any of them, not the oldest: they may be missing for
-		// different reasons.
+		// Any of too many, not the oldest: they may be missing for different reasons.
 		if n := len(m.Left); i >= n*len(ids)/maxLookups {
 			m.Left = append(m.Left, id)
 		} else {
@@ -99,10 +97,13 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		return false
 	case failure == nil:
 		m.Found++
-		if l.shouldHaveSeen(&in, now) {
+		// It should have been on the list, unless it has moved since.
+		since, open := l.swept(now)
+		open = open && slices.Contains(openStatuses, in.Status)
+		if !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
 			m.Hidden++
 		}
-		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}), false)
+		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}, nil), false)
 		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)
@@ -125,7 +126,6 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	return true
 }
 
-// lookUp makes one request for one incident.
 func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, failure *listing.Error) {
 	failure = l.attempt(ctx, PassSweep, func(ctx context.Context) (err error) {
 		in, err = l.opts.Source.Incident(ctx, id)
@@ -135,16 +135,6 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, fail
 		failure = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
 	}
 	return in, failure
-}
-
-// shouldHaveSeen tells that an incident that exists was in the list's range
-// while the sweep read it, and has not moved since.
-func (l *Loop) shouldHaveSeen(in *incident.Incident, now time.Time) bool {
-	if in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started) {
-		return false
-	}
-	since, open := l.swept(now)
-	return open && slices.Contains(openStatuses, in.Status) || in.Updated.After(since)
 }
 
 // completeSweep drops what does not exist any more, unless the list has proven
@@ -200,7 +190,6 @@ type doubt struct {
 	At time.Time `json:"at"`
 }
 
-// doubt has an incident looked up later.
 func (l *Loop) doubt(id int64) {
 	waits := slices.ContainsFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
 	if !waits && len(l.Doubts) < maxDoubts {
@@ -212,7 +201,6 @@ func (l *Loop) trust(id int64) {
 	l.Doubts = slices.DeleteFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
 }
 
-// rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
 	id := l.Doubts[0].ID
 	// First of all, so that others have their turn even if this one fails. Then the
@@ -221,7 +209,7 @@ func (l *Loop) rereadStep(ctx context.Context) {
 	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
 	if in, failure := l.lookUp(ctx, id); failure == nil {
 		now := time.Now()
-		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}), true)
+		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}, nil), true)
 		l.PublishedAt, l.publishing = now, true
 	}
 }

@@ -16,8 +16,8 @@ type reading struct {
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
 	Missing missing          `json:"missing"` // of a sweep
-	// began is when a delta was last begun: one that has failed goes on at the next
-	// interval, and is zero until then.
+	// began is when a delta was last begun, zero while it rests: one that has failed
+	// goes on at the next interval.
 	began  time.Time
 	newest time.Time // last update that is not in the server's future, of a delta
 }
@@ -83,7 +83,7 @@ func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context
 	now := time.Now()
 	l.beat()
 	if pass != PassDelta {
-		l.answer, l.scanned = now.Sub(start), true
+		l.answer = now.Sub(start)
 	}
 	if err == nil {
 		ledger.Succeeded()
@@ -127,7 +127,7 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 		return
 	}
 	now := time.Now()
-	clock := l.clock.at(now, page.Date)
+	clock := l.clock.at(now, page.Date, page.Rows)
 	r.Calls++
 	var rows []incident.Incident
 	verdict, skipped := listing.Failed, r.Listing.Skipped
@@ -137,7 +137,6 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 		verdict = r.Listing.Fail(now, failure)
 		rows = r.Listing.Leftover()
 	}
-	l.clock.compare(now, page.Date, rows)
 	l.noteAlerts(rows)
 	l.noteOptions()
 	l.noteSkipped(pass, page.Rows, r.Listing.Skipped-skipped, failure)
@@ -203,7 +202,6 @@ func (l *Loop) newDelta() *listing.Listing {
 	return reading
 }
 
-// beginScan begins a scan for the present phase.
 func (l *Loop) beginScan(now time.Time) {
 	l.Scan = &reading{Started: now}
 	l.Scan.Listing = l.newListing(now)
@@ -261,7 +259,7 @@ func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error
 	}
 	started, due := r.Started, now.Add(min(pause, longest))
 	if pass == PassDelta {
-		started, r.began, l.scanned = r.began, time.Time{}, false
+		started, r.began, l.answer = r.began, time.Time{}, 0
 		due = phased(now, l.Draft.Interval, l.offset())
 	}
 	if failure.Reason == listing.ReasonIncomplete {
@@ -296,7 +294,6 @@ func (l *Loop) readDone(ctx context.Context, pass Pass) {
 	}
 }
 
-// openDone goes on from the open incidents to the rest.
 func (l *Loop) openDone(now time.Time) {
 	if l.takesOpen(now) {
 		l.Draft.Coverage.Open, l.PublishedAt, l.publishing = true, now, true
@@ -313,7 +310,7 @@ func (l *Loop) openDone(now time.Time) {
 
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
-	l.delta, l.scanned = nil, false
+	l.delta, l.answer = nil, 0
 	l.Watermark.move(d.Started, d.newest)
 	if l.Phase == finalDelta {
 		l.completeFirst(ctx, now)
@@ -325,8 +322,6 @@ func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	l.ended(ctx, PassDelta, d.began, nil)
 }
 
-// completeFirst is called when the delta after the first sync's last page is
-// complete.
 func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	s, c := l.Scan, &l.Draft.Coverage
 	l.Scan, l.Phase = nil, steady
@@ -362,8 +357,8 @@ func (l *Loop) repace(now time.Time, calls int) {
 // known to be the present one it counts whatever its last update says.
 func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
-	if !known && l.agedOut(in) {
-		return
+	if !known && !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback)) {
+		return // It has left the look-back since a long reading began.
 	}
 	limit, since := clock.Add(tolerance), l.Watermark.since(l.opts.Overlap)
 	if in.Updated.After(limit) {
@@ -401,10 +396,4 @@ func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present 
 	case incident.Changed:
 		l.Draft.Corrections[correctionChanged]++
 	}
-}
-
-// agedOut tells that an incident has left the look-back: a long reading began
-// before it did.
-func (l *Loop) agedOut(in *incident.Incident) bool {
-	return !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback))
 }

@@ -107,8 +107,7 @@ type Loop struct {
 	reread  time.Time // when a doubt was last looked up
 
 	deltaOK   bool          // the last delta succeeded
-	scanned   bool          // see view
-	answer    time.Duration // likewise
+	answer    time.Duration // see view
 	hidden    bool          // the last sweep has shown that the list hides incidents
 	lastPanic string
 
@@ -202,21 +201,19 @@ func (l *Loop) step(ctx context.Context) {
 	l.retries[pass].panics = 0
 }
 
-// passOf is the pass that a task belongs to.
 func (l *Loop) passOf(t task) Pass {
 	switch {
-	case t == scanPage && l.Phase < steady:
+	case t <= delta:
+		return PassDelta
+	case l.Phase < steady:
 		return PassFirst
-	case t == scanPage, t == lookup, t == reread:
-		return PassSweep
 	}
-	return PassDelta
+	return PassSweep
 }
 
-// view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
+		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, answer: l.answer,
 		deltaDue: l.retries[PassDelta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
 	if l.Phase == steady {
@@ -268,11 +265,9 @@ func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
 const longestSleep = 30 * time.Second
 
 func sleepUntil(ctx context.Context, at time.Time) {
-	timer := time.NewTimer(min(max(time.Until(at), time.Millisecond), longestSleep))
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(min(max(time.Until(at), time.Millisecond), longestSleep)):
 	}
 }
 

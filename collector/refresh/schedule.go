@@ -32,7 +32,7 @@ var Passes = [NumPasses]string{"delta", "first", "sweep"}
 // String is the label value.
 func (p Pass) String() string { return Passes[p] }
 
-// task is what the loop does next.
+// task is what the loop does next. Those after delta run beside the deltas.
 type task uint8
 
 const (
@@ -61,10 +61,9 @@ type view struct {
 	lookups  bool
 	// rereadDue is when an incident is to be read again by its id.
 	rereadDue time.Time
-	// scanned: since the last delta a request was made that was none of a delta's.
-	// answer is how long the last one took.
-	scanned bool
-	answer  time.Duration
+	// answer is how long the last request took that was none of a delta's, zero if
+	// none was made since the last delta.
+	answer time.Duration
 	// granted is when the quota has a call left for each pass.
 	granted [NumPasses]time.Time
 }
@@ -87,7 +86,7 @@ func next(now time.Time, v view) (task, time.Time) {
 		return at(now, delta, deltaAt)
 	}
 	background, due := v.background()
-	if v.scanned && later(now, due).Add(v.answer+v.answer/2).After(deltaAt) {
+	if later(now, due).Add(v.answer + v.answer/2).After(deltaAt) {
 		return wait, deltaAt
 	}
 	background, due = at(now, background, due)
