@@ -51,8 +51,8 @@ var rules = map[string]struct{ ours, not []string }{
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.
 	"internal/tenanttest": {[]string{"internal/config", "internal/simulator", "internal/state"}, nil},
-	// Their tests alone know what the exporter exposes: what is written in a
-	// dashboard is written by its author, not derived.
+	// dashboards/check alone knows what the exporter exposes: what is written in
+	// a dashboard is written by its author, not derived.
 	"dashboards":           {nil, []string{prom, "net/http", "os", "time.Now"}},
 	"dashboards/livecheck": {[]string{"dashboards"}, []string{prom}},
 }
