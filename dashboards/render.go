@@ -64,7 +64,8 @@ func (a *Alert) annotations(text func(string) string) yaml.MapSlice {
 	}
 }
 
-// The shape of Grafana's provisioning of alerts.
+// The shape of Grafana's provisioning of alerts. grafana-foundation-sdk v0.0.22
+// has that of the HTTP API: in JSON, without apiVersion, folders by UID.
 type (
 	grafanaFile struct {
 		APIVersion int            `yaml:"apiVersion"`
