@@ -78,8 +78,10 @@ func (c *Result) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubb
 	for _, role := range claims.Roles[:min(len(claims.Roles), maxRoles)] {
 		c.Token.Roles = append(c.Token.Roles, shown.Text(role))
 	}
-	audience, _ := claims.Audience.(string)
-	c.Token.Audience, c.Token.ClientID = shown.Text(audience), shown.Text(claims.AppID)
+	if len(claims.Audience) > 0 {
+		c.Token.Audience = shown.Text(claims.Audience[0]) // of Entra's tokens there is one
+	}
+	c.Token.ClientID = shown.Text(claims.AppID)
 	name := need.read + " of " + need.api
 	switch {
 	case slices.Contains(claims.Roles, need.read):
