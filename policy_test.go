@@ -29,7 +29,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/listing":   {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/scrub":     {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"client":             {[]string{"internal/incident", "internal/listing", "internal/scrub"}, []string{prom}},
-	"client/auth":        {[]string{"internal/config", "internal/scrub"}, []string{prom}},
+	"client/auth":        {[]string{"internal/scrub", "internal/textfile"}, []string{prom}},
 	"collector/refresh":  {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
 	"collector":          {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
 	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
