@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/scrub"
 )
 
@@ -176,7 +177,8 @@ func explain(err error, s *scrub.Scrubber) *Error {
 }
 
 func (r *refusal) explain(s *scrub.Scrubber) *Error {
-	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r), retryAfter: r.retryAfter(time.Now())}
+	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r)}
+	e.retryAfter, _ = retryafter.Parse(r.header.Get("Retry-After"), time.Now())
 	switch {
 	case slices.Contains(codes, r.code):
 		e.Reason = r.code
@@ -198,16 +200,4 @@ func (r *refusal) explain(s *scrub.Scrubber) *Error {
 		}
 	}
 	return e
-}
-
-// retryAfter is how long the server asks to wait, 0 if it does not.
-func (r *refusal) retryAfter(now time.Time) time.Duration {
-	text := r.header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
-		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(0, at.Sub(now)), maxRetryAfter)
-	}
-	return 0
 }
