@@ -103,7 +103,11 @@ func readFile(what, path string) ([]byte, error) {
 	if err == nil {
 		return text, nil
 	}
-	e := &credentialError{text: "read " + what + ": " + err.Error()}
+	cause := err
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		cause = file.Err // the path is said already
+	}
+	e := &credentialError{text: "read " + what + ": " + path + ": " + cause.Error()}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.hint = "is the file mounted, and its path right?"

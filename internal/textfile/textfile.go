@@ -18,7 +18,8 @@ const Max = 64 << 20
 func Read(path string) ([]byte, error) { return ReadUpTo(path, Max) }
 
 // ReadUpTo returns what a regular file of at most so many bytes holds. It waits
-// for the disk alone. Its error names the path, and quotes nothing of the content.
+// for the disk alone. Its errors are of type *fs.PathError, and quote nothing of the
+// content: that of the file system, or that it is no regular file or longer.
 func ReadUpTo(path string, bytes int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -28,7 +29,7 @@ func ReadUpTo(path string, bytes int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file: it is a %s, which cannot be read again", path, kind(info.Mode()))
+		return nil, refuse(path, "it is a %s; it must be a regular file, which can be read again", kind(info.Mode()))
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,9 +38,13 @@ func ReadUpTo(path string, bytes int64) ([]byte, error) {
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, bytes+1)) // it may grow meanwhile
 	if err == nil && int64(len(text)) > bytes {
-		return nil, fmt.Errorf("%s has more than %d bytes; that cannot be meant", path, bytes)
+		return nil, refuse(path, "it has more than %d bytes; that cannot be meant", bytes)
 	}
 	return text, err
+}
+
+func refuse(path, format string, args ...any) error {
+	return &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf(format, args...)}
 }
 
 func kind(m os.FileMode) string {
