@@ -59,6 +59,7 @@ func (f *fewCalls) call(ctx context.Context, send func() error) error {
 // firstPage is what one call has brought.
 type firstPage struct {
 	listing.Page
+	top            int // rows that there may be on one
 	more           bool
 	newest, oldest time.Time // last updates
 	created        int       // incidents that were created between the two
@@ -107,7 +108,7 @@ func topLimit(err error) int {
 }
 
 func newFirstPage(p listing.Page, top int) *firstPage {
-	f := &firstPage{Page: p, more: p.Link != "" || len(p.Rows) >= top}
+	f := &firstPage{Page: p, top: top, more: p.Link != "" || len(p.Rows) >= top}
 	for i := range f.Rows {
 		at := f.Rows[i].Updated
 		if at.IsZero() {
