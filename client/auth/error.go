@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -18,6 +17,7 @@ import (
 
 	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/scrub"
+	"m365_defender_exporter/internal/timeout"
 )
 
 // Error is a token that was not to be had. It holds nothing that its text does
@@ -154,8 +154,7 @@ func explain(err error, s *scrub.Scrubber) *Error {
 		err = u.Err // the address is long and known
 	}
 	e := &Error{Reason: "network", text: s.Text(err.Error())}
-	network, isNetwork := errors.AsType[net.Error](err)
-	if errors.Is(err, context.DeadlineExceeded) || isNetwork && network.Timeout() {
+	if timeout.Is(err) {
 		e.Reason, e.cause = "timeout", context.DeadlineExceeded
 	}
 	switch redirect, redirected := errors.AsType[*redirectError](err); {

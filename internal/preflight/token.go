@@ -9,7 +9,6 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/scrub"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -69,7 +68,7 @@ const maxRoles = 30
 
 // checkRoles looks for the permission in the token. What the token says of
 // itself is a foreign text like any other.
-func (c *Result) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubber) Step {
+func (c *Result) checkRoles(cfg config.Tenant, token string, shown scrubber) Step {
 	need := permissions[cfg.API]
 	claims, ok := auth.ParseClaims(token)
 	if !ok {
