@@ -28,7 +28,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"client/quota":        {[]string{"internal/retryafter"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/listing":    {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/scrub":      {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client":              {[]string{"internal/incident", "internal/listing", "internal/scrub"}, []string{prom}},
+	"client":              {[]string{"internal/incident", "internal/listing", "internal/scrub", "internal/timeout"}, []string{prom}},
 	"client/auth":         {[]string{"internal/retryafter", "internal/scrub", "internal/textfile", "internal/timeout"}, []string{prom}},
 	"collector/refresh":   {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
 	"collector":           {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
