@@ -31,9 +31,6 @@ func Parse(text []byte, directory string) ([]Tenant, error) {
 	if err := decoder.Load(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more than one document; it must be one")
 	}
-	if document.Kind == yaml.DocumentNode {
-		document = *document.Content[0]
-	}
 	var file struct {
 		Defaults yaml.Node `yaml:"defaults"`
 		Tenants  yaml.Node `yaml:"tenants"`
@@ -95,17 +92,12 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 
 // whose names a tenant before it has been read.
 func whose(i int, n *yaml.Node) place {
-	var t Tenant
+	known := map[string]string{}
 	for k := 0; k+1 < len(n.Content) && n.Kind == yaml.MappingNode; k += 2 {
 		// What is wrong with a value is told when it is read.
-		switch value, _ := scalar(resolve(n.Content[k+1])); n.Content[k].Value {
-		case "name":
-			t.Name = value
-		case "tenant_id":
-			t.TenantID = value
-		}
+		known[n.Content[k].Value], _ = scalar(resolve(n.Content[k+1]))
 	}
-	if name := cmp.Or(t.Name, t.TenantID); name != "" {
+	if name := cmp.Or(known["name"], known["tenant_id"]); name != "" {
 		return place(fmt.Sprintf("tenants[%d] (%s)", i, printable(name)))
 	}
 	return place(fmt.Sprintf("tenants[%d]", i))

@@ -26,9 +26,9 @@ func read(n *yaml.Node, settings reflect.Value, group string) error {
 	}
 	known := map[string]reflect.Value{}
 	collect(settings, known)
-	names := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+	names := func() string { return strings.Join(slices.Sorted(maps.Keys(known)), ", ") }
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s (line %d)", strings.TrimSpace(group+" must be a mapping of "+names), n.Line)
+		return fmt.Errorf("%s (line %d)", strings.TrimSpace(group+" must be a mapping of "+names()), n.Line)
 	}
 	given := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -37,7 +37,7 @@ func read(n *yaml.Node, settings reflect.Value, group string) error {
 		field, ok := known[key.Value]
 		switch {
 		case !ok:
-			return fmt.Errorf("%s is not a field; known here are %s (line %d)", printable(name), names, key.Line)
+			return fmt.Errorf("%s is not a field; known here are %s (line %d)", printable(name), names(), key.Line)
 		case given[key.Value]:
 			return fmt.Errorf("%s is given twice (line %d)", name, key.Line)
 		}
@@ -119,10 +119,16 @@ func scalar(n *yaml.Node) (value string, ok bool) {
 	return n.Value, n.Kind == yaml.ScalarNode
 }
 
-// resolve follows an alias to what it stands for.
+// resolve follows an alias to what it stands for, and a document to its content.
 func resolve(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
+	for {
+		switch n.Kind {
+		case yaml.AliasNode:
+			n = n.Alias
+		case yaml.DocumentNode:
+			n = n.Content[0]
+		default:
+			return n
+		}
 	}
-	return n
 }
