@@ -55,7 +55,7 @@ bench:
 fuzz:
 	go test -run '^$$' -fuzz FuzzDecodePage -fuzztime 30s ./client
 	go test -run '^$$' -fuzz FuzzDecodeGraphPage -fuzztime 30s ./client
-	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./client/quota
+	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./internal/retryafter
 	go test -run '^$$' -fuzz FuzzUnpack -fuzztime 30s ./client/quota
 	go test -run '^$$' -fuzz FuzzText -fuzztime 30s ./internal/scrub
 	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s ./client/quota
