@@ -112,7 +112,7 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	silent := failure.Reason == listing.ReasonTimeout || failure.Reason == listing.ReasonNetwork
 	switch {
 	case failure.Reason == listing.ReasonThrottled, failure.Reason == listing.ReasonAuth,
-		silent && !(m.Hangs && l.deltaOK) && retry.again(now):
+		silent && (!m.Hangs || !l.deltaOK) && retry.again(now):
 		// Nothing was said about it. Once one was given up that way while deltas
 		// succeed, it is not an outage.
 		retry.due = later(retry.due, now.Add(sweepRetry))
