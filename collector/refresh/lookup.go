@@ -149,7 +149,8 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
-		l.ended(ctx, PassSweep, s.Started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errors.New("the list hides incidents that exist")})
+		failure := &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errors.New("the list hides incidents that exist")}
+		l.ended(ctx, PassSweep, s.Started, failure)
 		return
 	}
 	for _, id := range m.Unknown {
