@@ -180,9 +180,6 @@ func (l *Loop) begin(pass Pass, now time.Time) *reading {
 	l.Draft.Kinds[pass].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
 		l.delta = &reading{Started: now, Listing: l.newDelta()}
-		if before != nil && !again {
-			l.delta.Listing.Inherit(before.Listing)
-		}
 	}
 	l.delta.began = now
 	return l.delta

@@ -39,7 +39,6 @@ type diagnosis struct {
 	// confirming: a trial went well, and what it did without is tried once more.
 	confirming bool
 	options    []Option // that base carries, in the order in which they are left out
-	outages    int      // in a row
 }
 
 func (d *diagnosis) active() bool { return len(d.trials) > 0 && d.trials[0].step != again }
@@ -136,19 +135,17 @@ func (d *diagnosis) vary(req *Request) {
 	}
 }
 
-func (d *diagnosis) end() { *d = diagnosis{outages: d.outages} }
-
 // succeeded is called with every page. It is true if that was an answer to the
 // diagnosis and not to the listing.
 func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 	if !d.active() {
-		*d = diagnosis{}
+		*d, l.server.outages = diagnosis{}, 0
 		return false
 	}
 	t := d.trials[0]
 	switch {
 	case t.step == alive:
-		d.outages = 0
+		l.server.outages = 0
 		d.trials = slices.DeleteFunc(d.trials, func(t trial) bool { return t.step == alive })
 		if t.n == len(living)-1 && d.base.Top > 0 {
 			// Only without a page size.
@@ -158,15 +155,15 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 		}
 	case t.step == small:
 		l.server.shrink(2*d.base.Top/lighter[t.n], now)
-		d.end()
+		*d = diagnosis{}
 	case !d.confirming:
 		d.confirming = true
 	case t.step == without && d.refused && d.base.Top > light:
 		// It is not the option: a row further down the page, or its size.
 		l.server.shrink(d.base.Top, now)
-		d.end()
+		*d = diagnosis{}
 	default:
-		d.end() // it has passed by itself
+		*d = diagnosis{} // it has passed by itself
 	}
 	return true
 }
@@ -212,7 +209,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		return l.linkFailed(refused || err.unsent())
 	}
 	if !refused && !heavy {
-		d.end()
+		*d = diagnosis{}
 		return passing(err)
 	}
 	if len(d.trials) == 0 {
@@ -226,11 +223,11 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		p.skip++
 		l.Skipped++
 		l.server.Top = 0 // the pages were not too heavy
-		d.end()
+		*d = diagnosis{}
 		return RetryNow
 	case d.confirming:
 		l.blame(d.options[t.n-1], now)
-		d.end()
+		*d = diagnosis{}
 		return RetryNow
 	case t.step == without && d.refused && heavy:
 		// It is refused no more, and fails for another reason.
@@ -240,7 +237,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		return l.outage()
 	}
 	if d.trials = d.trials[1:]; len(d.trials) == 0 {
-		d.end()
+		*d = diagnosis{}
 		return Failed
 	}
 	return RetryNow
@@ -248,8 +245,8 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 
 // outage ends a diagnosis that has found nothing that works.
 func (l *Listing) outage() Verdict {
-	l.diagnosis.outages++
-	l.diagnosis.end()
+	l.server.outages++
+	l.diagnosis = diagnosis{}
 	l.still = 0 // an outage tells nothing of what is read
 	return Failed
 }
@@ -297,10 +294,10 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		// Too heavy, or still too heavy.
 		s.shrink(top, now)
 		return RetryNow
-	case d.outages&(d.outages-1) != 0:
+	case s.outages&(s.outages-1) != 0:
 		return l.outage() // as the last times: one request tells
 	}
-	*d = diagnosis{base: err.Request, refused: refused, outages: d.outages}
+	*d = diagnosis{base: err.Request, refused: refused}
 	d.plan()
 	if !refused && (err.TooLarge || err.Reason == ReasonTimeout) {
 		d.trials = d.trials[1:]
@@ -352,6 +349,6 @@ func (l *Listing) linkFailed(refused bool) Verdict {
 		}
 		r.place.rewind()
 	}
-	l.diagnosis.end()
+	l.diagnosis = diagnosis{}
 	return RetryLater
 }

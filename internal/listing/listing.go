@@ -37,8 +37,6 @@ type Listing struct {
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
-	// Requests counts those that were answered.
-	Requests int `json:"requests"`
 	// Up and Down count how often, in the pages of this listing that are sorted by
 	// last update, a row was created after the one before it, and before.
 	Up   int `json:"up,omitempty"`
@@ -49,10 +47,8 @@ type Listing struct {
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
-	// Restarts counts how often it was begun again because rows were not sorted.
-	Restarts int `json:"restarts,omitempty"`
-	// Miscounts counts the pages without rows of which the server counted some.
-	Miscounts int `json:"miscounts,omitempty"`
+	// Distrust: rows were taken to be sorted, and then were not. All was begun again.
+	Distrust bool `json:"distrust,omitempty"`
 	// Largest is the most rows that a page had.
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
@@ -90,14 +86,6 @@ func (l *Listing) Resume(server *Server) []incident.Incident {
 		l.withoutAlerts()
 	}
 	return l.Leftover()
-}
-
-// Inherit takes over what an unfinished listing had found out about the failure
-// that it met.
-func (l *Listing) Inherit(from *Listing) {
-	if from != nil {
-		l.diagnosis = from.diagnosis
-	}
 }
 
 // maxStill bounds the requests that bring no progress.
@@ -203,7 +191,6 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 // all of them are facts, wanted or not. The error is that of a page that does
 // not do.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
-	l.Requests++
 	if l.Started.IsZero() {
 		l.Started = now
 		if !page.Date.IsZero() {
@@ -367,10 +354,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	more := l.more(req, page)
 	if n == 0 && more {
 		if page.Link == "" {
-			if l.Miscounts++; l.Miscounts > 1 {
-				// Nor the second time: then it is the count that is wrong.
-				s.refuse(OptionCount, now)
-			}
+			s.refuse(OptionCount, now) // and if there are none the next time it was that
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		}
 		r.place = newPlace()
@@ -424,15 +408,11 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // nothing else: their times of creation are not sorted.
 func (l *Listing) sorted() bool {
 	const enough = 3
-	return l.Up >= enough && l.Down >= enough && l.Restarts < maxRestarts
+	return l.Up >= enough && l.Down >= enough && !l.Distrust
 }
 
 // byChance is how many rows may be sorted by chance.
 const byChance = 4
-
-// maxRestarts bounds how often a listing is begun again because rows turned out
-// not to be sorted. What then follows is read without relying on it.
-const maxRestarts = 2
 
 // past tells that sorted rows have left the range: where a bound could not be
 // sent, that shows where it ends. A few rows may be sorted by chance.
@@ -489,8 +469,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
 	if restart {
-		l.Restarts++
-		l.Todo = slices.Clone(l.Whole)
+		l.Distrust, l.Todo = true, slices.Clone(l.Whole)
 	}
 	return restart
 }

@@ -50,7 +50,8 @@ func (p *pause) extend(now time.Time, first, longest time.Duration) {
 // Server is what the server of a tenant was seen to take and to do. All listings
 // of the tenant share it. It is a plain value that can be saved.
 type Server struct {
-	offer Offer
+	offer   Offer
+	outages int // in a row: nothing at all was answered
 	// Refused are the options that are left out, Statuses those that are refused
 	// although others are not.
 	Refused  [NumOptions]pause           `json:"refused"`
