@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,21 +15,10 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-var (
-	errNoToken      = errors.New("there is no access token")
-	errTooLarge     = errors.New("the answer is too large")
-	errTooManyBytes = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
-	errEncoding     = errors.New("the answer is in an encoding that was not asked for")
-	errOther        = errors.New("the answer is another incident than was asked for")
-	errSwitched     = errors.New("the server wants to switch protocols")
-	errRedirectSelf = errors.New("the server redirects to the same address, or to none")
-)
+var errTooLarge = errors.New("the answer is too large")
 
 // partialError is an answer that says, or shows, that something is missing.
-type partialError struct {
-	text   string
-	member []byte // of the name error, nil if there is none
-}
+type partialError struct{ text, code, message string }
 
 func (e *partialError) Error() string { return e.text }
 
@@ -46,62 +34,67 @@ func (e *shownError) Unwrap() error { return e.err }
 
 // shown makes an error whose text the server may have chosen fit to be shown:
 // net/http quotes malformed headers and status lines, the decoder what it reads.
-func (c *Client) shown(err error) error { return &shownError{c.show(err.Error()), err} }
-
-// show makes a text of the server's fit to be shown.
-func (c *Client) show(text string) string {
-	if text == "" {
-		return ""
-	}
-	return c.opts.Scrubber.Text(text[:min(len(text), maxErrorBody)])
+func (c *Client) shown(err error) error {
+	return &shownError{c.opts.Scrubber.Text(err.Error()), err}
 }
 
-// broken classifies a request that got no answer, or not all of it. ctx is the
-// caller's, sending the request's own.
-func (c *Client) broken(ctx, sending context.Context, err error) (listing.Reason, error) {
+// failure makes the attempt's error of a cause that is fit to be shown.
+func (a *attempt) failure(reason listing.Reason, err error) *listing.Error {
+	code := a.call.Code
+	if a.call.Operation == get && (code == http.StatusNotFound || code == http.StatusGone) {
+		err = listing.ErrNotFound
+	}
+	return &listing.Error{
+		Op: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
+		Reason: reason, TooLarge: errors.Is(err, errTooLarge), Err: err,
+	}
+}
+
+// broken makes an error of a request that got no answer, or not all of it. ctx
+// is the caller's, sending the request's own.
+func (a *attempt) broken(ctx, sending context.Context, err error) error {
 	var network net.Error
 	switch {
 	case errors.Is(err, errTooLarge):
-		return listing.ReasonDecode, err
+		return a.failure(listing.ReasonDecode, err)
 	case errors.Is(context.Cause(sending), errNotRepeated):
-		return listing.ReasonNetwork, errNotRepeated
+		return a.failure(listing.ReasonNetwork, errNotRepeated)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return listing.ReasonOther, context.Canceled
+		return a.failure(listing.ReasonOther, context.Canceled)
 	case sending.Err() != nil:
-		return listing.ReasonTimeout, context.DeadlineExceeded
+		return a.failure(listing.ReasonTimeout, context.DeadlineExceeded)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return listing.ReasonTimeout, c.shown(err)
+		return a.failure(listing.ReasonTimeout, a.shown(err))
 	}
-	return listing.ReasonNetwork, c.shown(err)
+	return a.failure(listing.ReasonNetwork, a.shown(err))
 }
 
-// noToken classifies the failure to get an access token.
-func (c *Client) noToken(err error) (listing.Reason, error) {
+// noToken makes an error of the failure to get an access token.
+func (a *attempt) noToken(err error) error {
 	var classified interface{ FailureReason() string }
-	if errors.As(err, &classified) {
+	var network net.Error
+	switch {
+	case errors.As(err, &classified):
+		reason := listing.ReasonAuth
 		for r := range listing.Reason(listing.NumReasons) {
 			if r.String() == classified.FailureReason() {
-				return r, err
+				reason = r
 			}
 		}
-		return listing.ReasonAuth, err
+		return a.failure(reason, err)
+	case errors.As(err, &network):
+		return a.broken(context.Background(), context.Background(), err)
 	}
-	var network net.Error
-	if errors.As(err, &network) {
-		return c.broken(context.Background(), context.Background(), err)
-	}
-	return listing.ReasonAuth, c.shown(err)
+	return a.failure(listing.ReasonAuth, a.shown(err))
 }
 
 // unreadable makes an error of an answer 200 whose body arrived.
-func (c *Client) unreadable(q *question, status int, err error) *listing.Error {
-	e := &listing.Error{Op: q.op, Request: q.request, Status: status, Reason: listing.ReasonDecode, TooLarge: errors.Is(err, errTooLarge)}
+func (a *attempt) unreadable(err error) error {
+	e := a.failure(listing.ReasonDecode, a.shown(err))
 	if partial, ok := errors.AsType[*partialError](err); ok {
 		e.Reason = listing.ReasonPartial
-		code, message := errorMember(partial.member)
-		e.Code, e.Message = c.show(code), c.show(message)
+		e.Code, e.Message = a.opts.Scrubber.Text(partial.code), a.opts.Scrubber.Text(partial.message)
 	}
-	e.Err = c.shown(err)
 	return e
 }
 
@@ -111,45 +104,51 @@ const (
 	maxRetryAfter = 64
 )
 
+// limitOfTop is what Graph says when $top is too large (measured by graph2otel).
+var limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
+
 // refused makes an error of an answer that is not a whole success.
-func (c *Client) refused(q *question, resp *http.Response, body io.Reader) *listing.Error {
-	e := &listing.Error{Op: q.op, Request: q.request, Status: resp.StatusCode}
+func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 	if resp.StatusCode < 200 {
 		// Its body is the connection, and never ends.
-		e.Reason, e.Err = listing.ReasonDecode, errSwitched
-		return e
+		return a.failure(listing.ReasonDecode, errors.New("the server wants to switch protocols"))
 	}
 	if resp.StatusCode < 300 {
 		// A page without a part of its rows looks like any other.
-		e.Reason = listing.ReasonPartial
-		e.Message = c.show(resp.Header.Get("Warning"))
+		e := a.failure(listing.ReasonPartial, nil)
+		e.Message = a.opts.Scrubber.Text(resp.Header.Get("Warning"))
 		return e
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
-	code, message := parseError(text)
-	e.Code, e.Message = c.show(code), c.show(message)
-	e.Reason = reasonOf(resp.StatusCode, code+" "+message)
-	e.TopLimit = topLimit(message)
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	code, message := serverError(text)
+	if code == "" && message == "" {
+		message = string(text)
+	}
+	e := a.failure(reasonOf(resp.StatusCode, code+" "+message), nil)
+	e.Code, e.Message = a.opts.Scrubber.Text(code), a.opts.Scrubber.Text(message)
+	if match := limitOfTop.FindStringSubmatch(message); match != nil {
+		e.TopLimit, _ = strconv.Atoi(match[1])
+	}
 	e.RetryAfter = resp.Header.Get("Retry-After")
 	e.RetryAfter = e.RetryAfter[:min(len(e.RetryAfter), maxRetryAfter)]
 	if resp.StatusCode < 400 {
-		e.Location, e.Err = c.location(resp.Header.Get("Location"), q.target)
+		e.Location, e.Err = a.location(resp.Header.Get("Location"))
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		c.opts.Renew()
+		a.opts.Renew()
 	}
 	return e
 }
 
-// location is where a redirect leads, empty if it leads nowhere else on the
-// same host.
-func (c *Client) location(to, from string) (string, error) {
-	u, err := c.follow(to)
+// location is where a redirect leads, if it leads elsewhere on the same host.
+func (a *attempt) location(to string) (string, error) {
+	u, err := a.follow(to)
 	switch {
 	case err != nil:
 		return "", err
-	case to == "", u.String() == from:
-		return "", errRedirectSelf
+	case to == "", u.String() == a.target.String():
+		return "", errors.New("the server redirects to the same address, or to none")
 	}
 	return u.String(), nil
 }
@@ -174,44 +173,21 @@ func reasonOf(status int, text string) listing.Reason {
 	return listing.ReasonOther
 }
 
-// limitOfTop is what Graph says when $top is too large (measured by graph2otel).
-var limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
-
-func topLimit(message string) int {
-	if match := limitOfTop.FindStringSubmatch(message); match != nil {
-		n, _ := strconv.Atoi(match[1])
-		return n
+// serverError reads {"error": {"code": …, "message": …}}, empty if a body is of
+// another shape. The code is a string, at times one that holds a number, at
+// times a number.
+func serverError(body []byte) (code, message string) {
+	var is struct {
+		Error struct {
+			Code    json.RawMessage `json:"code"`
+			Message string          `json:"message"`
+		} `json:"error"`
 	}
-	return 0
-}
-
-// parseError reads the error in a body, of whatever shape it is; the message is
-// the whole body if it has none.
-func parseError(body []byte) (code, message string) {
-	body = bytes.TrimPrefix(body, byteOrderMark)
-	var envelope struct {
-		Error json.RawMessage `json:"error"`
-	}
-	if json.Unmarshal(body, &envelope) == nil {
-		if code, message = errorMember(envelope.Error); code != "" || message != "" {
-			return code, message
-		}
-	}
-	return "", string(body)
-}
-
-// errorMember reads {"code": …, "message": …}. The code is a string, at times
-// one that holds a number, at times a number.
-func errorMember(member []byte) (code, message string) {
-	var inner struct {
-		Code    json.RawMessage `json:"code"`
-		Message string          `json:"message"`
-	}
-	if json.Unmarshal(member, &inner) != nil {
+	if json.Unmarshal(body, &is) != nil {
 		return "", ""
 	}
-	if json.Unmarshal(inner.Code, &code) != nil {
-		code = string(inner.Code)
+	if json.Unmarshal(is.Error.Code, &code) != nil {
+		code = string(is.Error.Code)
 	}
-	return code, inner.Message
+	return code, is.Error.Message
 }

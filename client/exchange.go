@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -12,91 +14,74 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-// question is what one request asks, and how its answer is read.
-type question struct {
-	op      string // list or get
+// The operations.
+const (
+	list = "list"
+	get  = "get"
+)
+
+// attempt is one request, and what has become of it so far.
+type attempt struct {
+	*Client
 	request listing.Request
-	target  string
-	read    func(body io.Reader) error
+	target  *url.URL
+	read    func(body io.Reader) (listing.Page, error)
+	call    Call
 }
 
-// exchange makes one request and reads its answer, within the time limit. It
-// returns the server's clock.
-func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *listing.Error) {
-	token, e := c.token(ctx, q.op, q.request)
-	if e != nil {
-		return date, e
+// exchange sends the request and reads the answer, within the time limit. Its
+// error is a *[listing.Error], and then the page is empty.
+func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
+	token, err := a.token(ctx)
+	if err != nil {
+		return page, err
 	}
-	began := time.Now()
-	call := Call{Operation: q.op}
+	began, body := time.Now(), &boundedReader{}
 	defer func() {
-		call.Duration = time.Since(began)
-		if e != nil {
-			e.StatusText = http.StatusText(e.Status)
-			call.Err = e
-		}
-		c.opts.Observe(call)
+		a.call.Duration, a.call.Bytes, a.call.Err = time.Since(began), body.read, err
+		a.opts.Observe(a.call)
 	}()
-	limited, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	limited, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
 	sending, stop := context.WithCancelCause(limited)
 	defer stop(nil)
-	fail := func(err error) *listing.Error {
-		reason, err := c.broken(ctx, sending, err)
-		return &listing.Error{
-			Op: q.op, Request: q.request, Status: call.Code, Reason: reason,
-			TooLarge: errors.Is(err, errTooLarge), Err: err,
-		}
-	}
-	req, err := http.NewRequestWithContext(sentOnce(sending, stop), http.MethodGet, q.target, nil)
-	if err != nil {
-		return date, fail(err)
-	}
-	for name, values := range c.api.header {
-		req.Header[name] = values
-	}
-	req.Header.Set("Accept", "application/json")
-	if c.opts.UserAgent != "" {
-		req.Header.Set("User-Agent", c.opts.UserAgent)
-	}
+	req := &http.Request{Method: http.MethodGet, URL: a.target, Host: a.target.Host, Header: a.header.Clone()}
 	token.SetAuthHeader(req)
-	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // closeWithin does
+	resp, err := a.transport.RoundTrip(req.WithContext(sentOnce(sending, stop))) //nolint:bodyclose // closeWithin does
 	if err != nil {
-		return date, fail(err)
+		return page, a.broken(ctx, sending, err)
 	}
-	call.Code = resp.StatusCode
 	defer closeWithin(sending, resp.Body)
-	body := &boundedReader{r: resp.Body, max: c.opts.MaxResponseBytes}
-	defer func() { call.Bytes = body.read }()
-	date, _ = http.ParseTime(resp.Header.Get("Date"))
+	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
-		return date, c.unreadable(q, resp.StatusCode, errEncoding)
+		return page, a.unreadable(errors.New("the answer is in an encoding that was not asked for"))
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
-		return date, c.refused(q, resp, body)
+		return page, a.refused(resp, body)
 	}
-	if err := q.read(body); body.err != nil {
-		return date, fail(body.err)
-	} else if err != nil {
-		return date, c.unreadable(q, resp.StatusCode, err)
+	answer, err := a.read(body)
+	switch {
+	case body.err != nil:
+		return page, a.broken(ctx, sending, body.err)
+	case err != nil:
+		return page, a.unreadable(err)
 	}
-	return date, nil
+	answer.Date, _ = http.ParseTime(resp.Header.Get("Date"))
+	return answer, nil
 }
 
 // token is the access token at hand, or a new one.
-func (c *Client) token(ctx context.Context, op string, req listing.Request) (*oauth2.Token, *listing.Error) {
+func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 	if err := ctx.Err(); err != nil {
-		reason, err := c.broken(ctx, ctx, err)
-		return nil, &listing.Error{Op: op, Request: req, Reason: reason, Err: err}
+		return nil, a.broken(ctx, ctx, err)
 	}
-	token, err := c.opts.Tokens.Token()
-	if err == nil && (token == nil || token.AccessToken == "") {
-		err = errNoToken
-	}
+	token, err := a.opts.Tokens.Token()
 	if err != nil {
-		reason, err := c.noToken(err)
-		return nil, &listing.Error{Op: op, Request: req, Reason: reason, Err: err}
+		return nil, a.noToken(err)
+	}
+	if token == nil || token.AccessToken == "" {
+		return nil, a.failure(listing.ReasonAuth, errors.New("there is no access token"))
 	}
 	return token, nil
 }
@@ -104,23 +89,20 @@ func (c *Client) token(ctx context.Context, op string, req listing.Request) (*oa
 // closeWithin closes a body, and does not wait for longer than the request may
 // last.
 func closeWithin(ctx context.Context, body io.Closer) {
-	closed := make(chan struct{})
+	ctx, closed := context.WithCancel(ctx)
 	go func() {
-		defer close(closed)
+		defer closed()
 		_ = body.Close()
 	}()
-	select {
-	case <-closed:
-	case <-ctx.Done():
-	}
+	<-ctx.Done()
 }
 
-// boundedReader fails rather than ends past its bound, and remembers how the
-// connection failed.
+// boundedReader reads a body of bounded size, and remembers how the connection
+// failed: a decoder tells it in words of its own.
 type boundedReader struct {
-	r         io.Reader
-	max, read int64
-	err       error
+	io.Reader
+	read int64
+	err  error
 	// decoded is how far the decoder has come, nil if there is none: what it has
 	// been given and not decoded it holds in memory several times over.
 	decoded func() int64
@@ -130,20 +112,14 @@ type boundedReader struct {
 const maxToken = 4 << 20
 
 func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
 	if b.decoded != nil && b.read-b.decoded() > maxToken {
 		b.err = errTooLarge
 		return 0, b.err
 	}
-	// One byte more than allowed tells a body that is too large from one that
-	// ends exactly there.
-	n, err := b.r.Read(p[:min(int64(len(p)), b.max-b.read+1)])
+	n, err := b.Reader.Read(p)
 	b.read += int64(n)
-	if b.read > b.max {
-		b.err = errTooManyBytes
-		return n - 1, b.err
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err

@@ -8,6 +8,9 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
+	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -29,78 +32,93 @@ func newJSON(r io.Reader) *jsontext.Decoder {
 
 // notJSON tells what came instead of an object.
 func notJSON(dec *jsontext.Decoder) error {
-	if _, err := dec.ReadToken(); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errors.New("the body is empty")
-		}
-		if text := dec.UnreadBuffer(); len(text) > 0 {
-			return fmt.Errorf("the body is not JSON: %s", text)
-		}
-		return fmt.Errorf("read answer: %w", err)
+	_, err := dec.ReadToken()
+	switch text := dec.UnreadBuffer(); {
+	case err == nil:
+		return errors.New("the body is not a JSON object")
+	case errors.Is(err, io.EOF):
+		return errors.New("the body is empty")
+	case len(text) > 0:
+		return fmt.Errorf("the body is not JSON: %s", text)
 	}
-	return errors.New("the body is not a JSON object")
+	return fmt.Errorf("read answer: %w", err)
 }
 
 // end makes sure that nothing but blanks follows, and reads up to the end: only
 // there a length or checksum that does not fit shows.
-func (r *reading) end() error {
-	_, err := r.dec.ReadToken()
+func end(dec *jsontext.Decoder) error {
+	_, err := dec.ReadToken()
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil
 	case err == nil:
 		return errors.New("the JSON is followed by more")
+	case errors.Is(err, io.EOF):
+		return nil
 	}
 	return err
 }
 
-// skip passes over the value of a member.
-func (r *reading) skip(string) error { return r.dec.SkipValue() }
-
-// object calls member for every member of the object that comes next, with its
-// native name, empty if it is not read; member has to consume the value.
-func (r *reading) object(member func(name string) error) error {
-	if _, err := r.dec.ReadToken(); err != nil {
-		return err
+func (r *reading) fail(err error) {
+	if r.err == nil {
+		r.err = err
 	}
-	for r.dec.PeekKind() != '}' {
-		quoted, err := r.dec.ReadValue()
-		if err != nil {
-			return err
-		}
-		// Names that are read contain nothing that has to be escaped.
-		if err := member(r.names[string(quoted[1:len(quoted)-1])]); err != nil {
-			return err
-		}
-	}
-	_, err := r.dec.ReadToken()
-	return err
 }
 
-func array(dec *jsontext.Decoder, element func() error) error {
-	if _, err := dec.ReadToken(); err != nil {
-		return err
+func (r *reading) skip() {
+	if r.err == nil {
+		r.err = r.dec.SkipValue()
 	}
-	for dec.PeekKind() != ']' {
-		if err := element(); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
-	return err
 }
 
-// value reads a text or a number; a value of any other type is skipped, and nil.
-func (r *reading) value() (jsontext.Value, error) {
+// raw reads any value, or the name of a member.
+func (r *reading) raw() (raw jsontext.Value) {
+	if r.err == nil {
+		raw, r.err = r.dec.ReadValue()
+	}
+	return raw
+}
+
+// value reads a text or a number; any other value is skipped, and nil.
+func (r *reading) value() jsontext.Value {
 	switch r.dec.PeekKind() {
 	case '"', '0':
-		return r.dec.ReadValue()
+		return r.raw()
 	}
-	return nil, r.dec.SkipValue()
+	r.skip()
+	return nil
+}
+
+// object reads members of an object, and skips the others.
+func (r *reading) object(known members) {
+	r.loop('{', '}', func(r *reading) {
+		if read := known[string(r.raw())]; read != nil {
+			read(r)
+		} else {
+			r.skip()
+		}
+	})
+}
+
+// array reads the elements of an array, and tells whether it is one.
+func (r *reading) array(element func(*reading)) bool { return r.loop('[', ']', element) }
+
+// loop reads what begins and ends so, and skips any other value.
+func (r *reading) loop(begin, end jsontext.Kind, next func(*reading)) bool {
+	if r.err != nil || r.dec.PeekKind() != begin {
+		r.skip()
+		return false
+	}
+	_, r.err = r.dec.ReadToken()
+	for r.err == nil && r.dec.PeekKind() != end {
+		next(r)
+	}
+	if r.err == nil {
+		_, r.err = r.dec.ReadToken()
+	}
+	return true
 }
 
 // integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
-// numbers as floats.
+// numbers as floats; anything else is 0.
 func integer(raw jsontext.Value) (int64, bool) {
 	if raw.Kind() == '"' {
 		n, err := strconv.ParseUint(unquote(raw), 10, 63)
@@ -117,14 +135,39 @@ func integer(raw jsontext.Value) (int64, bool) {
 	return int64(f), true
 }
 
-// names maps the names that an API has for the members that are read to the
-// native ones, by which the decoder knows them. Most are the same.
-func names(own map[string]string, same ...string) map[string]string {
-	for _, name := range append(same,
-		"value", "error", "@odata.nextLink", "@odata.count", "redirectIncidentId", "assignedTo", "status", "severity",
-		"classification", "determination", "alerts", "alerts@odata.nextLink", "serviceSource", "category",
-	) {
-		own[name] = name
+// timeLayouts are the forms that were observed: the usual one, or with an
+// offset, and with no zone at all, which means UTC. Up to nine digits of a
+// second may follow each. The last but one is ISO 8601's other way to write an
+// offset.
+var timeLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02"}
+
+// parseTime reads a time of the API; the zero time if it is none.
+func parseTime(text string) time.Time {
+	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
+	for _, layout := range timeLayouts {
+		t, err := time.Parse(layout, text)
+		// The years that Unix nanoseconds can tell.
+		if err == nil && t.Year() >= 1970 && t.Year() < 2262 {
+			return t.UTC()
+		}
 	}
-	return own
+	return time.Time{}
+}
+
+// isOwner tells whether a text names one. The name is personal data and not
+// kept. Microsoft's portal shows Unassigned where there is none.
+func isOwner(name string) bool {
+	// Blanks, and the zero-width characters that were seen in names.
+	name = strings.TrimFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	})
+	return name != "" && !strings.EqualFold(name, "unassigned")
+}
+
+// unquote returns the beginning of a text. What is wrong with it, and all that
+// can be is invalid UTF-8, is replaced.
+func unquote(raw jsontext.Value) string {
+	const limit = 256 // bytes; labels and names are shorter
+	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), limit)])
+	return string(plain)
 }

@@ -17,61 +17,52 @@ import (
 // tick is the resolution of the times that the APIs show.
 const tick = 100 * time.Nanosecond
 
-// target is the address of a list.
-func (c *Client) target(req *listing.Request) (string, error) {
-	if req.Link != "" {
-		to, err := c.follow(req.Link)
-		if err != nil {
-			return "", err
-		}
-		return to.String(), nil
-	}
-	var options []string
-	add := func(name, value string) { options = append(options, name+"="+value) }
-	if req.Top > 0 {
-		add("$top", strconv.Itoa(req.Top))
-	}
-	if c.api.offer.Expand && req.Alerts {
-		add("$expand", "alerts")
-	}
-	if conditions := c.conditions(req); conditions != "" {
-		add("$filter", escape(conditions))
-	}
-	switch req.Order {
-	case listing.Ascending:
-		add("$orderby", escape(c.api.updated+" asc"))
-	case listing.Descending:
-		add("$orderby", escape(c.api.updated+" desc"))
-	}
-	if req.Count {
-		add("$count", "true")
-	}
-	if req.Skip > 0 {
-		add("$skip", strconv.Itoa(req.Skip))
-	}
-	if len(options) == 0 {
-		return c.list.String(), nil
-	}
-	return c.list.String() + "?" + strings.Join(options, "&"), nil
+// part of a query.
+type part struct {
+	asked bool // whether it is in it
+	text  string
 }
 
-func (c *Client) conditions(req *listing.Request) string {
-	var all []string
-	if !req.Since.IsZero() {
-		all = append(all, c.api.updated+" ge "+formatTime(req.Since))
-	}
-	if !req.Before.IsZero() {
-		operator, bound := " lt ", req.Before
-		if req.Bound == listing.Le {
-			operator, bound = " le ", req.Before.Add(-tick)
+func join(separator string, parts ...part) string {
+	var asked []string
+	for _, p := range parts {
+		if p.asked {
+			asked = append(asked, p.text)
 		}
-		all = append(all, c.api.updated+operator+formatTime(bound))
 	}
-	if req.Status != incident.StatusUnknown {
-		all = append(all, "status eq '"+c.api.statuses[req.Status]+"'")
-	}
-	return strings.Join(all, " and ")
+	return strings.Join(asked, separator)
 }
+
+// target is the address of a list.
+func (c *Client) target(req *listing.Request) (*url.URL, error) {
+	if req.Link != "" {
+		return c.follow(req.Link)
+	}
+	operator, before := " lt ", req.Before
+	if req.Bound == listing.Le {
+		operator, before = " le ", before.Add(-tick)
+	}
+	updated := c.api.updated
+	conditions := join(" and ",
+		part{!req.Since.IsZero(), updated + " ge " + formatTime(req.Since)},
+		part{!req.Before.IsZero(), updated + operator + formatTime(before)},
+		part{req.Status != incident.StatusUnknown, "status eq '" + c.api.statuses[req.Status] + "'"},
+	)
+	to := *c.list
+	to.RawQuery = join("&",
+		part{req.Top > 0, "$top=" + strconv.Itoa(req.Top)},
+		part{req.Alerts && c.api.offer.Expand, "$expand=alerts"},
+		part{conditions != "", "$filter=" + escape(conditions)},
+		part{req.Order == listing.Ascending, "$orderby=" + escape(updated+" asc")},
+		part{req.Order == listing.Descending, "$orderby=" + escape(updated+" desc")},
+		part{req.Count, "$count=true"},
+		part{req.Skip > 0, "$skip=" + strconv.Itoa(req.Skip)},
+	)
+	return &to, nil
+}
+
+// formatTime writes a time as the APIs do, whole seconds without a fraction.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999Z") }
 
 // escape encodes a blank as %20: not every OData server takes a plus for one.
 func escape(text string) string {
@@ -81,10 +72,7 @@ func escape(text string) string {
 // maxLink bounds an address of the server's, in bytes.
 const maxLink = 8 << 10
 
-var (
-	errForeignHost = errors.New("the server refers to another host, which gets no token")
-	errLink        = errors.New("the server's link is longer than 8 KiB, or is not an address")
-)
+var errLink = errors.New("the server's link is longer than 8 KiB, or is not an address")
 
 // follow resolves an address of the server's, to the same scheme, host and port
 // only.
@@ -93,11 +81,11 @@ func (c *Client) follow(link string) (*url.URL, error) {
 		return nil, errLink
 	}
 	u, err := c.list.Parse(link)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, errLink
-	case origin(c.list) != origin(u):
-		return nil, fmt.Errorf("%w: %s", errForeignHost, c.show(u.Scheme+"://"+u.Host))
+	}
+	if origin(c.list) != origin(u) {
+		return nil, fmt.Errorf("the server refers to another host, which gets no token: %s", c.opts.Scrubber.Text(u.Scheme+"://"+u.Host))
 	}
 	// The first would be sent as credentials, the second not at all. A blank in
 	// the query would end the request line.
@@ -106,8 +94,8 @@ func (c *Client) follow(link string) (*url.URL, error) {
 	return u, nil
 }
 
-// parseBase checks the address of an API. Its errors quote no more of it than
-// cannot be secret.
+// parseBase reads the address of an API, whose path then begins and ends with a
+// slash. Its errors quote no more of it than cannot be secret.
 func parseBase(address string) (*url.URL, error) {
 	base, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil {
@@ -122,7 +110,7 @@ func parseBase(address string) (*url.URL, error) {
 	if base.Hostname() == "" || base.Scheme != "https" && (base.Scheme != "http" || !loopback(base.Hostname())) {
 		return nil, fmt.Errorf("API address %q must begin with https:// (plain http only to loopback)", address)
 	}
-	return base, nil
+	return base.JoinPath("/"), nil
 }
 
 func loopback(host string) bool {
