@@ -39,8 +39,7 @@ type Call struct {
 
 // Options are the settings of a [Client]. BaseURL, HTTP and Tokens are required.
 type Options struct {
-	// BaseURL is https, or http to loopback.
-	BaseURL string
+	BaseURL string // https, or http to loopback
 	// HTTP is used for its Transport alone, which adds nothing to a request: the
 	// client sets Authorization itself.
 	HTTP *http.Client
@@ -48,16 +47,12 @@ type Options struct {
 	// FailureReason() string, the name of a [listing.Reason]; their text is then
 	// fit to be shown.
 	Tokens oauth2.TokenSource
-	// Renew drops the access token at hand after an answer 401. nil: nothing is
-	// done.
+	// Renew drops the access token at hand after an answer 401; it may be nil.
 	Renew func()
 	// Timeout of one request, from sending it to the end of the answer's body.
-	// 0: 30 s.
-	Timeout time.Duration
-	// MaxResponseBytes bounds a body, decompressed. 0: 64 MiB.
-	MaxResponseBytes int64
-	// Observe is told of every request that was sent.
-	Observe func(Call)
+	Timeout          time.Duration // 0: 30 s
+	MaxResponseBytes int64         // bounds a body, decompressed; 0: 64 MiB
+	Observe          func(Call)    // is told of every request that was sent
 	// Scrubber knows the secrets that no text of the server's may show. nil: it
 	// removes what looks like a credential.
 	Scrubber  *scrub.Scrubber
@@ -121,7 +116,7 @@ func (c *Client) Offer() listing.Offer { return c.api.offer }
 // it may wait for as long as the source of tokens does. Its error is a
 // *[listing.Error] of the reason that the source tells, or auth.
 func (c *Client) Authorize(ctx context.Context) error {
-	_, err := (&attempt{Client: c, call: Call{Operation: list}}).token(ctx)
+	_, err := (&attempt{Client: c, call: Call{Operation: "list"}}).token(ctx)
 	return err
 }
 
@@ -134,7 +129,7 @@ func (c *Client) Authorize(ctx context.Context) error {
 // whole or not at all. It matches context.Canceled if ctx was canceled before
 // there was an answer.
 func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
-	a := attempt{Client: c, call: Call{Operation: list}, request: req, read: c.decoder.page}
+	a := attempt{Client: c, call: Call{Operation: "list"}, request: req, read: c.decoder.page}
 	var err error
 	if a.target, err = c.target(&req); err != nil {
 		return listing.Page{}, a.failure(listing.ReasonOther, err)
@@ -171,7 +166,7 @@ func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, err
 	if c.api.offer.Expand && !c.plain.Load() {
 		target.RawQuery = "$expand=alerts"
 	}
-	a := attempt{Client: c, call: Call{Operation: get}, target: target, read: func(body io.Reader) (listing.Page, error) {
+	a := attempt{Client: c, call: Call{Operation: "get"}, target: target, read: func(body io.Reader) (listing.Page, error) {
 		return c.decoder.incident(body, id)
 	}}
 	page, err := a.exchange(ctx)

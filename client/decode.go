@@ -1,12 +1,17 @@
 package client
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -19,9 +24,11 @@ import (
 // absent, a row that cannot be used does not spoil the rest. It is safe for
 // concurrent use.
 type decoder struct {
-	list, row members
-	mu        sync.Mutex
-	texts     map[string]*text
+	// list is another name of the list, row is what is read of an incident.
+	list  string
+	row   members
+	mu    sync.Mutex
+	texts map[string]*text
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -29,17 +36,11 @@ type decoder struct {
 type members map[string]func(*reading)
 
 func newDecoder(is *api) *decoder {
-	return &decoder{texts: map[string]*text{}, list: members{
-		`"value"`:              (*reading).list,
-		strconv.Quote(is.list): (*reading).list,
-		`"@odata.nextLink"`:    func(r *reading) { r.page.Link = r.link() },
-		`"@odata.count"`:       (*reading).count,
-		`"error"`:              (*reading).failure,
-	}, row: members{
-		strconv.Quote(is.id):      func(r *reading) { r.in.ID, _ = integer(r.value()) },
+	return &decoder{list: strconv.Quote(is.list), texts: map[string]*text{}, row: members{
+		strconv.Quote(is.id):      func(r *reading) { r.in.ID = max(integer(r.value()), 0) },
 		strconv.Quote(is.created): func(r *reading) { r.in.Created = parseTime(unquote(r.value())) },
 		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = parseTime(unquote(r.value())) },
-		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID, _ = integer(r.value()) },
+		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID = max(integer(r.value()), 0) },
 		`"assignedTo"`:            func(r *reading) { r.in.Assigned = isOwner(unquote(r.value())) },
 		`"status"`:                func(r *reading) { r.in.Status = enum(r, incident.ParseStatus, incident.FieldStatus) },
 		`"severity"`:              func(r *reading) { r.in.Severity = enum(r, incident.ParseSeverity, incident.FieldSeverity) },
@@ -66,16 +67,12 @@ var alertMembers = members{
 // after that, and values are empty.
 type reading struct {
 	*decoder
-	dec *jsontext.Decoder
-	err error
-
-	element     func(*reading) // reads one of the list's
-	found, null bool           // there is a list, or null in its place
-	page        listing.Page
-
+	dec  *jsontext.Decoder
+	err  error
+	page listing.Page
 	in   *incident.Incident
-	more string          // the link to further alerts of it
-	last *incident.Alert // of it
+	more string          // the link to further alerts of in
+	last *incident.Alert // of in
 	seen int             // alerts of all rows
 }
 
@@ -122,13 +119,28 @@ func unusable(rows []incident.Incident) (n int) {
 
 // readList reads an object that holds a list, and what is said about it.
 func (d *decoder) readList(body io.Reader, element func(*reading)) *reading {
-	r := d.read(body, func(r *reading) {
-		r.element = element
-		r.object(d.list)
-	})
+	found, null := false, false
+	list := func(r *reading) {
+		null = null || r.dec.PeekKind() == 'n'
+		found = r.loop('[', ']', element) || found
+	}
+	known := members{
+		`"value"`:           list,
+		d.list:              list,
+		`"@odata.nextLink"`: func(r *reading) { r.page.Link = r.link() },
+		`"@odata.count"`: func(r *reading) {
+			n := integer(r.value())
+			if n > math.MaxInt32 {
+				n = -1
+			}
+			r.page.Count = int(n)
+		},
+		`"error"`: (*reading).failure,
+	}
+	r := d.read(body, func(r *reading) { r.object(known) })
 	switch {
-	case r.found:
-	case !r.null:
+	case found:
+	case !null:
 		r.fail(&partialError{text: "the answer has no list"})
 	case r.page.Link != "" || r.page.Count > 0:
 		// Seen of an empty tenant, where neither is there.
@@ -145,11 +157,14 @@ func (d *decoder) read(body io.Reader, object func(*reading)) *reading {
 		return r
 	}
 	if object(r); r.err == nil {
-		r.err = end(r.dec)
+		// Only at the end a length or checksum that does not fit shows.
+		if _, r.err = r.dec.ReadToken(); errors.Is(r.err, io.EOF) {
+			r.err = nil
+			return r
+		}
+		r.fail(errors.New("the JSON is followed by more"))
 	}
-	if r.err != nil {
-		r.err = fmt.Errorf("read answer: %w", r.err)
-	}
+	r.err = fmt.Errorf("read answer: %w", r.err)
 	return r
 }
 
@@ -158,18 +173,6 @@ func (r *reading) result() (listing.Page, error) {
 		return listing.Page{}, r.err
 	}
 	return r.page, nil
-}
-
-func (r *reading) list() {
-	r.null = r.null || r.dec.PeekKind() == 'n'
-	r.found = r.array(r.element) || r.found
-}
-
-func (r *reading) count() {
-	r.page.Count = -1
-	if n, ok := integer(r.value()); ok && n <= math.MaxInt32 {
-		r.page.Count = int(n)
-	}
 }
 
 // failure reads an error beside what was asked for; null is none, and a row may
@@ -207,7 +210,7 @@ func (r *reading) alerts() {
 	if r.dec.PeekKind() == '[' {
 		r.in.Alerts, r.in.AlertsUnknown = r.in.Alerts[:0], false
 	}
-	r.array((*reading).alert)
+	r.loop('[', ']', (*reading).alert)
 }
 
 // Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
@@ -275,4 +278,145 @@ func (r *reading) link() string {
 		return ""
 	}
 	return string(link)
+}
+
+var byteOrderMark = []byte("\ufeff")
+
+// newJSON reads JSON, and before it a byte order mark if there is one.
+func newJSON(r io.Reader) *jsontext.Decoder {
+	from := bufio.NewReader(r)
+	if start, _ := from.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
+		_, _ = from.Discard(len(start))
+	}
+	dec := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if bounded, ok := r.(*boundedReader); ok {
+		bounded.decoded = dec.InputOffset
+	}
+	return dec
+}
+
+// notJSON tells what came instead of an object.
+func notJSON(dec *jsontext.Decoder) error {
+	_, err := dec.ReadToken()
+	switch text := dec.UnreadBuffer(); {
+	case err == nil:
+		return errors.New("the body is not a JSON object")
+	case errors.Is(err, io.EOF):
+		return errors.New("the body is empty")
+	case len(text) > 0:
+		return fmt.Errorf("the body is not JSON: %s", text)
+	}
+	return fmt.Errorf("read answer: %w", err)
+}
+
+func (r *reading) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *reading) skip() {
+	if r.err == nil {
+		r.err = r.dec.SkipValue()
+	}
+}
+
+// raw reads any value, or the name of a member.
+func (r *reading) raw() (raw jsontext.Value) {
+	if r.err == nil {
+		raw, r.err = r.dec.ReadValue()
+	}
+	return raw
+}
+
+// value reads a text or a number; any other value is skipped, and nil.
+func (r *reading) value() jsontext.Value {
+	switch r.dec.PeekKind() {
+	case '"', '0':
+		return r.raw()
+	}
+	r.skip()
+	return nil
+}
+
+// object reads members of an object, and skips the others.
+func (r *reading) object(known members) {
+	r.loop('{', '}', func(r *reading) {
+		if read := known[string(r.raw())]; read != nil {
+			read(r)
+		} else {
+			r.skip()
+		}
+	})
+}
+
+// loop reads an object or array, which begins and ends so, and tells whether it
+// is one; any other value is skipped.
+func (r *reading) loop(begin, end jsontext.Kind, next func(*reading)) bool {
+	if r.err != nil || r.dec.PeekKind() != begin {
+		r.skip()
+		return false
+	}
+	_, r.err = r.dec.ReadToken()
+	for r.err == nil && r.dec.PeekKind() != end {
+		next(r)
+	}
+	if r.err == nil {
+		_, r.err = r.dec.ReadToken()
+	}
+	return true
+}
+
+// integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
+// numbers as floats; anything else is -1.
+func integer(raw jsontext.Value) int64 {
+	text := string(raw)
+	if raw.Kind() == '"' {
+		text = unquote(raw)
+	}
+	if n, err := strconv.ParseUint(text, 10, 63); err == nil {
+		return int64(n)
+	}
+	const exact = 1 << 53 // floats hold every integer up to here
+	if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f >= 0 && f <= exact && f == math.Trunc(f) {
+		return int64(f)
+	}
+	return -1
+}
+
+// timeLayouts are the forms that were observed: the usual one, or with an
+// offset, and with no zone at all, which means UTC. Up to nine digits of a
+// second may follow each. The last but one is ISO 8601's other way to write an
+// offset.
+var timeLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02"}
+
+// parseTime reads a time of the API; the zero time if it is none.
+func parseTime(text string) time.Time {
+	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
+	for _, layout := range timeLayouts {
+		t, err := time.Parse(layout, text)
+		// The years that Unix nanoseconds can tell.
+		if err == nil && t.Year() >= 1970 && t.Year() < 2262 {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// isOwner tells whether a text names one. The name is personal data and not
+// kept. Microsoft's portal shows Unassigned where there is none.
+func isOwner(name string) bool {
+	// Blanks, and the zero-width characters that were seen in names.
+	name = strings.TrimFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	})
+	return name != "" && !strings.EqualFold(name, "unassigned")
+}
+
+// unquote returns the beginning of a text. What is wrong with it, and all that
+// can be is invalid UTF-8, is replaced.
+func unquote(raw jsontext.Value) string {
+	const limit = 256 // bytes; labels and names are shorter
+	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), limit)])
+	return string(plain)
 }
