@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -129,7 +128,7 @@ func (c *Client) Authorize(ctx context.Context) error {
 // whole or not at all. It matches context.Canceled if ctx was canceled before
 // there was an answer.
 func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
-	a := attempt{Client: c, call: Call{Operation: "list"}, request: req, read: c.decoder.page}
+	a := attempt{Client: c, call: Call{Operation: "list"}, request: req, element: (*reading).readIncident}
 	var err error
 	if a.target, err = c.target(&req); err != nil {
 		return listing.Page{}, a.failure(listing.ReasonOther, err)
@@ -138,7 +137,7 @@ func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, e
 	case req.Link == "":
 		c.plain.Store(!req.Alerts)
 	case req.AlertsOf != 0:
-		a.read = c.decoder.alertPage
+		a.element = (*reading).readAlert
 	}
 	page, err := a.exchange(ctx)
 	if c.api.offer.Expand && !req.Alerts && req.Link == "" {
@@ -166,9 +165,7 @@ func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, err
 	if c.api.offer.Expand && !c.plain.Load() {
 		target.RawQuery = "$expand=alerts"
 	}
-	a := attempt{Client: c, call: Call{Operation: "get"}, target: target, read: func(body io.Reader) (listing.Page, error) {
-		return c.decoder.incident(body, id)
-	}}
+	a := attempt{Client: c, call: Call{Operation: "get"}, target: target, id: id}
 	page, err := a.exchange(ctx)
 	if err != nil {
 		return incident.Incident{}, err

@@ -24,11 +24,9 @@ import (
 // absent, a row that cannot be used does not spoil the rest. It is safe for
 // concurrent use.
 type decoder struct {
-	// list is another name of the list, row is what is read of an incident.
-	list  string
-	row   members
-	mu    sync.Mutex
-	texts map[string]*text
+	list, row members
+	mu        sync.Mutex
+	texts     map[string]*text
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -36,7 +34,13 @@ type decoder struct {
 type members map[string]func(*reading)
 
 func newDecoder(is *api) *decoder {
-	return &decoder{list: strconv.Quote(is.list), texts: map[string]*text{}, row: members{
+	return &decoder{texts: map[string]*text{}, list: members{
+		`"value"`:              (*reading).list,
+		strconv.Quote(is.list): (*reading).list,
+		`"@odata.nextLink"`:    func(r *reading) { r.page.Link = r.link() },
+		`"@odata.count"`:       (*reading).count,
+		`"error"`:              (*reading).failure,
+	}, row: members{
 		strconv.Quote(is.id):      func(r *reading) { r.in.ID = max(integer(r.value()), 0) },
 		strconv.Quote(is.created): func(r *reading) { r.in.Created = parseTime(unquote(r.value())) },
 		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = parseTime(unquote(r.value())) },
@@ -50,61 +54,86 @@ func newDecoder(is *api) *decoder {
 		`"determination"`: func(r *reading) {
 			r.in.Determination = enum(r, incident.ParseDetermination, incident.FieldDetermination)
 		},
-		`"alerts"`:                (*reading).alerts,
+		`"alerts"`:                (*reading).readAlerts,
 		`"alerts@odata.nextLink"`: func(r *reading) { r.more = r.link() },
 		`"error"`:                 (*reading).failure,
 	}}
 }
 
 var alertMembers = members{
-	`"severity"`:      func(r *reading) { r.last.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
-	`"status"`:        func(r *reading) { r.last.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
-	`"serviceSource"`: func(r *reading) { r.last.Source = r.text().source },
-	`"category"`:      func(r *reading) { r.last.Category = r.text().category },
+	`"severity"`:      func(r *reading) { r.alert.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
+	`"status"`:        func(r *reading) { r.alert.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
+	`"serviceSource"`: func(r *reading) { r.alert.Source = r.text().source },
+	`"category"`:      func(r *reading) { r.alert.Category = r.text().category },
 }
 
 // reading is one answer being read. Its first error ends it: nothing is read
 // after that, and values are empty.
 type reading struct {
 	*decoder
-	dec  *jsontext.Decoder
-	err  error
-	page listing.Page
-	in   *incident.Incident
-	more string          // the link to further alerts of in
-	last *incident.Alert // of in
-	seen int             // alerts of all rows
+	dec         *jsontext.Decoder
+	err         error
+	page        listing.Page
+	element     func(*reading)     // reads one of the list's
+	found, null bool               // there is a list, or null in its place
+	in          *incident.Incident // that is being read
+	more        string             // the link to further alerts of it
+	alert       *incident.Alert    // that is being read
+	alerts      int                // of all incidents
 }
 
-// page reads a list of incidents.
-func (d *decoder) page(body io.Reader) (listing.Page, error) {
-	r := d.readList(body, (*reading).incident)
-	if n := len(r.page.Rows); n > 0 && unusable(r.page.Rows) == n {
-		r.fail(fmt.Errorf("none of the %d incidents in the answer has a usable id", n))
-	}
-	return r.result()
-}
-
-// alertPage reads a list of one incident's alerts.
-func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
-	r := d.readList(body, (*reading).alert)
-	r.page.Alerts = r.in.Alerts
-	return r.result()
-}
-
-// incident reads the answer to a lookup: a page of one row.
-func (d *decoder) incident(body io.Reader, id int64) (listing.Page, error) {
-	r := d.read(body, (*reading).incident)
+// read reads an answer to its end; a torn one is an error, not a short page. It
+// is a list of what element reads, or, without one, the incident with the id.
+func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listing.Page, error) {
+	var single incident.Incident
+	r := &reading{decoder: d, dec: newJSON(body), page: listing.Page{Count: -1}, element: element, in: &single}
 	switch {
-	case r.in.ID == 0:
-		r.fail(errors.New("the answer is not an incident"))
-	case r.in.ID != id:
-		r.fail(errors.New("the answer is another incident than was asked for"))
-	case r.more != "":
+	case r.dec.PeekKind() != '{':
+		return listing.Page{}, notJSON(r.dec)
+	case element == nil:
+		r.readIncident()
+	default:
+		r.object(d.list)
+	}
+	if r.err == nil {
+		// Only at the end a length or checksum that does not fit shows.
+		if _, r.err = r.dec.ReadToken(); r.err == nil {
+			r.err = errors.New("the JSON is followed by more")
+		} else if errors.Is(r.err, io.EOF) {
+			r.err = nil
+		}
+	}
+	if r.err != nil {
+		return listing.Page{}, fmt.Errorf("read answer: %w", r.err)
+	}
+	if err := r.wrong(id); err != nil {
+		return listing.Page{}, err
+	}
+	if element == nil && r.more != "" {
 		// A part of the alerts is no number of alerts.
 		r.in.Alerts, r.in.AlertsUnknown = nil, true
 	}
-	return r.result()
+	r.page.Alerts = single.Alerts // those of no row
+	return r.page, nil
+}
+
+// wrong tells what is wrong with an answer that could be read.
+func (r *reading) wrong(id int64) error {
+	n := len(r.page.Rows)
+	switch {
+	case r.element == nil && r.in.ID == 0:
+		return errors.New("the answer is not an incident")
+	case r.element == nil && r.in.ID != id:
+		return errors.New("the answer is another incident than was asked for")
+	case r.element != nil && !r.found && !r.null:
+		return &partialError{text: "the answer has no list"}
+	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0):
+		// Seen of an empty tenant, where neither is there.
+		return &partialError{text: "the answer has null for a list that is not empty"}
+	case n > 0 && unusable(r.page.Rows) == n:
+		return fmt.Errorf("none of the %d incidents in the answer has a usable id", n)
+	}
+	return nil
 }
 
 // unusable counts the rows that cannot be used.
@@ -117,62 +146,16 @@ func unusable(rows []incident.Incident) (n int) {
 	return n
 }
 
-// readList reads an object that holds a list, and what is said about it.
-func (d *decoder) readList(body io.Reader, element func(*reading)) *reading {
-	found, null := false, false
-	list := func(r *reading) {
-		null = null || r.dec.PeekKind() == 'n'
-		found = r.loop('[', ']', element) || found
-	}
-	known := members{
-		`"value"`:           list,
-		d.list:              list,
-		`"@odata.nextLink"`: func(r *reading) { r.page.Link = r.link() },
-		`"@odata.count"`: func(r *reading) {
-			n := integer(r.value())
-			if n > math.MaxInt32 {
-				n = -1
-			}
-			r.page.Count = int(n)
-		},
-		`"error"`: (*reading).failure,
-	}
-	r := d.read(body, func(r *reading) { r.object(known) })
-	switch {
-	case found:
-	case !null:
-		r.fail(&partialError{text: "the answer has no list"})
-	case r.page.Link != "" || r.page.Count > 0:
-		// Seen of an empty tenant, where neither is there.
-		r.fail(&partialError{text: "the answer has null for a list that is not empty"})
-	}
-	return r
+func (r *reading) list() {
+	r.null = r.null || r.dec.PeekKind() == 'n'
+	r.found = r.loop('[', ']', r.element) || r.found
 }
 
-// read reads an answer to its end; a torn one is an error, not a short page.
-func (d *decoder) read(body io.Reader, object func(*reading)) *reading {
-	r := &reading{decoder: d, dec: newJSON(body), in: &incident.Incident{}, page: listing.Page{Count: -1}}
-	if r.dec.PeekKind() != '{' {
-		r.err = notJSON(r.dec)
-		return r
+func (r *reading) count() {
+	r.page.Count = -1
+	if n := integer(r.value()); n <= math.MaxInt32 {
+		r.page.Count = int(n)
 	}
-	if object(r); r.err == nil {
-		// Only at the end a length or checksum that does not fit shows.
-		if _, r.err = r.dec.ReadToken(); errors.Is(r.err, io.EOF) {
-			r.err = nil
-			return r
-		}
-		r.fail(errors.New("the JSON is followed by more"))
-	}
-	r.err = fmt.Errorf("read answer: %w", r.err)
-	return r
-}
-
-func (r *reading) result() (listing.Page, error) {
-	if r.err != nil {
-		return listing.Page{}, r.err
-	}
-	return r.page, nil
 }
 
 // failure reads an error beside what was asked for; null is none, and a row may
@@ -187,8 +170,8 @@ func (r *reading) failure() {
 	r.fail(&partialError{"the answer has an error in it", code, message})
 }
 
-// incident reads a row; one that cannot be used has the ID 0.
-func (r *reading) incident() {
+// readIncident reads a row; one that cannot be used has the ID 0.
+func (r *reading) readIncident() {
 	if r.page.Rows = append(r.page.Rows, incident.Incident{AlertsUnknown: true}); len(r.page.Rows) > maxRows {
 		r.fail(fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows))
 	}
@@ -206,11 +189,11 @@ func (r *reading) incident() {
 	}
 }
 
-func (r *reading) alerts() {
+func (r *reading) readAlerts() {
 	if r.dec.PeekKind() == '[' {
 		r.in.Alerts, r.in.AlertsUnknown = r.in.Alerts[:0], false
 	}
-	r.loop('[', ']', (*reading).alert)
+	r.loop('[', ']', (*reading).readAlert)
 }
 
 // Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
@@ -221,16 +204,16 @@ const (
 	maxPageAlerts = 100_000
 )
 
-func (r *reading) alert() {
+func (r *reading) readAlert() {
 	if r.dec.PeekKind() != '{' {
 		r.skip()
 		return
 	}
-	if r.seen++; len(r.in.Alerts) >= maxRowAlerts || r.seen > maxPageAlerts {
+	if r.alerts++; len(r.in.Alerts) >= maxRowAlerts || r.alerts > maxPageAlerts {
 		r.fail(fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts))
 	}
 	r.in.Alerts = append(r.in.Alerts, incident.Alert{Source: "unknown", Category: "unknown"})
-	r.last = &r.in.Alerts[len(r.in.Alerts)-1]
+	r.alert = &r.in.Alerts[len(r.in.Alerts)-1]
 	r.object(alertMembers)
 }
 

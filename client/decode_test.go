@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"testing"
@@ -12,6 +13,18 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 )
+
+func (d *decoder) page(body io.Reader) (listing.Page, error) {
+	return d.read(body, (*reading).readIncident, 0)
+}
+
+func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
+	return d.read(body, (*reading).readAlert, 0)
+}
+
+func (d *decoder) incident(body io.Reader, id int64) (listing.Page, error) {
+	return d.read(body, nil, id)
+}
 
 func TestDecodeRow(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -24,7 +24,8 @@ type attempt struct {
 	*Client
 	request listing.Request
 	target  *url.URL
-	read    func(body io.Reader) (listing.Page, error)
+	element func(*reading) // of the list
+	id      int64          // of the incident, if there is no list
 	call    Call
 }
 
@@ -59,7 +60,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
 		return page, a.refused(resp, body)
 	}
-	answer, err := a.read(body)
+	answer, err := a.decoder.read(body, a.element, a.id)
 	switch {
 	case body.err != nil:
 		return page, a.broken(ctx, sending, body.err)
