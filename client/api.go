@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,9 +18,9 @@ import (
 
 // api is what the two APIs say differently.
 type api struct {
-	path     string // of the list; an incident's is below it
-	prefer   string // a header of every request
-	list     string // a name that it has beside value
+	path     string      // of the list; an incident's is below it
+	header   http.Header // of every request
+	list     string      // a name that it has beside value
 	id       string
 	created  string
 	updated  string
@@ -32,6 +33,7 @@ type api struct {
 // $select are not documented.
 var defender = api{
 	path:    "/api/incidents",
+	header:  http.Header{"Accept": {"application/json"}},
 	list:    "incidents", // observed
 	id:      "incidentId",
 	created: "createdTime",
@@ -55,7 +57,7 @@ func NewDefender(opts Options) (*Client, error) { return newClient(opts, &defend
 var graph = api{
 	path: "/v1.0/security/incidents",
 	// Without it the members that enums have got since read unknownFutureValue.
-	prefer:  "include-unknown-enum-members",
+	header:  http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}},
 	list:    "value",
 	id:      "id",
 	created: "createdDateTime",
@@ -133,11 +135,8 @@ var errLink = errors.New("the server's link is longer than 8 KiB, or is not an a
 // follow resolves an address of the server's, to the same scheme, host and port
 // only.
 func (c *Client) follow(link string) (*url.URL, error) {
-	if len(link) > maxLink {
-		return nil, errLink
-	}
 	u, err := c.list.Parse(link)
-	if err != nil {
+	if err != nil || len(link) > maxLink {
 		return nil, errLink
 	}
 	if origin(c.list) != origin(u) {
@@ -155,10 +154,7 @@ func (c *Client) follow(link string) (*url.URL, error) {
 func parseBase(address string) (*url.URL, error) {
 	base, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
-		}
-		return nil, fmt.Errorf("parse API address: %w", err)
+		return nil, fmt.Errorf("parse API address: %w", errors.Unwrap(err))
 	}
 	if base.User != nil || strings.ContainsAny(address, "?#") {
 		return nil, fmt.Errorf("API address %q: nothing but a scheme, a host and a path is allowed", base.Scheme+"://"+base.Host)

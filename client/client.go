@@ -91,10 +91,7 @@ func newClient(opts Options, is *api) (*Client, error) {
 	if opts.Observe == nil {
 		opts.Observe = func(Call) {}
 	}
-	header := http.Header{"Accept": {"application/json"}}
-	if is.prefer != "" {
-		header.Set("Prefer", is.prefer)
-	}
+	header := is.header.Clone()
 	if opts.UserAgent != "" {
 		header.Set("User-Agent", opts.UserAgent)
 	}

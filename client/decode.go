@@ -86,7 +86,8 @@ type reading struct {
 // is a list of what element reads, or, without one, the incident with the id.
 func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listing.Page, error) {
 	var single incident.Incident
-	r := &reading{decoder: d, dec: newJSON(body), page: listing.Page{Count: -1}, element: element, in: &single}
+	r := &reading{decoder: d, dec: newJSON(body), in: &single, element: element}
+	r.page = listing.Page{Count: -1, MoreAlerts: map[int64]string{}}
 	switch {
 	case r.dec.PeekKind() != '{':
 		return listing.Page{}, notJSON(r.dec)
@@ -182,9 +183,6 @@ func (r *reading) readIncident() {
 		r.in.AlertsUnknown = false
 	}
 	if r.more != "" && r.in.ID != 0 {
-		if r.page.MoreAlerts == nil {
-			r.page.MoreAlerts = make(map[int64]string)
-		}
 		r.page.MoreAlerts[r.in.ID] = r.more
 	}
 }

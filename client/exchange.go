@@ -55,7 +55,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
-		return page, a.unreadable(errors.New("the answer is in an encoding that was not asked for"))
+		return page, a.failure(listing.ReasonDecode, errors.New("the answer is in an encoding that was not asked for"))
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
 		return page, a.refused(resp, body)
@@ -65,7 +65,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	case body.err != nil:
 		return page, a.broken(ctx, sending, body.err)
 	case err != nil:
-		return page, a.unreadable(err)
+		return page, a.failure(listing.ReasonDecode, a.shown(err))
 	}
 	answer.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	return answer, nil
@@ -168,10 +168,15 @@ func (a *attempt) failure(reason listing.Reason, err error) *listing.Error {
 	if a.call.Operation == "get" && (code == http.StatusNotFound || code == http.StatusGone) {
 		err = listing.ErrNotFound
 	}
-	return &listing.Error{
+	e := &listing.Error{
 		Op: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
 		Reason: reason, TooLarge: errors.Is(err, errTooLarge), Err: err,
 	}
+	if partial, ok := errors.AsType[*partialError](err); ok {
+		e.Reason = listing.ReasonPartial
+		e.Code, e.Message = a.opts.Scrubber.Text(partial.code), a.opts.Scrubber.Text(partial.message)
+	}
+	return e
 }
 
 // broken makes an error of a request that got no answer, or not all of it. ctx
@@ -191,16 +196,6 @@ func (a *attempt) broken(ctx, sending context.Context, err error) error {
 		return a.failure(listing.ReasonTimeout, a.shown(err))
 	}
 	return a.failure(listing.ReasonNetwork, a.shown(err))
-}
-
-// unreadable makes an error of an answer 200 whose body arrived.
-func (a *attempt) unreadable(err error) error {
-	e := a.failure(listing.ReasonDecode, a.shown(err))
-	if partial, ok := errors.AsType[*partialError](err); ok {
-		e.Reason = listing.ReasonPartial
-		e.Code, e.Message = a.opts.Scrubber.Text(partial.code), a.opts.Scrubber.Text(partial.message)
-	}
-	return e
 }
 
 // maxErrorBody bounds what is read of an error, in bytes.
