@@ -149,8 +149,8 @@ func (c *Client) follow(link string) (*url.URL, error) {
 	return u, nil
 }
 
-// parseBase reads the address of an API, whose path then begins and ends with a
-// slash. Its errors quote no more of it than cannot be secret.
+// parseBase checks the address of an API. Its errors quote no more of it than
+// cannot be secret.
 func parseBase(address string) (*url.URL, error) {
 	base, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil {
@@ -162,7 +162,7 @@ func parseBase(address string) (*url.URL, error) {
 	if base.Hostname() == "" || base.Scheme != "https" && (base.Scheme != "http" || !loopback(base.Hostname())) {
 		return nil, fmt.Errorf("API address %q must begin with https:// (plain http only to loopback)", address)
 	}
-	return base.JoinPath("/"), nil
+	return base, nil
 }
 
 func loopback(host string) bool {

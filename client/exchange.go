@@ -45,9 +45,13 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	defer cancel()
 	sending, stop := context.WithCancelCause(limited)
 	defer stop(nil)
-	req := &http.Request{Method: http.MethodGet, URL: a.target, Host: a.target.Host, Header: a.header.Clone()}
+	req, err := http.NewRequestWithContext(sentOnce(sending, stop), http.MethodGet, a.target.String(), nil)
+	if err != nil {
+		return page, a.broken(ctx, sending, err)
+	}
+	req.Header = a.header.Clone()
 	token.SetAuthHeader(req)
-	resp, err := a.transport.RoundTrip(req.WithContext(sentOnce(sending, stop))) //nolint:bodyclose // closeWithin does
+	resp, err := a.transport.RoundTrip(req) //nolint:bodyclose // closeWithin does
 	if err != nil {
 		return page, a.broken(ctx, sending, err)
 	}
