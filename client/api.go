@@ -45,6 +45,8 @@ var defender = api{
 		incident.StatusResolved:       "Resolved",
 		incident.StatusRedirected:     "Redirected",
 	},
+	// More rows a page are answered with 400
+	// (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
 	offer: listing.Offer{MaxTop: 100, Skip: true},
 }
 
@@ -69,6 +71,8 @@ var graph = api{
 		incident.StatusResolved:       "resolved",
 		incident.StatusRedirected:     "redirected",
 	},
+	// More rows a page were answered with "The limit of '50' for Top query has been
+	// exceeded".
 	offer: listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true},
 }
 
@@ -76,7 +80,8 @@ var graph = api{
 // wrong; it makes no call.
 func NewGraph(opts Options) (*Client, error) { return newClient(opts, &graph) }
 
-// tick is the resolution of the times that the APIs show.
+// tick is the resolution of the times that the APIs show: up to seven digits of a
+// second were observed of both.
 const tick = 100 * time.Nanosecond
 
 // target is the address that a page is asked for at.

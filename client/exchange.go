@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/timeout"
 )
 
 // attempt is one request, and what has become of it so far.
@@ -186,7 +187,6 @@ func (a *attempt) failure(reason listing.Reason, err error) *listing.Error {
 // broken makes an error of a request that got no answer, or not all of it. ctx
 // is the caller's, sending the request's own.
 func (a *attempt) broken(ctx, sending context.Context, err error) error {
-	var network net.Error
 	switch {
 	case errors.Is(err, errTooLarge):
 		return a.failure(listing.ReasonDecode, err)
@@ -196,7 +196,7 @@ func (a *attempt) broken(ctx, sending context.Context, err error) error {
 		return a.failure(listing.ReasonOther, context.Canceled)
 	case sending.Err() != nil:
 		return a.failure(listing.ReasonTimeout, context.DeadlineExceeded)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+	case timeout.Is(err):
 		return a.failure(listing.ReasonTimeout, a.shown(err))
 	}
 	return a.failure(listing.ReasonNetwork, a.shown(err))
