@@ -320,14 +320,14 @@ func (l *Listing) blame(o Option, now time.Time) {
 		return
 	case OptionStatus:
 		if base.Status != incident.StatusActive {
-			s.Statuses[base.Status].extend(now, firstRefusal, longestRefusal)
+			s.Statuses[base.Status].extend(now, probeAfter, probeAfter)
 			return
 		}
 	case OptionLowerBound:
 		// One that is older than what the server keeps says nothing of others.
 		if age := now.Sub(base.Since); age > time.Hour {
 			s.OldBound = age
-			s.Old.extend(now, firstRefusal, longestRefusal)
+			s.Old.extend(now, probeAfter, probeAfter)
 			return
 		}
 	}

@@ -27,10 +27,11 @@ var optionNames = [NumOptions]string{"order", "upper_bound", "lower_bound", "sta
 // String is the label value.
 func (o Option) String() string { return optionNames[o] }
 
-// How long something is left out that failed: at first, and at most.
+// How long something is left out that failed, at first and at most.
 const (
-	firstWait, longestWait       = time.Minute, time.Hour    // larger pages, and alerts
-	firstRefusal, longestRefusal = time.Hour, 24 * time.Hour // options
+	firstWait   = time.Minute // larger pages, and alerts
+	longestWait = time.Hour
+	probeAfter  = 24 * time.Hour // options: a trial costs a few calls
 )
 
 // pause is how long something is left out that the server did not take: twice as
@@ -145,7 +146,7 @@ func (s *Server) refuse(o Option, now time.Time) {
 		s.Refused[o].extend(now, firstWait, longestWait)
 		return
 	}
-	s.Refused[o].extend(now, firstRefusal, longestRefusal)
+	s.Refused[o].extend(now, probeAfter, probeAfter)
 }
 
 // doubt has everything that is left out tried again, once an hour: it may have
@@ -194,7 +195,7 @@ func (s *Server) size(now time.Time) int {
 
 // limitTop believes the page size that the server says is its limit.
 func (s *Server) limitTop(limit int, now time.Time) {
-	s.Top, s.Grow = limit, pause{Until: now.Add(longestRefusal)}
+	s.Top, s.Grow = limit, pause{Until: now.Add(probeAfter)}
 }
 
 // shrink halves the page size after one was too heavy.

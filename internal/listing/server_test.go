@@ -71,7 +71,7 @@ func TestPageSize(t *testing.T) {
 	}
 }
 
-// TestTakes: an option that is refused is left out for an hour, alerts for a
+// TestTakes: an option that is refused is left out for a day, alerts for a
 // minute and then longer, and is used again once it was taken.
 func TestTakes(t *testing.T) {
 	full := Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true}
@@ -81,7 +81,7 @@ func TestTakes(t *testing.T) {
 			t.Errorf("%v: not taken although nothing is known", o)
 		}
 		s.refuse(o, noon)
-		rest := firstRefusal
+		rest := probeAfter
 		if o == OptionAlerts {
 			rest = firstWait
 		}
@@ -98,7 +98,7 @@ func TestTakes(t *testing.T) {
 	s := NewServer(full)
 	for o, hours := range map[Option][]float64{
 		OptionAlerts: {1. / 60, 2. / 60, 4. / 60, 8. / 60, 16. / 60, 32. / 60, 1, 1},
-		OptionOrder:  {1, 2, 4, 8, 16, 24, 24},
+		OptionOrder:  {24, 24},
 	} {
 		for i, h := range hours {
 			s.refuse(o, noon)
