@@ -28,58 +28,6 @@ type api struct {
 	offer    listing.Offer
 }
 
-// The words of the native API (MicrosoftDocs/defender-docs,
-// defender-xdr/api-list-incidents.md and api-incident.md). $orderby, $count and
-// $select are not documented.
-var defender = api{
-	path:    "/api/incidents",
-	header:  http.Header{"Accept": {"application/json"}},
-	list:    "incidents", // observed
-	id:      "incidentId",
-	created: "createdTime",
-	updated: "lastUpdateTime",
-	statuses: map[incident.Status]string{
-		incident.StatusActive:         "Active",
-		incident.StatusInProgress:     "InProgress",
-		incident.StatusAwaitingAction: "AwaitingAction",
-		incident.StatusResolved:       "Resolved",
-		incident.StatusRedirected:     "Redirected",
-	},
-	// More rows a page are answered with 400
-	// (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
-	offer: listing.Offer{MaxTop: 100, Skip: true},
-}
-
-// NewDefender is a client of the native API. Its error says which setting is
-// wrong; it makes no call.
-func NewDefender(opts Options) (*Client, error) { return newClient(opts, &defender) }
-
-// The words of Microsoft Graph (microsoftgraph/microsoft-graph-docs-contrib,
-// security-list-incidents.md; the largest page is measured).
-var graph = api{
-	path: "/v1.0/security/incidents",
-	// Without it the members that enums have got since read unknownFutureValue.
-	header:  http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}},
-	list:    "value",
-	id:      "id",
-	created: "createdDateTime",
-	updated: "lastUpdateDateTime",
-	statuses: map[incident.Status]string{
-		incident.StatusActive:         "active",
-		incident.StatusInProgress:     "inProgress",
-		incident.StatusAwaitingAction: "awaitingAction",
-		incident.StatusResolved:       "resolved",
-		incident.StatusRedirected:     "redirected",
-	},
-	// More rows a page were answered with "The limit of '50' for Top query has been
-	// exceeded".
-	offer: listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true},
-}
-
-// NewGraph is a client of Microsoft Graph. Its error says which setting is
-// wrong; it makes no call.
-func NewGraph(opts Options) (*Client, error) { return newClient(opts, &graph) }
-
 // tick is the resolution of the times that the APIs show: up to seven digits of a
 // second were observed of both.
 const tick = 100 * time.Nanosecond
