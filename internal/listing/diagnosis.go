@@ -338,7 +338,7 @@ func (l *Listing) blame(o Option, now time.Time) {
 func (l *Listing) linkFailed(refused bool) Verdict {
 	r := &l.Todo[len(l.Todo)-1]
 	empty := r.place != nil && r.place.hops > 0
-	if l.linkFails++; empty && !l.server.EmptyPages && (refused || l.linkFails > 2) {
+	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
