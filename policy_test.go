@@ -24,18 +24,44 @@ const module = "m365_defender_exporter"
 // rules says which of our packages a package may import, and what else it
 // must not: import paths, or functions written as package.Name.
 var rules = map[string]struct{ ours, not []string }{
-	"internal/incident":  {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client/quota":       {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"internal/listing":   {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
-	"internal/scrub":     {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client":             {[]string{"internal/incident", "internal/listing", "internal/scrub"}, []string{prom}},
-	"client/auth":        {[]string{"internal/config", "internal/scrub"}, []string{prom}},
-	"collector/refresh":  {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
-	"collector":          {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
-	"internal/state":     {[]string{"internal/incident"}, []string{"net/http", prom}},
-	"internal/textfile":  {nil, []string{"net/http", prom, "time.Now"}},
-	"internal/config":    {nil, []string{prom, "net/http", "os"}},
-	"internal/simulator": {nil, []string{prom}},
+	"internal/incident": {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"client/quota":      {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/listing":  {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/scrub":    {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"client":            {[]string{"internal/incident", "internal/listing", "internal/scrub"}, []string{prom}},
+	"client/auth":       {[]string{"internal/config", "internal/scrub"}, []string{prom}},
+	"collector/refresh": {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
+	"collector":         {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
+	"internal/state":    {[]string{"internal/incident"}, []string{"net/http", prom}},
+	"internal/textfile": {nil, []string{"net/http", prom, "time.Now"}},
+	"internal/config":   {nil, []string{prom, "net/http", "os"}},
+	// The simulator imports nothing of ours besides itself. Its tests are held
+	// to that, too.
+	"internal/simulator/life":     {nil, []string{prom, "net/http", "os"}},
+	"internal/simulator/wire":     {nil, []string{prom, "os", "time.Now"}},
+	"internal/simulator/odata":    {[]string{"internal/simulator/life", "internal/simulator/wire"}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/defender": {[]string{"internal/simulator/life", "internal/simulator/odata"}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/graph":    {[]string{"internal/simulator/life", "internal/simulator/odata"}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/entra":    {[]string{"internal/simulator/wire"}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/service": {[]string{
+		"internal/simulator/defender", "internal/simulator/entra", "internal/simulator/graph", "internal/simulator/life",
+		"internal/simulator/odata", "internal/simulator/wire",
+	}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/workload": {[]string{
+		"internal/simulator/entra", "internal/simulator/service", "internal/simulator/wire",
+	}, []string{prom, "os", "time.Now"}},
+	"internal/simulator/faults": {[]string{
+		"internal/simulator/defender", "internal/simulator/graph", "internal/simulator/life", "internal/simulator/odata",
+		"internal/simulator/service", "internal/simulator/wire",
+	}, []string{prom, "os"}},
+	"internal/simulator": {[]string{
+		"internal/simulator/defender", "internal/simulator/entra", "internal/simulator/faults", "internal/simulator/graph",
+		"internal/simulator/life", "internal/simulator/odata", "internal/simulator/service", "internal/simulator/wire",
+		"internal/simulator/workload",
+	}, []string{prom}},
+	"internal/simulator/cmd/fleet": {[]string{
+		"internal/simulator/life", "internal/simulator/odata", "internal/simulator/service",
+	}, []string{prom}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/state",
 	}, []string{prom, "os"}},
@@ -46,7 +72,7 @@ var rules = map[string]struct{ ours, not []string }{
 		"client/auth", "collector/refresh", "internal/config", "internal/listing", "internal/scrub", "internal/state", "internal/tenant",
 	}, []string{prom, "os"}},
 	"internal/app": {[]string{
-		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator", "internal/state", "internal/textfile", "internal/web",
+		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.
@@ -109,7 +135,7 @@ func sources(t *testing.T) []source {
 func TestImports(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.test && s.dir != "internal/simulator" {
+		if s.test && !strings.HasPrefix(s.dir, "internal/simulator") {
 			continue
 		}
 		seen[s.dir] = true
@@ -139,6 +165,38 @@ func TestImports(t *testing.T) {
 	for dir := range rules {
 		if !seen[dir] {
 			t.Errorf("%s: the rule is for a package that does not exist", dir)
+		}
+	}
+}
+
+// testsOnly are packages that the program must not link: what the simulated
+// tenant of the demo does wrong, and how tests prove themselves to it.
+var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/tenanttest"}
+
+// TestProgramLinks follows the imports of main.
+func TestProgramLinks(t *testing.T) {
+	imports := map[string][]string{}
+	for _, s := range sources(t) {
+		for _, spec := range s.file.Imports {
+			if ours, ok := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), module+"/"); ok && !s.test {
+				imports[s.dir] = append(imports[s.dir], ours)
+			}
+		}
+	}
+	linked := []string{"."}
+	for i := 0; i < len(linked); i++ {
+		for _, ours := range imports[linked[i]] {
+			if !slices.Contains(linked, ours) {
+				linked = append(linked, ours)
+			}
+		}
+	}
+	if !slices.Contains(linked, "internal/simulator/service") {
+		t.Error("the demo is not linked: this test sees nothing")
+	}
+	for _, dir := range testsOnly {
+		if slices.Contains(linked, dir) {
+			t.Errorf("the program links %s, which is for tests", dir)
 		}
 	}
 }

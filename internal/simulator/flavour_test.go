@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/defender"
+	"m365_defender_exporter/internal/simulator/graph"
+	"m365_defender_exporter/internal/simulator/odata"
 )
 
 // reader reads one flavour of a tenant on a clock driven by hand. Options are
@@ -35,14 +39,19 @@ func bothFlavours(t *testing.T, name string, opts Options, test func(*testing.T,
 	}
 }
 
-func (r *reader) flavour() *flavour { return (&call{graph: r.graph}).flavour() }
+func (r *reader) face() *odata.Face {
+	if r.graph {
+		return graph.Face("")
+	}
+	return defender.Face()
+}
 
 func (r *reader) words(options string) string {
 	status := "'Active'"
 	if r.graph {
 		status = "'active'"
 	}
-	return strings.NewReplacer("UPDATED", r.flavour().updated, "ACTIVE", status, " ", "%20").Replace(options)
+	return strings.NewReplacer("UPDATED", r.face().Updated, "ACTIVE", status, " ", "%20").Replace(options)
 }
 
 // ask sends options, or follows a link.
@@ -51,7 +60,7 @@ func (r *reader) ask(options string) answer {
 	if link, ok := strings.CutPrefix(options, r.base); ok {
 		return r.get(link)
 	}
-	return r.get(r.flavour().path + "?" + r.words(options))
+	return r.get(r.face().Path + "?" + r.words(options))
 }
 
 type listRead struct {
@@ -117,14 +126,14 @@ func (r *reader) follow(options string) (rows []int64, pages int) {
 // byID looks an incident up.
 func (r *reader) byID(id int64) answer {
 	r.t.Helper()
-	return r.get(fmt.Sprintf("%s/%d", r.flavour().path, id))
+	return r.get(fmt.Sprintf("%s/%d", r.face().Path, id))
 }
 
 // times of the rows' last update.
 func (r *reader) times(rows []map[string]any) []time.Time {
 	var all []time.Time
 	for _, row := range rows {
-		all = append(all, parseTime(r.t, row[r.flavour().updated]))
+		all = append(all, parseTime(r.t, row[r.face().Updated]))
 	}
 	return all
 }
