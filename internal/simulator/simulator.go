@@ -34,31 +34,48 @@ func New(opts Options) *Tenant {
 	return &Tenant{faults.Install(s), workload.Install(s)}
 }
 
-// What tests name most, under the names that it has where it is told.
+// What tests name most is here, too.
 type (
+	// Options describe a tenant.
 	Options = service.Options
-	Meter   = service.Meter
-	Limit   = odata.Limit
-	Takes   = odata.Takes
+	// Meter is the server's own account of what reached it.
+	Meter = service.Meter
+	// Limit allows so many calls in a period.
+	Limit = odata.Limit
+	// Takes are how the options of a query are taken.
+	Takes = odata.Takes
 
-	Mix   = life.Mix
+	// Mix says what the backlog is made of.
+	Mix = life.Mix
+	// Rates are how often something happens in a tenant.
 	Rates = life.Rates
-	Spec  = life.Spec
+	// Spec describes an incident to create.
+	Spec = life.Spec
+	// Alert is what the tenant keeps of an alert.
 	Alert = life.Alert
+	// Truth is what a perfect observer counts.
 	Truth = life.Truth
 
+	// Faults are what is wrong with a tenant.
 	Faults = faults.Faults
-	Pages  = faults.Pages
-	Links  = faults.Links
-	Heavy  = faults.Heavy
+	// Pages are how rows are spread over pages.
+	Pages = faults.Pages
+	// Links are what is wrong with the links to next pages.
+	Links = faults.Links
+	// Heavy are pages that are too much for the service.
+	Heavy = faults.Heavy
+	// Switch is a fault with a name.
 	Switch = faults.Switch
-	APIs   = faults.APIs
+	// APIs are those that a switch concerns.
+	APIs = faults.APIs
 
-	Identity            = workload.Identity
+	// Identity is what a machine can prove itself as without a secret.
+	Identity = workload.Identity
+	// FederatedCredential says whose tokens the application trusts.
 	FederatedCredential = workload.FederatedCredential
 )
 
-// The same of constants.
+// Likewise.
 const (
 	DefaultTenantID     = service.DefaultTenantID
 	DefaultClientID     = service.DefaultClientID
@@ -68,10 +85,12 @@ const (
 	FederatedAudience   = workload.FederatedAudience
 	AppServiceSecret    = workload.AppServiceSecret
 
-	Native, Graph     = faults.Native, faults.Graph
-	Exact, Incomplete = faults.Exact, faults.Incomplete
-
-	Ignored, Refused  = odata.Ignored, odata.Refused
+	Native            = faults.Native
+	Graph             = faults.Graph
+	Exact             = faults.Exact
+	Incomplete        = faults.Incomplete
+	Ignored           = odata.Ignored
+	Refused           = odata.Refused
 	OldestUpdate      = odata.OldestUpdate
 	NewestCreated     = odata.NewestCreated
 	NoOrder           = odata.NoOrder

@@ -138,7 +138,7 @@ func (m *Misbehaviour) list(x *odata.Exchange, q *odata.Query) {
 		return
 	}
 	p := &page{Page: x.Page(q, f.Pages.size(q, m.Options.Seed)), hit: &l.hit, odd: f.OddRows}
-	x.Reply.Later(http.StatusOK, p.append)
+	x.Reply.Later(http.StatusOK, p.write)
 	if f.Pages.Empty && !q.AfterGap && !f.Links.None && len(p.Rows) > 0 {
 		gap := *q
 		gap.AfterGap = true
@@ -238,7 +238,7 @@ func (p *page) cut(partial Partial, rep *wire.Reply) {
 	p.Rows = p.Rows[:max(0, min(n-int(float64(n)*partial.Missing+0.5), n))]
 }
 
-func (p *page) append(b []byte) []byte {
+func (p *page) write(b []byte) []byte {
 	flood := p.hit.Flood
 	b = p.AppendHead(slices.Grow(b, p.hit.Padding+2*(flood.Rows+flood.Alerts)))
 	if p.hit.Padding > 0 {
@@ -259,13 +259,13 @@ func (p *page) append(b []byte) []byte {
 			if i == len(p.Rows) {
 				return append(b, ones(flood.Rows)...)
 			}
-			return p.appendRow(b, i)
+			return p.writeRow(b, i)
 		})
 	}
 	return p.AppendTail(b)
 }
 
-func (p *page) appendRow(b []byte, i int) []byte {
+func (p *page) writeRow(b []byte, i int) []byte {
 	r := &p.Rows[i].Record
 	s := p.Shape(r)
 	if i == 0 && p.hit.Flood.Alerts > 0 {

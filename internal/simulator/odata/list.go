@@ -26,9 +26,6 @@ const (
 	NoOrder
 )
 
-// descends tells whether the tenant's own order is to be read backwards.
-func (o Order) descends() bool { return o == NewestUpdate }
-
 // Find finds the rows of a page and whether there are more behind them, and
 // counts all that match if the query asks for it. The update time narrows the
 // search; other conditions are tried row by row. The usual order without other
@@ -39,7 +36,7 @@ func (x *Exchange) Find(q *Query, size int) (rows []*life.Entry, more bool, tota
 		order = x.Hooks.Visible(x.Now)
 	}
 	part, others := x.narrow(order, q.where)
-	backwards, matches := q.order.descends(), x.matcher(others)
+	backwards, matches := q.order == NewestUpdate, x.matcher(others)
 	if q.order > OldestUpdate || q.Count && matches != nil {
 		part = x.arrange(part, matches, q)
 		matches, backwards = nil, false

@@ -47,12 +47,13 @@ func (w *Workload) answerIdentity(c *wire.Call, now time.Time) *wire.Reply {
 	refuse := func(status int, code, description string) {
 		rep.JSON(status, map[string]any{"error": code, "error_description": description})
 	}
+	known := slices.Contains(w.identity.User, clientID) || clientID == "" && w.identity.System
 	switch {
 	case c.Header.Get("X-Forwarded-For") != "" || c.Header.Get("Via") != "":
 		refuse(http.StatusForbidden, "forbidden", "Requests through a proxy are refused")
 	case c.Method != http.MethodGet || err != nil || !allowed || resource == "" || query.Get("api-version") == "":
 		refuse(http.StatusBadRequest, "bad_request_102", "Required metadata header not specified")
-	case !(clientID == "" && w.identity.System) && !slices.Contains(w.identity.User, clientID):
+	case !known:
 		refuse(http.StatusBadRequest, "invalid_request", "Identity not found")
 	default:
 		answer := w.endpoint.Issue(resource, now)

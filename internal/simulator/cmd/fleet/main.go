@@ -22,26 +22,27 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	dir := flag.String("dir", ".", "where config.yaml is written, last")
 	tenants := flag.Int("tenants", 200, "number of tenants")
 	incidents := flag.Int("incidents", 300, "incidents of each")
 	backends := flag.Int("backends", 10, "simulators that they share")
 	broken := flag.Int("broken", 0, "how many of the tenants have a wrong secret")
 	flag.Parse()
-	if err := serve(ctx, *dir, *tenants, *incidents, *backends, *broken); err != nil {
+	if err := serve(*dir, *tenants, *incidents, *backends, *broken); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
 }
 
 // serve shares a few simulators among all tenants, without their limits: each
-// tenant has an app and a quota of its own, which the exporter keeps.
-func serve(ctx context.Context, dir string, tenants, incidents, backends, broken int) error {
+// tenant has an app and a quota of its own, which the exporter keeps. It ends
+// with a signal.
+func serve(dir string, tenants, incidents, backends, broken int) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
 	urls := make([]string, backends)
 	for i := range urls {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
