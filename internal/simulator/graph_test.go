@@ -179,7 +179,7 @@ func TestGraphWords(t *testing.T) {
 		t.Errorf("got %v", alert)
 	}
 	if rows := c.list("").Value; rows[0]["alerts"] != nil {
-		t.Error("alerts that nobody asked for")
+		t.Error("alerts that were not asked for")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // TestDeterminism: the same seed and instants give the same tenant, no matter
-// who looked in between.
+// what was asked in between.
 func TestDeterminism(t *testing.T) {
 	opts := fraction(5, 10)
 	clock := newClock()

@@ -12,11 +12,11 @@ import (
 	"m365_defender_exporter/internal/simulator/odata"
 )
 
-// TestOrders: each is what it says, over all pages, while nobody asks for
+// TestOrders: each is what it says, over all pages, while no request asks for
 // another; and what changes in between is in its place.
 func TestOrders(t *testing.T) {
 	for order, field := range map[odata.Order]string{odata.NewestUpdate: "UPDATED", OldestUpdate: "UPDATED", NewestCreated: "created", odata.OldestCreated: "created", NoOrder: ""} {
-		bothFlavours(t, fmt.Sprint(order), Options{Seed: 5, Incidents: 260, Light: true}, func(t *testing.T, r *reader) {
+		eachFace(t, fmt.Sprint(order), Options{Seed: 5, Incidents: 260, Light: true}, func(t *testing.T, r *reader) {
 			r.tenant.Fault(Faults{Order: order, Links: Links{Shape: faults.LinkOpaque}})
 			for range 2 {
 				var all []map[string]any
@@ -66,7 +66,7 @@ func TestPages(t *testing.T) {
 		"cap": {Cap: 7}, "ragged": {Ragged: true}, "empty": {Empty: true}, "all": {Cap: 30, Ragged: true, Empty: true},
 	} {
 		for _, shape := range []faults.LinkShape{faults.LinkUsual, faults.LinkLossy, LinkFull, faults.LinkOpaque} {
-			bothFlavours(t, fmt.Sprint(name, shape), Options{Seed: 5, Incidents: 230, Light: true}, func(t *testing.T, r *reader) {
+			eachFace(t, fmt.Sprint(name, shape), Options{Seed: 5, Incidents: 230, Light: true}, func(t *testing.T, r *reader) {
 				r.tenant.Fault(Faults{Pages: pages, Links: Links{Shape: shape}})
 				got, n := r.follow("")
 				slices.Sort(got)
@@ -87,7 +87,7 @@ func TestPages(t *testing.T) {
 
 // TestLinks: where they lead, and what they lose.
 func TestLinks(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 130, Light: true, Mix: Mix{Active: 1, Resolved: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 130, Light: true, Mix: Mix{Active: 1, Resolved: 1}}, func(t *testing.T, r *reader) {
 		const options = "$top=20&$filter=status eq ACTIVE"
 		plain := func(links Links) listRead {
 			r.tenant.Fault(Faults{Links: links})
@@ -134,7 +134,7 @@ func TestLinks(t *testing.T) {
 }
 
 func TestHeavyPages(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 60, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 60, Light: true}, func(t *testing.T, r *reader) {
 		status := func(options string) int { return r.ask(options).status }
 		r.tenant.Fault(Faults{Heavy: Heavy{Top: 20}})
 		if a, b, c := status(""), status("$top=21"), status("$top=20"); a != 504 || b != 504 || c != 200 {
@@ -153,7 +153,7 @@ func TestHeavyPages(t *testing.T) {
 }
 
 func TestPoison(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 90, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 90, Light: true}, func(t *testing.T, r *reader) {
 		all, _ := r.follow("")
 		id := all[11]
 		for i, poison := range []faults.Poison{{Nth: 12}, {Status: 503}} {
@@ -206,7 +206,7 @@ func TestPartial(t *testing.T) {
 		"null":            {faults.Partial{NullValue: true}, 0, `"value":null`},
 		"everything else": {faults.Partial{Status206: true, Error: true, Missing: 0.1}, 9, ""},
 	} {
-		bothFlavours(t, name, Options{Seed: 5, Incidents: 20, Light: true}, func(t *testing.T, r *reader) {
+		eachFace(t, name, Options{Seed: 5, Incidents: 20, Light: true}, func(t *testing.T, r *reader) {
 			healthy := r.read("$top=10")
 			r.tenant.Fault(Faults{Partial: test.partial})
 			a := r.ask("$top=10")

@@ -34,7 +34,7 @@ func TestTakes(t *testing.T) {
 		"skip":        {"$skip=4", func(s *Takes, is odata.Take) { s.Skip = is }, 1, 5, false, false, "$top=2"},
 		"top":         {"$top=2", func(s *Takes, is odata.Take) { s.Top = is }, 2, 5, false, false, "$skip=1"},
 	} {
-		bothFlavours(t, name, Options{}, func(t *testing.T, r *reader) {
+		eachFace(t, name, Options{}, func(t *testing.T, r *reader) {
 			for i := range 5 {
 				r.tenant.Create(Spec{Status: []string{life.Active, life.Resolved}[i%2]})
 			}
@@ -76,7 +76,7 @@ func TestTakes(t *testing.T) {
 // TestRefusalFollowsTheToken: a link whose token carries an option is refused
 // with it, and one that was given out before is taken again afterwards.
 func TestRefusalFollowsTheToken(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 30, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 30, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
 		opaque := Links{Shape: faults.LinkOpaque}
 		r.tenant.Fault(Faults{Links: opaque})
 		link := r.read("$top=10&$filter=status eq ACTIVE").Next
@@ -92,7 +92,7 @@ func TestRefusalFollowsTheToken(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 1, Incidents: 130, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 1, Incidents: 130, Light: true}, func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{Takes: Takes{Count: odata.Honoured}, Links: Links{Shape: LinkFull}})
 		at := r.clock.now().Add(-60 * day).Format(odata.TimeFormat)
 		for filter, skip := range map[string]int{"": 0, "&$filter=status eq ACTIVE": 3, "&$filter=UPDATED ge " + at + " and status eq ACTIVE": 0, "&$filter=UPDATED ge " + at: 2} {
@@ -102,7 +102,7 @@ func TestCount(t *testing.T) {
 				t.Errorf("%s: got count %v of %d rows", filter, p.Count, len(rows))
 			}
 			if p := r.read("$count=false" + filter); p.Count != nil {
-				t.Errorf("%s: a count that nobody asked for", filter)
+				t.Errorf("%s: a count that was not asked for", filter)
 			}
 			if got := r.rows("$top=5" + fmt.Sprintf("&$skip=%d", skip) + filter); !slices.Equal(got, r.ids(p.Value)) {
 				t.Errorf("%s: the count changes the rows: %v, %v", filter, got, r.ids(p.Value))
@@ -112,7 +112,7 @@ func TestCount(t *testing.T) {
 }
 
 func TestOrderByBothWays(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 1, Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 1, Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
 		for _, order := range []odata.Order{odata.NewestUpdate, OldestUpdate, NewestCreated, odata.OldestCreated, NoOrder} {
 			r.tenant.Fault(Faults{Order: order, Takes: Takes{OrderBy: odata.Honoured}})
 			for by, ascends := range map[string]bool{"UPDATED": true, "UPDATED asc": true, "UPDATED desc": false} {
@@ -137,7 +137,7 @@ func TestOrderByBothWays(t *testing.T) {
 
 // TestTopLimit: the text is what has to be read.
 func TestTopLimit(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
 		most := r.face().Top
 		if _, message := errorCode(t, r.ask(fmt.Sprintf("$top=%d", most+1))); message !=
 			fmt.Sprintf("The limit of '%d' for Top query has been exceeded. The value from the incoming request is '%d'.", most, most+1) {
@@ -159,7 +159,7 @@ func TestTopLimit(t *testing.T) {
 }
 
 func TestSkipCapAndRetention(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 120, Light: true}, func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{SkipCap: 60, Retention: 30 * day})
 		if a, b := r.ask("$skip=61").status, r.ask("$skip=60").status; a != 400 || b != 200 {
 			t.Errorf("skip: got %d, %d", a, b)
@@ -184,7 +184,7 @@ func TestPrecision(t *testing.T) {
 		time.Millisecond: {"ge": 2, "gt": 0, "le": 4, "lt": 2, "eq": 2},
 		time.Second:      {"ge": 3, "gt": 0, "le": 4, "lt": 1, "eq": 3},
 	} {
-		bothFlavours(t, unit.String(), Options{}, func(t *testing.T, r *reader) {
+		eachFace(t, unit.String(), Options{}, func(t *testing.T, r *reader) {
 			at := start.Add(500 * time.Millisecond)
 			third := r.tenant.Create(Spec{Updated: at.Add(8 * 100)})               // the bound
 			second := r.tenant.Create(Spec{Updated: at.Add(3 * 100)})              // in its millisecond
@@ -217,7 +217,7 @@ func TestPrecision(t *testing.T) {
 }
 
 func TestStatusValuesInBothWords(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{RefuseStatusValues: []string{life.Active}})
 		if a := r.ask("$filter=status eq ACTIVE"); a.status != 400 || !strings.Contains(a.body, "enumeration type") {
 			t.Errorf("got %d %s", a.status, a.body)

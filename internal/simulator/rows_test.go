@@ -23,7 +23,7 @@ func (r *reader) single(id int64) map[string]any {
 }
 
 func TestIDForms(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 40, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 40, Light: true}, func(t *testing.T, r *reader) {
 		truth := r.tenant.Truth(r.clock.now(), 0)
 		name := map[bool]string{false: "incidentId", true: "id"}[r.graph]
 		quote := map[bool]string{false: "", true: `"`}[r.graph]
@@ -58,7 +58,7 @@ func TestIDForms(t *testing.T) {
 }
 
 func TestAlertsOfRows(t *testing.T) {
-	bothFlavours(t, "", Options{Alerts: 5, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Alerts: 5, Light: true}, func(t *testing.T, r *reader) {
 		var spec Spec
 		for range 7 {
 			spec.Alerts = append(spec.Alerts, Alert{Category: "Malware", Severity: "High", Status: life.AlertNew, ServiceSource: "OfficeATP"})
@@ -141,7 +141,7 @@ func TestAlertsOfRows(t *testing.T) {
 }
 
 func TestWordsOfRows(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 40, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 40, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		r.tenant.Fault(Faults{NumericEnums: 1, Unassigned: true})
 		for _, row := range append(r.read("").Value, r.single(id)) {
@@ -166,7 +166,7 @@ func TestWordsOfRows(t *testing.T) {
 }
 
 func TestByteOrderMark(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		r.tenant.Fault(Faults{BOM: true})
 		for _, a := range []answer{r.ask(""), r.byID(id)} {
@@ -178,7 +178,7 @@ func TestByteOrderMark(t *testing.T) {
 }
 
 func TestLookupFaults(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		for _, status := range []int{500, 410, 403} {
 			r.tenant.Fault(Faults{Lookups: faults.Lookups{Missing: status}})
@@ -194,7 +194,7 @@ func TestLookupFaults(t *testing.T) {
 }
 
 func TestThrottleTexts(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		for _, text := range []string{"API calls quota exceeded! maximum allowed 40 per 00:05:00", "1 per minute"} {
 			r.tenant.Fault(Faults{Status: 429, ThrottleText: text, RetryAfter: "99999999999"})
 			a := r.ask("")
@@ -227,7 +227,7 @@ func TestDate(t *testing.T) {
 			checkDate(t, tenant, func() http.Header { return c.get("/api/incidents").header })
 		})
 	}
-	bothFlavours(t, "", Options{Skew: 48 * time.Hour}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Skew: 48 * time.Hour}, func(t *testing.T, r *reader) {
 		checkDate(t, r.tenant, func() http.Header { return r.ask("").header })
 	})
 }

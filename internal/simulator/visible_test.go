@@ -15,7 +15,7 @@ import (
 )
 
 func TestHide(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 400, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 400, Light: true}, func(t *testing.T, r *reader) {
 		all, truth := r.tenant.IDs(), r.tenant.Truth(r.clock.now(), 0)
 		for share, want := range map[float64][2]int{1: {0, 0}, 0.9: {20, 60}, 0.2: {280, 360}} {
 			r.tenant.Fault(Faults{Hide: share, Takes: Takes{Count: odata.Honoured}, Links: Links{Shape: faults.LinkOpaque}})
@@ -49,7 +49,7 @@ func (r *reader) statusOf(row map[string]any) string {
 
 // TestLag: lists go on to show what was so, by id and in truth it is so at once.
 func TestLag(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id, gone := r.tenant.Create(Spec{}), r.tenant.Create(Spec{})
 		r.clock.add(time.Hour)
 		r.tenant.Fault(Faults{Lag: 5 * time.Minute})
@@ -98,7 +98,7 @@ func TestLag(t *testing.T) {
 // TestLagKeepsUpWithLife: when a lively tenant comes to rest, lists become what
 // they would have been.
 func TestLagKeepsUpWithLife(t *testing.T) {
-	bothFlavours(t, "", fraction(3, 20), func(t *testing.T, r *reader) {
+	eachFace(t, "", fraction(3, 20), func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{Lag: 3 * time.Minute, Links: Links{Shape: faults.LinkOpaque}})
 		for range 30 {
 			r.clock.add(time.Minute)
@@ -127,7 +127,7 @@ func readAll(r *reader) []map[string]any {
 }
 
 func TestStale(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id, gone := r.tenant.Create(Spec{}), r.tenant.Create(Spec{})
 		r.tenant.Fault(Faults{Stale: faults.Stale{Age: 20 * time.Second}})
 		r.clock.add(time.Hour)
@@ -161,7 +161,7 @@ func TestStale(t *testing.T) {
 }
 
 func TestDrift(t *testing.T) {
-	bothFlavours(t, "ahead", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "ahead", Options{}, func(t *testing.T, r *reader) {
 		id, other := r.tenant.Create(Spec{}), r.tenant.Create(Spec{})
 		for _, by := range []time.Duration{10 * time.Minute, 24 * time.Hour, 73 * 365 * day} {
 			r.tenant.Fault(Faults{Ahead: faults.Drift{By: by, Count: 2}})
@@ -182,7 +182,7 @@ func TestDrift(t *testing.T) {
 			}
 		}
 	})
-	bothFlavours(t, "back", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "back", Options{}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		r.clock.add(time.Hour)
 		r.tenant.Fault(Faults{Back: faults.Drift{By: time.Minute}})
@@ -192,7 +192,7 @@ func TestDrift(t *testing.T) {
 			t.Errorf("got %v", p.Value)
 		}
 	})
-	bothFlavours(t, "share", Options{Incidents: 400, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "share", Options{Incidents: 400, Light: true}, func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{Ahead: faults.Drift{By: time.Hour, Share: 0.25}})
 		r.clock.add(time.Minute)
 		for _, id := range r.tenant.IDs() {

@@ -137,7 +137,7 @@ func TestBadChecksum(t *testing.T) {
 }
 
 func TestFlood(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 3, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 3, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
 		r.tenant.Fault(Faults{Flood: faults.Flood{Rows: 100_000, Alerts: 50_000}})
 		options := ""
 		if r.graph {

@@ -83,7 +83,7 @@ func (t *Tenant) Update(id int64, change func(*Record)) int64 {
 // Touch changes nothing but the update time.
 func (t *Tenant) Touch(id int64) int64 { return t.Update(id, func(*Record) {}) }
 
-// Assign gives the incident to an analyst, or takes it from all if who is empty. An
+// Assign gives the incident to an analyst, or takes it from all if empty. An
 // active incident becomes InProgress.
 func (t *Tenant) Assign(id int64, who string) int64 {
 	return t.act(id, func(now time.Time) bool { return t.assign(id, who, now) })

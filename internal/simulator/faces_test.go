@@ -13,7 +13,7 @@ import (
 	"m365_defender_exporter/internal/simulator/odata"
 )
 
-// reader reads one flavour of a tenant on a clock driven by hand. Options are
+// reader reads one face of a tenant on a clock driven by hand. Options are
 // written for both: UPDATED stands for the name of the last update, ACTIVE for
 // the status, and spaces are escaped.
 type reader struct {
@@ -23,12 +23,12 @@ type reader struct {
 	clock  *clock
 }
 
-// bothFlavours runs a test over each API.
-func bothFlavours(t *testing.T, name string, opts Options, test func(*testing.T, *reader)) {
+// eachFace runs a test over each API.
+func eachFace(t *testing.T, name string, opts Options, test func(*testing.T, *reader)) {
 	t.Helper()
 	for _, graph := range []bool{false, true} {
-		flavour := map[bool]string{false: "native", true: "graph"}[graph]
-		t.Run(strings.TrimPrefix(name+"/"+flavour, "/"), func(t *testing.T) {
+		face := map[bool]string{false: "native", true: "graph"}[graph]
+		t.Run(strings.TrimPrefix(name+"/"+face, "/"), func(t *testing.T) {
 			clock := newClock()
 			opts := opts
 			opts.Now, opts.Limits, opts.GetLimits, opts.GraphLimits, opts.TokenLifetime = clock.now, unlimited, unlimited, unlimited, 1000*day
