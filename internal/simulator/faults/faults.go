@@ -27,7 +27,9 @@ type Drop int
 // The ways to lose a connection.
 const (
 	DropNone Drop = iota
-	// DropBeforeHeaders closes it without a byte of an answer.
+	// DropBeforeHeaders closes it without a byte of an answer. Mind that
+	// http.Transport repeats a GET whose reused connection was closed so; the
+	// meter counts both.
 	DropBeforeHeaders
 	// DropMidBody closes it after headers that promise a whole body and half of
 	// that.

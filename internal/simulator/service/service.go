@@ -97,7 +97,7 @@ type Hooks struct {
 	Throttle func(x *odata.Exchange, over odata.Limit, wait time.Duration)
 	// Token answers a request for a token, of the machine's identity, too.
 	Token func(c *wire.Call, now time.Time) *wire.Reply
-	// Answered is told what is sent.
+	// Answered may change what is sent.
 	Answered func(rep *wire.Reply, now time.Time)
 }
 
@@ -158,10 +158,6 @@ func (s *Service) SetClientSecret(secret string) {
 //	GET  /v1.0/security/incidents            the list of Microsoft Graph
 //	GET  /v1.0/security/incidents/{id}       one incident there
 //	POST /{tenant}/oauth2/v2.0/token         token endpoint
-//
-// A dropped connection is a closed one. Mind that http.Transport repeats a GET
-// whose reused connection was closed before the first byte; the meter counts
-// both.
 func (s *Service) Handler() http.Handler { return wire.Handler(s.Answer) }
 
 // Answer decides on an answer while nothing else happens, and writes it then.
