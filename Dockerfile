@@ -1,3 +1,6 @@
+# What the image is. docker build makes it on a base; packaging/image reads the
+# last stage here and makes the same without base or engine.
+#
 # Any base will do, even scratch: the binary is static, brings root
 # certificates for where there are none, and needs no shell.
 #
@@ -34,13 +37,13 @@ LABEL org.opencontainers.image.title="m365_defender_exporter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-COPY LICENSE /LICENSE
-COPY --from=build /out/m365_defender_exporter /bin/m365_defender_exporter
+COPY --chmod=0444 LICENSE /LICENSE
+COPY --from=build --chmod=0555 /out/m365_defender_exporter /bin/m365_defender_exporter
 # State is written to the working directory. A new volume takes its owner from
 # here, and a base without a shell cannot make a directory; its parents are
 # root's.
 WORKDIR /var/lib
-COPY --from=build --chown=65532:65532 /out/state /var/lib/m365_defender_exporter
+COPY --from=build --chown=65532:65532 --chmod=0700 /out/state /var/lib/m365_defender_exporter
 WORKDIR /var/lib/m365_defender_exporter
 VOLUME /var/lib/m365_defender_exporter
 USER 65532:65532

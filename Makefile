@@ -7,14 +7,13 @@
 #              dashboards: the files in dashboards/; chart: what the chart copies
 #              from there, its golden files and its table of values
 #   cross      dist/: the exporter for every platform
-#   image      a container image with docker; BASE_IMAGE=... for another base,
-#              SOURCE=... to say where the source is
-#   image-oci  dist/: an OCI archive for two platforms, with Go alone
+#   image      dist/: what the Dockerfile describes, as an OCI archive for two
+#              platforms, with Go alone; SOURCE=... to say where the source is
 #   sbom       dist/: what every binary is made of (CycloneDX)
 #   release    dist/: all of it, with checksums
 #   ci         everything that has to hold
 #
-# cross, image-oci and sbom are reproducible: one commit and one Go release give
+# cross, image and sbom are reproducible: one commit and one Go release give
 # the same bytes. Without git pass VERSION, REVISION and SOURCE_DATE_EPOCH.
 NAME      = m365_defender_exporter
 VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null | sed 's/^v//' | grep . || echo dev)
@@ -23,7 +22,6 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null | grep . || ech
 
 PLATFORMS       = linux/amd64 linux/arm64 windows/amd64 darwin/arm64
 IMAGE_PLATFORMS = linux/amd64 linux/arm64
-BASE_IMAGE     ?= gcr.io/distroless/static-debian12:nonroot
 LINT            = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CYCLONEDX       = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
@@ -37,7 +35,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 binary   = dist/$(NAME)-$(subst /,-,$(1))$(if $(filter windows/%,$(1)),.exe)
 binaries = $(foreach p,$(PLATFORMS),$(call binary,$(p)))
 
-.PHONY: build test race lint bench fuzz metrics dashboards chart cross image image-oci sbom release ci $(binaries)
+.PHONY: build test race lint bench fuzz metrics dashboards chart cross image sbom release ci $(binaries)
 build:
 	$(GOBUILD) -o $(NAME) .
 
@@ -57,7 +55,7 @@ bench:
 fuzz:
 	go test -run '^$$' -fuzz FuzzDecodePage -fuzztime 30s ./client
 	go test -run '^$$' -fuzz FuzzDecodeGraphPage -fuzztime 30s ./client
-	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./client/quota
+	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./internal/retryafter
 	go test -run '^$$' -fuzz FuzzUnpack -fuzztime 30s ./client/quota
 	go test -run '^$$' -fuzz FuzzText -fuzztime 30s ./internal/scrub
 	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s ./client/quota
@@ -78,12 +76,8 @@ dashboards:
 chart: dashboards
 	.ci/chart -update
 
-image:
-	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
-		$(if $(SOURCE),--label org.opencontainers.image.source=$(SOURCE)) --build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) -t $(NAME):$(VERSION) .
-
-image-oci: $(foreach p,$(IMAGE_PLATFORMS),$(call binary,$(p)))
-	go run -C packaging/image . -o $(CURDIR)/dist/$(NAME)-image.tar -license $(CURDIR)/LICENSE \
+image: $(foreach p,$(IMAGE_PLATFORMS),$(call binary,$(p)))
+	go run -C packaging/image . -o $(CURDIR)/dist/$(NAME)-image.tar -checkout $(CURDIR) \
 		-version $(VERSION) -revision $(REVISION) -source "$(SOURCE)" -epoch $(SOURCE_DATE_EPOCH) \
 		$(foreach p,$(IMAGE_PLATFORMS),$(p)=$(CURDIR)/$(call binary,$(p)))
 
@@ -93,7 +87,7 @@ sbom: cross
 		go run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version $(VERSION) -output $$binary.cdx.json $$binary || exit; \
 	done
 
-release: cross image-oci sbom
+release: cross image sbom
 	cd dist && sha256sum $(notdir $(binaries)) *.cdx.json $(NAME)-image.tar >SHA256SUMS
 
 ci:

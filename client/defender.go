@@ -20,6 +20,8 @@ var defender = api{
 	},
 	// incidents was observed in place of value.
 	names: names(map[string]string{"incidents": "value"}, "incidentId", "createdTime", "lastUpdateTime"),
+	// More rows a page are answered with 400
+	// (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
 	offer: listing.Offer{MaxTop: 100, Skip: true},
 }
 

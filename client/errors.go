@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/timeout"
 )
 
 var (
@@ -59,7 +60,6 @@ func (c *Client) show(text string) string {
 // broken classifies a request that got no answer, or not all of it. ctx is the
 // caller's, sending the request's own.
 func (c *Client) broken(ctx, sending context.Context, err error) (listing.Reason, error) {
-	var network net.Error
 	switch {
 	case errors.Is(err, errTooLarge):
 		return listing.ReasonDecode, err
@@ -69,7 +69,7 @@ func (c *Client) broken(ctx, sending context.Context, err error) (listing.Reason
 		return listing.ReasonOther, context.Canceled
 	case sending.Err() != nil:
 		return listing.ReasonTimeout, context.DeadlineExceeded
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+	case timeout.Is(err):
 		return listing.ReasonTimeout, c.shown(err)
 	}
 	return listing.ReasonNetwork, c.shown(err)

@@ -22,6 +22,8 @@ var graph = api{
 		incident.StatusRedirected:     "redirected",
 	},
 	names: names(map[string]string{"id": "incidentId", "createdDateTime": "createdTime", "lastUpdateDateTime": "lastUpdateTime"}),
+	// More rows a page were answered with "The limit of '50' for Top query has been
+	// exceeded".
 	offer: listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true},
 }
 

@@ -14,7 +14,8 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-// tick is the resolution of the times that the APIs show.
+// tick is the resolution of the times that the APIs show: up to seven digits of a
+// second were observed of both.
 const tick = 100 * time.Nanosecond
 
 // target is the address of a list.

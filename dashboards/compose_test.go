@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v4"
 )
 
 func readYAML(t *testing.T, name string, into any) {
@@ -15,7 +15,7 @@ func readYAML(t *testing.T, name string, into any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal(text, into); err != nil {
+	if err := yaml.Load(text, into); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 }

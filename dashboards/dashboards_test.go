@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v4"
 )
 
 var update = flag.Bool("update", false, "write the generated files anew")
@@ -351,7 +350,7 @@ func TestRuleTests(t *testing.T) {
 			} `yaml:"alert_rule_test"`
 		} `yaml:"tests"`
 	}
-	if err := yaml.Unmarshal(text, &file); err != nil {
+	if err := yaml.Load(text, &file); err != nil {
 		t.Fatal(err)
 	}
 	fires, silent := map[string]bool{}, map[string]bool{}
@@ -375,7 +374,7 @@ func TestGrafanaAlerting(t *testing.T) {
 		t.Fatal(err)
 	}
 	var file grafanaFile
-	if err := yaml.UnmarshalStrict(text, &file); err != nil {
+	if err := yaml.Load(text, &file, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
 	if file.APIVersion != 1 {
@@ -421,7 +420,7 @@ func TestGrafanaAlertingDollars(t *testing.T) {
 		t.Fatal(err)
 	}
 	var file any
-	if err := yaml.Unmarshal(text, &file); err != nil {
+	if err := yaml.Load(text, &file); err != nil {
 		t.Fatal(err)
 	}
 	dollars := map[string]int{}
@@ -452,9 +451,9 @@ func walkStrings(node any, path []string, f func(path []string, s string)) {
 		for _, item := range node {
 			walkStrings(item, path, f)
 		}
-	case map[any]any:
+	case map[string]any:
 		for key, item := range node {
-			walkStrings(item, append(slices.Clone(path), fmt.Sprint(key)), f)
+			walkStrings(item, append(slices.Clone(path), key), f)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v4"
 )
 
 // TestNoDataIsNoGoodNews: when the exporter or Prometheus is gone, a panel must
@@ -75,7 +75,7 @@ func TestPanelTests(t *testing.T) {
 			Exprs []struct{ Expr string } `yaml:"promql_expr_test"`
 		}
 	}
-	if err := yaml.Unmarshal(text, &file); err != nil {
+	if err := yaml.Load(text, &file); err != nil {
 		t.Fatal(err)
 	}
 	asked := map[string]bool{}

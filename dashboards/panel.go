@@ -276,9 +276,7 @@ func (p *Panel) words(all ...word) *Panel {
 // bySeverity colours the series by the severity that they are named after.
 func (p *Panel) bySeverity() *Panel {
 	for _, s := range severityColors {
-		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{
-			Matcher{"byName", s.name}, []Property{{"color", map[string]any{"mode": "fixed", "fixedColor": s.color}}},
-		})
+		p.color(s.name, s.color)
 	}
 	return p
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v4"
 )
 
 // The shapes of the rule files of Prometheus.
@@ -18,12 +18,17 @@ type (
 		Rules    []promRule `yaml:"rules"`
 	}
 	promRule struct {
-		Record      string        `yaml:"record,omitempty"`
-		Alert       string        `yaml:"alert,omitempty"`
-		Expr        string        `yaml:"expr"`
-		For         string        `yaml:"for,omitempty"`
-		Labels      yaml.MapSlice `yaml:"labels,omitempty"`
-		Annotations yaml.MapSlice `yaml:"annotations,omitempty"`
+		Record      string            `yaml:"record,omitempty"`
+		Alert       string            `yaml:"alert,omitempty"`
+		Expr        string            `yaml:"expr"`
+		For         string            `yaml:"for,omitempty"`
+		Labels      map[string]string `yaml:"labels,omitempty"`
+		Annotations *annotations      `yaml:"annotations,omitempty"`
+	}
+	annotations struct {
+		Summary     string `yaml:"summary"`
+		Description string `yaml:"description"`
+		RunbookURL  string `yaml:"runbook_url"`
 	}
 )
 
@@ -44,7 +49,7 @@ func renderAlerts() ([]byte, error) {
 		for _, a := range g.Alerts {
 			group.Rules = append(group.Rules, promRule{
 				Alert: a.Name, Expr: a.Expr, For: a.For,
-				Labels:      yaml.MapSlice{{Key: "severity", Value: a.Severity}},
+				Labels:      map[string]string{"severity": a.Severity},
 				Annotations: a.annotations(func(s string) string { return s }),
 			})
 		}
@@ -56,15 +61,12 @@ func renderAlerts() ([]byte, error) {
 `, all)
 }
 
-func (a *Alert) annotations(text func(string) string) yaml.MapSlice {
-	return yaml.MapSlice{
-		{Key: "summary", Value: text(a.Summary)},
-		{Key: "description", Value: text(a.Description)},
-		{Key: "runbook_url", Value: runbook(a.Name)},
-	}
+func (a *Alert) annotations(text func(string) string) *annotations {
+	return &annotations{text(a.Summary), text(a.Description), runbook(a.Name)}
 }
 
-// The shape of Grafana's provisioning of alerts.
+// The shape of Grafana's provisioning of alerts. grafana-foundation-sdk v0.0.22
+// has that of the HTTP API: in JSON, without apiVersion, folders by UID.
 type (
 	grafanaFile struct {
 		APIVersion int            `yaml:"apiVersion"`
@@ -78,22 +80,44 @@ type (
 		Rules    []grafanaRule `yaml:"rules"`
 	}
 	grafanaRule struct {
-		UID          string         `yaml:"uid"`
-		Title        string         `yaml:"title"`
-		Condition    string         `yaml:"condition"`
-		Data         []grafanaQuery `yaml:"data"`
-		NoDataState  string         `yaml:"noDataState"`
-		ExecErrState string         `yaml:"execErrState"`
-		For          string         `yaml:"for"`
-		Annotations  yaml.MapSlice  `yaml:"annotations"`
-		Labels       yaml.MapSlice  `yaml:"labels"`
-		IsPaused     bool           `yaml:"isPaused"`
+		UID          string            `yaml:"uid"`
+		Title        string            `yaml:"title"`
+		Condition    string            `yaml:"condition"`
+		Data         []grafanaQuery    `yaml:"data"`
+		NoDataState  string            `yaml:"noDataState"`
+		ExecErrState string            `yaml:"execErrState"`
+		For          string            `yaml:"for"`
+		Annotations  *annotations      `yaml:"annotations"`
+		Labels       map[string]string `yaml:"labels"`
+		IsPaused     bool              `yaml:"isPaused"`
 	}
 	grafanaQuery struct {
 		RefID      string        `yaml:"refId"`
 		Range      *grafanaRange `yaml:"relativeTimeRange,omitempty"`
 		Datasource string        `yaml:"datasourceUid"`
-		Model      yaml.MapSlice `yaml:"model"`
+		Model      grafanaModel  `yaml:"model"`
+	}
+	// grafanaModel is a query of Prometheus, or an expression over one.
+	grafanaModel struct {
+		RefID      string             `yaml:"refId"`
+		Expr       string             `yaml:"expr,omitempty"`
+		Instant    bool               `yaml:"instant,omitempty"`
+		Range      *bool              `yaml:"range,omitempty"`
+		EditorMode string             `yaml:"editorMode,omitempty"`
+		Type       string             `yaml:"type,omitempty"`
+		Datasource *grafanaDatasource `yaml:"datasource,omitempty"`
+		Expression string             `yaml:"expression,omitempty"`
+		Conditions []grafanaCondition `yaml:"conditions,omitempty"`
+	}
+	grafanaDatasource struct {
+		Type string `yaml:"type"`
+		UID  string `yaml:"uid"`
+	}
+	grafanaCondition struct {
+		Evaluator struct {
+			Type   string `yaml:"type"`
+			Params []int  `yaml:"params"`
+		} `yaml:"evaluator"`
 	}
 	grafanaRange struct {
 		From int `yaml:"from"`
@@ -124,29 +148,21 @@ func renderGrafana() ([]byte, error) {
 // grafana is the alert as a rule of Grafana. What Prometheus returns is what
 // fires, whatever its value: B makes a one of any number, C compares that.
 func (a *Alert) grafana() grafanaRule {
-	expressions := yaml.MapSlice{{Key: "type", Value: "__expr__"}, {Key: "uid", Value: "__expr__"}}
-	model := func(refID string, items ...yaml.MapItem) yaml.MapSlice {
-		return append(yaml.MapSlice{{Key: "refId", Value: refID}}, items...)
-	}
+	expressions := &grafanaDatasource{"__expr__", "__expr__"}
+	var above grafanaCondition
+	above.Evaluator.Type, above.Evaluator.Params = "gt", []int{0}
 	return grafanaRule{
 		UID: strings.ToLower(a.Name), Title: a.Name, Condition: "C",
 		NoDataState: "OK", ExecErrState: "Error", For: a.For,
 		Annotations: a.annotations(grafanaText),
-		Labels:      yaml.MapSlice{{Key: "severity", Value: a.Severity}},
+		Labels:      map[string]string{"severity": a.Severity},
 		Data: []grafanaQuery{
-			{RefID: "A", Range: &grafanaRange{From: 600}, Datasource: DatasourceUID, Model: model("A",
-				yaml.MapItem{Key: "expr", Value: inline(a.Expr)},
-				yaml.MapItem{Key: "instant", Value: true}, yaml.MapItem{Key: "range", Value: false},
-				yaml.MapItem{Key: "editorMode", Value: "code"})},
-			{RefID: "B", Datasource: "__expr__", Model: model("B",
-				yaml.MapItem{Key: "type", Value: "math"}, yaml.MapItem{Key: "datasource", Value: expressions},
-				yaml.MapItem{Key: "expression", Value: "is_number($A) || is_nan($A) || is_inf($A)"})},
-			{RefID: "C", Datasource: "__expr__", Model: model("C",
-				yaml.MapItem{Key: "type", Value: "threshold"}, yaml.MapItem{Key: "datasource", Value: expressions},
-				yaml.MapItem{Key: "expression", Value: "B"},
-				yaml.MapItem{Key: "conditions", Value: []yaml.MapSlice{{
-					{Key: "evaluator", Value: yaml.MapSlice{{Key: "type", Value: "gt"}, {Key: "params", Value: []int{0}}}},
-				}}})},
+			{RefID: "A", Range: &grafanaRange{From: 600}, Datasource: DatasourceUID, Model: grafanaModel{
+				RefID: "A", Expr: inline(a.Expr), Instant: true, Range: new(bool), EditorMode: "code"}},
+			{RefID: "B", Datasource: "__expr__", Model: grafanaModel{
+				RefID: "B", Type: "math", Datasource: expressions, Expression: "is_number($A) || is_nan($A) || is_inf($A)"}},
+			{RefID: "C", Datasource: "__expr__", Model: grafanaModel{
+				RefID: "C", Type: "threshold", Datasource: expressions, Expression: "B", Conditions: []grafanaCondition{above}}},
 		},
 	}
 }
@@ -158,7 +174,6 @@ func grafanaText(s string) string {
 }
 
 func renderYAML(head string, v any) ([]byte, error) {
-	yaml.FutureLineWrap() // one sentence, one line
-	body, err := yaml.Marshal(v)
+	body, err := yaml.Dump(v, yaml.WithV2Defaults(), yaml.WithCompactSeqIndent(), yaml.WithLineWidth(-1)) // one sentence, one line
 	return bytes.Join([][]byte{[]byte(head), body}, nil), err
 }

@@ -3,6 +3,8 @@ package auth
 import (
 	"crypto/sha256"
 	"time"
+
+	"m365_defender_exporter/internal/retryafter"
 )
 
 // A failure that passes by itself is tried again soon. One that somebody has
@@ -11,8 +13,6 @@ import (
 const (
 	firstTransient, maxTransient = time.Second, time.Minute
 	firstRefused, maxRefused     = 15 * time.Second, 10 * time.Minute
-	// maxRetryAfter bounds what a server can ask for.
-	maxRetryAfter = time.Hour
 	// spread is how much longer than its due a wait can be.
 	spread = 0.2
 )
@@ -37,7 +37,7 @@ func (f *failure) add(now time.Time, err *Error, digest [sha256.Size]byte, jitte
 	wait = min(wait<<min(f.count, 12), longest)
 	wait += time.Duration(spread * jitter * float64(wait))
 	f.err, f.digest, f.count = err, digest, f.count+1
-	f.until = now.Add(max(wait, min(err.retryAfter, maxRetryAfter)))
+	f.until = now.Add(max(wait, min(err.retryAfter, retryafter.Max)))
 }
 
 // holds returns the last error as long as another attempt would be too early.

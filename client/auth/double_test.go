@@ -57,7 +57,7 @@ func works(t *testing.T, s *Source) {
 		t.Fatal(err)
 	}
 	claims, ok := ParseClaims(token.AccessToken)
-	if !ok || claims.Audience != "https://api.example" || !slices.Equal(claims.Roles, []string{simulator.DefaultRole}) {
+	if !ok || !slices.Equal(claims.Audience, []string{"https://api.example"}) || !slices.Equal(claims.Roles, []string{simulator.DefaultRole}) {
 		t.Errorf("got %+v", claims)
 	}
 	if left := time.Until(s.Expiry()); left < 30*time.Minute || left > time.Hour {

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,7 +15,9 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/scrub"
+	"m365_defender_exporter/internal/timeout"
 )
 
 // Error is a token that was not to be had. It holds nothing that its text does
@@ -153,8 +154,7 @@ func explain(err error, s *scrub.Scrubber) *Error {
 		err = u.Err // the address is long and known
 	}
 	e := &Error{Reason: "network", text: s.Text(err.Error())}
-	network, isNetwork := errors.AsType[net.Error](err)
-	if errors.Is(err, context.DeadlineExceeded) || isNetwork && network.Timeout() {
+	if timeout.Is(err) {
 		e.Reason, e.cause = "timeout", context.DeadlineExceeded
 	}
 	switch redirect, redirected := errors.AsType[*redirectError](err); {
@@ -176,7 +176,8 @@ func explain(err error, s *scrub.Scrubber) *Error {
 }
 
 func (r *refusal) explain(s *scrub.Scrubber) *Error {
-	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r), retryAfter: r.retryAfter(time.Now())}
+	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r)}
+	e.retryAfter, _ = retryafter.Parse(r.header.Get("Retry-After"), time.Now())
 	switch {
 	case slices.Contains(codes, r.code):
 		e.Reason = r.code
@@ -198,16 +199,4 @@ func (r *refusal) explain(s *scrub.Scrubber) *Error {
 		}
 	}
 	return e
-}
-
-// retryAfter is how long the server asks to wait, 0 if it does not.
-func (r *refusal) retryAfter(now time.Time) time.Duration {
-	text := r.header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
-		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(0, at.Sub(now)), maxRetryAfter)
-	}
-	return 0
 }

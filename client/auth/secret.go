@@ -5,16 +5,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"m365_defender_exporter/internal/textfile"
 )
 
 // ClientSecret is the client credentials flow with a secret, which is read for
@@ -95,29 +94,20 @@ const (
 )
 
 // readFile reads a file that holds a credential. Its errors are of type
-// *credentialError and quote nothing of the content. A pipe or a device is
-// refused: reading it might not end, and would give nothing the second time.
+// *credentialError and quote nothing of the content.
 func readFile(what, path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && !info.Mode().IsRegular():
-		return nil, &credentialError{text: "read " + what + ": " + path + " is not a regular file", hint: "it is read again for every token: a pipe or a device cannot be"}
-	case err == nil && info.Size() > maxFile:
-		return nil, &credentialError{text: fmt.Sprintf("read %s: %s has %d bytes; that is none", what, path, info.Size())}
+	text, err := textfile.ReadUpTo(path, maxFile)
+	if err == nil && (bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))) {
+		return nil, &credentialError{text: "read " + what + ": " + path + " is text in UTF-16", hint: "write it in UTF-8; in PowerShell with Set-Content -NoNewline -Encoding ascii instead of >"}
 	}
 	if err == nil {
-		var text []byte
-		text, err = readBounded(path)
-		switch {
-		case err == nil && len(text) > maxFile:
-			return nil, &credentialError{text: fmt.Sprintf("read %s: %s has more than %d bytes; that is none", what, path, maxFile)}
-		case err == nil && (bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))):
-			return nil, &credentialError{text: "read " + what + ": " + path + " is text in UTF-16", hint: "write it in UTF-8; in PowerShell with Set-Content -NoNewline -Encoding ascii instead of >"}
-		case err == nil:
-			return text, nil
-		}
+		return text, nil
 	}
-	e := &credentialError{text: "read " + what + ": " + err.Error()}
+	cause := err
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		cause = file.Err // the path is said already
+	}
+	e := &credentialError{text: "read " + what + ": " + path + ": " + cause.Error()}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.hint = "is the file mounted, and its path right?"
@@ -125,14 +115,4 @@ func readFile(what, path string) ([]byte, error) {
 		e.hint = "the exporter's user must be allowed to read it"
 	}
 	return nil, e
-}
-
-// readBounded reads one byte more than there may be.
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }

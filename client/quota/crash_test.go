@@ -162,9 +162,9 @@ func TestCrashLoop(t *testing.T) {
 		"any, hanging calls":    {all, h, 14 * m, windows, 1, 300},
 		"any, one window":       {all, h, 14 * m, windows[:1], 1, 500},
 		"any, three windows":    {all, 2 * h, m, []Window{{10 * s, 5}, {m, 12}, {h, 150}}, 1, 300},
-		"any, a share":          {all, h, m, NativeWindows(), 0.2, 1000},
+		"any, a share":          {all, h, m, native(), 0.2, 1000},
 		"short, hanging calls":  {all[:2], 4 * m, 14 * m, windows[:1], 1, 500},
-		"mostly closed":         {[]ending{silent, closed, closed, closed, closed}, 20 * m, m, NativeWindows(), 0.3, 4000},
+		"mostly closed":         {[]ending{silent, closed, closed, closed, closed}, 20 * m, m, native(), 0.3, 4000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,12 +29,6 @@ type Ledger struct {
 // New returns an empty ledger. The only error is one of the options, and says
 // which.
 func New(o Options) (*Ledger, error) {
-	if o.Windows == nil {
-		o.Windows = NativeWindows()
-	}
-	if o.Share == 0 {
-		o.Share = DefaultShare
-	}
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
 	}

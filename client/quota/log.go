@@ -3,6 +3,8 @@ package quota
 import (
 	"slices"
 	"time"
+
+	"m365_defender_exporter/internal/retryafter"
 )
 
 // Log is what a ledger has to remember over a restart. It is a plain value with
@@ -144,7 +146,7 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 		}
 		l.share.merge(now, saved)
 	}
-	l.blockedUntil = later(l.blockedUntil, fromWallClock(now, log.BlockedUntil, MaxRetryAfter))
+	l.blockedUntil = later(l.blockedUntil, fromWallClock(now, log.BlockedUntil, retryafter.Max))
 	l.consecutive = max(l.consecutive, min(log.Consecutive, maxConsecutive))
 	if l.consecutive > 0 {
 		l.throttledUntil = l.blockedUntil

@@ -24,7 +24,7 @@ func TestLog(t *testing.T) {
 	got := worn(t).Log(at(70 * s))
 	want := Log{
 		At:       at(70 * s),
-		Settings: Settings{NativeWindows(), DefaultShare},
+		Settings: Settings{native(), usualShare},
 		Grants: []Entry{
 			{at(0), Sweep, false}, {at(0), Sweep, false}, {at(0), Sweep, false},
 			{at(s + ms), First, false}, // rounded up
@@ -63,7 +63,7 @@ func TestLogRounding(t *testing.T) {
 	l.Refused(at(3*us), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
 	want := Log{
 		At:           at(ms),
-		Settings:     Settings{NativeWindows(), DefaultShare},
+		Settings:     Settings{native(), usualShare},
 		Grants:       []Entry{{at(ms), Delta, false}, {at(ms), Delta, true}},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + ms)}},
 		Factor:       0.5,
@@ -167,7 +167,7 @@ func TestRestore(t *testing.T) {
 }
 
 func TestRestoreLimits(t *testing.T) {
-	native := Settings{NativeWindows(), 1}
+	settings := Settings{native(), 1}
 	tests := map[string]struct {
 		options Options
 		log     Log
@@ -180,13 +180,13 @@ func TestRestoreLimits(t *testing.T) {
 		"too high":         {Options{}, Log{Factor: 7, RefusedAt: at(-s)}, []int{40, 1200}},
 		"negative":         {Options{}, Log{Factor: -1, RefusedAt: at(-s)}, []int{40, 1200}},
 		"future":           {Options{}, Log{Factor: 0.5, RefusedAt: at(time.Hour)}, []int{20, 600}},
-		"learned":          {Options{Share: 1}, Log{Settings: native, Learned: []Learned{{time.Minute, 45, at(s)}, {time.Hour, 900, at(s)}}}, []int{45, 900}},
-		"of another share": {Options{Share: 0.9}, Log{Settings: native, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{45, 1350}},
-		"of other windows": {Options{Windows: []Window{{time.Minute, 60}, {time.Hour, 1500}}, Share: 1}, Log{Settings: native, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{60, 1500}},
-		"of one window":    {Options{Windows: native.Windows[:1], Share: 1}, Log{Settings: native, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{50}},
+		"learned":          {Options{Share: 1}, Log{Settings: settings, Learned: []Learned{{time.Minute, 45, at(s)}, {time.Hour, 900, at(s)}}}, []int{45, 900}},
+		"of another share": {Options{Share: 0.9}, Log{Settings: settings, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{45, 1350}},
+		"of other windows": {Options{Windows: []Window{{time.Minute, 60}, {time.Hour, 1500}}, Share: 1}, Log{Settings: settings, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{60, 1500}},
+		"of one window":    {Options{Windows: native()[:1], Share: 1}, Log{Settings: settings, Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{50}},
 		"of no settings":   {Options{Share: 1}, Log{Learned: []Learned{{time.Minute, 20, at(s)}}}, []int{50, 1500}},
-		"over":             {Options{Share: 1}, Log{Settings: native, Learned: []Learned{{time.Minute, 20, at(0)}}}, []int{50, 1500}},
-		"no limit": {Options{Share: 1}, Log{Settings: native, Learned: []Learned{
+		"over":             {Options{Share: 1}, Log{Settings: settings, Learned: []Learned{{time.Minute, 20, at(0)}}}, []int{50, 1500}},
+		"no limit": {Options{Share: 1}, Log{Settings: settings, Learned: []Learned{
 			{time.Minute, 0, at(s)}, {time.Minute, -1, at(s)}, {0, 5, at(s)}, {-s, 5, at(s)}, {time.Minute, 51, at(s)}, {2 * time.Minute, 5, at(s)},
 		}}, []int{50, 1500}},
 	}
@@ -211,7 +211,7 @@ func TestRestoreLimits(t *testing.T) {
 // learned now, whatever the clock has done.
 func TestRestoreLearnedClock(t *testing.T) {
 	l := newLedger(t, Options{Share: 1})
-	l.Restore(at(0), Log{Settings: Settings{NativeWindows(), 1}, Learned: []Learned{{time.Minute, 20, at(1000 * time.Hour)}}})
+	l.Restore(at(0), Log{Settings: Settings{native(), 1}, Learned: []Learned{{time.Minute, 20, at(1000 * time.Hour)}}})
 	if got := l.Usage(at(0))[0]; got.Window.Limit != 20 || !got.LearnedUntil.Equal(at(24*time.Hour)) {
 		t.Errorf("got %+v, want 20 for 24 hours", got)
 	}

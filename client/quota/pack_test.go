@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/retryafter"
 )
 
 func pack(t testing.TB, log Log) []byte {
@@ -190,7 +192,7 @@ func FuzzUnpack(f *testing.F) {
 					t.Fatalf("got %+v", u)
 				}
 			}
-			if got := l.BlockedUntil(); got.After(at(MaxRetryAfter)) {
+			if got := l.BlockedUntil(); got.After(at(retryafter.Max)) {
 				t.Fatalf("blocked until %v", got)
 			}
 			pack(t, l.Log(at(s)))

@@ -7,47 +7,6 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest wait that a server's Retry-After is believed.
-// The waits that Microsoft's APIs ask for are minutes at most: their windows
-// are a minute and an hour long.
-const MaxRetryAfter = time.Hour
-
-// ParseRetryAfter reads a Retry-After header: seconds, of which a fraction is
-// rounded up, or an HTTP date in one of its three formats (RFC 9110, 5.6.7 and
-// 10.2.3). A date in the past is a wait of 0; a wait of more than MaxRetryAfter
-// is cut to that. It reports false for anything else, negative seconds included.
-func ParseRetryAfter(header string, now time.Time) (time.Duration, bool) {
-	wait, ok := askedWait(header, now)
-	return min(wait, MaxRetryAfter), ok
-}
-
-// askedWait is ParseRetryAfter without the bound. What a Duration cannot hold
-// becomes the longest one.
-func askedWait(header string, now time.Time) (time.Duration, bool) {
-	header = strings.TrimSpace(header)
-	if header == "" {
-		return 0, false
-	}
-	if strings.Trim(header, "0123456789.") == "" {
-		seconds, err := strconv.ParseFloat(header, 64)
-		if err != nil && !math.IsInf(seconds, 1) { // too large is no error here
-			return 0, false
-		}
-		seconds = math.Ceil(seconds)
-		if seconds > float64(math.MaxInt64/int64(time.Second)) {
-			return math.MaxInt64, true
-		}
-		return time.Duration(seconds) * time.Second, true
-	}
-	const gmt = "Mon, 02 Jan 2006 15:04:05 GMT"
-	for _, layout := range [...]string{gmt, time.RFC850, time.ANSIC} {
-		if date, err := time.Parse(layout, header); err == nil {
-			return max(0, date.Sub(now)), true
-		}
-	}
-	return 0, false
-}
-
 // Throttled tells whether an answer says that there were too many calls: by its
 // status, 429, or by the text of its error, whatever the status. "Rate limit
 // reached because of too many requests to query broker" was seen of Graph with

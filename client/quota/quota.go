@@ -21,10 +21,6 @@ import (
 	"time"
 )
 
-// DefaultShare is the fraction of each window that is used unless told
-// otherwise. The rest is for other tools of the same app registration.
-const DefaultShare = 0.8
-
 // Priority ranks callers: a lower value goes first.
 type Priority uint8
 
@@ -87,19 +83,12 @@ func (w Window) Reason() Reason {
 	return Hour
 }
 
-// NativeWindows are the documented limits of the Defender incident API, per
-// app and tenant (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
-func NativeWindows() []Window {
-	return []Window{{time.Minute, 50}, {time.Hour, 1500}}
-}
-
-// Options configures a Ledger. The zero value is ready for the native API.
+// Options configures a Ledger. Windows and Share must be given.
 type Options struct {
-	// Windows are the limits of the server, of at most a million calls each; nil
-	// means NativeWindows.
+	// Windows are the limits of the server, of at most a million calls each.
 	Windows []Window
-	// Share is the fraction of each limit to use, above 0 and up to 1;
-	// 0 means DefaultShare.
+	// Share is the fraction of each limit to use, above 0 and up to 1. The rest is
+	// for other tools of the same app registration.
 	Share float64
 	// Reserve is kept for Delta; see Ledger.SetReserve.
 	Reserve []int

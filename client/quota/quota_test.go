@@ -11,8 +11,25 @@ var start = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) time.Time { return start.Add(d) }
 
+// native are the limits of the Defender incident API.
+func native() []Window { return []Window{{time.Minute, 50}, {time.Hour, 1500}} }
+
+// usual are options with what the exporter has by default where they have nothing.
+func usual(o Options) Options {
+	if o.Windows == nil {
+		o.Windows = native()
+	}
+	if o.Share == 0 {
+		o.Share = usualShare
+	}
+	return o
+}
+
+const usualShare = 0.8
+
 func newLedger(t testing.TB, o Options) *Ledger {
 	t.Helper()
+	o = usual(o)
 	if o.Jitter == nil {
 		o.Jitter = func() float64 { return 0 }
 	}
@@ -181,10 +198,10 @@ func TestUsage(t *testing.T) {
 		options Options
 		want    []int
 	}{
-		"zero options": {Options{}, []int{40, 1200}},
-		"all of it":    {Options{Windows: []Window{{time.Minute, 45}}, Share: 1}, []int{45}},
-		"graph":        {Options{Windows: []Window{{time.Minute, 150}}, Share: 0.7}, []int{105}},
-		"least":        {Options{Windows: []Window{{time.Minute, 3}}, Share: 0.1}, []int{1}},
+		"usual":     {Options{}, []int{40, 1200}},
+		"all of it": {Options{Windows: []Window{{time.Minute, 45}}, Share: 1}, []int{45}},
+		"graph":     {Options{Windows: []Window{{time.Minute, 150}}, Share: 0.7}, []int{105}},
+		"least":     {Options{Windows: []Window{{time.Minute, 3}}, Share: 0.1}, []int{1}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +247,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := New(tt.options); err == nil || err.Error() != tt.want {
+			if _, err := New(usual(tt.options)); err == nil || err.Error() != tt.want {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})

@@ -1,6 +1,10 @@
 package quota
 
-import "time"
+import (
+	"time"
+
+	"m365_defender_exporter/internal/retryafter"
+)
 
 const (
 	// A 429 that does not say for how long is answered with these waits.
@@ -34,7 +38,7 @@ type Outcome struct {
 	// Learned is a limit that is believed from now on; zero if none is new.
 	Learned Learned
 	// Asked is how long the server asked to wait, if that was longer than
-	// MaxRetryAfter, for the first time since the last success; otherwise zero.
+	// is believed, for the first time since the last success; otherwise zero.
 	Asked time.Duration
 }
 
@@ -54,12 +58,12 @@ func (l *Ledger) Refused(now time.Time, r Refusal) Outcome {
 	defer l.mu.Unlock()
 	l.history.forget(now, l.longest)
 	var out Outcome
-	wait, told := askedWait(r.RetryAfter, now)
-	if wait > MaxRetryAfter {
+	wait, told := retryafter.Parse(r.RetryAfter, now)
+	if wait > retryafter.Max {
 		if !l.saidLong {
 			out.Asked, l.saidLong = wait, true
 		}
-		wait = MaxRetryAfter
+		wait = retryafter.Max
 	}
 	if Throttled(r.Status, r.Message) {
 		// Learn first: a window that is full by the limit that the server has just

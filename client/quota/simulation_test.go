@@ -198,7 +198,7 @@ func TestNeverTooMany(t *testing.T) {
 				}
 				sim.run(day)
 				all := merged(sim.receipts[:]...)
-				checkMeter(t, all, NativeWindows())
+				checkMeter(t, all, native())
 				if len(all) < 500 {
 					t.Errorf("seed %d: got %d calls in a day", seed, len(all))
 				}

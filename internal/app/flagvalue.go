@@ -3,51 +3,40 @@ package app
 import (
 	"errors"
 	"fmt"
-	"m365_defender_exporter/internal/config"
-	"strconv"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/alecthomas/units"
-	"github.com/prometheus/common/model"
+
+	"m365_defender_exporter/internal/config"
 )
 
-// value is a flag of any type whose error names the flag.
-type value[T any] struct {
-	name   string
-	to     *T
-	parse  func(string) (T, error)
-	format func(T) string
-	set    func(T) // nil: assign
-	many   bool
-	// noDefault is for what has a default that depends on another flag.
-	noDefault bool
+// value is a flag whose error names the flag.
+type value struct {
+	name string
+	set  func(text string) error // its error is what the text must be
+	// text is what it is by default; nil: nothing, or what depends on another flag.
+	text func() string
+	many bool
 }
 
 // String implements kingpin.Value.
-func (v *value[T]) String() string {
-	if v.many || v.noDefault {
+func (v *value) String() string {
+	if v.text == nil {
 		return ""
 	}
-	return v.format(*v.to)
+	return v.text()
 }
 
 // Set implements kingpin.Value.
-func (v *value[T]) Set(text string) error {
-	parsed, err := v.parse(text)
-	if err != nil {
+func (v *value) Set(text string) error {
+	if err := v.set(text); err != nil {
 		return fmt.Errorf("--%s is %q; it must be %w", v.name, text, err)
-	}
-	if v.set != nil {
-		v.set(parsed)
-	} else {
-		*v.to = parsed
 	}
 	return nil
 }
 
 // IsCumulative lets the flag be given several times.
-func (v *value[T]) IsCumulative() bool { return v.many }
+func (v *value) IsCumulative() bool { return v.many }
 
 // named is a value of a library, whose error does not say which flag it is.
 type named struct {
@@ -63,55 +52,38 @@ func (n named) Set(text string) error {
 	return nil
 }
 
-var (
-	errInteger = errors.New("a whole number")
-	errNumber  = errors.New("a number")
-	errFormat  = errors.New("text or json")
-)
+var errFormat = errors.New("text or json")
 
-// parseFormat takes what the command check can write.
-func parseFormat(text string) (string, error) {
-	if text != "text" && text != "json" {
-		return "", errFormat
-	}
-	return text, nil
-}
-
-func addFlag[T any](app *kingpin.Application, name, help string, v value[T]) {
-	v.name = name
-	clause := app.Flag(name, help)
-	if !v.many && !v.noDefault {
-		clause = clause.Default(v.String())
-	}
-	clause.SetValue(&v)
-}
-
-func durationFlag(app *kingpin.Application, name, help string, to *time.Duration) {
-	addFlag(app, name, help, value[time.Duration]{to: to, parse: config.ParseDuration, format: func(d time.Duration) string { return model.Duration(d).String() }})
-}
-
-func parseInt(text string) (int, error) {
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, errInteger
-	}
-	return n, nil
-}
-
-func floatFlag(app *kingpin.Application, name, help string, to *float64) {
-	addFlag(app, name, help, value[float64]{to: to, format: func(f float64) string { return fmt.Sprint(f) }, parse: func(text string) (float64, error) {
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return 0, errNumber
+// formatFlag takes what the command check can write.
+func formatFlag(command *kingpin.CmdClause, to *string) {
+	command.Flag("format", "Format of the result: text or json.").Default("text").SetValue(&value{name: "format", set: func(text string) error {
+		if text != "text" && text != "json" {
+			return errFormat
 		}
-		return f, nil
+		*to = text
+		return nil
 	}})
 }
 
-func bytesFlag(app *kingpin.Application, name, help string, to *int64) {
-	addFlag(app, name, help, value[int64]{
-		to:     to,
-		format: func(n int64) string { return units.Base2Bytes(n).String() },
-		parse:  config.ParseSize,
-	})
+// settingFlag is for a setting that config.Set takes.
+func settingFlag(app *kingpin.Application, name, help string, setting any) {
+	v := &value{name: name, set: func(text string) error { return config.Set(setting, text) }, text: func() string { return config.Format(setting) }}
+	app.Flag(name, help).Default(v.String()).SetValue(v)
+}
+
+// quotaFlag has a default that depends on the API.
+func quotaFlag(app *kingpin.Application, name, help string, to *int) {
+	app.Flag(name, help).SetValue(&value{name: name, set: func(text string) error { return config.Set(to, text) }})
+}
+
+// durationsFlag is repeatable; the first one given takes the place of the default.
+func durationsFlag(app *kingpin.Application, name, help string, to *[]time.Duration) {
+	var given []time.Duration
+	app.Flag(name, help).SetValue(&value{name: name, many: true, set: func(text string) error {
+		var d time.Duration
+		err := config.Set(&d, text)
+		given = append(given, d)
+		*to = given
+		return err
+	}})
 }

@@ -66,7 +66,7 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	app.VersionFlag.Short('V')
 	app.Command("serve", "Refresh the counts and serve them. This is the default.").Default()
 	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to mend it, and exit.")
-	check.Flag("format", "Format of the result: text or json.").Default("text").SetValue(&value[string]{name: "format", to: &o.checkFormat, parse: parseFormat, format: func(s string) string { return s }})
+	formatFlag(check, &o.checkFormat)
 
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
 	app.Flag("config.file", "Configuration file, for several tenants. It is read again on SIGHUP.").StringVar(&o.configFile)

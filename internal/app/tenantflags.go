@@ -1,10 +1,11 @@
 package app
 
 import (
-	"m365_defender_exporter/internal/config"
-	"time"
+	"fmt"
 
 	"github.com/alecthomas/kingpin/v2"
+
+	"m365_defender_exporter/internal/config"
 )
 
 // tenantFlags describe one tenant, where there is no configuration file.
@@ -19,25 +20,20 @@ func tenantFlags(app *kingpin.Application, t *config.Tenant) {
 	app.Flag("api.url", "Base URL of the API. Default: by --cloud and --api.").StringVar(&t.APIURL)
 	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").Envar("AZURE_AUTHORITY_HOST").StringVar(&t.AuthURL)
 	app.Flag("auth.scope", "Scope of the access token. Default: by --cloud and --api.").StringVar(&t.AuthScope)
-	addFlag(app, "api.quota-per-minute", "Calls that the API allows in a minute. Default: by --api, 50 or 150.",
-		value[int]{to: &t.QuotaPerMinute, parse: parseInt, noDefault: true})
-	addFlag(app, "api.quota-per-hour", "Calls that the API allows in an hour; 0 for no such limit. Default: by --api, 1500 or none.",
-		value[int]{to: &t.QuotaPerHour, parse: parseInt, noDefault: true})
-	floatFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
-	durationFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
-	bytesFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
+	quotaFlag(app, "api.quota-per-minute", fmt.Sprintf("Calls that the API allows in a minute. Default: by --api, %d or %d.",
+		config.Limits[config.Defender].PerMinute, config.Limits[config.Graph].PerMinute), &t.QuotaPerMinute)
+	quotaFlag(app, "api.quota-per-hour", fmt.Sprintf("Calls that the API allows in an hour; 0 for no such limit. Default: by --api, %d or none.",
+		config.Limits[config.Defender].PerHour), &t.QuotaPerHour)
+	settingFlag(app, "api.quota-share", "Fraction of the quota to use; the rest is left to other tools of the same app registration.", &t.QuotaShare)
+	settingFlag(app, "api.timeout", "Longest time that one call may take.", &t.Timeout)
+	settingFlag(app, "api.max-response-bytes", "Largest body of an answer, decompressed.", &t.MaxResponseBytes)
 
-	durationFlag(app, "refresh.interval", "Shortest time between refreshes; it becomes longer if the quota demands it.", &t.Interval)
-	durationFlag(app, "refresh.sweep-interval", "Time between sweeps, which read everything again from spare quota.", &t.SweepInterval)
-	durationFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
-	durationFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
-	var thresholds []time.Duration
-	addFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.",
-		value[time.Duration]{parse: config.ParseDuration, many: true, set: func(d time.Duration) {
-			thresholds = append(thresholds, d)
-			t.AgeThresholds = thresholds
-		}})
-	durationFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
+	settingFlag(app, "refresh.interval", "Shortest time between refreshes; it becomes longer if the quota demands it.", &t.Interval)
+	settingFlag(app, "refresh.sweep-interval", "Time between sweeps, which read everything again from spare quota.", &t.SweepInterval)
+	settingFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
+	settingFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
+	durationsFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.", &t.AgeThresholds)
+	settingFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
 }
 
 // givenFlags lists the flags that the command line itself has.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"slices"
@@ -40,11 +41,11 @@ func (t *Tenant) complete(p place) error {
 	if strings.ContainsAny(t.TenantID, "/?#% \t\r\n") {
 		return p.wrong(fieldTenantID, "is %q; it must be a directory (tenant) id or a domain name", t.TenantID)
 	}
-	t.Name = orDefault(t.Name, t.TenantID)
+	t.Name = cmp.Or(t.Name, t.TenantID)
 	if strings.ContainsFunc(t.Name, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
 		return p.wrong(fieldName, "is %q; it must be printable text", t.Name)
 	}
-	return firstOf(
+	return cmp.Or(
 		t.credential(p),
 		t.addresses(p),
 		t.numbers(p),
@@ -89,10 +90,10 @@ func (t *Tenant) credential(p place) error {
 // numbers checks what can be checked of the defaults, too.
 func (t *Tenant) numbers(p place) error {
 	if t.QuotaPerMinute == ByAPI {
-		t.QuotaPerMinute = limits[t.API].perMinute
+		t.QuotaPerMinute = Limits[t.API].PerMinute
 	}
 	if t.QuotaPerHour == ByAPI {
-		t.QuotaPerHour = limits[t.API].perHour
+		t.QuotaPerHour = Limits[t.API].PerHour
 	}
 	for _, d := range []struct {
 		field           Field
@@ -176,13 +177,4 @@ func (p place) address(f Field, value string) error {
 func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

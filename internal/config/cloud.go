@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -55,11 +56,15 @@ var foreign = []string{
 	"login.chinacloudapi.cn", "login.partner.microsoftonline.cn", "microsoftgraph.chinacloudapi.cn", "login.microsoftonline.de",
 }
 
-// limits are what each API allows an app in a tenant. Graph has no limit by the
-// hour.
-var limits = map[string]struct{ perMinute, perHour int }{
+// Limit is what an API allows an app to call in a tenant.
+type Limit struct{ PerMinute, PerHour int }
+
+// Limits by API. Sources: MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md;
+// https://learn.microsoft.com/graph/throttling-limits, which names alerts under
+// /security and no limit by the hour.
+var Limits = map[string]Limit{
 	Defender: {50, 1500},
-	Graph:    {150, 0},
+	Graph:    {PerMinute: 150},
 }
 
 // addresses fills what is not given from the cloud and the API and refuses
@@ -74,9 +79,9 @@ func (t *Tenant) addresses(p place) error {
 		return p.wrong(fieldAPI, "is %q; it must be one of %s", t.API, strings.Join(APIs(), ", "))
 	}
 	host := cloud.Host[t.API]
-	t.APIURL = strings.TrimRight(orDefault(t.APIURL, host), "/")
-	t.AuthURL = strings.TrimRight(orDefault(t.AuthURL, cloud.Login), "/")
-	t.AuthScope = orDefault(t.AuthScope, host+"/.default")
+	t.APIURL = strings.TrimRight(cmp.Or(t.APIURL, host), "/")
+	t.AuthURL = strings.TrimRight(cmp.Or(t.AuthURL, cloud.Login), "/")
+	t.AuthScope = cmp.Or(t.AuthScope, host+"/.default")
 	for _, a := range []struct {
 		field         Field
 		value, belong string
@@ -133,11 +138,4 @@ func (t *Tenant) ownerOf(address string, login bool) string {
 		}
 	}
 	return strings.Join(owners, " and ")
-}
-
-func orDefault(value, otherwise string) string {
-	if value != "" {
-		return value
-	}
-	return otherwise
 }

@@ -12,37 +12,76 @@ import (
 )
 
 // Tenant is everything that is to be known of one tenant. Fill it with
-// [Default] first; [Tenant.Equal] tells whether two are the same.
+// [Default] first; [Tenant.Equal] tells whether two are the same. The tags are the
+// names of its fields in the configuration file.
 type Tenant struct {
 	// Name is the value of the label tenant.
-	Name     string
-	TenantID string
+	Name     string `yaml:"name"`
+	TenantID string `yaml:"tenant_id"`
+	Settings `yaml:",inline"`
+}
+
+// Settings are what tenants may have in common.
+type Settings struct {
 	// API is one of APIs. With Cloud, which is one of Clouds, it sets the three
 	// addresses that are empty.
-	API, Cloud                 string
-	APIURL, AuthURL, AuthScope string
+	API        string `yaml:"api"`
+	Cloud      string `yaml:"cloud"`
+	APIURL     string `yaml:"api_url"`
+	Auth       `yaml:"auth"`
+	Quota      `yaml:"quota"`
+	Refresh    `yaml:"refresh"`
+	Incidents  `yaml:"incidents"`
+	Cache      `yaml:"cache"`
+	Connection `yaml:"http"`
+}
 
-	// Exactly one credential: a secret (or the file that holds it), a
-	// certificate, a federated token or a managed identity.
-	ClientID                      string
+// Auth has exactly one credential: a secret (or the file that holds it), a
+// certificate, a federated token or a managed identity.
+type Auth struct {
+	AuthURL                       string `yaml:"url"`
+	AuthScope                     string `yaml:"scope"`
+	ClientID                      string `yaml:"client_id"`
 	ClientSecret                  Secret
-	ClientSecretFile              string
-	ClientCertificateFile         string
+	ClientSecretFile              string `yaml:"client_secret_file"`
+	ClientCertificateFile         string `yaml:"client_certificate_file"`
 	ClientCertificatePassword     Secret
-	ClientCertificatePasswordFile string
-	FederatedTokenFile            string
-	ManagedIdentity               bool
+	ClientCertificatePasswordFile string `yaml:"client_certificate_password_file"`
+	FederatedTokenFile            string `yaml:"federated_token_file"`
+	ManagedIdentity               bool   `yaml:"managed_identity"`
+}
 
-	// QuotaPerMinute and QuotaPerHour are what the API allows: ByAPI, a number,
-	// or 0 an hour for no such limit.
-	QuotaPerMinute, QuotaPerHour int
-	QuotaShare                   float64
-	Timeout                      time.Duration
-	MaxResponseBytes             int64
-	Interval, SweepInterval      time.Duration
-	Overlap, Lookback, MaxAge    time.Duration
-	AgeThresholds                []time.Duration
-	HTTP                         HTTP
+// Quota is what the API allows, in calls: ByAPI, a number, or 0 an hour for no
+// such limit; and the share of it that is used.
+type Quota struct {
+	QuotaPerMinute int     `yaml:"per_minute"`
+	QuotaPerHour   int     `yaml:"per_hour"`
+	QuotaShare     float64 `yaml:"share"`
+}
+
+// Refresh is when the list is read, and how far back.
+type Refresh struct {
+	Interval      time.Duration `yaml:"interval"`
+	SweepInterval time.Duration `yaml:"sweep_interval"`
+	Overlap       time.Duration `yaml:"overlap"`
+}
+
+// Incidents is which are counted, and from which ages on separately.
+type Incidents struct {
+	Lookback      time.Duration   `yaml:"lookback"`
+	AgeThresholds []time.Duration `yaml:"age_thresholds"`
+}
+
+// Cache is how long the last good counts are shown.
+type Cache struct {
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// Connection bounds a call of the API, and says on which way it is made.
+type Connection struct {
+	Timeout          time.Duration `yaml:"timeout"`
+	MaxResponseBytes int64         `yaml:"max_response_bytes"`
+	HTTP             HTTP          `yaml:",inline"`
 }
 
 // ByAPI is a quota that is not given: Complete puts the API's in its place.
@@ -50,24 +89,19 @@ const ByAPI = -1
 
 // Default is a tenant with every setting that has a default.
 func Default() Tenant {
-	return Tenant{
-		API:              Defender,
-		Cloud:            "public",
-		QuotaPerMinute:   ByAPI,
-		QuotaPerHour:     ByAPI,
-		QuotaShare:       0.8,
-		Timeout:          30 * time.Second,
-		MaxResponseBytes: 64 << 20,
-		Interval:         30 * time.Second,
-		SweepInterval:    6 * time.Hour,
-		Overlap:          10 * time.Minute,
-		Lookback:         180 * day,
-		MaxAge:           time.Hour,
-		AgeThresholds: []time.Duration{
-			time.Hour, 4 * time.Hour, 8 * time.Hour, day, 3 * day, 7 * day, 30 * day,
+	return Tenant{Settings: Settings{
+		API:       Defender,
+		Cloud:     "public",
+		Quota:     Quota{QuotaPerMinute: ByAPI, QuotaPerHour: ByAPI, QuotaShare: 0.8},
+		Refresh:   Refresh{Interval: 30 * time.Second, SweepInterval: 6 * time.Hour, Overlap: 10 * time.Minute},
+		Incidents: Incidents{Lookback: 180 * day, AgeThresholds: []time.Duration{time.Hour, 4 * time.Hour, 8 * time.Hour, day, 3 * day, 7 * day, 30 * day}},
+		Cache:     Cache{MaxAge: time.Hour},
+		Connection: Connection{
+			Timeout:          30 * time.Second,
+			MaxResponseBytes: 64 << 20,
+			HTTP:             HTTP{Proxy: promconfig.ProxyConfig{ProxyFromEnvironment: true}},
 		},
-		HTTP: HTTP{Proxy: promconfig.ProxyConfig{ProxyFromEnvironment: true}},
-	}
+	}}
 }
 
 // Account identifies whose incidents are counted, and whose quota is spent: one
@@ -90,8 +124,8 @@ func (t *Tenant) Equal(o *Tenant) bool {
 // absolute or relative to the working directory. It never prints itself: the
 // address and the headers of a proxy may hold credentials.
 type HTTP struct {
-	Proxy promconfig.ProxyConfig
-	TLS   promconfig.TLSConfig
+	Proxy promconfig.ProxyConfig `yaml:",inline"`
+	TLS   promconfig.TLSConfig   `yaml:"tls_config"`
 }
 
 // Secret never prints itself: not in logs, errors or panics.

@@ -2,11 +2,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
+	promconfig "github.com/prometheus/common/config"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -28,50 +31,46 @@ func Parse(text []byte, directory string) ([]Tenant, error) {
 	if err := decoder.Load(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more than one document; it must be one")
 	}
-	var defaults, list *yaml.Node
-	if err := (mapping{
-		"defaults": func(n *yaml.Node) error { defaults = n; return nil },
-		"tenants":  func(n *yaml.Node) error { list = n; return nil },
-	}).read(content(&document)); err != nil {
+	var file struct {
+		Defaults yaml.Node `yaml:"defaults"`
+		Tenants  yaml.Node `yaml:"tenants"`
+	}
+	if err := read(&document, reflect.ValueOf(&file).Elem(), ""); err != nil {
 		return nil, fmt.Errorf("top level: %w", err)
 	}
 	base := Default()
-	if defaults != nil {
-		if err := common(&base, directory).read(defaults); err != nil {
-			return nil, fmt.Errorf("defaults: %w", err)
-		}
-		check := base
-		if err := firstOf(check.numbers("defaults"), check.HTTP.check("defaults")); err != nil {
-			return nil, err
-		}
+	if err := read(&file.Defaults, reflect.ValueOf(&base.Settings).Elem(), ""); err != nil {
+		return nil, fmt.Errorf("defaults: %w", err)
 	}
-	return tenants(base, list, directory)
+	check := base
+	if err := cmp.Or(check.numbers("defaults"), check.HTTP.check("defaults")); err != nil {
+		return nil, err
+	}
+	return tenants(base, &file.Tenants, directory)
 }
 
 var errEmpty = errors.New("tenants is empty; it must list at least one tenant")
 
 func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
-	if list == nil {
+	switch {
+	case list.ShortTag() == null:
 		return nil, errEmpty
-	}
-	if list = resolve(list); list.Kind != yaml.SequenceNode {
+	case list.Kind != yaml.SequenceNode:
 		return nil, fmt.Errorf("line %d: tenants must be a list", list.Line)
-	}
-	if len(list.Content) == 0 {
+	case len(list.Content) == 0:
 		return nil, errEmpty
 	}
 	all := make([]Tenant, 0, len(list.Content))
 	names, accounts := map[string]place{}, map[string]place{}
 	for i, node := range list.Content {
-		t := base
-		t.HTTP.Proxy.ProxyConnectHeader = clone(base.HTTP.Proxy.ProxyConnectHeader)
-		fields := common(&t, directory)
-		fields["name"] = text(&t.Name)
-		fields["tenant_id"] = text(&t.TenantID)
-		where := whose(i, node)
-		if err := fields.read(node); err != nil {
+		t, where := base, whose(i, resolve(node))
+		if err := read(node, reflect.ValueOf(&t).Elem(), ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
+		for _, file := range []*string{&t.ClientSecretFile, &t.ClientCertificateFile, &t.ClientCertificatePasswordFile, &t.FederatedTokenFile} {
+			*file = promconfig.JoinDir(directory, *file)
+		}
+		t.HTTP.TLS.SetDirectory(directory)
 		if err := t.complete(where); err != nil {
 			return nil, err
 		}
@@ -93,18 +92,12 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 
 // whose names a tenant before it has been read.
 func whose(i int, n *yaml.Node) place {
-	var t Tenant
-	n = resolve(n)
+	known := map[string]string{}
 	for k := 0; k+1 < len(n.Content) && n.Kind == yaml.MappingNode; k += 2 {
 		// What is wrong with a value is told when it is read.
-		switch value, _ := scalar(resolve(n.Content[k+1])); n.Content[k].Value {
-		case "name":
-			t.Name = value
-		case "tenant_id":
-			t.TenantID = value
-		}
+		known[n.Content[k].Value], _ = scalar(resolve(n.Content[k+1]))
 	}
-	if name := orDefault(t.Name, t.TenantID); name != "" {
+	if name := cmp.Or(known["name"], known["tenant_id"]); name != "" {
 		return place(fmt.Sprintf("tenants[%d] (%s)", i, printable(name)))
 	}
 	return place(fmt.Sprintf("tenants[%d]", i))

@@ -159,3 +159,37 @@ func TestEqual(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyAndQuoted: an empty group leaves what the defaults say, an empty text
+// is no text, and a number is one in quotes, too.
+func TestEmptyAndQuoted(t *testing.T) {
+	const file = `
+defaults:
+  api_url: https://proxy.example
+  auth: {client_id: c, client_secret_file: s, scope: other/.default}
+  quota: &quota {per_minute: "20", share: '0.5'}
+  http: {max_response_bytes: "2MiB", tls_config: {insecure_skip_verify: true, server_name: n}}
+tenants:
+  - {tenant_id: a, auth: , quota: , http: {tls_config: }}
+  - tenant_id: b
+    api_url:
+    auth: {client_secret_file: , federated_token_file: f, scope: ~}
+    quota: *quota
+    http: {proxy_url: , tls_config: {insecure_skip_verify: false, ca_file: ca}}
+`
+	tenants, err := Parse([]byte(file), "dir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, c := range tenants {
+		fmt.Fprintln(&got, c.TenantID, c.APIURL, c.AuthScope, c.ClientSecretFile, c.FederatedTokenFile, c.QuotaPerMinute, c.QuotaShare, c.MaxResponseBytes,
+			c.HTTP.Proxy.ProxyFromEnvironment, c.HTTP.TLS.InsecureSkipVerify, c.HTTP.TLS.ServerName, c.HTTP.TLS.CAFile)
+	}
+	const want = `a https://proxy.example other/.default dir/s  20 0.5 2097152 true true n 
+b https://api.security.microsoft.com https://api.security.microsoft.com/.default  dir/f 20 0.5 2097152 false false n dir/ca
+`
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}

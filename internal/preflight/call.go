@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/auth"
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/tenant"
 )
 
 // fewCalls grants a few of a tenant's calls, and would rather give up than wait.
 type fewCalls struct {
-	ledger     *tenant.AccountLedger
+	ledger     *tenant.SharedLedger
 	left, made int
 }
 
@@ -38,7 +37,7 @@ func (f *fewCalls) call(ctx context.Context, send func() error) error {
 	}
 	for {
 		now := time.Now()
-		grant, at := f.ledger.Take(now, refresh.PassDelta)
+		grant, at := f.ledger.Take(now)
 		switch {
 		case grant != 0:
 			f.left--
@@ -59,6 +58,7 @@ func (f *fewCalls) call(ctx context.Context, send func() error) error {
 // firstPage is what one call has brought.
 type firstPage struct {
 	listing.Page
+	top            int // rows that there may be on one
 	more           bool
 	newest, oldest time.Time // last updates
 	created        int       // incidents that were created between the two
@@ -94,7 +94,7 @@ func checkList(ctx context.Context, t *tenant.Tenant, calls *fewCalls) (api, lis
 	case api.Status == Failed:
 		return api, Step{"list", Skipped, "the API cannot be reached", ""}, nil
 	}
-	detail, hint := explainCall(t, err)
+	detail, hint := explainCall(t, calls, err)
 	return api, Step{"list", Failed, detail, hint}, nil
 }
 
@@ -107,7 +107,7 @@ func topLimit(err error) int {
 }
 
 func newFirstPage(p listing.Page, top int) *firstPage {
-	f := &firstPage{Page: p, more: p.Link != "" || len(p.Rows) >= top}
+	f := &firstPage{Page: p, top: top, more: p.Link != "" || len(p.Rows) >= top}
 	for i := range f.Rows {
 		at := f.Rows[i].Updated
 		if at.IsZero() {
@@ -141,7 +141,7 @@ func (f *firstPage) String() string {
 }
 
 // explainCall says what an answer of the API means.
-func explainCall(t *tenant.Tenant, err error) (detail, hint string) {
+func explainCall(t *tenant.Tenant, calls *fewCalls, err error) (detail, hint string) {
 	if full, ok := errors.AsType[*noGrantError](err); ok {
 		return full.Error(), "the exporter, or another check, has just spent it; nothing is wrong"
 	}
@@ -164,7 +164,7 @@ func explainCall(t *tenant.Tenant, err error) (detail, hint string) {
 		hint = "another program spends the quota of this app registration; register an own one, or lower --api.quota-share"
 		now := time.Now()
 		t.Ledger().Throttled(now, e.Status, e.RetryAfter, e.Message)
-		if until := t.Ledger().Ready(now, refresh.PassDelta); until.After(now) {
+		if until := calls.ledger.Ready(now); until.After(now) {
 			hint = fmt.Sprintf("no call before %s; %s", until.UTC().Format(time.RFC3339), hint)
 		}
 	case e.Status >= 500:

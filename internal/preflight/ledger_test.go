@@ -44,7 +44,7 @@ func (c *checked) keepIn(dir string, spent int) *tenant.Tenant {
 // used is how many calls of the last hour the saved ledger knows.
 func (c *checked) used() int {
 	c.t.Helper()
-	l, err := quota.New(quota.Options{})
+	l, err := quota.New(quota.Options{Windows: []quota.Window{{Period: time.Minute, Limit: c.config.QuotaPerMinute}, {Period: time.Hour, Limit: c.config.QuotaPerHour}}, Share: 1})
 	if err != nil {
 		c.t.Fatal(err)
 	}

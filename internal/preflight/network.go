@@ -12,15 +12,18 @@ import (
 	"strings"
 	"sync"
 
-	"m365_defender_exporter/internal/scrub"
 	"m365_defender_exporter/internal/tenant"
+	"m365_defender_exporter/internal/timeout"
 )
+
+// scrubber makes a foreign text fit to be shown.
+type scrubber interface{ Text(text string) string }
 
 // netTrace is how far a request came on its way to a host.
 type netTrace struct {
 	target, port string // of the host that is meant
 	// shown makes what was met on the way fit to be shown.
-	shown *scrub.Scrubber
+	shown scrubber
 
 	mu           sync.Mutex
 	dnsHost      string
@@ -35,7 +38,7 @@ type netTrace struct {
 }
 
 // newNetTrace returns a context whose requests are traced.
-func newNetTrace(ctx context.Context, target string, shown *scrub.Scrubber) (*netTrace, context.Context) {
+func newNetTrace(ctx context.Context, target string, shown scrubber) (*netTrace, context.Context) {
 	n := &netTrace{shown: shown}
 	if u, err := url.Parse(target); err == nil {
 		n.target, n.port = u.Hostname(), u.Port()
@@ -135,7 +138,7 @@ func (n *netTrace) failure(err error) (detail, hint string) {
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
-	late := isTimeout(err)
+	late := timeout.Is(err)
 	switch {
 	case n.dnsErr != nil:
 		return "resolve " + host + ": " + n.shown.Text(reasonOfDNS(n.dnsErr)), "the name is not known here: check the name and the resolver; " + proxyHint
@@ -190,11 +193,6 @@ func (n *netTrace) textOf(err error, late bool) string {
 		return "no connection"
 	}
 	return n.shown.Text(strings.TrimSpace(err.Error()))
-}
-
-func isTimeout(err error) bool {
-	network, ok := errors.AsType[net.Error](err)
-	return errors.Is(err, context.DeadlineExceeded) || ok && network.Timeout()
 }
 
 func sameHost(a, b string) bool {

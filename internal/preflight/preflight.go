@@ -149,7 +149,7 @@ func try(ctx context.Context, t *tenant.Tenant, store state.Store) Result {
 		permission = Step{"permission", Skipped, "there is no token", ""}
 	}
 	ledger := t.ShareLedger(store, time.Now())
-	calls := &fewCalls{ledger: t.Ledger(), left: 2}
+	calls := &fewCalls{ledger: ledger, left: 2}
 	var api, list Step
 	var page *firstPage
 	if token.Status == OK {

@@ -64,7 +64,7 @@ func (e *syncEstimate) estimate(page *firstPage, lookback time.Duration) {
 	e.Incidents, e.Exact = rows, !page.more
 	perPage := max(rows, 1)
 	if !page.more {
-		perPage = max(rows, 100)
+		perPage = max(rows, page.top)
 	}
 	// What was created within the time that the page covers is on the page, for
 	// it was updated since. The rest of the page tells nothing of how many there

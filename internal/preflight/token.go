@@ -9,7 +9,6 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/scrub"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -69,7 +68,7 @@ const maxRoles = 30
 
 // checkRoles looks for the permission in the token. What the token says of
 // itself is a foreign text like any other.
-func (c *Result) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubber) Step {
+func (c *Result) checkRoles(cfg config.Tenant, token string, shown scrubber) Step {
 	need := permissions[cfg.API]
 	claims, ok := auth.ParseClaims(token)
 	if !ok {
@@ -78,8 +77,10 @@ func (c *Result) checkRoles(cfg config.Tenant, token string, shown *scrub.Scrubb
 	for _, role := range claims.Roles[:min(len(claims.Roles), maxRoles)] {
 		c.Token.Roles = append(c.Token.Roles, shown.Text(role))
 	}
-	audience, _ := claims.Audience.(string)
-	c.Token.Audience, c.Token.ClientID = shown.Text(audience), shown.Text(claims.AppID)
+	if len(claims.Audience) > 0 {
+		c.Token.Audience = shown.Text(claims.Audience[0]) // of Entra's tokens there is one
+	}
+	c.Token.ClientID = shown.Text(claims.AppID)
 	name := need.read + " of " + need.api
 	switch {
 	case slices.Contains(claims.Roles, need.read):

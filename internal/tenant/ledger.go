@@ -8,6 +8,7 @@ import (
 	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/retryafter"
 )
 
 func windows(cfg config.Tenant) []quota.Window {
@@ -85,11 +86,11 @@ func (l *AccountLedger) Throttled(now time.Time, status int, retryAfter, message
 
 // RetryAfter implements refresh.Ledger.
 func (l *AccountLedger) RetryAfter(now time.Time, header string) time.Time {
-	wait, ok := quota.ParseRetryAfter(header, now)
-	if !ok || wait == 0 {
+	wait, _ := retryafter.Parse(header, now)
+	if wait == 0 {
 		return time.Time{}
 	}
-	return now.Add(wait)
+	return now.Add(min(wait, retryafter.Max))
 }
 
 // say logs what the ledger tells once.
@@ -102,7 +103,7 @@ func (l *AccountLedger) say(out quota.Outcome) {
 			"calls", learned.Limit, "window", WindowName(learned.Period), "until", learned.Until)
 	}
 	if out.Asked > 0 {
-		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", quota.MaxRetryAfter)
+		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", retryafter.Max)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"m365_defender_exporter/client/quota"
+	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/simulator"
 )
 
@@ -72,7 +72,7 @@ func TestLongRetryAfter(t *testing.T) {
 		now := time.Now()
 		for range 3 {
 			b.tenant.ledger.Throttled(now, 429, "86400", "")
-			if got := b.tenant.ledger.log.BlockedUntil(); !got.Equal(now.Add(quota.MaxRetryAfter)) {
+			if got := b.tenant.ledger.log.BlockedUntil(); !got.Equal(now.Add(retryafter.Max)) {
 				t.Errorf("blocked until %v, want an hour", got.Sub(now))
 			}
 		}

@@ -14,10 +14,13 @@ import (
 // Max bounds a file, in bytes: a configuration of 100,000 tenants.
 const Max = 64 << 20
 
-// Read returns what a regular file holds. It waits for the disk alone. Its error
-// names the path: that of the file system, or that it is no regular file or has
-// more than Max bytes.
-func Read(path string) ([]byte, error) {
+// Read is ReadUpTo of Max bytes.
+func Read(path string) ([]byte, error) { return ReadUpTo(path, Max) }
+
+// ReadUpTo returns what a regular file of at most so many bytes holds. It waits
+// for the disk alone. Its errors are of type *fs.PathError, and quote nothing of the
+// content: that of the file system, or that it is no regular file or longer.
+func ReadUpTo(path string, bytes int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
@@ -26,18 +29,22 @@ func Read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: it is a %s; it must be a regular file, which can be read again", path, kind(info.Mode()))
+		return nil, refuse(path, "it is a %s; it must be a regular file, which can be read again", kind(info.Mode()))
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, Max+1)) // it may grow meanwhile
-	if err == nil && len(text) > Max {
-		return nil, fmt.Errorf("read %s: it has more than %d bytes; that cannot be meant", path, Max)
+	text, err := io.ReadAll(io.LimitReader(f, bytes+1)) // it may grow meanwhile
+	if err == nil && int64(len(text)) > bytes {
+		return nil, refuse(path, "it has more than %d bytes; that cannot be meant", bytes)
 	}
 	return text, err
+}
+
+func refuse(path, format string, args ...any) error {
+	return &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf(format, args...)}
 }
 
 func kind(m os.FileMode) string {

@@ -17,6 +17,12 @@ func TestRead(t *testing.T) {
 	if got, err := Read(path); err != nil || string(got) != "text" {
 		t.Errorf("got %q, %v", got, err)
 	}
+	if got, err := ReadUpTo(path, 4); err != nil || string(got) != "text" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := ReadUpTo(path, 3); err == nil || !strings.Contains(err.Error(), "more than 3 bytes") {
+		t.Errorf("got %q, %v", got, err)
+	}
 	// A file with a hole: it takes no room on the disk.
 	large := filepath.Join(dir, "large")
 	f, err := os.Create(large)

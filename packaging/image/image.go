@@ -1,128 +1,147 @@
 package main
 
 import (
-	"path"
-	"strconv"
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-const (
-	program = "/bin/m365_defender_exporter"
-	state   = "/var/lib/m365_defender_exporter"
-	port    = "10058/tcp"
-	// nonRoot is the user and group that images without a shell agree on.
-	nonRoot = 65532
-)
+// file is a file or a directory of an image. Its name is absolute.
+type file struct {
+	name        string
+	dir         bool
+	mode        int64
+	user, group int
+	text        []byte
+}
 
-// release is what goes into the images of one version.
+// base is what an image without a base lacks: names for the users.
+func base() []file {
+	return []file{
+		{name: "/etc", dir: true, mode: 0o755},
+		{name: "/etc/group", mode: 0o444, text: []byte("root:x:0:\nnonroot:x:65532:\n")},
+		{name: "/etc/passwd", mode: 0o444, text: []byte("root:x:0:0:root:/root:/sbin/nologin\n" +
+			"nonroot:x:65532:65532:nonroot:/var/lib/m365_defender_exporter:/sbin/nologin\n")},
+	}
+}
+
+// release is what the images of one version have in common.
 type release struct {
+	checkout                  fs.FS
 	version, revision, source string
 	created                   time.Time
-	license                   []byte
-	binaries                  []binary
 }
 
-// binary is the exporter for one platform.
-type binary struct {
-	platform specs.Platform
-	text     []byte
-}
-
-// labels are both the labels of a configuration and the annotations of a
-// manifest. The Dockerfile sets the same.
-func (r *release) labels() map[string]string {
-	labels := map[string]string{
-		specs.AnnotationTitle:       path.Base(program),
-		specs.AnnotationDescription: "Prometheus exporter for Microsoft 365 Defender incidents",
-		specs.AnnotationLicenses:    "Apache-2.0",
-		specs.AnnotationVersion:     r.version,
-		specs.AnnotationRevision:    r.revision,
-		specs.AnnotationCreated:     r.created.Format(time.RFC3339),
-	}
-	if r.source != "" {
-		labels[specs.AnnotationSource] = r.source
-	}
-	return labels
-}
-
-// base is the file system around the binary, the same on every platform.
-func (r *release) base() []file {
-	id := strconv.Itoa(nonRoot)
-	return []file{
-		{name: "/LICENSE", mode: 0o444, text: r.license},
-		{name: "/bin", dir: true, mode: 0o755},
-		{name: "/etc", dir: true, mode: 0o755},
-		{name: "/etc/group", mode: 0o444, text: []byte("root:x:0:\nnonroot:x:" + id + ":\n")},
-		{name: "/etc/passwd", mode: 0o444, text: []byte("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:" + id + ":" + id + ":nonroot:" + state + ":/sbin/nologin\n")},
-		{name: "/var", dir: true, mode: 0o755},
-		{name: "/var/lib", dir: true, mode: 0o755},
-		{name: state, dir: true, mode: 0o700, owner: nonRoot},
-	}
-}
-
-// image adds one platform's image to the archive.
-func (r *release) image(a *archive, b binary) (specs.Descriptor, error) {
-	id := strconv.Itoa(nonRoot)
-	config := specs.Image{
-		Created:  &r.created,
-		Platform: b.platform,
-		Config: specs.ImageConfig{
-			User:         id + ":" + id,
-			ExposedPorts: map[string]struct{}{port: {}},
-			Entrypoint:   []string{program},
-			Volumes:      map[string]struct{}{state: {}},
-			WorkingDir:   state,
-			Labels:       r.labels(),
-		},
-		RootFS: specs.RootFS{Type: "layers"},
-	}
-	manifest := specs.Manifest{MediaType: specs.MediaTypeImageManifest, Annotations: r.labels()}
-	manifest.SchemaVersion = 2
-	for _, layer := range []struct {
-		what  string
-		files []file
-	}{
-		{"licence, user, state directory", r.base()},
-		{"m365_defender_exporter " + r.version, []file{{name: program, mode: 0o555, text: b.text}}},
-	} {
-		descriptor, diff, err := a.layer(layer.files, r.created)
-		if err != nil {
-			return specs.Descriptor{}, err
-		}
-		manifest.Layers = append(manifest.Layers, descriptor)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diff)
-		config.History = append(config.History, specs.History{Created: &r.created, CreatedBy: layer.what})
-	}
-	var err error
-	if manifest.Config, err = a.json(specs.MediaTypeImageConfig, config); err != nil {
-		return specs.Descriptor{}, err
-	}
-	descriptor, err := a.json(specs.MediaTypeImageManifest, manifest)
-	descriptor.Platform = &b.platform
-	return descriptor, err
-}
-
-// archive is an OCI layout with one index over the platforms, tagged with the
-// version.
-func (r *release) archive() ([]byte, error) {
-	a := newArchive(r.created)
-	index := specs.Index{MediaType: specs.MediaTypeImageIndex, Annotations: r.labels()}
-	index.SchemaVersion = 2
-	for _, b := range r.binaries {
-		descriptor, err := r.image(a, b)
-		if err != nil {
-			return nil, err
-		}
-		index.Manifests = append(index.Manifests, descriptor)
-	}
-	descriptor, err := a.json(specs.MediaTypeImageIndex, index)
+// add appends the image for one platform to the index.
+func (r *release) add(index v1.ImageIndex, platform v1.Platform, binary []byte) (v1.ImageIndex, error) {
+	dockerfile, err := r.checkout.Open("Dockerfile")
 	if err != nil {
 		return nil, err
 	}
-	descriptor.Annotations = map[string]string{specs.AnnotationRefName: r.version}
-	top := specs.Index{MediaType: specs.MediaTypeImageIndex, Manifests: []specs.Descriptor{descriptor}}
-	top.SchemaVersion = 2
-	return a.close(top)
+	defer func() { _ = dockerfile.Close() }()
+	d, err := describe(dockerfile, inputs{
+		checkout: r.checkout,
+		built:    map[string][]byte{"/out/m365_defender_exporter": binary, "/out/state": nil},
+		args:     map[string]string{"VERSION": r.version, "REVISION": r.revision, "CREATED": r.created.Format(time.RFC3339)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.source != "" {
+		d.config.Labels[specs.AnnotationSource] = r.source
+	}
+	plain, err := tarOf(append(base(), d.files...), r.created)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(plain)), nil },
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, err
+	}
+	created := v1.Time{Time: r.created}
+	image, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
+		OS: platform.OS, Architecture: platform.Architecture, Created: created, Config: d.config, RootFS: v1.RootFS{Type: "layers"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{Created: created, CreatedBy: "Dockerfile, without its base"}})
+	if err != nil {
+		return nil, err
+	}
+	image = mutate.Annotations(mutate.ConfigMediaType(image, types.OCIConfigJSON), d.config.Labels).(v1.Image)
+	index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}})
+	return mutate.Annotations(index, d.config.Labels).(v1.ImageIndex), nil
+}
+
+// archive is an OCI layout as one tar file. go-containerregistry v0.22.1 writes
+// the layout as a directory, and as a file only what one platform's Docker reads.
+func archive(index v1.ImageIndex, tag string, at time.Time) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "image")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	to, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return nil, err
+	}
+	if err := to.AppendIndex(index, layout.WithAnnotations(map[string]string{specs.AnnotationRefName: tag})); err != nil {
+		return nil, err
+	}
+	var files []file
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		f := file{name: filepath.ToSlash(strings.TrimPrefix(path, dir)), dir: entry.IsDir(), mode: 0o755}
+		if !f.dir {
+			f.mode = 0o644
+			f.text, err = os.ReadFile(path)
+		}
+		files = append(files, f)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tarOf(files, at)
+}
+
+// tarOf writes the files in their order, all dated the same.
+func tarOf(files []file, at time.Time) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, f := range files {
+		h := &tar.Header{
+			Typeflag: tar.TypeReg, Name: strings.TrimPrefix(f.name, "/"), Mode: f.mode, Uid: f.user, Gid: f.group,
+			Size: int64(len(f.text)), ModTime: at,
+		}
+		if f.dir {
+			h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
+		}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.text); err != nil {
+			return nil, err
+		}
+	}
+	err := w.Close()
+	return out.Bytes(), err
 }

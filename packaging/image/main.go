@@ -1,8 +1,9 @@
-// Command image writes an OCI archive that holds the exporter for one or more
-// platforms. It needs no container engine, no base image and no network, and
-// the same input gives the same bytes.
+// Command image makes the image that the Dockerfile describes without a container
+// engine, a base image or a network: an OCI archive for one or more platforms. The
+// same input gives the same bytes. ko v0.19.1 could not: it puts the binary into
+// /ko-app, and makes no volume and no directory that is not root's.
 //
-//	image -o image.tar -license LICENSE linux/amd64=BINARY linux/arm64=BINARY
+//	image -o image.tar -checkout DIRECTORY linux/amd64=BINARY linux/arm64=BINARY
 //
 // It is a module of its own so that the exporter does not depend on what only
 // its packaging needs.
@@ -17,7 +18,8 @@ import (
 	"strings"
 	"time"
 
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 )
 
 func main() {
@@ -31,7 +33,7 @@ func run(args []string, stderr io.Writer) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("o", "image.tar", "archive to write")
-	license := flags.String("license", "LICENSE", "licence to carry")
+	checkout := flags.String("checkout", ".", "directory with the Dockerfile and what it copies")
 	version := flags.String("version", "dev", "version, also the tag")
 	revision := flags.String("revision", "unknown", "revision of the source")
 	source := flags.String("source", "", "address of the source, if there is one")
@@ -42,26 +44,25 @@ func run(args []string, stderr io.Writer) error {
 	if flags.NArg() == 0 {
 		return errors.New("nothing to put in; name a platform and its binary: linux/amd64=FILE")
 	}
-	r := release{version: *version, revision: *revision, source: *source, created: time.Unix(*epoch, 0).UTC()}
-	var err error
-	if r.license, err = os.ReadFile(*license); err != nil {
-		return err
-	}
+	r := release{os.DirFS(*checkout), *version, *revision, *source, time.Unix(*epoch, 0).UTC()}
+	index := v1.ImageIndex(empty.Index)
 	for _, arg := range flags.Args() {
-		name, file, ok := strings.Cut(arg, "=")
-		goos, arch, slash := strings.Cut(name, "/")
-		if !ok || !slash {
+		name, path, ok := strings.Cut(arg, "=")
+		platform, err := v1.ParsePlatform(name)
+		if !ok || err != nil || platform.Architecture == "" {
 			return fmt.Errorf("%q must be PLATFORM=FILE, such as linux/amd64=m365_defender_exporter", arg)
 		}
-		text, err := os.ReadFile(file)
+		binary, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		r.binaries = append(r.binaries, binary{specs.Platform{OS: goos, Architecture: arch}, text})
+		if index, err = r.add(index, *platform, binary); err != nil {
+			return err
+		}
 	}
-	archive, err := r.archive()
+	text, err := archive(index, *version, r.created)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(*out, archive, 0o644)
+	return os.WriteFile(*out, text, 0o644)
 }
