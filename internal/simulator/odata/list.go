@@ -26,11 +26,11 @@ const (
 	NoOrder
 )
 
-// Find finds the rows of a page and whether there are more behind them, and
+// find finds the rows of a page and whether there are more behind them, and
 // counts all that match if the query asks for it. The update time narrows the
 // search; other conditions are tried row by row. The usual order without other
 // conditions costs no more than the page.
-func (x *Exchange) Find(q *Query, size int) (rows []*life.Entry, more bool, total int) {
+func (x *Exchange) find(q *Query, size int) (rows []*life.Entry, more bool, total int) {
 	order := x.Tenant.Index.Sorted()
 	if x.Hooks.Visible != nil {
 		order = x.Hooks.Visible(x.Now)

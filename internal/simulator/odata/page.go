@@ -24,7 +24,7 @@ type Page struct {
 func (x *Exchange) Page(q *Query, size int) *Page {
 	p := &Page{Writer: x.writer(q.Expand, true)}
 	var total int
-	p.Rows, p.More, total = x.Find(q, size)
+	p.Rows, p.More, total = x.find(q, size)
 	if q.Count {
 		p.Count = strconv.Itoa(total)
 	}
