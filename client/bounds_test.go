@@ -89,7 +89,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestBoundedReader: past its bound it fails, as often as it is asked.
 func TestBoundedReader(t *testing.T) {
-	b := &boundedReader{r: strings.NewReader("0123456789"), max: 5}
+	b := &boundedReader{Reader: http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("0123456789")), 5)}
 	got := 0
 	for range 10 {
 		n, err := b.Read(make([]byte, 3))

@@ -208,7 +208,7 @@ func TestSavedWatermarkOfTheFuture(t *testing.T) {
 		opts := Options{Store: d, SweepInterval: 24 * time.Hour}
 		r := start(t, f, opts)
 		r.synced(t)
-		f.change(func() { r.marks.at = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
+		f.change(func() { r.Watermark.At = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
 		sleep(time.Minute)
 		f.resolve(1)
 		sleep(20 * time.Minute)
@@ -303,7 +303,7 @@ func TestFailureKeepsWhatIsKnown(t *testing.T) {
 // the schedule was.
 func TestLongOutage(t *testing.T) {
 	for name, fault := range faults {
-		for _, phase := range []Phase{openScan, fullScan, steady} {
+		for _, phase := range []phase{openScan, fullScan, steady} {
 			t.Run(fmt.Sprint(name, " in ", phase), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := native(10)

@@ -446,9 +446,9 @@ func TestSavedNonsense(t *testing.T) {
 	for name, broken := range map[string]func(string) string{
 		"no JSON":        func(string) string { return "{" },
 		"no version":     func(string) string { return "{}" },
-		"another phase":  func(s string) string { return strings.Replace(s, `"phase":"steady"`, `"phase":"later"`, 1) },
+		"another phase":  func(s string) string { return strings.Replace(s, `"phase":3`, `"phase":4`, 1) },
 		"another reason": func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"last_reason":99`, 1) },
-		"no listing":     func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"scan":{}`, 1) },
+		"no listing":     func(s string) string { return strings.Replace(s, `"status":`, `"scan":{},"status":`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -80,65 +81,39 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&o.Interval, 30 * time.Second},
-		{&o.SweepInterval, 6 * time.Hour},
-		{&o.Overlap, 10 * time.Minute},
-		{&o.Lookback, 180 * 24 * time.Hour},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
+	o.Interval = cmp.Or(o.Interval, 30*time.Second)
+	o.SweepInterval = cmp.Or(o.SweepInterval, 6*time.Hour)
+	o.Overlap = cmp.Or(o.Overlap, 10*time.Minute)
+	o.Lookback = cmp.Or(o.Lookback, 180*24*time.Hour)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 }
 
+func (o *Options) mirror() incident.MirrorOptions {
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+}
+
 // Loop keeps one tenant's mirror up to date.
 type Loop struct {
-	opts     Options
-	mirror   *incident.Mirror
-	server   *listing.Server
-	phase    Phase
-	coverage incident.Coverage
+	opts   Options
+	mirror *incident.Mirror
+	progress
 
-	delta       *deltaRead // nil between deltas
-	deltas      int        // that were begun
-	incompletes int        // of them in a row that were incomplete
-	scan        *scan      // the first sync's reading or a sweep's; nil between sweeps
-	marks       watermark
-	skew        time.Duration // of the server's clock against ours, when it was last believed
-	// beyondOurs are a few incidents whose last update lies in the future by our
-	// clock and not by the server's, beyondServers such by the server's and not by
-	// ours.
-	beyondOurs, beyondServers map[int64]bool
-	// rereads is when to look up, by their ids, the incidents whose known last
-	// update is not to be trusted, and reread when one last was; aheadUnknown: since
-	// a restart it is not known which lie in the server's future.
-	rereads      map[int64]time.Time
-	reread       time.Time
-	aheadUnknown bool
-	alerts       alertWatch
+	delta   *reading // nil between deltas
+	deltas  int      // that were begun
+	retries [NumPasses]retry
+	clock   clock
+	reread  time.Time // when a doubt was last looked up
 
-	nextDelta, nextSweep time.Time
-	deltaRetry           time.Time // of the delta under way
-	scanRetry            time.Time
-	scanned              bool           // see view
-	deltaOK              bool           // the last delta succeeded
-	hidden               bool           // the last sweep has shown that the list hides incidents
-	answer               time.Duration  // of the last request that was none of a delta's
-	panics               [NumPasses]int // in a row
-	lastPanic            string
+	deltaOK   bool          // the last delta succeeded
+	answer    time.Duration // see view
+	hidden    bool          // the last sweep has shown that the list hides incidents
+	lastPanic string
 
-	unsaved     bool
-	publishing  time.Time // the counts as of this instant are to be published; zero: none
-	publishedAt time.Time
+	unsaved    bool
+	publishing bool // the counts are to be published once they are saved
 
-	draft     Status // of the next published status
 	status    atomic.Pointer[Status]
 	snapshot  atomic.Pointer[incident.Snapshot]
 	heartbeat atomic.Int64
@@ -147,18 +122,13 @@ type Loop struct {
 // New returns a loop that has not made a call yet, and knows nothing: see Load.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time)}
-	l.beyondOurs, l.beyondServers = make(map[int64]bool), make(map[int64]bool)
-	l.mirror = incident.NewMirror(l.mirrorOptions())
-	l.draft.Interval = opts.Interval
-	l.alerts.due = true
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
+	l.Draft.Interval = opts.Interval
+	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
 	l.beat()
 	return l
-}
-
-func (l *Loop) mirrorOptions() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: l.opts.Lookback, Thresholds: l.opts.Thresholds}
 }
 
 // Snapshot is the last good one, nil before there is any.
@@ -178,8 +148,9 @@ func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
 // request, and at the end.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now()
-	start := now.Add(l.offset())
-	l.nextDelta, l.scanRetry = start, start
+	for pass := range l.retries {
+		l.retries[pass].due = now.Add(l.offset())
+	}
 	l.repace(now, 1)
 	l.publishStatus()
 	for ctx.Err() == nil {
@@ -218,47 +189,41 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	l.unsaved = true
+	pass := l.passOf(task)
 	switch task {
-	case delta:
-		l.deltaStep(ctx)
-	case scanPage:
-		l.scanStep(ctx)
 	case lookup:
 		l.lookupStep(ctx)
 	case reread:
 		l.rereadStep(ctx)
+	default:
+		l.readStep(ctx, pass)
 	}
-	l.panics[l.passOf(task)] = 0
+	l.retries[pass].panics = 0
 }
 
-// passOf is the pass that a task belongs to.
 func (l *Loop) passOf(t task) Pass {
 	switch {
-	case t == scanPage && l.phase < steady:
+	case t <= delta:
+		return PassDelta
+	case l.Phase < steady:
 		return PassFirst
-	case t == scanPage, t == lookup, t == reread:
-		return PassSweep
 	}
-	return PassDelta
+	return PassSweep
 }
 
-// view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
-		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
+		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, answer: l.answer,
+		deltaDue: l.retries[PassDelta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
-	if l.delta != nil && l.delta.running {
-		v.deltaDue = l.deltaRetry
-	}
-	if l.phase == steady {
-		if v.sweeping = l.scan != nil; !v.sweeping {
-			v.scanDue = later(v.scanDue, l.nextSweep)
-		} else {
-			v.lookups = l.scan.listing.Done()
+	if l.Phase == steady {
+		if len(l.Doubts) > 0 {
+			v.rereadDue = later(later(l.Doubts[0].At, l.reread.Add(rereadPause)), v.scanDue)
 		}
-		if !v.rereadDue.IsZero() {
-			v.rereadDue = later(v.rereadDue, l.scanRetry)
+		if v.sweeping = l.Scan != nil; v.sweeping {
+			v.lookups = l.Scan.Listing.Done()
+		} else {
+			v.scanDue = later(v.scanDue, l.NextSweep)
 		}
 	}
 	for p := range Pass(NumPasses) {
@@ -268,37 +233,20 @@ func (l *Loop) view(now time.Time) view {
 }
 
 // panicked survives a mistake of ours in a task. The pass that it belongs to
-// rests, longer each time. What it was reading is begun again if that happens
-// twice in a row, in case that is what it is about.
+// rests, longer each time.
 func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 	now, pass := time.Now(), l.passOf(t)
-	l.panics[pass]++
-	times := l.panics[pass]
-	until := now.Add(min(time.Second<<min(times, 9), 5*time.Minute))
+	retry := &l.retries[pass]
+	retry.panics++
+	until := now.Add(min(time.Second<<min(retry.panics, 9), 5*time.Minute))
 	l.ended(ctx, pass, now, l.mistake(pass, cause))
-	switch t {
-	case delta:
-		if times > 1 {
-			l.delta = nil
-		}
-		l.deltaRetry, l.nextDelta = until, until
-	case scanPage:
-		if times > 1 && l.scan != nil {
-			l.ranges(l.scan, now)
-		}
-		l.scanRetry = until
-	case lookup:
-		if times > 1 && l.scan != nil {
-			l.scan.missing.giveUp()
-		}
-		l.scanRetry = until
-	case reread:
-		l.scanRetry = until
-	default:
+	if t == wait || t == save {
 		// No schedule was made, or none was obeyed.
 		l.publishStatus()
 		sleepUntil(ctx, until)
+		return
 	}
+	retry.due = until
 }
 
 // mistake is the error that a panic is. Its stack is logged, once for the same
@@ -317,31 +265,23 @@ func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
 const longestSleep = 30 * time.Second
 
 func sleepUntil(ctx context.Context, at time.Time) {
-	timer := time.NewTimer(min(max(time.Until(at), time.Millisecond), longestSleep))
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// due notes that the counts as of now are to be published once they are saved.
-func (l *Loop) due(now time.Time) {
-	if l.coverage.Open {
-		l.publishing = now
+	case <-time.After(min(max(time.Until(at), time.Millisecond), longestSleep)):
 	}
 }
 
 // publish shows what was saved. That nothing is shown before it is saved keeps
-// counters from stepping back after a crash.
+// counters from stepping back after a crash. Counts that are not complete are
+// not shown.
 func (l *Loop) publish() {
 	l.publishStatus()
-	if l.publishing.IsZero() {
+	if !l.publishing || !l.Draft.Coverage.Open {
 		return
 	}
-	s := l.mirror.Snapshot(l.publishing)
-	s.Coverage = l.coverage
-	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
-	l.publishedAt, l.publishing = l.publishing, time.Time{}
+	s := l.mirror.Snapshot(l.PublishedAt)
+	s.Coverage = l.Draft.Coverage
+	s.AlertsAvailable = s.AlertsAvailable && !l.Alerts.Lost
+	l.publishing = false
 	l.snapshot.Store(s)
 }

@@ -178,8 +178,8 @@ func TestSavedBeforePublished(t *testing.T) {
 			if s.At.After(before.PublishedAt) || s.Flows.Created[0] > flowsBefore.Flows.Created[0] {
 				t.Error("a snapshot is shown before it is saved")
 			}
-			if got := r.Status().Corrections; got != before.Corrections {
-				t.Errorf("corrections are shown before they are saved: %v, saved were %v", got, before.Corrections)
+			if got := r.Status().Corrections; got != before.Draft.Corrections {
+				t.Errorf("corrections are shown before they are saved: %v, saved were %v", got, before.Draft.Corrections)
 			}
 		}
 		r = start(t, f, Options{Store: d, SweepInterval: time.Hour})
@@ -190,7 +190,7 @@ func TestSavedBeforePublished(t *testing.T) {
 		}
 		sleep(2 * time.Hour)
 		r.equal(t)
-		if saved.Corrections == [3]uint64{} || flows.Flows.Created[0] == 0 {
+		if saved.Draft.Corrections == [3]uint64{} || flows.Flows.Created[0] == 0 {
 			t.Error("the test shows nothing")
 		}
 	})

@@ -83,18 +83,6 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 	return fromNano(m.row(slot).updated), true
 }
 
-// Ahead lists the incidents whose last update is after an instant. It walks all
-// rows.
-func (m *Mirror) Ahead(of time.Time) (ids []int64) {
-	from := unixNano(of)
-	for id, slot := range m.index {
-		if m.row(slot).updated > from {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
 // after the instant since, by the server's clock. Called again, it raises that

@@ -18,7 +18,7 @@ func partial() Page {
 // begun is a listing that was given a partial page.
 func begun(t *testing.T) *Listing {
 	t.Helper()
-	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), ProveLarge, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
 	req, _ := l.Next(noon)
 	rows, err := l.Apply(noon, req, partial())
 	if err != nil || len(rows) != 1 || rows[0].ID != 2 {

@@ -48,7 +48,7 @@ func TestRandomServers(t *testing.T) {
 		for range 3 {
 			kind := kinds[kindNames[rng.IntN(3)]]
 			began := m.now
-			l := New(s, kind.proof, kind.ranges(m.now)...)
+			l := New(s, kind.prove, kind.ranges(m.now)...)
 			m.calls, m.log = 0, nil
 			got, err := m.read(l, 5000)
 			made += m.calls

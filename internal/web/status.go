@@ -113,9 +113,9 @@ func firstSync(s *tenant.Status) string {
 	case s.Refresh.Coverage.All:
 		return "complete"
 	case s.Refresh.Coverage.Open:
-		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.Refresh.FirstPages)
+		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.Refresh.ScanPages)
 	}
-	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.FirstPages)
+	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.ScanPages)
 }
 
 // nextText says what the next refresh waits for.
