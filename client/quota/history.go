@@ -40,13 +40,20 @@ type flight struct {
 // settle ends the flight of a grant. One that is unknown, or was settled
 // before, is ignored.
 func (h *history) settle(g Grant, now time.Time) {
+	if f, ok := h.cancel(g); ok {
+		h.insert(later(f.taken, now), f.priority)
+	}
+}
+
+// cancel takes out the flight of a grant, if it is known and was not settled.
+func (h *history) cancel(g Grant) (f flight, ok bool) {
 	i := slices.IndexFunc(h.flights, func(f flight) bool { return f.grant == g })
 	if i < 0 {
-		return
+		return flight{}, false
 	}
-	f := h.flights[i]
+	f = h.flights[i]
 	h.flights = slices.Delete(h.flights, i, i+1)
-	h.insert(later(f.taken, now), f.priority)
+	return f, true
 }
 
 func (h *history) insert(t time.Time, p Priority) {

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -18,6 +19,7 @@ type Ledger struct {
 
 	history history
 	last    Grant
+	origins origins
 	share   share
 
 	blockedUntil   time.Time
@@ -36,8 +38,9 @@ func New(o Options) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{
-		jitter: o.Jitter,
-		share:  share{full: o.Share, current: o.Share},
+		jitter:  o.Jitter,
+		origins: origins{own: cmp.Or(o.ID, rand.Uint64())},
+		share:   share{full: o.Share, current: o.Share},
 	}
 	for _, w := range o.Windows {
 		l.windows = append(l.windows, window{Window: w})
@@ -80,6 +83,7 @@ func (l *Ledger) Take(now time.Time, p Priority) Decision {
 	}
 	l.last++
 	d.Grant = l.last
+	l.origins.add(1, now)
 	l.history.flights = append(l.history.flights, flight{d.Grant, now, min(p, Sweep)})
 	return d
 }
@@ -90,6 +94,17 @@ func (l *Ledger) Peek(now time.Time, p Priority) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.decide(now, p)
+}
+
+// Cancel takes back a grant whose call is not going to be sent: it spends nothing.
+// It must not be used once any part of the call may have left. That the grant is
+// in a Log already, or may be, does no harm: whoever goes on from that Log counts
+// a call too many, and the next Log of this ledger is without it. Grants that are
+// unknown, settled or canceled already are ignored.
+func (l *Ledger) Cancel(g Grant) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.history.cancel(g)
 }
 
 // Settle ends an attempt: from now on its grant counts as spent at now, the

@@ -22,6 +22,9 @@ type Log struct {
 	// Grants are those of the longest window, oldest first, and after them
 	// those in flight.
 	Grants []Entry
+	// Origins are the ledgers that the grants came from. In a log without any, all
+	// grants count as unknown to everyone else.
+	Origins []Origin
 	// Learned are the limits in effect that the server named.
 	Learned []Learned
 	// Factor is the fraction of the configured share that was in effect at
@@ -72,17 +75,22 @@ func (l *Ledger) Final(now time.Time) Log {
 
 func (l *Ledger) log(now time.Time, closed bool) Log {
 	l.history.forget(now, l.longest)
+	l.origins.forget(now, l.longest)
 	wall := wallClock(now)
 	log := Log{
 		At:           wall.of(now),
 		Closed:       closed,
 		Settings:     l.settings(),
+		Origins:      slices.Clone(l.origins.all),
 		Learned:      l.learned(now),
 		Factor:       l.share.current / l.share.full,
 		RefusedAt:    wall.of(l.share.lastRefusal),
 		HalvedAt:     wall.before(l.share.lastHalving),
 		BlockedUntil: wall.of(l.blockedUntil),
 		Consecutive:  l.consecutive,
+	}
+	for i := range log.Origins {
+		log.Origins[i].At = wall.of(log.Origins[i].At)
 	}
 	for i := range log.Learned {
 		log.Learned[i].Until = wall.of(log.Learned[i].Until)
@@ -112,12 +120,14 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 	return log
 }
 
-// Restore adds what a Log remembers, which never makes the ledger more
-// generous. It is meant for a fresh ledger; what that holds already stays.
+// Restore goes on from the last log of a predecessor. It is meant for a fresh
+// ledger: what that holds already stays, and nothing makes it more generous.
 //
-// What is in flight in the log stays so until 15 minutes after it was granted: a
-// predecessor that fell silent may have sent it, and that it ended is not known.
-// It counts as First if it was Delta, lest it take a place that is reserved.
+// A predecessor that closed has settled its calls: in its Final log none of them
+// is in flight. One that fell silent may have sent what its last Log has in
+// flight, and that it ended is not known: until 15 minutes after it was granted
+// it stays in flight. It counts as First if it was Delta, lest it take a place
+// that is reserved.
 //
 // Limits that were learned are taken over if the settings are the same. Instants
 // after now come from a clock that was set back: they count as now, and nothing
@@ -125,6 +135,17 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 func (l *Ledger) Restore(now time.Time, log Log) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.restore(now, log)
+}
+
+// restore adds what a log remembers, and tells how many of the grants count.
+func (l *Ledger) restore(now time.Time, log Log) (counted int) {
+	for _, o := range log.Origins {
+		l.origins.learn(Origin{o.Ledger, o.Grants, fromWallClock(now, o.At, 0)})
+	}
+	if len(log.Origins) == 0 && len(log.Grants) > 0 {
+		l.origins.add(len(log.Grants), now) // they are this ledger's from now on
+	}
 	if log.Settings.equal(l.settings()) {
 		l.restoreLearned(now, log.Learned)
 	}
@@ -135,6 +156,7 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 		}
 		if now.Sub(at) < l.longest+slack {
 			l.history.insert(at, p)
+			counted++
 		}
 	}
 	if log.Factor > 0 && log.Factor < 1 && !log.RefusedAt.IsZero() {
@@ -151,6 +173,7 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 	if l.consecutive > 0 {
 		l.throttledUntil = l.blockedUntil
 	}
+	return counted
 }
 
 // restoreLearned takes over limits that hold still.
@@ -178,9 +201,11 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 func (l *Ledger) RestoreLost(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, end := range slices.Backward(l.latest(now)) {
+	ends := l.latest(now)
+	for _, end := range slices.Backward(ends) {
 		l.history.insert(end, Sweep)
 	}
+	l.origins.add(len(ends), now)
 }
 
 // latest are the ends of attempts, the last one first, none of which could be

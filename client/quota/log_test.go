@@ -10,7 +10,7 @@ import (
 // worn is a ledger that has something of everything to remember.
 func worn(t testing.TB) *Ledger {
 	t.Helper()
-	l := newLedger(t, Options{})
+	l := newLedger(t, Options{ID: 7})
 	spend(t, l, at(0), Sweep, 3)
 	spend(t, l, at(s+300*time.Microsecond), First, 1)
 	spend(t, l, at(2*s), Delta, 2)
@@ -31,6 +31,7 @@ func TestLog(t *testing.T) {
 			{at(2 * s), Delta, false}, {at(2 * s), Delta, false},
 			{at(3 * s), First, true},
 		},
+		Origins:      []Origin{{7, 7, at(3 * s)}},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + 4*s)}, {time.Hour, 900, at(24*time.Hour + 64*s)}},
 		Factor:       0.25,
 		RefusedAt:    at(64 * s),
@@ -43,6 +44,9 @@ func TestLog(t *testing.T) {
 	}
 	if old := worn(t).Log(at(2 * time.Hour)); len(old.Grants) != 0 {
 		t.Errorf("got %d grants after two hours, want none", len(old.Grants))
+	}
+	if old := worn(t).Log(at(2 * time.Hour)); len(old.Origins) != 0 {
+		t.Errorf("got origins %v after two hours, want none", old.Origins)
 	}
 	if old := worn(t).Log(at(25 * time.Hour)); len(old.Learned) != 0 {
 		t.Errorf("got %v after a day, want nothing learned", old.Learned)
@@ -57,7 +61,7 @@ func TestLog(t *testing.T) {
 // TestLogRounding: to the side on which a ledger is not more generous.
 func TestLogRounding(t *testing.T) {
 	const us = time.Microsecond
-	l := newLedger(t, Options{})
+	l := newLedger(t, Options{ID: 7})
 	spend(t, l, at(us), Delta, 1)
 	l.Take(at(2*us), Delta)
 	l.Refused(at(3*us), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
@@ -65,6 +69,7 @@ func TestLogRounding(t *testing.T) {
 		At:           at(ms),
 		Settings:     Settings{native(), usualShare},
 		Grants:       []Entry{{at(ms), Delta, false}, {at(ms), Delta, true}},
+		Origins:      []Origin{{7, 2, at(ms)}},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + ms)}},
 		Factor:       0.5,
 		RefusedAt:    at(ms),

@@ -14,7 +14,7 @@ import (
 // were changed.
 var ErrDamaged = errors.New("quota: the log is damaged")
 
-// The packed form of a Log, version 1. Numbers are varints (encoding/binary),
+// The packed form of a Log, version 2. Numbers are varints (encoding/binary),
 // signed where a difference may be negative; fractions are 8 bytes, the bits of
 // an IEEE 754 double, little-endian. Instants are in milliseconds: At since 1970,
 // all others since At.
@@ -23,6 +23,7 @@ var ErrDamaged = errors.New("quota: the log is damaged")
 //	share, number of windows, and for each: period in nanoseconds, limit
 //	factor, consecutive 429s, and RefusedAt, HalvedAt, BlockedUntil where flagged
 //	number of learned limits, and for each: period, limit, until
+//	number of origins, and for each: ledger (8 bytes, little-endian), grants, At
 //	number of grants that ended, and for each: milliseconds since the one before
 //	(the first: since At, signed) times 4, plus the priority
 //	the same of those in flight
@@ -30,7 +31,7 @@ var ErrDamaged = errors.New("quota: the log is damaged")
 //
 // That is about 3 bytes a grant.
 const (
-	packedVersion = 1
+	packedVersion = 2
 
 	flagClosed       = 1
 	flagRefusedAt    = 2
@@ -84,6 +85,12 @@ func (l Log) MarshalBinary() ([]byte, error) {
 		p.count(int64(limit.Period))
 		p.count(int64(limit.Limit))
 		p.instant(limit.Until)
+	}
+	p.count(int64(len(l.Origins)))
+	for _, o := range l.Origins {
+		p.data = binary.LittleEndian.AppendUint64(p.data, o.Ledger)
+		p.count(int64(o.Grants))
+		p.instant(o.At)
 	}
 	p.grants(l.Grants, false)
 	p.grants(l.Grants, true)
@@ -203,6 +210,9 @@ func unpack(data []byte) (log Log, err error) {
 	for range u.count() {
 		log.Learned = append(log.Learned, Learned{Period: time.Duration(u.number(math.MaxInt64)), Limit: u.limit(), Until: u.instant()})
 	}
+	for range u.count() {
+		log.Origins = append(log.Origins, Origin{Ledger: u.word(), Grants: u.number(math.MaxInt64), At: u.instant()})
+	}
 	log.Grants = u.grants(nil, false)
 	log.Grants = u.grants(log.Grants, true)
 	if len(u.data) > 0 {
@@ -239,14 +249,17 @@ func (u *unpacker) byte() byte {
 	return b
 }
 
-func (u *unpacker) float() float64 {
+func (u *unpacker) float() float64 { return math.Float64frombits(u.word()) }
+
+// word is eight bytes.
+func (u *unpacker) word() uint64 {
 	if len(u.data) < 8 {
 		u.fail("it ends too early")
 		return 0
 	}
-	bits := binary.LittleEndian.Uint64(u.data)
+	word := binary.LittleEndian.Uint64(u.data)
 	u.data = u.data[8:]
-	return math.Float64frombits(bits)
+	return word
 }
 
 // number is at most the given one.

@@ -35,6 +35,7 @@ func logs(t testing.TB) map[string]Log {
 		"fresh":     newLedger(t, Options{}).Log(at(0)),
 		"lost":      lost.Log(at(s)),
 		"zero":      {},
+		"origins":   {At: at(0), Origins: []Origin{{1, 5, at(-s)}, {1<<64 - 1, 1 << 40, at(s)}}},
 		"in future": {At: at(0), Grants: []Entry{{at(time.Hour), Delta, false}, {at(2 * time.Hour), Sweep, true}}},
 		"long ago":  {At: at(0), Grants: []Entry{{time.Unix(0, 0).UTC(), Delta, false}}, RefusedAt: time.Unix(-1, 0).UTC()},
 	}
@@ -114,6 +115,8 @@ func TestPackRefuses(t *testing.T) {
 		"a learned one":  {At: at(0), Learned: []Learned{{time.Minute, 5, far}}},
 		"negative limit": {At: at(0), Learned: []Learned{{time.Minute, -5, at(0)}}},
 		"negative count": {At: at(0), Consecutive: -1},
+		"an origin":      {At: at(0), Origins: []Origin{{1, 1, far}}},
+		"absurd origin":  {At: at(0), Origins: []Origin{{1, 1 << 63, at(0)}}},
 	} {
 		if data, err := log.MarshalBinary(); err == nil || !strings.HasPrefix(err.Error(), "quota: pack the log: ") {
 			t.Errorf("%s: got %x, %v, want an error", name, data, err)
@@ -151,11 +154,11 @@ func TestUnpackDamage(t *testing.T) {
 		check("cut and sealed", i, sealed(body[:i]))
 	}
 	check("more and sealed", len(body), sealed(append(append([]byte(nil), body...), 0)))
-	check("unknown flags", 1, sealed(append([]byte{1, 0x80}, body[2:]...)))
+	check("unknown flags", 1, sealed(append([]byte{packedVersion, 0x80}, body[2:]...)))
 
-	body = append([]byte{2}, body[1:]...)
+	body = append([]byte{1}, body[1:]...)
 	var log Log
-	if err := log.UnmarshalBinary(sealed(body)); err == nil || errors.Is(err, ErrDamaged) || err.Error() != "quota: the log has version 2, this program knows 1" {
+	if err := log.UnmarshalBinary(sealed(body)); err == nil || errors.Is(err, ErrDamaged) || err.Error() != "quota: the log has version 1, this program knows 2" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -95,6 +95,9 @@ type Options struct {
 	// Jitter returns a number in [0, 1) that spreads the waits after a 429
 	// without a usable Retry-After; nil means math/rand/v2.
 	Jitter func() float64
+	// ID tells the ledger from every other one of the account, that of an earlier
+	// start included; 0 means a random one.
+	ID uint64
 }
 
 // maxLimit bounds the memory of a ledger: 24 bytes a grant.
