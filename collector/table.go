@@ -134,8 +134,12 @@ var (
 		"Unix time at which the credential itself expires, where that is known: the client certificate.")
 )
 
-// What survives a restart, and the configuration.
+// Whose a tenant is, what survives a restart, and the configuration.
 var (
+	// OwnedSince tells which of several exporters of a tenant has the newest counts:
+	// the one that has owned it for the shortest time.
+	OwnedSince = define("tenant_owned_since_timestamp_seconds", Gauge,
+		"Unix time since which this exporter owns the tenant. If several expose it, the counts of the newest owner hold.")
 	StateSaveFailures = define("state_save_failures_total", Counter,
 		"Times the state could not be saved. The counts go on from memory.")
 	StateLastSave = define("state_last_save_timestamp_seconds", Gauge,

@@ -40,13 +40,13 @@ func incidentAlerts() []Alert {
 	return []Alert{
 		{
 			Name: "DefenderHighIncidentUnassigned", For: "15m", Severity: "critical",
-			Expr:        open(`severity="high", assigned="false", `) + " > 0",
+			Expr:        newestOpen(`severity="high", assigned="false", `) + " > 0",
 			Summary:     "{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}",
 			Description: "For 15 minutes there has been at least one open incident of high severity that has no owner.",
 		},
 		{
 			Name: "DefenderHighIncidentOverdue", For: "1m", Severity: "warning",
-			Expr:        `max by (tenant) (m365_defender_open_incidents_older{severity="high", threshold="24h"}) > 0`,
+			Expr:        newest("tenant", `m365_defender_open_incidents_older{severity="high", threshold="24h"}`) + " > 0",
 			Summary:     "{{ $labels.tenant }}: high-severity incidents open for more than 24 hours: {{ $value }}",
 			Description: "The objective for incidents of high severity is to resolve them within 24 hours.",
 		},

@@ -42,9 +42,11 @@ func assigned(within string) Rule {
 }
 
 // perDay is what a counter increased by in a day, of what was recorded of it: a
-// counter goes on under another instance when a pod gets another name, and the
-// largest increase of any instance would be that since then. Two exporters of one
-// tenant count once.
+// counter goes on under another instance when a pod gets another name or another
+// exporter takes the tenant, and the largest increase of any instance would be
+// that since then. Two exporters of one tenant count once. The largest value is
+// the newest owner's, for it goes on from what was saved; and it hides that the
+// first value of a new owner may be read before the last one of the old.
 func perDay(what, by string) []Rule {
 	metric := "m365_defender_incidents_" + what
 	recorded := "tenant_" + strings.ReplaceAll(by, ", ", "_") + ":" + metric + ":max"
@@ -59,17 +61,54 @@ func increasePerDay(what string) string {
 	return "tenant:m365_defender_incidents_" + what + ":increase1d"
 }
 
-// open counts open incidents. Two exporters of one tenant count once.
+const (
+	// gap is how long a value holds although no target shows it: while a tenant goes
+	// from one exporter to another, or an exporter starts again, there is no scrape
+	// of it. It is five times the usual interval of scrapes at most.
+	gap = "[5m]"
+
+	ownedSince = "m365_defender_tenant_owned_since_timestamp_seconds"
+)
+
+// owner is the exporter that has owned each tenant for the shortest time: where
+// several show its counts, which is so as long as one of them has not learned that
+// it lost the tenant, this one's are right.
+func owner() Rule {
+	recent := "last_over_time(" + ownedSince + gap + ")"
+	return Rule{
+		"tenant_instance:" + ownedSince + ":newest",
+		"max by (tenant, instance) (" + recent + ")\n== on (tenant) group_left ()\nmax by (tenant) (" + recent + ")",
+	}
+}
+
+// newest is what the newest owner of each tenant counts, the largest value by the
+// given labels: two exporters that share nothing may have begun at the same time.
+func newest(by, selector string) string {
+	return "max by (" + by + ") (last_over_time(" + selector + gap + ") and on (tenant, instance) " + owner().Record + ")"
+}
+
+// newestOpen counts open incidents as the newest owner knows them.
+func newestOpen(matchers string) string {
+	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", openIncidents(matchers)) + ")"
+}
+
+// open counts open incidents where there are no recorded rules. Two exporters of
+// one tenant count once.
 func open(matchers string) string {
-	return "sum by (tenant, severity) (max by (tenant, severity, status, assigned) (m365_defender_incidents{" + matchers + `status!="resolved"}))`
+	return "sum by (tenant, severity) (max by (tenant, severity, status, assigned) (" + openIncidents(matchers) + "))"
+}
+
+func openIncidents(matchers string) string {
+	return "m365_defender_incidents{" + matchers + `status!="resolved"}`
 }
 
 // Rules lists the recording rules: what is asked over long times, or by
 // several alerts.
 func Rules() []Rule {
 	rules := []Rule{
-		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
-		{"tenant_severity:m365_defender_unassigned_incidents:sum", open(`assigned="false", `)},
+		owner(),
+		{"tenant_severity:m365_defender_open_incidents:sum", newestOpen("")},
+		{"tenant_severity:m365_defender_unassigned_incidents:sum", newestOpen(`assigned="false", `)},
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}

@@ -25,6 +25,11 @@ func (t *Tenant) sources() []collector.Source {
 		}),
 		instantGauge(collector.TokenExpiry, t.credential.Expiry),
 		instantGauge(collector.CredentialExpiry, t.credential.CredentialExpiry),
+		collector.NewFunc(collector.OwnedSince, func(emit func(float64, ...string)) {
+			if ms := t.ownedSince.Load(); ms != 0 {
+				emit(float64(ms) / 1e3)
+			}
+		}),
 		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }),
 		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.size.Load())) }),
 		collector.NewFunc(collector.StateLastSave, func(emit func(float64, ...string)) {

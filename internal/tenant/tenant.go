@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -33,6 +34,11 @@ type Tenant struct {
 	loop       *refresh.Loop
 	series     *collector.Series
 	logger     *slog.Logger
+
+	// ownedSince is when this process made the account its own, in Unix
+	// milliseconds; 0: not yet. A tenant that replaces one of the same account
+	// shares it.
+	ownedSince *atomic.Int64
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -58,6 +64,11 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		t.api = d.Replaces.api
 	} else {
 		t.api = collector.NewAPI()
+	}
+	if d.Replaces != nil && d.Replaces.config.Account() == cfg.Account() {
+		t.ownedSince = d.Replaces.ownedSince
+	} else {
+		t.ownedSince = new(atomic.Int64)
 	}
 	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
 	var err error
@@ -142,6 +153,7 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
+	t.ownedSince.CompareAndSwap(0, now.UnixMilli())
 	if err == nil {
 		t.loop.Load(now)
 	}
