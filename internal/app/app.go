@@ -98,8 +98,8 @@ func (a *App) setup(ctx context.Context) error {
 	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger})
 	a.cleanup("tenants", func() { tenantSet.Stop(drain) })
 	read := func() ([]config.Tenant, error) { return tenants, nil }
-	if o.configFile != "" {
-		read = func() ([]config.Tenant, error) { return readConfig(o.configFile) }
+	if len(o.configFiles) > 0 {
+		read = func() ([]config.Tenant, error) { return readConfig(o.configFiles) }
 	}
 	if a.reloader, err = fleet.NewReloader(tenantSet, tenants, read, a.logger); err != nil {
 		return err

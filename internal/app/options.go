@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,8 +24,8 @@ import (
 // Options are what the command line and the environment say; [Parse] makes them.
 // They belong to this package: every room gets what it needs, and not them.
 type Options struct {
-	tenants       []config.Tenant // as the configFile was at the start; one without it
-	configFile    string
+	tenants       []config.Tenant // as the configFiles were at the start; one without them
+	configFiles   []string        // or directories of them
 	state         string
 	stateIsSet    bool
 	configCheck   bool
@@ -69,7 +68,7 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	formatFlag(check, &o.checkFormat)
 
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
-	app.Flag("config.file", "Configuration file, for several tenants. It is read again on SIGHUP.").StringVar(&o.configFile)
+	app.Flag("config.file", "Configuration file, for several tenants, or a directory of them (*.yml, *.yaml). May be repeated. They are read again on SIGHUP.").StringsVar(&o.configFiles)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
 
 	tenantFlags(app, &tenant)
@@ -96,11 +95,12 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
+	o.configFiles = slices.DeleteFunc(o.configFiles, func(path string) bool { return path == "" })
 	given := givenFlags(context)
 	if o.demo && !slices.Contains(given, "refresh.interval") {
 		tenant.Interval = demoInterval
 	}
-	if o.configFile == "" {
+	if len(o.configFiles) == 0 {
 		credentialEnvironment(&tenant)
 	}
 	return o, o.validate(tenant, given)
@@ -124,7 +124,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
-	if o.configFile == "" {
+	if len(o.configFiles) == 0 {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
 			complete := demoTenant(tenant, "http://127.0.0.1")
@@ -141,7 +141,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		}
 	}
 	var err error
-	o.tenants, err = readConfig(o.configFile)
+	o.tenants, err = readConfig(o.configFiles)
 	return err
 }
 
@@ -157,17 +157,4 @@ func (o *Options) stateURL() string {
 		return "memory:"
 	}
 	return o.state
-}
-
-// readConfig reads the configuration file. Its error is one line.
-func readConfig(path string) ([]config.Tenant, error) {
-	text, err := textfile.Read(path)
-	if err != nil {
-		return nil, fmt.Errorf("--config.file: %w", err)
-	}
-	tenants, err := config.Parse(text, filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("--config.file %s: %w", path, err)
-	}
-	return tenants, nil
 }

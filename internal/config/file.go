@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -13,11 +14,31 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Parse reads a configuration file. Relative paths in it are taken from
-// directory. The error is one line that names the tenant and the field, and
-// never repeats a value that may be a secret.
-func Parse(text []byte, directory string) ([]Tenant, error) {
-	decoder, err := yaml.NewLoader(bytes.NewReader(text))
+// File is a configuration file. Relative paths in it are taken from its
+// directory, and its defaults hold for its own tenants.
+type File struct {
+	Path string
+	Text []byte
+}
+
+// Parse reads configuration files: the tenants of all of them, in order. The error
+// is one line that names the file, the tenant and the field, and never repeats a
+// value that may be a secret.
+func Parse(files ...File) ([]Tenant, error) {
+	var all []Tenant
+	seen := unique{names: map[string]home{}, accounts: map[string]home{}}
+	for _, f := range files {
+		tenants, err := f.parse(seen)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		all = append(all, tenants...)
+	}
+	return all, nil
+}
+
+func (f File) parse(seen unique) ([]Tenant, error) {
+	decoder, err := yaml.NewLoader(bytes.NewReader(f.Text))
 	if err != nil {
 		return nil, err
 	}
@@ -46,12 +67,46 @@ func Parse(text []byte, directory string) ([]Tenant, error) {
 	if err := cmp.Or(check.numbers("defaults"), check.HTTP.check("defaults")); err != nil {
 		return nil, err
 	}
-	return tenants(base, &file.Tenants, directory)
+	return f.tenants(base, &file.Tenants, seen)
+}
+
+// unique is what no two tenants of all files may have in common, and which one has
+// it.
+type unique struct{ names, accounts map[string]home }
+
+// home is where a tenant stands.
+type home struct {
+	file  string
+	where place
+}
+
+// seenFrom names the tenant to a reader of a file.
+func (h home) seenFrom(file string) string {
+	if h.file == file {
+		return string(h.where)
+	}
+	return fmt.Sprintf("%s of %s", h.where, h.file)
+}
+
+// add refuses a tenant that has something in common with another one.
+func (u unique) add(t *Tenant, at home) error {
+	name := t.Name
+	if strings.EqualFold(name, t.TenantID) {
+		name = strings.ToLower(name) // an id, whose case has no meaning
+	}
+	if other, taken := u.names[name]; taken {
+		return at.where.wrong(fieldName, "is that of %s; names must be unique", other.seenFrom(at.file))
+	}
+	if other, taken := u.accounts[t.Account()]; taken {
+		return at.where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other.seenFrom(at.file), fieldAPI)
+	}
+	u.names[name], u.accounts[t.Account()] = at, at
+	return nil
 }
 
 var errEmpty = errors.New("tenants is empty; it must list at least one tenant")
 
-func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
+func (f File) tenants(base Tenant, list *yaml.Node, seen unique) ([]Tenant, error) {
 	switch {
 	case list.ShortTag() == null:
 		return nil, errEmpty
@@ -61,7 +116,7 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 		return nil, errEmpty
 	}
 	all := make([]Tenant, 0, len(list.Content))
-	names, accounts := map[string]place{}, map[string]place{}
+	directory := filepath.Dir(f.Path)
 	for i, node := range list.Content {
 		t, where := base, whose(i, resolve(node))
 		if err := read(node, reflect.ValueOf(&t).Elem(), ""); err != nil {
@@ -74,17 +129,9 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 		if err := t.complete(where); err != nil {
 			return nil, err
 		}
-		name := t.Name
-		if strings.EqualFold(name, t.TenantID) {
-			name = strings.ToLower(name) // an id, whose case has no meaning
+		if err := seen.add(&t, home{f.Path, where}); err != nil {
+			return nil, err
 		}
-		if other, taken := names[name]; taken {
-			return nil, where.wrong(fieldName, "is that of %s; names must be unique", other)
-		}
-		if other, taken := accounts[t.Account()]; taken {
-			return nil, where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other, fieldAPI)
-		}
-		names[name], accounts[t.Account()] = where, where
 		all = append(all, t)
 	}
 	return all, nil

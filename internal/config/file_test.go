@@ -26,11 +26,15 @@ func TestBadFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tenants, err := Parse(text, "/etc/exporter")
+			const path = "/etc/exporter/config.yaml"
+			tenants, err := Parse(File{path, text})
 			if err == nil {
 				t.Fatalf("is accepted: %+v", tenants)
 			}
-			got := err.Error()
+			got, named := strings.CutPrefix(err.Error(), path+": ")
+			if !named {
+				t.Errorf("the message does not name the file: %s", got)
+			}
 			if strings.Contains(got, "hush") {
 				t.Errorf("the message tells a secret: %s", got)
 			}

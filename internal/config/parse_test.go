@@ -14,7 +14,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tenants, err := Parse(text, "/etc/exporter")
+	tenants, err := Parse(File{"/etc/exporter/config.yaml", text})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +52,37 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestSeveralFiles: the defaults and the directory of a file hold for its tenants
+// alone; names and accounts are unique over all files.
+func TestSeveralFiles(t *testing.T) {
+	first := File{"/a/one.yml", []byte("defaults: {quota: {share: 0.5}, auth: {client_id: c, client_secret_file: s}}\ntenants: [{tenant_id: A.example, name: a}, {tenant_id: b.example}]\n")}
+	second := func(tenant string) File {
+		return File{"/b/two.yml", []byte("defaults: {auth: {client_id: d, client_secret_file: s}}\ntenants: [{tenant_id: c.example}, " + tenant + "]\n")}
+	}
+	tenants, err := Parse(first, second("{tenant_id: b.example, name: b2, api: graph}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, c := range tenants {
+		fmt.Fprintln(&got, c.Name, c.ClientID, c.ClientSecretFile, c.QuotaShare)
+	}
+	if want := "a c /a/s 0.5\nb.example c /a/s 0.5\nc.example d /b/s 0.8\nb2 d /b/s 0.8\n"; got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+	for tenant, want := range map[string]string{
+		"{tenant_id: d.example, name: a}":   "/b/two.yml: tenants[1] (a): name is that of tenants[0] (a) of /a/one.yml; names must be unique",
+		"{tenant_id: B.example}":            "/b/two.yml: tenants[1] (B.example): name is that of tenants[1] (b.example) of /a/one.yml; names must be unique",
+		"{tenant_id: a.EXAMPLE, name: a2}":  "/b/two.yml: tenants[1] (a2): tenant_id is that of tenants[0] (a) of /a/one.yml, with the same api; the same incidents would be counted twice",
+		"{tenant_id: c.example, name: c2}":  "/b/two.yml: tenants[1] (c2): tenant_id is that of tenants[0] (c.example), with the same api; the same incidents would be counted twice",
+		"{tenant_id: d, quota: {share: 3}}": "/b/two.yml: tenants[1] (d): quota.share is 3; it must be above 0 and at most 1",
+	} {
+		if _, err := Parse(first, second(tenant)); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v\nwant %s", tenant, err, want)
+		}
+	}
+}
+
 // TestQuotaByAPI: each API has its own limits unless told otherwise.
 func TestQuotaByAPI(t *testing.T) {
 	const file = `
@@ -61,7 +92,7 @@ tenants:
   - {tenant_id: c, auth: {client_id: c, client_secret_file: s}, quota: {per_hour: 0}}
   - {tenant_id: b, name: b2, auth: {client_id: c, client_secret_file: s}}
 `
-	tenants, err := Parse([]byte(file), "")
+	tenants, err := Parse(File{"config.yaml", []byte(file)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +116,7 @@ tenants:
   - {tenant_id: b, auth: *auth, http: {proxy_connect_header: {B: [y]}}}
   - {tenant_id: c, http: {proxy_url: "", proxy_connect_header: {}}}
 `
-	tenants, err := Parse([]byte(file), "")
+	tenants, err := Parse(File{"config.yaml", []byte(file)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +208,7 @@ tenants:
     quota: *quota
     http: {proxy_url: , tls_config: {insecure_skip_verify: false, ca_file: ca}}
 `
-	tenants, err := Parse([]byte(file), "dir")
+	tenants, err := Parse(File{"dir/config.yaml", []byte(file)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		cfg.ClientSecret = "hush-hush"
 		text := fmt.Appendf(nil, "tenants: [{tenant_id: a.example, auth: {client_id: c, client_secret_file: s}, http: {proxy_url: %q, proxy_connect_header: {Proxy-Authorization: [hush-hush]}}}]",
 			"http://user:hush-hush@proxy.example:3128")
-		parsed, err := config.Parse(text, "")
+		parsed, err := config.Parse(config.File{Path: "config.yaml", Text: text})
 		if err != nil {
 			t.Fatal(err)
 		}
