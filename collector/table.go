@@ -140,6 +140,12 @@ var (
 	// the one that has owned it for the shortest time.
 	OwnedSince = define("tenant_owned_since_timestamp_seconds", Gauge,
 		"Unix time since which this exporter owns the tenant. If several expose it, the counts of the newest owner hold.")
+	// Tenants and TenantOpenFailures belong to no tenant.
+	Tenants = define("tenants", Gauge,
+		"Tenants of the configuration, and those of them that this exporter serves. Without the label tenant.",
+		"state")
+	TenantOpenFailures = define("tenant_open_failures_total", Counter,
+		"Times the state of a tenant could not be opened; it is not served, and tried again. Without the label tenant.")
 	StateSaveFailures = define("state_save_failures_total", Counter,
 		"Times the state could not be saved. The counts go on from memory.")
 	StateLastSave = define("state_last_save_timestamp_seconds", Gauge,

@@ -141,6 +141,12 @@ func exporterAlerts() []Alert {
 			Description: "It goes on from memory, but a restart would begin with an older state, or with a first sync, and could spend quota again.",
 		},
 		{
+			Name: "DefenderTenantUnowned", For: "2m", Severity: "critical", Silent: healthy,
+			Expr:        "max by (job) (m365_defender_tenants{state=\"configured\"}) - on (job) sum by (job) (m365_defender_tenants{state=\"owned\"}) > 0",
+			Summary:     "{{ $value }} tenants of the configuration are served by no exporter",
+			Description: "Their states cannot be opened, or another process has them. Nothing is known of them; it is tried again every half minute.",
+		},
+		{
 			Name: "DefenderConfigReloadFailed", For: "5m", Severity: "warning", Silent: healthy,
 			Expr:        "m365_defender_config_last_reload_successful == 0",
 			Summary:     "The exporter {{ $labels.instance }} refused its configuration",

@@ -19,6 +19,7 @@ import (
 // unused are the metrics that no dashboard and no rule uses, and why.
 var unused = map[string]string{
 	"m365_defender_config_last_reload_success_timestamp_seconds": "for whoever asks when; whether it failed is on the dashboard",
+	"m365_defender_tenant_open_failures_total":                   "for whoever asks how often; that a tenant is not served is an alert",
 }
 
 // exposed maps what a Prometheus that scrapes the exporter knows to its labels.

@@ -1,5 +1,6 @@
-// Package fleet is the set of tenants that run here: it starts, replaces and
-// stops them, and shares connections among those that are reached alike.
+// Package fleet is the set of tenants that run here, which are those of the
+// configuration that this process owns: it starts, replaces and stops them, and
+// shares connections among those that are reached alike.
 package fleet
 
 import (
@@ -10,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +32,18 @@ type Fleet struct {
 	loops  sync.WaitGroup
 
 	store state.Store
+	owns  func(config.Tenant) bool
 
-	mu         sync.Mutex // of Replace
+	mu         sync.Mutex // of Replace and Review
+	configs    []config.Tenant
 	transports Transports
 	slots      map[string]*slot   // by name
 	ledgers    map[string]account // by account
+	unopened   map[string]error   // by name
+	review     *time.Timer        // runs while there are any
+
+	configured   atomic.Int64
+	openFailures atomic.Uint64
 
 	showing sync.Mutex // of what follows; never held for long
 	order   []*slot    // of the configuration
@@ -46,6 +56,10 @@ type Options struct {
 	Store state.Store
 	// Logger must not be nil.
 	Logger *slog.Logger
+	// Owns tells which tenants of the configuration are served here: for no others
+	// anything is made, be it a credential, a connection or a series. nil: all are. It
+	// is asked by Replace and by Review, and must not wait or call the fleet.
+	Owns func(config.Tenant) bool
 	// NewTransport makes what carries the requests of tenants with these settings
 	// and these certificate authorities, PEM or none; nil: the standard one.
 	NewTransport func(settings config.HTTP, ca []byte) (http.RoundTripper, error)
@@ -77,11 +91,16 @@ type account struct {
 // stopped.
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
-		store: o.Store, logger: o.Logger, transports: Transports{open: o.NewTransport},
+		store: o.Store, logger: o.Logger, owns: o.Owns, transports: Transports{open: o.NewTransport},
 		slots: map[string]*slot{}, ledgers: map[string]account{},
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.list.Store(new([]*tenant.Tenant))
+	if f.owns == nil {
+		f.owns = func(config.Tenant) bool { return true }
+	}
+	f.review = time.AfterFunc(reviewEvery, f.Review)
+	f.review.Stop()
 	return f
 }
 
@@ -95,11 +114,13 @@ type Changes struct{ Added, Changed, Removed, Unchanged int }
 // ErrStopping says that the fleet has been told to stop.
 var ErrStopping = errors.New("the exporter is stopping")
 
-// Replace makes the fleet what the configuration says. Tenants that are the same
-// go on undisturbed. If one cannot be made nothing changes, and the error names
-// it; it matches ErrStopping after Stop, and state.ErrInUse if another process
-// has a tenant's state. Replace reads the saved states and makes no call. It
-// does not wait for the tenants that it stops: their replacements do. It may be
+// Replace makes the fleet what the configuration says, as far as its tenants are
+// owned. Tenants that are the same go on undisturbed. If one cannot be made, or
+// the state of none can be opened, nothing changes, and the error names one; it
+// matches ErrStopping after Stop, and state.ErrInUse if another process has the
+// states. If only some states cannot be opened, the others are served, and those
+// are tried again; see Review. Replace reads the saved states and makes no call.
+// It does not wait for the tenants that it stops: their replacements do. It may be
 // called by anyone; one call waits for the other.
 func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.mu.Lock()
@@ -107,16 +128,64 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	if f.ctx.Err() != nil {
 		return Changes{}, ErrStopping
 	}
-	var did Changes
 	order := make([]*slot, 0, len(configs))
-	next := make(map[string]*slot, len(configs))
 	for _, cfg := range configs {
-		old := f.slots[cfg.Name]
-		r, err := f.replacement(old, cfg, len(configs) > 1)
+		if !f.owns(cfg) {
+			continue
+		}
+		r, err := f.replacement(f.slots[cfg.Name], cfg, len(configs) > 1)
 		if err != nil {
 			return Changes{}, fmt.Errorf("tenant %s: %w", cfg.Name, err)
 		}
-		switch {
+		order = append(order, r)
+	}
+	failures := f.open(order)
+	if len(failures) > 0 && len(failures) == len(order) {
+		name := order[0].Config().Name
+		return Changes{}, fmt.Errorf("tenant %s: %w", name, failures[name])
+	}
+	f.configs = configs
+	return f.serve(order, failures), nil
+}
+
+// Review serves what is owned now of the configuration that there is: what is not
+// owned any more stops, and what is owned and not served is made and opened. No
+// other tenant is touched. Whoever decides what is owned calls it after a change,
+// and the fleet itself as long as there are tenants that it could not open.
+func (f *Fleet) Review() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ctx.Err() != nil {
+		return
+	}
+	var order []*slot
+	unmade := map[string]error{}
+	for _, cfg := range f.configs {
+		if !f.owns(cfg) {
+			continue
+		}
+		r := f.slots[cfg.Name]
+		if r == nil {
+			var err error
+			if r, err = f.replacement(nil, cfg, len(f.configs) > 1); err != nil {
+				unmade[cfg.Name] = err
+				continue
+			}
+		}
+		order = append(order, r)
+	}
+	failures := f.open(order)
+	maps.Copy(failures, unmade)
+	f.serve(order, failures)
+}
+
+// serve makes the slots those that are served, but for those that failed.
+func (f *Fleet) serve(order []*slot, failures map[string]error) (did Changes) {
+	order = slices.DeleteFunc(order, func(r *slot) bool { return failures[r.Config().Name] != nil })
+	next := make(map[string]*slot, len(order))
+	for _, r := range order {
+		name := r.Config().Name
+		switch old := f.slots[name]; {
 		case r == old:
 			did.Unchanged++
 		case old != nil:
@@ -124,10 +193,7 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 		default:
 			did.Added++
 		}
-		next[cfg.Name], order = r, append(order, r)
-	}
-	if err := f.open(order); err != nil {
-		return Changes{}, err
+		next[name] = r
 	}
 	for name, old := range f.slots {
 		if next[name] != old {
@@ -147,7 +213,40 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.show(func() { f.order = order })
 	f.transports.keep(order)
 	f.forget(time.Now())
-	return did, nil
+	f.tryAgain(failures)
+	return did
+}
+
+// reviewEvery is how often it is tried to open what could not be opened.
+const reviewEvery = 30 * time.Second
+
+// tryAgain says which tenants are not served although they are owned, and reviews
+// them after a while.
+func (f *Fleet) tryAgain(failures map[string]error) {
+	f.openFailures.Add(uint64(len(failures)))
+	for name, err := range failures {
+		if before := f.unopened[name]; before == nil || before.Error() != err.Error() {
+			f.logger.Warn("A tenant cannot be opened; it is not served, and tried again", "tenant", name, "every", reviewEvery, "err", err)
+		}
+	}
+	for name := range f.unopened {
+		if f.slots[name] != nil {
+			f.logger.Info("The tenant could be opened, it is served", "tenant", name)
+		}
+	}
+	f.unopened = failures
+	f.configured.Store(int64(len(f.configs)))
+	f.review.Stop()
+	if len(failures) > 0 {
+		f.review.Reset(reviewEvery)
+	}
+}
+
+// Census counts the tenants of the configuration, those that are served here, and
+// how often one could not be opened, each attempt. It may be called at any time
+// and does not wait.
+func (f *Fleet) Census() (configured, owned int, openFailures uint64) {
+	return int(f.configured.Load()), len(f.Tenants()), f.openFailures.Load()
 }
 
 // keepFor is how long what a store in memory has of a removed tenant is kept: it
@@ -214,17 +313,16 @@ func (f *Fleet) show(change func()) {
 	f.list.Store(&list)
 }
 
-// open opens those whose account is free in this process. If one of them
-// cannot be, none is.
-func (f *Fleet) open(order []*slot) error {
+// open opens those whose account is free in this process. It returns why some, by
+// their names, could not be.
+func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	const atOnce = 16
 	var (
-		group   sync.WaitGroup
-		places  = make(chan struct{}, atOnce)
-		mu      sync.Mutex
-		failure error
-		opened  []*slot
+		group  sync.WaitGroup
+		places = make(chan struct{}, atOnce)
+		mu     sync.Mutex
 	)
+	failures = map[string]error{}
 	for _, r := range order {
 		before, known := f.ledgers[accountOf(r)]
 		if r.cancel != nil || known && before.used() {
@@ -233,21 +331,17 @@ func (f *Fleet) open(order []*slot) error {
 		places <- struct{}{}
 		group.Go(func() {
 			defer func() { <-places }()
-			err := r.Open(before.ledger, time.Now())
-			mu.Lock()
-			defer mu.Unlock()
-			if opened = append(opened, r); err != nil && failure == nil {
-				failure = fmt.Errorf("tenant %s: %w", r.Config().Name, err)
+			if err := r.Open(before.ledger, time.Now()); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failures[r.Config().Name] = err
+				return
 			}
+			r.opened, r.before = true, nil
 		})
 	}
 	group.Wait()
-	for _, r := range opened {
-		if r.opened, r.before = true, nil; failure != nil {
-			r.Close()
-		}
-	}
-	return failure
+	return failures
 }
 
 // start runs a tenant once the tenant that had its account before has stopped.
@@ -311,6 +405,7 @@ func (f *Fleet) forget(now time.Time) {
 // Stop ends all loops and waits for them, at most for so long.
 func (f *Fleet) Stop(patience time.Duration) {
 	f.cancel()
+	f.review.Stop()
 	done := make(chan struct{})
 	go func() {
 		// A replace that is at work has opened what its loops will close.

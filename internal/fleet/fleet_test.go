@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -46,6 +47,13 @@ func (f *many) of(name string) *tenant.Tenant {
 func (f *many) wait(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// logs collects what the fleet says from now on.
+func (f *many) logs() *bytes.Buffer {
+	var b bytes.Buffer
+	f.set.logger = slog.New(slog.NewTextHandler(&b, nil))
+	return &b
 }
 
 func inFleet(t *testing.T, test func(*many)) {

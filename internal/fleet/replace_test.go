@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,24 +186,140 @@ func (f *many) free(name string) {
 	_ = s.Close()
 }
 
-// TestReplaceClosesWhatItOpened: one state that is in use makes the
-// configuration refused, and lets go of those of the others.
-func TestReplaceClosesWhatItOpened(t *testing.T) {
+// served are the names of the tenants.
+func (f *many) served() string {
+	var names []string
+	for _, t := range f.set.Tenants() {
+		names = append(names, t.String())
+	}
+	return strings.Join(names, " ")
+}
+
+// census fails the test unless so many tenants are there.
+func (f *many) census(configured, owned int, openFailures uint64) {
+	f.t.Helper()
+	if c, o, n := f.set.Census(); c != configured || o != owned || n != openFailures {
+		f.t.Errorf("%d configured, %d owned, %d failures to open; want %d, %d, %d", c, o, n, configured, owned, openFailures)
+	}
+}
+
+// TestSomeStatesInUse: the others are served, and those in use as soon as they are
+// free; in the order of the configuration, and without a touch to the others.
+func TestSomeStatesInUse(t *testing.T) {
 	inFleet(t, func(f *many) {
-		f.replace(f.Tenant("a"))
-		held, err := f.set.store.Open(state.Key{Tenant: "id-c", API: config.Defender})
-		if err != nil {
-			t.Fatal(err)
+		log := f.logs()
+		var held []state.Tenant
+		for _, id := range []string{"id-a", "id-c"} {
+			s, err := f.set.store.Open(state.Key{Tenant: id, API: config.Defender})
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, s)
 		}
-		_, err = f.set.Replace([]config.Tenant{f.Tenant("a"), f.Tenant("b"), f.Tenant("c")})
-		if !errors.Is(err, state.ErrInUse) {
-			t.Errorf("got %v", err)
+		all := []config.Tenant{f.Tenant("a"), f.Tenant("b"), f.Tenant("c"), f.Tenant("d")}
+		if got, want := f.replace(all...), (Changes{Added: 2}); got != want || f.served() != "b d" {
+			t.Errorf("got %+v, want %+v; %s are served", got, want, f.served())
+		}
+		f.census(4, 2, 2)
+		f.wait(2 * time.Minute)
+		if n := strings.Count(log.String(), "level=WARN"); n != 2 || f.served() != "b d" {
+			t.Errorf("said %d times, want once for each:\n%s", n, log)
+		}
+		b, calls := f.of("b"), f.Sims["a"].Meter().Calls
+		if calls > 0 {
+			t.Errorf("%d calls of a tenant that is not served", calls)
+		}
+		_ = held[0].Close()
+		f.wait(reviewEvery)
+		if f.served() != "a b d" || f.of("b") != b {
+			t.Errorf("%s are served", f.served())
+		}
+		f.wait(5 * time.Minute)
+		if !f.of("a").Status(time.Now()).Refresh.Up {
+			t.Error("a does not refresh")
+		}
+		// What is not in the configuration any more is not tried.
+		f.replace(all[0], all[1], all[3])
+		_ = held[1].Close()
+		f.wait(2 * reviewEvery)
+		if f.census(3, 3, 21); f.served() != "a b d" {
+			t.Errorf("%s are served", f.served())
+		}
+		if n := strings.Count(log.String(), "could be opened"); n != 1 {
+			t.Errorf("said %d times that a is served:\n%s", n, log)
+		}
+	})
+}
+
+// TestAllStatesInUse: another process is at work. The configuration is refused, and
+// what there was goes on.
+func TestAllStatesInUse(t *testing.T) {
+	inFleet(t, func(f *many) {
+		for _, id := range []string{"id-b", "id-c"} {
+			if _, err := f.set.store.Open(state.Key{Tenant: id, API: config.Defender}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.replace(f.Tenant("a"))
+		_, err := f.set.Replace([]config.Tenant{f.Tenant("b"), f.Tenant("c")})
+		if !errors.Is(err, state.ErrInUse) || !strings.HasPrefix(err.Error(), "tenant b: ") || f.served() != "a" {
+			t.Errorf("got %v, %s are served", err, f.served())
+		}
+		f.wait(time.Minute)
+		f.census(1, 1, 0)
+	})
+}
+
+// TestOwned: nothing is made for a tenant that is not run here, not even what its
+// requests would be carried by; what comes or goes touches no other.
+func TestOwned(t *testing.T) {
+	inFleet(t, func(f *many) {
+		owned := map[string]bool{"a": true, "b": true}
+		f.set.owns = func(cfg config.Tenant) bool { return owned[cfg.Name] }
+		made := 0
+		f.set.transports.open = func(config.HTTP, []byte) (http.RoundTripper, error) {
+			made++
+			return f, nil
+		}
+		others := f.Tenant("c")
+		others.HTTP.TLS.ServerName = "elsewhere"
+		all := []config.Tenant{f.Tenant("a"), f.Tenant("b"), others}
+		if got, want := f.replace(all...), (Changes{Added: 2}); got != want || f.served() != "a b" || made != 1 {
+			t.Errorf("got %+v, want %+v; %s are served, %d transports", got, want, f.served(), made)
+		}
+		f.wait(2 * time.Minute)
+		a, calls := f.of("a"), f.Sims["b"].Meter().Calls
+		f.census(3, 2, 0)
+		owned["b"], owned["c"] = false, true
+		f.set.Review()
+		if f.served() != "a c" || f.of("a") != a || made != 2 {
+			t.Errorf("%s are served, %d transports", f.served(), made)
+		}
+		f.wait(5 * time.Minute)
+		if got := f.Sims["b"].Meter().Calls; got != calls {
+			t.Errorf("%d calls of a tenant that was given up", got-calls)
+		}
+		if f.Sims["c"].Meter().Calls == 0 {
+			t.Error("a tenant that was taken does not refresh")
 		}
 		f.free("b")
-		_ = held.Close()
-		if got, want := f.replace(f.Tenant("a"), f.Tenant("b"), f.Tenant("c")), (Changes{Added: 2, Unchanged: 1}); got != want {
-			t.Errorf("got %+v, want %+v", got, want)
+		owned["b"] = true
+		f.set.Review()
+		f.wait(time.Minute)
+		if f.served() != "a b c" {
+			t.Errorf("%s are served", f.served())
 		}
+		f.shows("b")
+		if got := f.Sims["b"].Meter(); got.MaxPerMinute > 40 || f.of("b").Ledger().Usage(time.Now())[1].Used < calls {
+			t.Errorf("%d calls in a minute; the ledger of before was lost", got.MaxPerMinute)
+		}
+		// One whose certificate authorities are gone is left out, when its turn comes.
+		others.HTTP.TLS.CAFile = "/nowhere/ca.pem"
+		owned["c"] = false
+		f.replace(all[0], all[1], others)
+		owned["c"] = true
+		f.set.Review()
+		f.census(3, 2, 1)
 	})
 }
 

@@ -31,10 +31,13 @@ const (
 	pprofPath   = "/debug/pprof/"
 )
 
-// Fleet are the tenants that are served, in the order of the configuration. The
-// slice is not changed.
+// Fleet are the tenants that are served.
 type Fleet interface {
+	// Tenants are in the order of the configuration. The slice is not changed.
 	Tenants() []*tenant.Tenant
+	// Census counts those of the configuration, those that are served, and how often
+	// one could not be opened.
+	Census() (configured, owned int, openFailures uint64)
 }
 
 // Reloader applies the configuration.
@@ -82,6 +85,7 @@ func New(o Options) http.Handler {
 		versioncollector.NewCollector(collector.Namespace+"_exporter"),
 	)
 	process.MustRegister(reloadCollectors(o.Reloader)...)
+	process.MustRegister(censusCollectors(o.Fleet)...)
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o.Fleet, process, o.Logger)))
 	page := statusPage(o.TelemetryPath, o.Fleet, o.Reloader)
@@ -138,6 +142,21 @@ func reloadHandler(enabled bool, reload Reloader) http.Handler {
 			http.Error(w, "failed to reload config: "+err.Error(), http.StatusInternalServerError)
 		}
 	})
+}
+
+// censusCollectors tell how many tenants are served.
+func censusCollectors(f Fleet) []prometheus.Collector {
+	return []prometheus.Collector{
+		collector.NewFunc(collector.Tenants, func(emit func(float64, ...string)) {
+			configured, owned, _ := f.Census()
+			emit(float64(configured), "configured")
+			emit(float64(owned), "owned")
+		}),
+		collector.NewFunc(collector.TenantOpenFailures, func(emit func(float64, ...string)) {
+			_, _, failures := f.Census()
+			emit(float64(failures))
+		}),
+	}
 }
 
 // reloadCollectors tell how the last reload went.

@@ -37,6 +37,8 @@ type none struct{}
 
 func (none) Tenants() []*tenant.Tenant { return nil }
 
+func (none) Census() (configured, owned int, openFailures uint64) { return 0, 0, 0 }
+
 func (none) Reload() error { return nil }
 
 func (none) LastReload() (time.Time, error) { return time.Now(), nil }
