@@ -2,6 +2,7 @@ package check
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -306,6 +307,49 @@ func TestCertificateInValues(t *testing.T) {
 	all, err := objects(manifests)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := checked(t, all); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestThousands: tenants that do not fit into one ConfigMap are in several, all of
+// which reach the exporter.
+func TestThousands(t *testing.T) {
+	c := theChart(t)
+	var values strings.Builder
+	values.WriteString("defaults: {auth: {client_id: c}, quota: {share: 0.5}}\ncredentials: {existingSecret: defender}\ntenants:\n")
+	for i := range 2500 {
+		fmt.Fprintf(&values, "- {name: customer-%d, tenant_id: 00000000-0000-0000-0000-%012d, refresh: {interval: 1m}}\n", i, i)
+	}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, []byte(values.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	manifests, err := c.render(t.Context(), "--values", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants := 0
+	for name, want := range map[string]int{"": 1000, "-config-2": 1000, "-config-3": 500} {
+		config, err := find[*core.ConfigMap](all, release+"-m365-defender-exporter"+name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, text := range config.Data {
+			if got := strings.Count(text, "tenant_id: "); got != want || len(text) > 1<<20 {
+				t.Errorf("%s: %d tenants in %d bytes, want %d", config.Name, got, len(text), want)
+			}
+			tenants += strings.Count(text, "share: 0.5")
+		}
+	}
+	if tenants != 3 {
+		t.Errorf("%d files have the defaults, want 3", tenants)
 	}
 	if _, err := checked(t, all); err != nil {
 		t.Error(err)

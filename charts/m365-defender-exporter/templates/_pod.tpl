@@ -1,7 +1,9 @@
 {{- define "m365-defender-exporter.args" -}}
 {{- $args := list -}}
 {{- if .Values.demo }}{{ $args = append $args "--demo" }}{{ end -}}
-{{- if include "m365-defender-exporter.hasConfig" . }}{{ $args = append $args "--config.file=/etc/m365_defender_exporter/config.yaml" }}{{ end -}}
+{{- if include "m365-defender-exporter.hasConfig" . }}
+{{- range (include "m365-defender-exporter.configFiles" . | fromYaml).files }}{{ $args = append $args (printf "--config.file=/etc/m365_defender_exporter/%s" .key) }}{{ end -}}
+{{- end -}}
 {{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=bolt:/var/lib/m365_defender_exporter" }}
 {{- else if .Values.state.url }}{{ $args = append $args (printf "--state.url=%s" .Values.state.url) }}{{ end -}}
 {{- $args = append $args "--web.listen-address=:10058" -}}
@@ -59,11 +61,13 @@
   projected:
     defaultMode: 0440
     sources:
+      {{- range (include "m365-defender-exporter.configFiles" . | fromYaml).files }}
       - configMap:
-          name: {{ $full | quote }}
+          name: {{ (include "m365-defender-exporter.metadata" (list $ .suffix dict) | fromYaml).name | quote }}
           items:
-            - key: config.yaml
-              path: config.yaml
+            - key: {{ .key }}
+              path: {{ .key }}
+      {{- end }}
       {{- range $t.files }}
       - secret:
           {{- toYaml . | nindent 10 }}

@@ -90,12 +90,20 @@ Paths of credentials are relative to the configuration file, which lies in the s
 {{- end }}
 {{- end }}
 
-{{/* The exporter's configuration file. */}}
-{{- define "m365-defender-exporter.config" -}}
+{{/*
+The exporter's configuration files, as YAML: a list of {suffix, key, config}. A ConfigMap holds 1 MiB, so a thousand tenants
+fit into each, whatever their settings.
+*/}}
+{{- define "m365-defender-exporter.configFiles" -}}
 {{- $t := include "m365-defender-exporter.tenants" . | fromYaml -}}
-{{- $config := dict "tenants" $t.tenants -}}
-{{- with .Values.defaults }}{{ $_ := set $config "defaults" . }}{{ end -}}
-{{- toYaml $config }}
+{{- $files := list -}}
+{{- range $i, $tenants := chunk 1000 $t.tenants -}}
+{{- $config := dict "tenants" $tenants -}}
+{{- with $.Values.defaults }}{{ $_ := set $config "defaults" . }}{{ end -}}
+{{- $suffix := ternary (printf "config-%d" (add1 $i)) "" (gt $i 0) -}}
+{{- $files = append $files (dict "suffix" $suffix "key" (printf "%s.yaml" (default "config" $suffix)) "config" $config) -}}
+{{- end -}}
+{{- toYaml (dict "files" $files) }}
 {{- end }}
 
 {{/* Whether there is a configuration file at all; without tenants the exporter reads its environment. */}}
