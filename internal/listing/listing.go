@@ -411,7 +411,7 @@ func (l *Listing) sorted() bool {
 	return l.Up >= enough && l.Down >= enough && !l.Distrust
 }
 
-// byChance is how many rows may be sorted by chance.
+// byChance is how many rows may follow one another in order by chance.
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
@@ -449,8 +449,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if len(secs.all) > byChance {
-			up, down := turns(page.Rows)
+		if up, down := turns(page.Rows); up+down >= byChance {
 			l.Up, l.Down = l.Up+up, l.Down+down
 		}
 		s.Unsorted = s.Unsorted && !l.sorted()
