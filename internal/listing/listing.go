@@ -29,10 +29,9 @@ type Listing struct {
 	Whole []Range `json:"whole"`
 	// Prove: every end is proven with one more request that asks for what is below
 	// the last row, and if nothing is Known an empty page with a link is not
-	// believed. Otherwise only
-	// where pages are not known to be what they seem, or when more than a few rows
-	// came, so that a quiet tenant costs one request. A count that came with the
-	// page proves the end at no cost.
+	// believed. Otherwise ends are proven only where pages are not known to be what
+	// they seem, or when more than a few rows came, so that a quiet tenant costs one
+	// request. A count that came with the page proves the end at no cost.
 	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
