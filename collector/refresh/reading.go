@@ -191,7 +191,7 @@ func (l *Loop) newDelta() *listing.Listing {
 	reading := listing.New(&l.Server, l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
 		updated, known := l.mirror.Updated(in.ID)
-		return known && updated.Equal(in.Updated)
+		return known && !updated.Before(in.Updated)
 	}
 	return reading
 }

@@ -55,7 +55,7 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Known tells whether the reader has this version of a row already; nil: it has
+	// Known tells whether the reader has this version of a row, or a later one; nil: it has
 	// none. Where the newest come first, what is behind a page of such rows alone is
 	// not worth a proof: the listing before has seen it.
 	Known func(*incident.Incident) bool `json:"-"`
@@ -356,8 +356,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			s.refuse(OptionCount, now) // and if there are none the next time it was that
 			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
 		}
-		r.place = newPlace()
-		return l.applyPosition(r, req, page, secs, now)
+		return l.fromHere(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
@@ -396,11 +395,17 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
-		r.place = newPlace()
+		return l.fromHere(r, req, page, secs, now)
 	default:
 		l.halve(r, secs, now)
 	}
 	return nil
+}
+
+// fromHere reads the range on by position, of which the page is the first.
+func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
+	r.place = newPlace()
+	return l.applyPosition(r, req, page, secs, now)
 }
 
 // sorted tells that pages have shown that rows are sorted by last update, and by

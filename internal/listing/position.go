@@ -27,6 +27,7 @@ type place struct {
 	links   map[string]struct{} // that were followed in this pass
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
+	pages   int                 // of this pass that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
@@ -52,13 +53,13 @@ func (p *place) restart() {
 
 // rewind begins the same pass again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
 	clear(p.links)
 }
 
 // overlap is how many rows of a page are read again with the next one, so that
 // it can be seen to join on.
-func overlap(n int) int { return min(1, n/8) }
+func overlap(n int) int { return min(1, n/2) }
 
 // applyPosition moves on after a page that was read by position or by link.
 func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
@@ -94,6 +95,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.total = page.Count
 	}
 	news := p.note(page.Rows, l.Started) > 0
+	if news {
+		p.pages++
+	}
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
@@ -136,7 +140,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	switch {
 	case p.pass == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.Edges > 1:
 		return l.incomplete(req, errCoarse, now)
-	case p.pass == 0 && req.Skip == 0 && req.Link == "":
+	case p.pass == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
 	case p.pass > 0 && p.fresh == 0, r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
