@@ -13,6 +13,7 @@ package listing
 
 import (
 	"errors"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -40,6 +41,8 @@ type Listing struct {
 	// last update, a row was created after the one before it, and before.
 	Up   int `json:"up,omitempty"`
 	Down int `json:"down,omitempty"`
+	// Guesses counts the pages that were taken for sorted before any had shown it.
+	Guesses int `json:"guesses,omitempty"`
 	// Linked: a page that was continued had a link.
 	Linked bool `json:"linked,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
@@ -364,6 +367,12 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		more = false
 	}
 	switch {
+	case r.Check > 0 && l.before(r, page) > r.Check:
+		l.restart()
+		return nil
+	case r.Check > 0:
+		l.pop()
+		return nil
 	case r.Edges == 0 && r.Last == 0:
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
@@ -388,7 +397,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	switch {
 	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
 		l.pop()
-	case sorted && (!more || l.sorted() && !r.second() && req.Top != 1 && len(secs.all) > 0):
+	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, secs, n, descending, !more)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
@@ -413,6 +422,29 @@ func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, no
 func (l *Listing) sorted() bool {
 	const enough = 3
 	return l.Up >= enough && l.Down >= enough && !l.Distrust
+}
+
+// trusts tells that the page may be continued as if rows were sorted. Where none
+// was ever updated it does not show by what they are: then a few of the pages are
+// read again to see whether they had all of their time.
+func (l *Listing) trusts(secs *seconds) bool {
+	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
+}
+
+// before counts the rows of the range that were there when the listing began.
+func (l *Listing) before(r *Range, page *Page) (n int) {
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if at := in.Updated.Unix(); in.ID != 0 && in.Updated.Before(l.Started) && at >= r.Since && at < r.Before {
+			n++
+		}
+	}
+	return n
+}
+
+// restart begins again, and does not rely on an order any more.
+func (l *Listing) restart() {
+	l.server.Unsorted, l.Distrust, l.Todo = true, true, slices.Clone(l.Whole)
 }
 
 // byChance is how many rows may follow one another in order by chance.
@@ -468,11 +500,11 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		s.refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
-		restart = l.sorted()
+		restart = l.sorted() || l.Guesses > 0 && !l.Distrust
 		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
 	if restart {
-		l.Distrust, l.Todo = true, slices.Clone(l.Whole)
+		l.restart()
 	}
 	return restart
 }
@@ -547,11 +579,11 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 		l.crowded(r, secs.min, n, descending, !descending)
 		return
 	}
-	rest := r.part(secs.max, r.Before)
+	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
 	rest.Edge = secs.max
 	if descending {
 		// A server that rounds counts half of the second to the next.
-		rest = r.part(r.Since, min(secs.min+2, r.Before))
+		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
 		rest.Edge = secs.min
 	}
 	rest.Edges = secs.at(rest.Edge)
@@ -560,6 +592,14 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
+	}
+	if !last && !l.sorted() {
+		// The first, fourth, sixteenth page and so on.
+		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
+			shown.Check = n - rest.Edges
+			l.replace(shown, rest)
+			return
+		}
 	}
 	l.replace(rest)
 }

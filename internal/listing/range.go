@@ -20,6 +20,9 @@ type Range struct {
 	Edge  int64 `json:"edge,omitempty"`
 	Edges int   `json:"edges,omitempty"`
 	Last  int   `json:"last,omitempty"`
+	// Check is how many rows a page has shown of the range, which is read again to
+	// see whether those were all; 0: it is not.
+	Check int `json:"check,omitempty"`
 
 	place *place
 }
