@@ -399,7 +399,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, secs, n, descending, !more)
+		l.onward(r, page, secs, descending, !more)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
@@ -539,14 +539,21 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.Edges, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, r.Edges, page, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
-// position, and apart from it what is below or above.
-func (l *Listing) crowded(r *Range, second int64, rows int, below, above bool) {
+// position, and apart from it what is below or above. If the page has rows of no
+// other second, and they are sorted, it is the first of that second; a server
+// that counts is asked for its count instead.
+func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
 	alone.place, alone.Edges = newPlace(), rows
+	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
+		p, n := alone.place, len(first.Rows)
+		p.note(first.Rows, l.Started)
+		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
+	}
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
 	under.Last, over.Last = r.Last, r.Last
@@ -572,11 +579,11 @@ func (l *Listing) short(n int) {
 	}
 }
 
-// onward goes on after a sorted page of n rows from the second of its last row,
-// which comes again. Last: there seems to be nothing more.
-func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) {
+// onward goes on after a sorted page from the second of its last row, which comes
+// again. Last: there seems to be nothing more.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last bool) {
 	if secs.one() && !last {
-		l.crowded(r, secs.min, n, descending, !descending)
+		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
 		return
 	}
 	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
@@ -588,7 +595,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 	}
 	rest.Edges = secs.at(rest.Edge)
 	if last {
-		rest.Last = n
+		rest.Last = len(page.Rows)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
@@ -596,7 +603,7 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 	if !last && !l.sorted() {
 		// The first, fourth, sixteenth page and so on.
 		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
-			shown.Check = n - rest.Edges
+			shown.Check = len(page.Rows) - rest.Edges
 			l.replace(shown, rest)
 			return
 		}
@@ -613,7 +620,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 		return
 	}
 	if secs.one() {
-		l.crowded(r, secs.min, len(secs.all), true, true)
+		l.crowded(r, secs.min, len(secs.all), nil, true, true)
 		return
 	}
 	m := median(secs)
