@@ -15,6 +15,7 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 var update = flag.Bool("update", false, "write the expositions in testdata anew")
@@ -56,11 +57,11 @@ func tenantMirror() *incident.Mirror {
 
 func statusOf(coverage incident.Coverage) *refresh.Status {
 	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage}
-	s.Kinds[refresh.PassFirst] = refresh.Kind{LastAttempt: epoch}
+	s.Passes[pass.First] = refresh.PassStatus{LastAttempt: epoch}
 	if coverage.All {
-		s.Kinds[refresh.PassFirst] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
-		s.Kinds[refresh.PassDelta] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
-		s.Kinds[refresh.PassDelta].Failures[listing.ReasonThrottled] = 2
+		s.Passes[pass.First] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
+		s.Passes[pass.Delta] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
+		s.Passes[pass.Delta].Failures[listing.ReasonThrottled] = 2
 		s.Corrections[0] = 3
 	}
 	return s

@@ -287,8 +287,8 @@ func BenchmarkTenants(b *testing.B) {
 						b.StopTimer()
 						for i, r := range refreshers {
 							s, status := *r.snapshot, *r.status
-							status.Kinds[0].Refreshes++
-							status.Kinds[0].LastSuccess = status.Kinds[0].LastSuccess.Add(time.Second)
+							status.Passes[0].Refreshes++
+							status.Passes[0].LastSuccess = status.Passes[0].LastSuccess.Add(time.Second)
 							r.publish(&s, &status)
 							apis[i].Request("list", 200, time.Second/10, 1e6)
 						}

@@ -8,6 +8,7 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // Refresher holds the last results of refreshing. Neither method blocks.
@@ -94,8 +95,8 @@ func collectStatus(to *sink, s *refresh.Status) {
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
 	to.value(refreshInterval, s.Interval.Seconds())
-	for i, kind := range refresh.Passes {
-		k := &s.Kinds[i]
+	for i, kind := range pass.Names {
+		k := &s.Passes[i]
 		if !k.LastSuccess.IsZero() {
 			to.value(lastSuccess, seconds(k.LastSuccess), kind)
 		}

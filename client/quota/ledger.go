@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // Ledger hands out grants, one for each attempt to call the API. It belongs to
@@ -17,7 +19,7 @@ type Ledger struct {
 	jitter  func() float64
 
 	history history
-	last    Grant
+	last    uint64
 	share   share
 
 	blockedUntil   time.Time
@@ -71,7 +73,7 @@ func (l *Ledger) setReserve(perWindow []int) {
 
 // Take asks for a grant. If it is given it is recorded, and must be handed to
 // Settle once the attempt is over, whatever came of it.
-func (l *Ledger) Take(now time.Time, p Priority) Decision {
+func (l *Ledger) Take(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.decide(now, p)
@@ -80,13 +82,13 @@ func (l *Ledger) Take(now time.Time, p Priority) Decision {
 	}
 	l.last++
 	d.Grant = l.last
-	l.history.flights = append(l.history.flights, flight{d.Grant, now, min(p, Sweep)})
+	l.history.flights = append(l.history.flights, flight{d.Grant, now, min(p, pass.Sweep)})
 	return d
 }
 
 // Peek tells what Take would answer, without taking: At is now if a grant
 // would be given.
-func (l *Ledger) Peek(now time.Time, p Priority) Decision {
+func (l *Ledger) Peek(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.decide(now, p)
@@ -96,11 +98,11 @@ func (l *Ledger) Peek(now time.Time, p Priority) Decision {
 // latest instant at which the server can have received the call. Grants that
 // are unknown or settled already are ignored. A grant that nobody settles
 // counts as settled 15 minutes after it was taken.
-func (l *Ledger) Settle(g Grant, now time.Time) {
+func (l *Ledger) Settle(grant uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.forget(now, l.longest)
-	l.history.settle(g, now)
+	l.history.settle(grant, now)
 }
 
 // Usage reports each window, in the order of Options.Windows.
@@ -120,7 +122,7 @@ func (l *Ledger) Usage(now time.Time) []Usage {
 }
 
 // decide finds the rule that binds longest.
-func (l *Ledger) decide(now time.Time, p Priority) Decision {
+func (l *Ledger) decide(now time.Time, p pass.Pass) Decision {
 	l.history.forget(now, l.longest)
 	d := Decision{At: now}
 	for i := range l.windows {
@@ -138,28 +140,28 @@ func (l *Ledger) decide(now time.Time, p Priority) Decision {
 	return d
 }
 
-// free is when the window has room for a call of the priority: zero if it has.
+// free is when the window has room for a call of the pass: zero if it has.
 //
 // All calls together stay within the effective limit. What is not Delta stays
 // within what the reserve leaves of it: leaving free the reserve less Delta's
 // own grants comes to the same, without a count of Delta. Sweep stays within
 // half of that.
-func (l *Ledger) free(now time.Time, window int, p Priority) time.Time {
+func (l *Ledger) free(now time.Time, window int, p pass.Pass) time.Time {
 	w := &l.windows[window]
 	limit := l.effective(now, w)
-	at := l.history.free(now, w.Period, Delta, limit)
-	if p == Delta {
+	at := l.history.free(now, w.Period, pass.Delta, limit)
+	if p == pass.Delta {
 		return at
 	}
 	spare := limit
 	if window < len(l.reserve) {
 		spare = max(1, limit-l.reserve[window])
 	}
-	at = later(at, l.history.free(now, w.Period, First, spare))
-	if p == First {
+	at = later(at, l.history.free(now, w.Period, pass.First, spare))
+	if p == pass.First {
 		return at
 	}
-	return later(at, l.history.free(now, w.Period, Sweep, max(1, spare/2)))
+	return later(at, l.history.free(now, w.Period, pass.Sweep, max(1, spare/2)))
 }
 
 // grows is when a limit is going to be higher than now, zero if none is.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 )
 
@@ -40,7 +41,7 @@ type Log struct {
 type Entry struct {
 	// At is when its attempt ended, or was granted if it is in flight.
 	At       time.Time
-	Priority Priority
+	Pass     pass.Pass
 	InFlight bool
 }
 
@@ -95,16 +96,16 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 	for p := counted.oldest(); p >= 0; p = counted.oldest() {
 		t := counted.pop(p)
 		if t.After(now) {
-			ahead = append(ahead, Entry{wall.of(t.Add(-maxFlight)), Priority(p), true})
+			ahead = append(ahead, Entry{wall.of(t.Add(-maxFlight)), pass.Pass(p), true})
 		} else {
-			log.Grants = append(log.Grants, Entry{wall.of(t), Priority(p), false})
+			log.Grants = append(log.Grants, Entry{wall.of(t), pass.Pass(p), false})
 		}
 	}
 	for _, f := range l.history.flights {
 		if closed {
-			log.Grants = append(log.Grants, Entry{wall.of(later(f.taken, now)), f.priority, false})
+			log.Grants = append(log.Grants, Entry{wall.of(later(f.taken, now)), f.pass, false})
 		} else {
-			ahead = append(ahead, Entry{wall.of(f.taken), f.priority, true})
+			ahead = append(ahead, Entry{wall.of(f.taken), f.pass, true})
 		}
 	}
 	slices.SortStableFunc(ahead, func(a, b Entry) int { return a.At.Compare(b.At) })
@@ -129,9 +130,9 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 		l.restoreLearned(now, log.Learned)
 	}
 	for _, e := range log.Grants {
-		at, p := fromWallClock(now, e.At, 0), min(e.Priority, Sweep)
+		at, p := fromWallClock(now, e.At, 0), min(e.Pass, pass.Sweep)
 		if e.InFlight {
-			at, p = at.Add(maxFlight), max(p, First)
+			at, p = at.Add(maxFlight), max(p, pass.First)
 		}
 		if now.Sub(at) < l.longest+slack {
 			l.history.insert(at, p)
@@ -179,7 +180,7 @@ func (l *Ledger) RestoreLost(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, end := range slices.Backward(l.latest(now)) {
-		l.history.insert(end, Sweep)
+		l.history.insert(end, pass.Sweep)
 	}
 }
 

@@ -5,16 +5,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // worn is a ledger that has something of everything to remember.
 func worn(t testing.TB) *Ledger {
 	t.Helper()
 	l := newLedger(t, Options{})
-	spend(t, l, at(0), Sweep, 3)
-	spend(t, l, at(s+300*time.Microsecond), First, 1)
-	spend(t, l, at(2*s), Delta, 2)
-	l.Take(at(3*s), First)
+	spend(t, l, at(0), pass.Sweep, 3)
+	spend(t, l, at(s+300*time.Microsecond), pass.First, 1)
+	spend(t, l, at(2*s), pass.Delta, 2)
+	l.Take(at(3*s), pass.First)
 	l.Refused(at(4*s), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
 	l.Refused(at(64*s), Refusal{Status: 429, Message: "900 per hour"})
 	return l
@@ -26,10 +28,10 @@ func TestLog(t *testing.T) {
 		At:       at(70 * s),
 		Settings: Settings{native(), usualShare},
 		Grants: []Entry{
-			{at(0), Sweep, false}, {at(0), Sweep, false}, {at(0), Sweep, false},
-			{at(s + ms), First, false}, // rounded up
-			{at(2 * s), Delta, false}, {at(2 * s), Delta, false},
-			{at(3 * s), First, true},
+			{at(0), pass.Sweep, false}, {at(0), pass.Sweep, false}, {at(0), pass.Sweep, false},
+			{at(s + ms), pass.First, false}, // rounded up
+			{at(2 * s), pass.Delta, false}, {at(2 * s), pass.Delta, false},
+			{at(3 * s), pass.First, true},
 		},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + 4*s)}, {time.Hour, 900, at(24*time.Hour + 64*s)}},
 		Factor:       0.25,
@@ -48,7 +50,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("got %v after a day, want nothing learned", old.Learned)
 	}
 
-	want.Closed, want.Grants[6] = true, Entry{at(70 * s), First, false}
+	want.Closed, want.Grants[6] = true, Entry{at(70 * s), pass.First, false}
 	if got := worn(t).Final(at(70 * s)); !reflect.DeepEqual(got, want) {
 		t.Errorf("final: got %+v\nwant %+v", got, want)
 	}
@@ -58,13 +60,13 @@ func TestLog(t *testing.T) {
 func TestLogRounding(t *testing.T) {
 	const us = time.Microsecond
 	l := newLedger(t, Options{})
-	spend(t, l, at(us), Delta, 1)
-	l.Take(at(2*us), Delta)
+	spend(t, l, at(us), pass.Delta, 1)
+	l.Take(at(2*us), pass.Delta)
 	l.Refused(at(3*us), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
 	want := Log{
 		At:           at(ms),
 		Settings:     Settings{native(), usualShare},
-		Grants:       []Entry{{at(ms), Delta, false}, {at(ms), Delta, true}},
+		Grants:       []Entry{{at(ms), pass.Delta, false}, {at(ms), pass.Delta, true}},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + ms)}},
 		Factor:       0.5,
 		RefusedAt:    at(ms),
@@ -86,7 +88,7 @@ func TestLogMonotonic(t *testing.T) {
 		t.Skip("no monotonic clock")
 	}
 	l := newLedger(t, Options{})
-	l.Settle(l.Take(now, Delta).Grant, now.Add(s))
+	l.Settle(l.Take(now, pass.Delta).Grant, now.Add(s))
 	if got := l.Refused(now.Add(s), Refusal{Status: 429}).Until; !clock(got) {
 		t.Errorf("got %v without, want a monotonic reading", got)
 	}
@@ -96,7 +98,7 @@ func TestLogMonotonic(t *testing.T) {
 	}
 	restored := newLedger(t, Options{})
 	restored.Restore(now.Add(3*s), log)
-	if got := restored.history.settled[Delta][0]; !clock(got) {
+	if got := restored.history.settled[pass.Delta][0]; !clock(got) {
 		t.Errorf("got %v without, want the monotonic reading of now", got)
 	}
 	if got := restored.BlockedUntil(); !clock(got) {
@@ -134,16 +136,16 @@ func TestRestore(t *testing.T) {
 		"old, in flight":     {Log{Grants: grants(10, Entry{At: at(-2 * time.Hour), InFlight: true})}, []ask{{at: 0}}, []int{0, 0}},
 		"future, in flight":  {Log{Grants: grants(10, Entry{At: at(time.Hour), InFlight: true})}, []ask{{at: 0, wait: 16*m + ms, reason: Minute}}, []int{10, 10}},
 		"delta in flight does not take what is reserved": {Log{Grants: grants(10, Entry{At: at(-s), InFlight: true})[:1]}, []ask{
-			{at: 0, rank: First}, {at: 0, rank: First}, {at: 0, rank: First}, {at: 0, rank: First},
-			{at: 0, rank: First, wait: 60*s + ms, reason: Minute},
+			{at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First},
+			{at: 0, pass: pass.First, wait: 60*s + ms, reason: Minute},
 			{at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
 		}, []int{1, 1}},
 		"future": {Log{Grants: grants(10, Entry{At: at(time.Hour)})}, []ask{{at: 0, wait: 60*s + ms, reason: Minute}}, []int{10, 10}},
-		"priorities": {Log{Grants: grants(5, Entry{At: at(-s), Priority: Sweep})}, []ask{
-			{at: 0, rank: Sweep, wait: 59*s + ms, reason: Minute}, {at: 0, rank: First},
+		"passes": {Log{Grants: grants(5, Entry{At: at(-s), Pass: pass.Sweep})}, []ask{
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, reason: Minute}, {at: 0, pass: pass.First},
 		}, []int{5, 5}},
-		"an unknown priority": {Log{Grants: grants(5, Entry{At: at(-s), Priority: 200})}, []ask{
-			{at: 0, rank: Sweep, wait: 59*s + ms, reason: Minute},
+		"an unknown pass": {Log{Grants: grants(5, Entry{At: at(-s), Pass: 200})}, []ask{
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, reason: Minute},
 		}, []int{5, 5}},
 		"a block":              {Log{BlockedUntil: at(40 * s)}, []ask{{at: 0, wait: 40 * s, reason: RetryAfter}, {at: 40 * s}}, []int{0, 0}},
 		"a block that is over": {Log{BlockedUntil: at(-s)}, []ask{{at: 0}}, []int{0, 0}},
@@ -279,14 +281,14 @@ func TestRestoreMerges(t *testing.T) {
 func TestInheritedFlights(t *testing.T) {
 	const m = time.Minute
 	l := perMinute(t, 2)
-	l.Take(at(0), Delta)
+	l.Take(at(0), pass.Delta)
 	for i := range 10 {
 		now := at(time.Duration(i) * 10 * s)
 		log := l.Log(now)
 		if i%2 == 1 {
 			log = l.Final(now)
 		}
-		if want := []Entry{{at(0), First, true}}; i > 0 && !reflect.DeepEqual(log.Grants, want) {
+		if want := []Entry{{at(0), pass.First, true}}; i > 0 && !reflect.DeepEqual(log.Grants, want) {
 			t.Errorf("%d: got %v, want %v", i, log.Grants, want)
 		}
 		l = perMinute(t, 2)
@@ -302,8 +304,8 @@ func TestInheritedFlights(t *testing.T) {
 
 	t.Run("beside a flight of its own", func(t *testing.T) {
 		l := perMinute(t, 2)
-		l.Restore(at(0), Log{Grants: []Entry{{at(0), Delta, true}}})
-		l.Take(at(s), Delta)
+		l.Restore(at(0), Log{Grants: []Entry{{at(0), pass.Delta, true}}})
+		l.Take(at(s), pass.Delta)
 		// The own one may end now.
 		run(t, l, []ask{{at: 2 * s, wait: 62*s + ms, reason: Minute}})
 	})
@@ -324,8 +326,8 @@ func TestRestoreLost(t *testing.T) {
 		}},
 		"graph": {Options{Windows: []Window{{m, 150}}}, []int{120}, []ask{
 			{at: 0, wait: 16*m + ms, reason: Minute},
-			{at: 15 * m, rank: Sweep, wait: 16*m + ms, reason: Minute},
-			{at: 16*m + ms, rank: Sweep},
+			{at: 15 * m, pass: pass.Sweep, wait: 16*m + ms, reason: Minute},
+			{at: 16*m + ms, pass: pass.Sweep},
 		}},
 		"a remainder": {Options{Windows: []Window{{m, 4}, {time.Hour, 6}}, Share: 1}, []int{4, 6}, []ask{
 			{at: 0, wait: time.Hour + ms - before(1), reason: Hour},
@@ -336,7 +338,7 @@ func TestRestoreLost(t *testing.T) {
 			{at: 0, wait: 75*m + ms, reason: Hour},
 		}},
 		"deltas come first": {Options{Windows: []Window{{m, 10}, {time.Hour, 20}}, Share: 1, Reserve: []int{2, 12}}, []int{10, 20}, []ask{
-			{at: time.Hour + ms - before(1), rank: First, wait: 75*m + ms, reason: Hour},
+			{at: time.Hour + ms - before(1), pass: pass.First, wait: 75*m + ms, reason: Hour},
 			{at: time.Hour + ms - before(1)},
 		}},
 	}

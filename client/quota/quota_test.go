@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 var start = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
@@ -47,7 +49,7 @@ func perMinute(t testing.TB, limit int) *Ledger {
 }
 
 // spend takes n grants at the instant and settles them at once.
-func spend(t testing.TB, l *Ledger, now time.Time, p Priority, n int) {
+func spend(t testing.TB, l *Ledger, now time.Time, p pass.Pass, n int) {
 	t.Helper()
 	for i := range n {
 		d := l.Take(now, p)
@@ -67,7 +69,7 @@ const (
 // describe a refusal, wait as the instant to ask again.
 type ask struct {
 	at      time.Duration
-	rank    Priority
+	pass    pass.Pass
 	latency time.Duration
 	wait    time.Duration
 	reason  Reason
@@ -80,10 +82,10 @@ func run(t *testing.T, l *Ledger, asks []ask) {
 		if a.reason != None {
 			want = at(a.wait)
 		}
-		if got := l.Peek(now, a.rank); got.Grant != 0 || !got.At.Equal(want) || got.Reason != a.reason {
+		if got := l.Peek(now, a.pass); got.Grant != 0 || !got.At.Equal(want) || got.Reason != a.reason {
 			t.Errorf("%d: peek at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
 		}
-		got := l.Take(now, a.rank)
+		got := l.Take(now, a.pass)
 		if (got.Grant != 0) != (a.reason == None) || !got.At.Equal(want) || got.Reason != a.reason {
 			t.Errorf("%d: take at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
 		}
@@ -133,8 +135,8 @@ func TestTake(t *testing.T) {
 		"any other is an hour": {Options{Windows: []Window{{61 * s, 1}}, Share: 1}, []ask{
 			{at: 0}, {at: 0, wait: 61*s + ms, reason: Hour},
 		}},
-		"an unknown priority is the last": {Options{Windows: []Window{{time.Minute, 4}}, Share: 1}, []ask{
-			{at: 0, rank: 9}, {at: 0, rank: 9}, {at: 0, rank: 9, wait: 60*s + ms, reason: Minute}, {at: 0},
+		"an unknown pass is the last": {Options{Windows: []Window{{time.Minute, 4}}, Share: 1}, []ask{
+			{at: 0, pass: 9}, {at: 0, pass: 9}, {at: 0, pass: 9, wait: 60*s + ms, reason: Minute}, {at: 0},
 		}},
 	}
 	for name, tt := range tests {
@@ -145,7 +147,7 @@ func TestTake(t *testing.T) {
 // TestFlight: a call in flight counts until it is settled, however long.
 func TestFlight(t *testing.T) {
 	l := perMinute(t, 1)
-	slow := l.Take(at(0), Delta).Grant
+	slow := l.Take(at(0), pass.Delta).Grant
 	run(t, l, []ask{
 		{at: s, wait: 61*s + ms, reason: Minute}, // if it ended this very moment
 		{at: 10 * time.Minute, wait: 11*time.Minute + ms, reason: Minute},
@@ -158,7 +160,7 @@ func TestFlight(t *testing.T) {
 
 	t.Run("settled twice", func(t *testing.T) {
 		l := perMinute(t, 1)
-		g := l.Take(at(0), Delta).Grant
+		g := l.Take(at(0), pass.Delta).Grant
 		l.Settle(g, at(s))
 		l.Settle(g, at(30*s))
 		l.Settle(0, at(30*s))
@@ -167,12 +169,12 @@ func TestFlight(t *testing.T) {
 	})
 	t.Run("settled before it was taken", func(t *testing.T) {
 		l := perMinute(t, 1)
-		l.Settle(l.Take(at(10*s), Delta).Grant, at(0))
+		l.Settle(l.Take(at(10*s), pass.Delta).Grant, at(0))
 		run(t, l, []ask{{at: 61 * s, wait: 70*s + ms, reason: Minute}})
 	})
 	t.Run("settled out of order", func(t *testing.T) {
 		l := perMinute(t, 2)
-		first, second := l.Take(at(0), Delta).Grant, l.Take(at(s), Delta).Grant
+		first, second := l.Take(at(0), pass.Delta).Grant, l.Take(at(s), pass.Delta).Grant
 		l.Settle(second, at(2*s))
 		l.Settle(first, at(10*s))
 		run(t, l, []ask{
@@ -183,7 +185,7 @@ func TestFlight(t *testing.T) {
 	})
 	t.Run("never settled", func(t *testing.T) {
 		l := perMinute(t, 1)
-		lost := l.Take(at(0), Delta).Grant
+		lost := l.Take(at(0), pass.Delta).Grant
 		run(t, l, []ask{
 			{at: 15*time.Minute + s, wait: 16*time.Minute + ms, reason: Minute},
 			{at: 16*time.Minute + ms},
@@ -214,9 +216,9 @@ func TestUsage(t *testing.T) {
 	}
 
 	l := newLedger(t, Options{})
-	spend(t, l, at(0), Delta, 10)
-	spend(t, l, at(30*s), Sweep, 5)
-	l.Take(at(31*s), First)
+	spend(t, l, at(0), pass.Delta, 10)
+	spend(t, l, at(30*s), pass.Sweep, 5)
+	l.Take(at(31*s), pass.First)
 	for _, tt := range []struct {
 		at           time.Duration
 		minute, hour int
@@ -260,11 +262,6 @@ func TestNames(t *testing.T) {
 			t.Errorf("reason %d: got %q, want %q", i, got, want)
 		}
 	}
-	for i, want := range []string{"delta", "first", "sweep", "sweep"} {
-		if got := Priority(i).String(); got != want {
-			t.Errorf("priority %d: got %q, want %q", i, got, want)
-		}
-	}
 }
 
 // TestConcurrent is for the race detector, and counts.
@@ -272,8 +269,8 @@ func TestConcurrent(t *testing.T) {
 	l := newLedger(t, Options{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	granted := map[Grant]bool{}
-	for p := range Sweep + 1 {
+	granted := map[uint64]bool{}
+	for p := range pass.Sweep + 1 {
 		wg.Go(func() {
 			for i := range 50 {
 				now := at(time.Duration(i) * ms)

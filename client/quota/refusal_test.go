@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 const perMinuteText = "API calls quota exceeded! maximum allowed 45 per 00:01:00"
@@ -74,11 +76,11 @@ func TestRefused(t *testing.T) {
 				}
 			}
 			end := tt.answers[len(tt.answers)-1].until
-			for p := range Sweep + 1 {
-				run(t, l, []ask{{at: end - ms, rank: p, wait: end, reason: RetryAfter}})
+			for p := range pass.Sweep + 1 {
+				run(t, l, []ask{{at: end - ms, pass: p, wait: end, reason: RetryAfter}})
 			}
-			for p := range Sweep + 1 {
-				run(t, l, []ask{{at: end, rank: p}})
+			for p := range pass.Sweep + 1 {
+				run(t, l, []ask{{at: end, pass: p}})
 			}
 		})
 	}
@@ -102,7 +104,7 @@ func TestRefusedWithoutEffect(t *testing.T) {
 // TestBlockAndWindow: what waits longer binds.
 func TestBlockAndWindow(t *testing.T) {
 	l := perMinute(t, 1)
-	spend(t, l, at(0), Delta, 1)
+	spend(t, l, at(0), pass.Delta, 1)
 	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "30"})
 	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, reason: Minute}})
 	l.Refused(at(3*s), Refusal{Status: 429, RetryAfter: "90"})
@@ -156,9 +158,9 @@ func TestShare(t *testing.T) {
 }
 
 // take records a grant whatever the rules say.
-func (l *Ledger) take(now time.Time) Grant {
+func (l *Ledger) take(now time.Time) uint64 {
 	l.last++
-	l.history.flights = append(l.history.flights, flight{l.last, now, Delta})
+	l.history.flights = append(l.history.flights, flight{l.last, now, pass.Delta})
 	return l.last
 }
 
@@ -166,7 +168,7 @@ func (l *Ledger) take(now time.Time) Grant {
 // which anything changes.
 func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
 	l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
-	spend(t, l, at(0), Delta, 10)
+	spend(t, l, at(0), pass.Delta, 10)
 	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "1"})
 	run(t, l, []ask{
 		{at: 2 * s, wait: 301 * s, reason: Hour},
@@ -281,13 +283,13 @@ func TestLearn(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
 		end := 24 * time.Hour
 		l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: "10 per hour"})
-		spend(t, l, at(end-time.Minute), Delta, 10)
+		spend(t, l, at(end-time.Minute), pass.Delta, 10)
 		run(t, l, []ask{{at: end - 59*s, wait: end, reason: Hour}, {at: end}})
 	})
 	t.Run("binds at once", func(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{minute}, Share: 1})
-		spend(t, l, at(0), Delta, 30)
-		spend(t, l, at(10*s), Delta, 16)
+		spend(t, l, at(0), pass.Delta, 30)
+		spend(t, l, at(10*s), pass.Delta, 16)
 		l.Refused(at(11*s), Refusal{Status: 429, RetryAfter: "1", Message: perMinuteText})
 		// 46 are full by the limit just learned: we did it, nothing is halved.
 		if got := l.Usage(at(11 * s))[0]; got.Effective != 45 || got.Used != 46 {

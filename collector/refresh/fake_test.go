@@ -17,6 +17,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // tenant is the incidents of a tenant, the server that lists them, and the quota
@@ -52,24 +53,24 @@ type tenant struct {
 type call struct {
 	n    int // from 1
 	at   time.Time
-	pass Pass
+	pass pass.Pass
 	req  listing.Request
 	id   int64 // of the incident that is looked up; 0: the list
 }
 
 // ledger grants calls.
 type ledger struct {
-	every   [NumPasses]time.Duration // between two grants
-	next    [NumPasses]time.Time
+	every   [pass.NumPasses]time.Duration // between two grants
+	next    [pass.NumPasses]time.Time
 	blocked time.Time
 	perHour int
 
 	last      uint64
-	pass      Pass // of the last grant
+	pass      pass.Pass // of the last grant
 	open      map[uint64]bool
 	wrong     []string // what must never be
 	throttled []string
-	waits     [NumPasses]int
+	waits     [pass.NumPasses]int
 	reserved  int
 }
 
@@ -183,26 +184,26 @@ func (f *tenant) Incident(ctx context.Context, id int64) (incident.Incident, err
 	return in, nil
 }
 
-func (f *tenant) Ready(now time.Time, pass Pass) time.Time {
+func (f *tenant) Ready(now time.Time, p pass.Pass) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ready(now, pass)
+	return f.ready(now, p)
 }
 
-func (f *tenant) ready(now time.Time, pass Pass) time.Time {
-	return later(now, later(f.next[pass], f.blocked))
+func (f *tenant) ready(now time.Time, p pass.Pass) time.Time {
+	return later(now, later(f.next[p], f.blocked))
 }
 
-func (f *tenant) Waits(_ time.Time, pass Pass) {
+func (f *tenant) Waits(_ time.Time, p pass.Pass) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waits[pass]++
+	f.waits[p]++
 }
 
-func (f *tenant) Take(now time.Time, pass Pass) (uint64, time.Time) {
+func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at := f.ready(now, pass); at.After(now) {
+	if at := f.ready(now, p); at.After(now) {
 		return 0, at
 	}
 	if len(f.open) > 0 {
@@ -211,7 +212,7 @@ func (f *tenant) Take(now time.Time, pass Pass) (uint64, time.Time) {
 	if int(f.last) != len(f.calls) {
 		f.wrong = append(f.wrong, fmt.Sprintf("%d grants for %d calls", f.last, len(f.calls)))
 	}
-	f.next[pass], f.pass = now.Add(f.every[pass]), pass
+	f.next[p], f.pass = now.Add(f.every[p]), p
 	f.last++
 	f.open[f.last] = true
 	return f.last, now
@@ -321,7 +322,7 @@ func (f *tenant) pick(keep func(call) bool) (picked []call) {
 
 func (f *tenant) made() int { return len(f.pick(func(call) bool { return true })) }
 
-func (f *tenant) of(pass Pass) []call { return f.pick(func(c call) bool { return c.pass == pass }) }
+func (f *tenant) of(p pass.Pass) []call { return f.pick(func(c call) bool { return c.pass == p }) }
 
 func (f *tenant) lookups() []call { return f.pick(func(c call) bool { return c.id != 0 }) }
 

@@ -8,6 +8,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // Store keeps a loop's mirror and progress over restarts. It counts and tells
@@ -48,8 +49,8 @@ func (l *Loop) save() {
 	l.unsaved = false
 	defer func() {
 		if cause := recover(); cause != nil {
-			err := l.mistake(PassDelta, cause)
-			l.Draft.Kinds[PassDelta].Failures[err.Reason]++
+			err := l.mistake(pass.Delta, cause)
+			l.Draft.Passes[pass.Delta].Failures[err.Reason]++
 		}
 	}()
 	if l.opts.Store != nil && l.opts.Store.Save(l.export) != nil {
@@ -125,7 +126,7 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	// would not have been tried without the restart.
 	const patience = time.Minute
 	s := &l.Draft
-	s.Up = s.Up && now.Sub(s.Kinds[PassDelta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
+	s.Up = s.Up && now.Sub(s.Passes[pass.Delta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
 	s.Interval = l.opts.Interval
 	l.NextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
 	if l.Watermark.At = earlier(p.Watermark.At, now); p.Watermark.At.After(now.Add(tolerance)) {

@@ -18,6 +18,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // Source makes one request at a time. Errors are of the type *listing.Error.
@@ -35,12 +36,12 @@ type Source interface {
 // Ledger grants the calls that may be made.
 type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
-	Ready(now time.Time, pass Pass) time.Time
+	Ready(now time.Time, p pass.Pass) time.Time
 	// Waits notes that a call of the pass waits for nothing but the quota.
-	Waits(now time.Time, pass Pass)
+	Waits(now time.Time, p pass.Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
 	// that is given survives a crash.
-	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
+	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
 	// Throttled reports an answer that says that too many calls are made. No pass
@@ -102,7 +103,7 @@ type Loop struct {
 
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
-	retries [NumPasses]retry
+	retries [pass.NumPasses]retry
 	clock   clock
 	reread  time.Time // when a doubt was last looked up
 
@@ -148,8 +149,8 @@ func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
 // request, and at the end.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now()
-	for pass := range l.retries {
-		l.retries[pass].due = now.Add(l.offset())
+	for p := range l.retries {
+		l.retries[p].due = now.Add(l.offset())
 	}
 	l.repace(now, 1)
 	l.publishStatus()
@@ -178,8 +179,8 @@ func (l *Loop) step(ctx context.Context) {
 	task, until := next(now, v)
 	switch task {
 	case wait:
-		if pass, waits := v.waits(now); waits {
-			l.opts.Ledger.Waits(now, pass)
+		if p, waits := v.waits(now); waits {
+			l.opts.Ledger.Waits(now, p)
 		}
 		sleepUntil(ctx, until)
 		return
@@ -189,32 +190,32 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	l.unsaved = true
-	pass := l.passOf(task)
+	p := l.passOf(task)
 	switch task {
 	case lookup:
 		l.lookupStep(ctx)
 	case reread:
 		l.rereadStep(ctx)
 	default:
-		l.readStep(ctx, pass)
+		l.readStep(ctx, p)
 	}
-	l.retries[pass].panics = 0
+	l.retries[p].panics = 0
 }
 
-func (l *Loop) passOf(t task) Pass {
+func (l *Loop) passOf(t task) pass.Pass {
 	switch {
 	case t <= delta:
-		return PassDelta
+		return pass.Delta
 	case l.Phase < steady:
-		return PassFirst
+		return pass.First
 	}
-	return PassSweep
+	return pass.Sweep
 }
 
 func (l *Loop) view(now time.Time) view {
 	v := view{
 		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, answer: l.answer,
-		deltaDue: l.retries[PassDelta].due, scanDue: l.retries[l.passOf(scanPage)].due,
+		deltaDue: l.retries[pass.Delta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
 	if l.Phase == steady {
 		if len(l.Doubts) > 0 {
@@ -226,7 +227,7 @@ func (l *Loop) view(now time.Time) view {
 			v.scanDue = later(v.scanDue, l.NextSweep)
 		}
 	}
-	for p := range Pass(NumPasses) {
+	for p := range pass.Pass(pass.NumPasses) {
 		v.granted[p] = l.opts.Ledger.Ready(now, p)
 	}
 	return v
@@ -235,11 +236,11 @@ func (l *Loop) view(now time.Time) view {
 // panicked survives a mistake of ours in a task. The pass that it belongs to
 // rests, longer each time.
 func (l *Loop) panicked(ctx context.Context, t task, cause any) {
-	now, pass := time.Now(), l.passOf(t)
-	retry := &l.retries[pass]
+	now, p := time.Now(), l.passOf(t)
+	retry := &l.retries[p]
 	retry.panics++
 	until := now.Add(min(time.Second<<min(retry.panics, 9), 5*time.Minute))
-	l.ended(ctx, pass, now, l.mistake(pass, cause))
+	l.ended(ctx, p, now, l.mistake(p, cause))
 	if t == wait || t == save {
 		// No schedule was made, or none was obeyed.
 		l.publishStatus()
@@ -251,12 +252,12 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 
 // mistake is the error that a panic is. Its stack is logged, once for the same
 // panic again and again.
-func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
+func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
 	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",
-			"kind", pass, "stack", string(debug.Stack()), "err", err)
+			"pass", p, "stack", string(debug.Stack()), "err", err)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // Corrections lists what a sweep can have to correct, as label values: an
@@ -39,8 +40,8 @@ type Status struct {
 	// Interval is the live one between deltas.
 	Interval time.Duration `json:"interval"`
 	// NextDelta is when the next one is due, zero if none is yet.
-	NextDelta time.Time       `json:"-"`
-	Kinds     [NumPasses]Kind `json:"kinds"`
+	NextDelta time.Time                  `json:"-"`
+	Passes    [pass.NumPasses]PassStatus `json:"kinds"`
 	// Coverage of the first sync.
 	Coverage incident.Coverage `json:"coverage"`
 	// ScanPages counts what the first sync or the sweep in progress has read.
@@ -55,8 +56,8 @@ type Status struct {
 	LastReason  listing.Reason           `json:"last_reason,omitempty"`
 }
 
-// Kind is the account of one kind of refresh.
-type Kind struct {
+// PassStatus is the account of the refreshes of one pass.
+type PassStatus struct {
 	LastSuccess  time.Time                  `json:"last_success,omitzero"`
 	LastAttempt  time.Time                  `json:"last_attempt,omitzero"`
 	LastDuration time.Duration              `json:"-"`
@@ -67,7 +68,7 @@ type Kind struct {
 func (l *Loop) publishStatus() {
 	s := l.Draft
 	if l.Phase != openScan {
-		s.NextDelta = l.retries[PassDelta].due
+		s.NextDelta = l.retries[pass.Delta].due
 	}
 	if l.Scan != nil {
 		s.ScanPages, s.Sweeping = l.Scan.Calls, l.Phase == steady
@@ -76,25 +77,25 @@ func (l *Loop) publishStatus() {
 }
 
 // ended notes how a refresh ended. An end because the process stops is none.
-func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *listing.Error) {
+func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure *listing.Error) {
 	if ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
-	k := &l.Draft.Kinds[pass]
+	k := &l.Draft.Passes[p]
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)
-	if pass == PassDelta {
+	if p == pass.Delta {
 		l.deltaOK = failure == nil
 	}
 	if failure == nil {
 		k.LastSuccess = now
-		l.succeeded(pass)
+		l.succeeded(p)
 		return
 	}
 	k.Failures[failure.Reason]++
 	if text := failure.Error(); l.Draft.Up || text != l.Draft.LastError {
-		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "kind", pass, "reason", failure.Reason, "err", failure)
+		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "pass", p, "reason", failure.Reason, "err", failure)
 		l.Draft.LastError = text
 	}
 	l.Draft.Up, l.Draft.LastErrorAt, l.Draft.LastReason = false, now, failure.Reason
@@ -102,9 +103,9 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *l
 
 // succeeded notes that the API did as it was asked. A list that hides incidents
 // is no success, however it is answered.
-func (l *Loop) succeeded(pass Pass) {
+func (l *Loop) succeeded(p pass.Pass) {
 	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
-		l.opts.Logger.Info("Refreshing again", "kind", pass)
+		l.opts.Logger.Info("Refreshing again", "pass", p)
 	}
 	l.Draft.Up = !l.hidden
 }
@@ -124,7 +125,7 @@ func (l *Loop) noteOptions() {
 
 // noteSkipped counts the rows of a page, and those too heavy for one, that
 // cannot be used.
-func (l *Loop) noteSkipped(pass Pass, rows []incident.Incident, heavy int, failure *listing.Error) {
+func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, heavy int, failure *listing.Error) {
 	for i := range rows {
 		if rows[i].ID == 0 {
 			l.Draft.Skipped[SkippedNoID]++
@@ -132,6 +133,6 @@ func (l *Loop) noteSkipped(pass Pass, rows []incident.Incident, heavy int, failu
 	}
 	if heavy > 0 {
 		l.Draft.Skipped[SkippedTooHeavy] += uint64(heavy)
-		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", pass, "err", failure)
+		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p, "err", failure)
 	}
 }

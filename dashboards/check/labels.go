@@ -19,6 +19,7 @@ import (
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // variables are what Grafana puts in their place where only a duration is one.
@@ -139,7 +140,7 @@ func values(label string) (known []string) {
 			known = append(known, fmt.Sprint(bound))
 		}
 	case "kind":
-		return slices.Concat(refresh.Passes[:], refresh.Corrections[:])
+		return slices.Concat(pass.Names[:], refresh.Corrections[:])
 	case "reason":
 		for r := range listing.NumReasons {
 			known = append(known, listing.Reason(r).String())

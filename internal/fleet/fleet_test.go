@@ -157,7 +157,7 @@ func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
 				t.Errorf("%s: up is %v", name, got)
 			}
 		}
-		if got := f.of("well").Status(time.Now()).Refresh.Kinds[0].Refreshes; got < 18 {
+		if got := f.of("well").Status(time.Now()).Refresh.Passes[0].Refreshes; got < 18 {
 			t.Errorf("%d refreshes in 10 minutes, want about 19", got)
 		}
 		// Nor does replacing it wait for it.
@@ -198,7 +198,7 @@ func TestStagger(t *testing.T) {
 		f.wait(20 * time.Minute)
 		low, high := uint64(1<<60), uint64(0)
 		for _, t := range f.set.Tenants() {
-			n := t.Status(time.Now()).Refresh.Kinds[0].Refreshes
+			n := t.Status(time.Now()).Refresh.Passes[0].Refreshes
 			low, high = min(low, n), max(high, n)
 		}
 		if high > 2*low {

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -71,7 +71,7 @@ func TestGraphMovingTenant(t *testing.T) {
 				b.sim.Live(tenanttest.Busy)
 				b.wait(150 * time.Minute)
 				b.restAndCheck()
-				if b.tenant.loop.Status().Kinds[refresh.PassSweep].LastSuccess.IsZero() {
+				if b.tenant.loop.Status().Passes[pass.Sweep].LastSuccess.IsZero() {
 					t.Error("no sweep was complete")
 				}
 				if got := b.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] > 0 {

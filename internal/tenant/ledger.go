@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 )
 
@@ -27,11 +27,6 @@ func WindowName(period time.Duration) string {
 	return "hour"
 }
 
-// priorities of the passes.
-var priorities = [refresh.NumPasses]quota.Priority{
-	refresh.PassDelta: quota.Delta, refresh.PassFirst: quota.First, refresh.PassSweep: quota.Sweep,
-}
-
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
 // schedule had to wait is told. It is safe for concurrent use.
@@ -44,7 +39,7 @@ type AccountLedger struct {
 	logger *slog.Logger
 
 	mu      sync.Mutex
-	waiting [refresh.NumPasses]wait
+	waiting [pass.NumPasses]wait
 }
 
 func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
@@ -62,17 +57,17 @@ type wait struct {
 
 // Take implements refresh.Ledger. A grant is saved before it is used, so that
 // whatever becomes of this process no window is exceeded.
-func (l *AccountLedger) Take(now time.Time, pass refresh.Pass) (uint64, time.Time) {
-	d := l.log.Take(now, priorities[pass])
-	l.note(now, pass, d, d.Grant != 0)
+func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
+	d := l.log.Take(now, p)
+	l.note(now, p, d, d.Grant != 0)
 	if d.Grant != 0 {
 		l.keep(now)
 	}
-	return uint64(d.Grant), d.At
+	return d.Grant, d.At
 }
 
 // Settle implements refresh.Ledger.
-func (l *AccountLedger) Settle(id uint64, now time.Time) { l.log.Settle(quota.Grant(id), now) }
+func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant, now) }
 
 // Succeeded implements refresh.Ledger.
 func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
@@ -114,21 +109,21 @@ func (l *AccountLedger) keep(now time.Time) {
 }
 
 // Ready implements refresh.Ledger.
-func (l *AccountLedger) Ready(now time.Time, pass refresh.Pass) time.Time {
-	return l.log.Peek(now, priorities[pass]).At
+func (l *AccountLedger) Ready(now time.Time, p pass.Pass) time.Time {
+	return l.log.Peek(now, p).At
 }
 
 // binds is the rule that a call of the pass has to wait for, and until when.
-func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, until time.Time) {
-	if d := l.log.Peek(now, priorities[pass]); d.At.After(now) {
+func (l *AccountLedger) binds(now time.Time, p pass.Pass) (rule string, until time.Time) {
+	if d := l.log.Peek(now, p); d.At.After(now) {
 		return d.Reason.String(), d.At
 	}
 	return "", time.Time{}
 }
 
 // Waits implements refresh.Ledger.
-func (l *AccountLedger) Waits(now time.Time, pass refresh.Pass) {
-	l.note(now, pass, l.log.Peek(now, priorities[pass]), false)
+func (l *AccountLedger) Waits(now time.Time, p pass.Pass) {
+	l.note(now, p, l.log.Peek(now, p), false)
 }
 
 // Pace implements refresh.Ledger.
@@ -150,10 +145,10 @@ func (l *AccountLedger) Reserve(now time.Time, calls int, interval time.Duration
 }
 
 // note keeps the time from the first time a pass had to wait to the grant.
-func (l *AccountLedger) note(now time.Time, pass refresh.Pass, d quota.Decision, granted bool) {
+func (l *AccountLedger) note(now time.Time, p pass.Pass, d quota.Decision, granted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := &l.waiting[pass]
+	w := &l.waiting[p]
 	switch {
 	case granted && w.reason != "":
 		if l.waited != nil {

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
-	"m365_defender_exporter/collector/refresh"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -51,16 +51,16 @@ func (s *SharedLedger) save(log quota.Log) {
 
 // Take grants a call, for which a person waits: it goes before all others. It is 0
 // if none may be made before the instant.
-func (s *SharedLedger) Take(now time.Time) (id uint64, at time.Time) {
-	return s.tenant.ledger.Take(now, refresh.PassDelta)
+func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time) {
+	return s.tenant.ledger.Take(now, pass.Delta)
 }
 
 // Settle tells that a call has ended.
-func (s *SharedLedger) Settle(id uint64, now time.Time) { s.tenant.ledger.Settle(id, now) }
+func (s *SharedLedger) Settle(grant uint64, now time.Time) { s.tenant.ledger.Settle(grant, now) }
 
 // Ready is when the next call may be made.
 func (s *SharedLedger) Ready(now time.Time) time.Time {
-	return s.tenant.ledger.Ready(now, refresh.PassDelta)
+	return s.tenant.ledger.Ready(now, pass.Delta)
 }
 
 // Close saves the ledger a last time, if there were calls; none may be on its
