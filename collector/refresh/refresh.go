@@ -257,7 +257,7 @@ func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",
-			"pass", p, "stack", string(debug.Stack()), "err", err)
+			"pass", p.String(), "stack", string(debug.Stack()), "err", err)
 	}
 	return err
 }

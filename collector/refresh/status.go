@@ -95,7 +95,7 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 	}
 	k.Failures[failure.Reason]++
 	if text := failure.Error(); l.Draft.Up || text != l.Draft.LastError {
-		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "pass", p, "reason", failure.Reason, "err", failure)
+		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "pass", p.String(), "reason", failure.Reason.String(), "err", failure)
 		l.Draft.LastError = text
 	}
 	l.Draft.Up, l.Draft.LastErrorAt, l.Draft.LastReason = false, now, failure.Reason
@@ -105,7 +105,7 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 // is no success, however it is answered.
 func (l *Loop) succeeded(p pass.Pass) {
 	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
-		l.opts.Logger.Info("Refreshing again", "pass", p)
+		l.opts.Logger.Info("Refreshing again", "pass", p.String())
 	}
 	l.Draft.Up = !l.hidden
 }
@@ -115,9 +115,9 @@ func (l *Loop) noteOptions() {
 	for o := range listing.Option(listing.NumOptions) {
 		is := l.Server.Unsupported(o)
 		if was := l.Draft.Unsupported[o]; is && !was {
-			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o)
+			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o.String())
 		} else if was && !is {
-			l.opts.Logger.Info("The server takes an option again", "option", o)
+			l.opts.Logger.Info("The server takes an option again", "option", o.String())
 		}
 		l.Draft.Unsupported[o] = is
 	}
@@ -133,6 +133,6 @@ func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, heavy int, fai
 	}
 	if heavy > 0 {
 		l.Draft.Skipped[SkippedTooHeavy] += uint64(heavy)
-		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p, "err", failure)
+		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p.String(), "err", failure)
 	}
 }

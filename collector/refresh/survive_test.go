@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -265,5 +266,46 @@ func TestStoreFailsAtTheEnd(t *testing.T) {
 		sleep(time.Minute)
 		d.change(func() { d.during = func() { panic("a mistake of the store's") } })
 		r.stop()
+	})
+}
+
+// TestLogNames: a log of JSON, too, has passes, reasons and options by their
+// names, not by their numbers.
+func TestLogNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(40)
+		f.fails(func(c call) error {
+			if c.req.Before.IsZero() {
+				return nil
+			}
+			return faults["400"](c)
+		})
+		var log journal
+		r := start(t, f, Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		r.synced(t)
+		for _, name := range []string{"500", "panics", "400"} {
+			f.fails(faults[name])
+			sleep(5 * time.Minute)
+			f.fails(nil)
+			sleep(10 * time.Minute)
+		}
+		seen := map[string]bool{}
+		for line := range strings.Lines(log.String()) {
+			var entry map[string]any
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range []string{"pass", "reason", "option"} {
+				value, has := entry[key]
+				seen[key] = seen[key] || has
+				if _, ok := value.(string); has && !ok {
+					t.Errorf("%s is %v: %s", key, value, line)
+				}
+			}
+		}
+		if !seen["pass"] || !seen["reason"] || !seen["option"] {
+			t.Errorf("saw only %v:\n%s", seen, log.String())
+		}
 	})
 }
