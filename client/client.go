@@ -24,6 +24,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
 )
 
@@ -43,8 +44,7 @@ type Options struct {
 	// client sets Authorization itself.
 	HTTP *http.Client
 	// Tokens has an access token at hand, or gets one. Its errors may implement
-	// FailureReason() string, the name of a [listing.Reason]; their text is then
-	// fit to be shown.
+	// FailureReason() reason.Reason; their text is then fit to be shown.
 	Tokens oauth2.TokenSource
 	// Renew drops the access token at hand after an answer 401; it may be nil.
 	Renew func()
@@ -128,7 +128,7 @@ func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, e
 	a := attempt{Client: c, call: Call{Operation: "list"}, request: req, element: (*reading).readIncident}
 	var err error
 	if a.target, err = c.target(&req); err != nil {
-		return listing.Page{}, a.failure(listing.ReasonOther, err)
+		return listing.Page{}, a.failure(reason.Other, err)
 	}
 	switch {
 	case req.Link == "":

@@ -14,8 +14,8 @@ import (
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 var update = flag.Bool("update", false, "write the expositions in testdata anew")
@@ -61,7 +61,7 @@ func statusOf(coverage incident.Coverage) *refresh.Status {
 	if coverage.All {
 		s.Passes[pass.First] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
 		s.Passes[pass.Delta] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
-		s.Passes[pass.Delta].Failures[listing.ReasonThrottled] = 2
+		s.Passes[pass.Delta].Failures[reason.Throttled] = 2
 		s.Corrections[0] = 3
 	}
 	return s

@@ -9,6 +9,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Refresher holds the last results of refreshing. Neither method blocks.
@@ -107,15 +108,15 @@ func collectStatus(to *sink, s *refresh.Status) {
 		if k.Refreshes > 0 {
 			to.value(lastDuration, k.LastDuration.Seconds(), kind)
 		}
-		for reason, n := range k.Failures {
-			to.value(refreshFailures, float64(n), kind, listing.Reason(reason).String())
+		for why, n := range k.Failures {
+			to.value(refreshFailures, float64(n), kind, reason.Reason(why).String())
 		}
 	}
 	for i, kind := range refresh.Corrections {
 		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
 	}
-	for i, reason := range refresh.Skipped {
-		to.value(rowsSkipped, float64(s.Skipped[i]), reason)
+	for i, why := range refresh.Skipped {
+		to.value(rowsSkipped, float64(s.Skipped[i]), why)
 	}
 	for o := range listing.Option(listing.NumOptions) {
 		if o != listing.OptionSkip {

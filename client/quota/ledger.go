@@ -22,10 +22,9 @@ type Ledger struct {
 	last    uint64
 	share   share
 
-	blockedUntil   time.Time
-	throttledUntil time.Time // the part of the block that a 429 caused
-	consecutive    int       // 429 answers since the last success
-	saidLong       bool      // since the last success: that a Retry-After was too long
+	blockedUntil time.Time
+	consecutive  int  // refusals since the last success
+	saidLong     bool // since the last success: that a Retry-After was too long
 }
 
 // New returns an empty ledger. The only error is one of the options, and says

@@ -149,9 +149,6 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 	}
 	l.blockedUntil = later(l.blockedUntil, fromWallClock(now, log.BlockedUntil, retryafter.Max))
 	l.consecutive = max(l.consecutive, min(log.Consecutive, maxConsecutive))
-	if l.consecutive > 0 {
-		l.throttledUntil = l.blockedUntil
-	}
 }
 
 // restoreLearned takes over limits that hold still.

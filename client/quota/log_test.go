@@ -17,8 +17,8 @@ func worn(t testing.TB) *Ledger {
 	spend(t, l, at(s+300*time.Microsecond), pass.First, 1)
 	spend(t, l, at(2*s), pass.Delta, 2)
 	l.Take(at(3*s), pass.First)
-	l.Refused(at(4*s), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
-	l.Refused(at(64*s), Refusal{Status: 429, Message: "900 per hour"})
+	l.Refused(at(4*s), Refusal{RetryAfter: "60", Message: perMinuteText})
+	l.Refused(at(64*s), Refusal{Message: "900 per hour"})
 	return l
 }
 
@@ -62,7 +62,7 @@ func TestLogRounding(t *testing.T) {
 	l := newLedger(t, Options{})
 	spend(t, l, at(us), pass.Delta, 1)
 	l.Take(at(2*us), pass.Delta)
-	l.Refused(at(3*us), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
+	l.Refused(at(3*us), Refusal{RetryAfter: "60", Message: perMinuteText})
 	want := Log{
 		At:           at(ms),
 		Settings:     Settings{native(), usualShare},
@@ -89,7 +89,7 @@ func TestLogMonotonic(t *testing.T) {
 	}
 	l := newLedger(t, Options{})
 	l.Settle(l.Take(now, pass.Delta).Grant, now.Add(s))
-	if got := l.Refused(now.Add(s), Refusal{Status: 429}).Until; !clock(got) {
+	if got := l.Refused(now.Add(s), Refusal{}).Until; !clock(got) {
 		t.Errorf("got %v without, want a monotonic reading", got)
 	}
 	log := l.Log(now.Add(2 * s))
@@ -222,7 +222,7 @@ func TestRestoreLearnedClock(t *testing.T) {
 // TestLearnedOverRestarts: they do not make it hold longer, and say nothing again.
 func TestLearnedOverRestarts(t *testing.T) {
 	l := newLedger(t, Options{})
-	l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: "1 per minute"})
+	l.Refused(at(0), Refusal{RetryAfter: "1", Message: "1 per minute"})
 	for hour := range 25 {
 		now := at(time.Duration(hour) * time.Hour)
 		next := newLedger(t, Options{})
@@ -236,10 +236,10 @@ func TestLearnedOverRestarts(t *testing.T) {
 		}
 		l = next
 	}
-	l.Refused(at(0), Refusal{Status: 429, Message: perMinuteText})
+	l.Refused(at(0), Refusal{Message: perMinuteText})
 	next := newLedger(t, Options{})
 	next.Restore(at(s), l.Log(at(s)))
-	if got := next.Refused(at(2*s), Refusal{Status: 429, Message: perMinuteText}).Learned; got != (Learned{}) {
+	if got := next.Refused(at(2*s), Refusal{Message: perMinuteText}).Learned; got != (Learned{}) {
 		t.Errorf("got %+v, want nothing new", got)
 	}
 }
@@ -251,7 +251,7 @@ func TestRestoreContinues(t *testing.T) {
 	after := newLedger(t, Options{})
 	after.Restore(at(70*s), before.Final(at(70*s)))
 	for _, at := range []time.Time{at(80 * s), at(184 * s)} {
-		refusal := Refusal{Status: 429}
+		refusal := Refusal{}
 		if got, want := after.Refused(at, refusal).Until, before.Refused(at, refusal).Until; !got.Equal(want) {
 			t.Errorf("at %v: got %v, want %v", at.Sub(start), got.Sub(start), want.Sub(start))
 		}

@@ -45,7 +45,7 @@ func packedBytes(t testing.TB) []byte {
 	l := newLedger(t, Options{})
 	spend(t, l, at(0), pass.Delta, 3)
 	l.Take(at(s), pass.First)
-	l.Refused(at(2*s), Refusal{Status: 429, Message: perMinuteText})
+	l.Refused(at(2*s), Refusal{Message: perMinuteText})
 	return pack(t, l.Log(at(3*s)))
 }
 

@@ -191,7 +191,7 @@ func TestNeverTooMany(t *testing.T) {
 					if tt.refuse == 0 || sim.random.IntN(tt.refuse) > 0 {
 						return nil
 					}
-					return &Refusal{Status: 429, RetryAfter: retryAfter[sim.random.IntN(len(retryAfter))]}
+					return &Refusal{RetryAfter: retryAfter[sim.random.IntN(len(retryAfter))]}
 				}
 				sim.granted = func(now time.Time) {
 					if until := l.BlockedUntil(); now.Before(until) {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestSteadyTenantCostsOneCall: one call per interval as long as nothing
@@ -254,10 +254,10 @@ func TestBackwards(t *testing.T) {
 // TestFailureKeepsWhatIsKnown goes through every way to fail: the last good
 // counts stay, the reason is counted, and afterwards nothing is missing.
 func TestFailureKeepsWhatIsKnown(t *testing.T) {
-	reasons := map[string]listing.Reason{
-		"hangs": listing.ReasonTimeout, "network": listing.ReasonNetwork, "500": listing.ReasonServer, "503, with Retry-After": listing.ReasonServer,
-		"400": listing.ReasonOther, "429": listing.ReasonThrottled, "206": listing.ReasonPartial, "401": listing.ReasonAuth, "403": listing.ReasonForbidden,
-		"no JSON": listing.ReasonDecode, "incomplete": listing.ReasonIncomplete, "untyped": listing.ReasonOther, "panics": listing.ReasonPanic,
+	reasons := map[string]reason.Reason{
+		"hangs": reason.Timeout, "network": reason.Network, "500": reason.Server, "503, with Retry-After": reason.Server,
+		"400": reason.Other, "429": reason.Throttled, "206": reason.Partial, "401": reason.Auth, "403": reason.Forbidden,
+		"no JSON": reason.Decode, "incomplete": reason.Incomplete, "untyped": reason.Other, "panics": reason.Panic,
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -437,11 +437,11 @@ func TestRetryAfterOfADelta(t *testing.T) {
 					if test.header == "tomorrow" && failed > 20 {
 						return nil
 					}
-					reason := listing.ReasonServer
+					why := reason.Server
 					if test.status == 429 {
-						reason = listing.ReasonThrottled
+						why = reason.Throttled
 					}
-					return answered(c, test.status, reason, test.header)
+					return answered(c, test.status, why, test.header)
 				})
 				until(t, "failed", func() bool { return !r.Status().Up })
 				at := time.Now()
@@ -465,7 +465,7 @@ func TestNoTokenTakesNoGrant(t *testing.T) {
 		f.fill(30)
 		r := start(t, f, Options{})
 		r.synced(t)
-		f.change(func() { f.token = answered(call{}, 0, listing.ReasonAuth, "") })
+		f.change(func() { f.token = answered(call{}, 0, reason.Auth, "") })
 		before := f.last
 		sleep(10 * time.Minute)
 		f.change(func() {
@@ -474,7 +474,7 @@ func TestNoTokenTakesNoGrant(t *testing.T) {
 			}
 			f.token = nil
 		})
-		if s := r.Status(); s.Up || s.LastReason != listing.ReasonAuth {
+		if s := r.Status(); s.Up || s.LastReason != reason.Auth {
 			t.Errorf("status: %+v", s)
 		}
 		f.set(0, nil)

@@ -18,6 +18,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // tenant is the incidents of a tenant, the server that lists them, and the quota
@@ -134,7 +135,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		req = f.links[req.Link]
 	}
 	if f.refuse[req.Status] {
-		return listing.Page{}, &listing.Error{Op: "list", Request: req, Status: 400, Reason: listing.ReasonOther, Message: "unknown status"}
+		return listing.Page{}, &listing.Error{Op: "list", Request: req, Status: 400, Reason: reason.Other, Message: "unknown status"}
 	}
 	page := listing.Page{Count: -1}
 	if !f.noDate {
@@ -179,7 +180,7 @@ func (f *tenant) Incident(ctx context.Context, id int64) (incident.Incident, err
 	defer f.mu.Unlock()
 	in, ok := f.incidents[cmp.Or(f.other, id)]
 	if !ok {
-		return in, &listing.Error{Op: "get", Status: 404, Reason: listing.ReasonOther, Err: listing.ErrNotFound}
+		return in, &listing.Error{Op: "get", Status: 404, Reason: reason.Other, Err: listing.ErrNotFound}
 	}
 	return in, nil
 }
@@ -227,11 +228,11 @@ func (f *tenant) Settle(grant uint64, _ time.Time) {
 	delete(f.open, grant)
 }
 
-func (f *tenant) Throttled(now time.Time, status int, retryAfter, _ string) {
+func (f *tenant) Throttled(now time.Time, retryAfter, _ string) {
 	wait := max(f.RetryAfter(now, retryAfter).Sub(now), time.Second)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.throttled = append(f.throttled, fmt.Sprint(status, " ", retryAfter))
+	f.throttled = append(f.throttled, retryAfter)
 	f.blocked = now.Add(wait)
 }
 
@@ -345,32 +346,32 @@ func (f *tenant) counts() (c counts) {
 }
 
 // answered is an error as a client makes it of an answer.
-func answered(c call, status int, reason listing.Reason, retryAfter string) error {
+func answered(c call, status int, why reason.Reason, retryAfter string) error {
 	op := "list"
 	if c.id != 0 {
 		op = "get"
 	}
-	return &listing.Error{Op: op, Request: c.req, Status: status, Reason: reason, RetryAfter: retryAfter}
+	return &listing.Error{Op: op, Request: c.req, Status: status, Reason: why, RetryAfter: retryAfter}
 }
 
 // faults are the ways in which a request fails.
 var faults = map[string]func(call) error{
 	"hangs": func(c call) error {
 		time.Sleep(30 * time.Second)
-		return answered(c, 0, listing.ReasonTimeout, "")
+		return answered(c, 0, reason.Timeout, "")
 	},
-	"network": func(c call) error { return answered(c, 0, listing.ReasonNetwork, "") },
-	"500":     func(c call) error { return answered(c, 500, listing.ReasonServer, "") },
+	"network": func(c call) error { return answered(c, 0, reason.Network, "") },
+	"500":     func(c call) error { return answered(c, 500, reason.Server, "") },
 	"503, with Retry-After": func(c call) error {
-		return answered(c, 503, listing.ReasonServer, "100")
+		return answered(c, 503, reason.Server, "100")
 	},
-	"400":        func(c call) error { return answered(c, 400, listing.ReasonOther, "") },
-	"429":        func(c call) error { return answered(c, 429, listing.ReasonThrottled, "60") },
-	"206":        func(c call) error { return answered(c, 206, listing.ReasonPartial, "") },
-	"401":        func(c call) error { return answered(c, 401, listing.ReasonAuth, "") },
-	"403":        func(c call) error { return answered(c, 403, listing.ReasonForbidden, "") },
-	"no JSON":    func(c call) error { return answered(c, 200, listing.ReasonDecode, "") },
-	"incomplete": func(c call) error { return answered(c, 0, listing.ReasonIncomplete, "") },
+	"400":        func(c call) error { return answered(c, 400, reason.Other, "") },
+	"429":        func(c call) error { return answered(c, 429, reason.Throttled, "60") },
+	"206":        func(c call) error { return answered(c, 206, reason.Partial, "") },
+	"401":        func(c call) error { return answered(c, 401, reason.Auth, "") },
+	"403":        func(c call) error { return answered(c, 403, reason.Forbidden, "") },
+	"no JSON":    func(c call) error { return answered(c, 200, reason.Decode, "") },
+	"incomplete": func(c call) error { return answered(c, 0, reason.Incomplete, "") },
 	"untyped":    func(call) error { return errors.New("something else") },
 	"panics":     func(call) error { panic("a mistake") },
 }

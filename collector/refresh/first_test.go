@@ -12,6 +12,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestPhases: the open incidents are known first and counted at once, all of
@@ -245,7 +246,7 @@ func TestRestartAnywhere(t *testing.T) {
 			until(t, "synced", func() bool { return r.Snapshot() != nil && r.Snapshot().Coverage.All })
 			sleep(10 * time.Minute)
 			r.equal(t)
-			if !r.Status().Up || r.Status().Passes[pass.Delta].Failures != [listing.NumReasons]uint64{} {
+			if !r.Status().Up || r.Status().Passes[pass.Delta].Failures != [reason.NumReasons]uint64{} {
 				t.Errorf("killed at save %d: %+v", kill, r.Status())
 			}
 		})
@@ -264,7 +265,7 @@ func TestPartialAnswersAreNoEmptyTenant(t *testing.T) {
 		if r.Snapshot() != nil || r.Status().Up {
 			t.Error("counts are shown that are not known")
 		}
-		if n := r.Status().Passes[pass.First].Failures[listing.ReasonPartial]; n == 0 {
+		if n := r.Status().Passes[pass.First].Failures[reason.Partial]; n == 0 {
 			t.Errorf("failures: %v", r.Status().Passes)
 		}
 		if r.Status().Passes[pass.First].LastSuccess != (time.Time{}) {
@@ -284,7 +285,7 @@ func TestIncompleteFirstSyncRests(t *testing.T) {
 		f.fill(100)
 		f.fails(func(c call) error {
 			if c.pass == pass.First && c.req.Status == incident.StatusInProgress {
-				return answered(c, 0, listing.ReasonIncomplete, "")
+				return answered(c, 0, reason.Incomplete, "")
 			}
 			return nil
 		})

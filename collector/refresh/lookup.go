@@ -9,6 +9,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // missing are the incidents that a sweep should have seen and did not. Each is
@@ -110,16 +111,16 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	silent := failure.Reason == listing.ReasonTimeout || failure.Reason == listing.ReasonNetwork
+	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network
 	switch {
-	case failure.Reason == listing.ReasonThrottled, failure.Reason == listing.ReasonAuth,
+	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth,
 		silent && (!m.Hangs || !l.deltaOK) && retry.again(now):
 		// Nothing was said about it. Once one was given up that way while deltas
 		// succeed, it is not an outage.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
-	case failure.Reason == listing.ReasonServer && retry.again(now):
+	case failure.Reason == reason.Server && retry.again(now):
 		return false
 	}
 	m.Hangs = m.Hangs || silent
@@ -133,7 +134,7 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, fail
 		return err
 	})
 	if failure == nil && in.ID != id {
-		failure = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
+		failure = &listing.Error{Op: "get", Reason: reason.Decode, Err: errors.New("the answer is another incident")}
 	}
 	return in, failure
 }
@@ -150,7 +151,7 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
-		failure := &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errors.New("the list hides incidents that exist")}
+		failure := &listing.Error{Op: "list", Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
 		l.ended(ctx, pass.Sweep, s.Started, failure)
 		return
 	}

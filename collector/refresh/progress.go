@@ -9,6 +9,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Store keeps a loop's mirror and progress over restarts. It counts and tells
@@ -107,7 +108,7 @@ func (p *progress) parse(data []byte) error {
 	switch {
 	case p.Version != progressVersion:
 		return fmt.Errorf("version %d, not %d", p.Version, progressVersion)
-	case p.Phase > steady || int(p.Draft.LastReason) >= listing.NumReasons:
+	case p.Phase > steady || int(p.Draft.LastReason) >= reason.NumReasons:
 		return fmt.Errorf("unknown phase %d or reason %d", p.Phase, p.Draft.LastReason)
 	case p.Scan != nil:
 		return p.Scan.Listing.Check()

@@ -8,6 +8,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // reading is a delta under way, or a scan: a reading of everything, of the first
@@ -61,7 +62,7 @@ func (r *retry) again(now time.Time) bool {
 
 // errNotGranted: the quota had no call left after all. Nothing was sent, and
 // nothing has failed.
-var errNotGranted = &listing.Error{Op: "list", Reason: listing.ReasonThrottled, Err: errors.New("no call is left in the quota")}
+var errNotGranted = &listing.Error{Op: "list", Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. After a failure the pass
@@ -90,9 +91,9 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 		ledger.Succeeded()
 		return nil
 	}
-	if failure = asError(err); failure.Reason == listing.ReasonThrottled {
+	if failure = asError(err); failure.Reason == reason.Throttled {
 		// That concerns every call of the tenant.
-		ledger.Throttled(now, failure.Status, failure.RetryAfter, failure.Message)
+		ledger.Throttled(now, failure.RetryAfter, failure.Message)
 		return failure
 	}
 	if failure.Status != 0 && failure.Status < 500 {
@@ -104,7 +105,7 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 
 // asError is the error as what every error of a [Source] is.
 func asError(err error) *listing.Error {
-	e := &listing.Error{Op: "list", Reason: listing.ReasonOther, Err: err}
+	e := &listing.Error{Op: "list", Reason: reason.Other, Err: err}
 	errors.As(err, &e)
 	return e
 }
@@ -257,7 +258,7 @@ func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Err
 		started, r.began, l.answer = r.began, time.Time{}, 0
 		due = phased(now, l.Draft.Interval, l.offset())
 	}
-	if failure.Reason == listing.ReasonIncomplete {
+	if failure.Reason == reason.Incomplete {
 		// There is nothing to go on with. To read it all again is expensive, and
 		// hardly ever of use.
 		due = later(due, now.Add(min(pause<<min(retry.voids, 10), longest)))

@@ -19,6 +19,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Source makes one request at a time. Errors are of the type *listing.Error.
@@ -44,9 +45,10 @@ type Ledger interface {
 	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
-	// Throttled reports an answer that says that too many calls are made. No pass
-	// is granted any until some later instant.
-	Throttled(now time.Time, status int, retryAfter, message string)
+	// Throttled reports an answer that says that too many calls are made: its
+	// header Retry-After as received, and its text. No pass is granted any until
+	// some later instant.
+	Throttled(now time.Time, retryAfter, message string)
 	// Succeeded reports an answer that says nothing of the kind.
 	Succeeded()
 	// RetryAfter reads the header; zero if it says nothing.
@@ -253,7 +255,7 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 // mistake is the error that a panic is. Its stack is logged, once for the same
 // panic again and again.
 func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
-	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
+	err := &listing.Error{Op: "list", Reason: reason.Panic, Err: fmt.Errorf("panic: %v", cause)}
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",

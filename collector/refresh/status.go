@@ -7,6 +7,7 @@ import (
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Corrections lists what a sweep can have to correct, as label values: an
@@ -53,16 +54,16 @@ type Status struct {
 	Unsupported [listing.NumOptions]bool `json:"unsupported"`
 	LastError   string                   `json:"last_error,omitempty"`
 	LastErrorAt time.Time                `json:"last_error_at,omitzero"`
-	LastReason  listing.Reason           `json:"last_reason,omitempty"`
+	LastReason  reason.Reason            `json:"last_reason,omitempty"`
 }
 
 // PassStatus is the account of the refreshes of one pass.
 type PassStatus struct {
-	LastSuccess  time.Time                  `json:"last_success,omitzero"`
-	LastAttempt  time.Time                  `json:"last_attempt,omitzero"`
-	LastDuration time.Duration              `json:"-"`
-	Refreshes    uint64                     `json:"-"`
-	Failures     [listing.NumReasons]uint64 `json:"-"`
+	LastSuccess  time.Time                 `json:"last_success,omitzero"`
+	LastAttempt  time.Time                 `json:"last_attempt,omitzero"`
+	LastDuration time.Duration             `json:"-"`
+	Refreshes    uint64                    `json:"-"`
+	Failures     [reason.NumReasons]uint64 `json:"-"`
 }
 
 func (l *Loop) publishStatus() {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestPanic: a mistake stays in its tenant; it is counted, told once with its
@@ -43,7 +43,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("the other tenant's deltas were late: %q", late)
 		}
 		s := broken.Status()
-		if s.Up || s.Passes[pass.Delta].Failures[listing.ReasonPanic] == 0 || broken.Snapshot().Incidents != known {
+		if s.Up || s.Passes[pass.Delta].Failures[reason.Panic] == 0 || broken.Snapshot().Incidents != known {
 			t.Errorf("status: %+v", s)
 		}
 		if n := bad.made() - calls; n < 12 || n > 40 {
@@ -93,7 +93,7 @@ func TestPanicOfTheSchedule(t *testing.T) {
 		if age := time.Since(l.Heartbeat()); age > 30*time.Second {
 			t.Errorf("no heartbeat for %v", age)
 		}
-		if s := l.Status(); s.Up || s.Passes[pass.Delta].Failures[listing.ReasonPanic] < 3 || s.Passes[pass.Delta].Failures[listing.ReasonPanic] > 200 {
+		if s := l.Status(); s.Up || s.Passes[pass.Delta].Failures[reason.Panic] < 3 || s.Passes[pass.Delta].Failures[reason.Panic] > 200 {
 			t.Errorf("status: %+v", s)
 		}
 		f.change(func() { p.broken = false })
@@ -238,7 +238,7 @@ func TestStoreFails(t *testing.T) {
 						if n := strings.Count(log.String(), "stack="); n != 1 {
 							t.Errorf("%d stacks are logged", n)
 						}
-						if got := r.Status().Passes[pass.Delta].Failures[listing.ReasonPanic]; got == 0 {
+						if got := r.Status().Passes[pass.Delta].Failures[reason.Panic]; got == 0 {
 							t.Error("not counted")
 						}
 					}

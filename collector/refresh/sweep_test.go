@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestSweepCorrects: what deltas cannot see is found by the next sweep, and
@@ -152,7 +152,7 @@ func TestRetryAfterOfASweep(t *testing.T) {
 		start(t, f, Options{SweepInterval: 5 * time.Minute})
 		f.fails(func(c call) error {
 			if c.pass == pass.Sweep {
-				return answered(c, 503, listing.ReasonServer, "1800")
+				return answered(c, 503, reason.Server, "1800")
 			}
 			return nil
 		})
@@ -205,14 +205,14 @@ func TestIncompleteSweep(t *testing.T) {
 		r.synced(t)
 		f.fails(func(c call) error {
 			if c.pass == pass.Sweep && c.req.Status == incident.StatusUnknown {
-				return answered(c, 0, listing.ReasonIncomplete, "")
+				return answered(c, 0, reason.Incomplete, "")
 			}
 			return nil
 		})
 		f.drop(1)
 		sleep(20 * time.Hour)
 		s := r.Status()
-		if s.Passes[pass.Sweep].Failures[listing.ReasonIncomplete] == 0 || !s.Passes[pass.Sweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} {
+		if s.Passes[pass.Sweep].Failures[reason.Incomplete] == 0 || !s.Passes[pass.Sweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} {
 			t.Errorf("status: %+v", s)
 		}
 		if n := len(f.of(pass.Sweep)); n > 20*2*20 {
@@ -313,7 +313,7 @@ func TestListHides(t *testing.T) {
 				if got := r.Snapshot().Incidents; got != want {
 					t.Errorf("counts\ngot  %v\nwant %v", got, want)
 				}
-				if s.Corrections[correctionVanished] != 0 || s.Passes[pass.Sweep].Failures[listing.ReasonIncomplete] < 2 {
+				if s.Corrections[correctionVanished] != 0 || s.Passes[pass.Sweep].Failures[reason.Incomplete] < 2 {
 					t.Errorf("status: %+v", s)
 				}
 				if !strings.Contains(log.String(), "hides incidents") {
@@ -357,7 +357,7 @@ func TestNothingIsBelieved(t *testing.T) {
 				if got := r.Snapshot().Incidents; got != want {
 					t.Errorf("counts\ngot  %v\nwant %v", got, want)
 				}
-				if r.Status().Passes[pass.Sweep].Failures[listing.ReasonIncomplete] < 2 {
+				if r.Status().Passes[pass.Sweep].Failures[reason.Incomplete] < 2 {
 					t.Errorf("status: %+v", r.Status())
 				}
 				f.fails(nil)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // A request that fails may be too heavy, or carry an option that the server does
@@ -255,7 +256,7 @@ func (l *Listing) outage() Verdict {
 // in a moment.
 func passing(err *Error) Verdict {
 	switch err.Reason {
-	case ReasonNetwork, ReasonTimeout, ReasonPartial, ReasonServer:
+	case reason.Network, reason.Timeout, reason.Partial, reason.Server:
 		return RetryLater
 	}
 	return Failed
@@ -272,8 +273,8 @@ const (
 // in a way that may be due to what was asked for.
 func classify(err *Error) (refused, heavy bool) {
 	switch {
-	case err.Reason == ReasonThrottled || err.Reason == ReasonAuth || err.Reason == ReasonForbidden || err.Reason == ReasonPartial:
-	case err.TooLarge, err.Reason == ReasonTimeout, err.Reason == ReasonDecode:
+	case err.Reason == reason.Throttled || err.Reason == reason.Auth || err.Reason == reason.Forbidden || err.Reason == reason.Partial:
+	case err.TooLarge, err.Reason == reason.Timeout, err.Reason == reason.Decode:
 		heavy = true
 	case err.Status == notImplemented:
 		refused = true
@@ -299,7 +300,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	}
 	*d = diagnosis{base: err.Request, refused: refused}
 	d.plan()
-	if !refused && (err.TooLarge || err.Reason == ReasonTimeout) {
+	if !refused && (err.TooLarge || err.Reason == reason.Timeout) {
 		d.trials = d.trials[1:]
 	}
 	if len(d.trials) == 0 {

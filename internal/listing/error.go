@@ -4,34 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"m365_defender_exporter/internal/reason"
 )
-
-// Reason classifies why a request, and with it a refresh, failed.
-type Reason uint8
-
-// The reasons.
-const (
-	ReasonAuth       Reason = iota // no access token, or it was not accepted
-	ReasonForbidden                // the token lacks a role, or the feature is off
-	ReasonThrottled                // the server asks to slow down
-	ReasonTimeout                  // no answer within the time limit
-	ReasonNetwork                  // no connection, or it broke
-	ReasonServer                   // the server says that it failed
-	ReasonDecode                   // the answer makes no sense, or is too large
-	ReasonPartial                  // the server says, or shows, that something is missing
-	ReasonIncomplete               // the server offers no way to read everything
-	ReasonState                    // the state cannot be saved or loaded
-	ReasonPanic                    // a mistake in this program
-	ReasonOther                    // anything else: the request was refused
-	NumReasons       = int(iota)
-)
-
-var reasonNames = [NumReasons]string{
-	"auth", "forbidden", "throttled", "timeout", "network", "server", "decode", "partial", "incomplete", "state", "panic", "other",
-}
-
-// String is the label value.
-func (r Reason) String() string { return reasonNames[r] }
 
 // ErrNotFound says that no incident has this id.
 var ErrNotFound = errors.New("no such incident")
@@ -49,7 +24,7 @@ type Error struct {
 	StatusText string
 	// Code and Message are those of the error in the body.
 	Code, Message string
-	Reason        Reason
+	Reason        reason.Reason
 	// RetryAfter is the header as received.
 	RetryAfter string
 	// TopLimit is the page size that the server says is its limit, 0 if it does
@@ -85,7 +60,7 @@ func (e *Error) Error() string {
 }
 
 // unsent tells that the request was not even made: its link leads elsewhere.
-func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == ReasonOther }
+func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == reason.Other }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // noon is when the tests of this package begin.
@@ -165,7 +166,7 @@ func TestDoubt(t *testing.T) {
 	}
 	blame(noon)
 	l := New(s, false, Everything(incident.StatusUnknown, noon))
-	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
+	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != reason.Incomplete {
 		t.Errorf("got %v", err)
 	}
 	for o := range Option(NumOptions) {

@@ -73,8 +73,8 @@ func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant
 func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
 
 // Throttled implements refresh.Ledger.
-func (l *AccountLedger) Throttled(now time.Time, status int, retryAfter, message string) {
-	out := l.log.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+func (l *AccountLedger) Throttled(now time.Time, retryAfter, message string) {
+	out := l.log.Refused(now, quota.Refusal{RetryAfter: retryAfter, Message: message})
 	l.keep(now)
 	l.say(out)
 }
