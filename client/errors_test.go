@@ -75,13 +75,13 @@ func TestFailures(t *testing.T) {
 			req := listing.Request{Top: 9, Skip: 3, Order: listing.Ascending}
 			page, err := c.List(t.Context(), req)
 			e := failure(t, err)
-			if e.Reason != test.reason || e.Op != "list" || e.Request != req {
+			if e.Reason != test.reason || e.Operation != listing.OperationList || e.Request != req {
 				t.Errorf("got %+v, want the reason %s", e, test.reason)
 			}
 			if text := err.Error(); !strings.Contains(text, test.text) || len(text) > 700 || strings.ContainsAny(text, "\x1b\n\u202e") {
 				t.Errorf("text: got %q, want %q in it", err, test.text)
 			}
-			if sent != 1 || len(calls) != 1 || calls[0].Operation != "list" || calls[0].Code != e.Status || !errors.Is(calls[0].Err, err) {
+			if sent != 1 || len(calls) != 1 || calls[0].Operation != listing.OperationList || calls[0].Code != e.Status || !errors.Is(calls[0].Err, err) {
 				t.Errorf("%d requests, told of %+v", sent, calls)
 			}
 			if want := e.Status == 401; (renewed == 1) != want || renewed > 1 {
@@ -95,7 +95,7 @@ func TestFailures(t *testing.T) {
 				t.Errorf("lookup: got %v", err)
 			}
 			// A lookup has no list, and an id of its own.
-			if got := failure(t, err); got.Reason != test.reason && test.name != "no list" && test.name != "rows without ids" || got.Op != "get" {
+			if got := failure(t, err); got.Reason != test.reason && test.name != "no list" && test.name != "rows without ids" || got.Operation != listing.OperationGet {
 				t.Errorf("lookup: got %+v, want the reason %s", got, test.reason)
 			}
 		})

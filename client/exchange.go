@@ -165,11 +165,11 @@ func (c *Client) shown(err error) error {
 // failure makes the attempt's error of a cause that is fit to be shown.
 func (a *attempt) failure(why reason.Reason, err error) *listing.Error {
 	code := a.call.Code
-	if a.call.Operation == "get" && (code == http.StatusNotFound || code == http.StatusGone) {
+	if a.call.Operation == listing.OperationGet && (code == http.StatusNotFound || code == http.StatusGone) {
 		err = listing.ErrNotFound
 	}
 	e := &listing.Error{
-		Op: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
+		Operation: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
 		Reason: why, TooLarge: errors.Is(err, errTooLarge), Err: err,
 	}
 	if partial, ok := errors.AsType[*partialError](err); ok {

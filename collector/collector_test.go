@@ -14,6 +14,7 @@ import (
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/reason"
 )
@@ -172,9 +173,9 @@ func TestNativeHistogram(t *testing.T) {
 
 func TestAPI(t *testing.T) {
 	api := NewAPI()
-	api.Request("list", 200, 120*time.Millisecond, 1000)
-	api.Request("list", 429, 20*time.Millisecond, 100)
-	api.Request("get", 0, 30*time.Second, 0)
+	api.Request(listing.OperationList, 200, 120*time.Millisecond, 1000)
+	api.Request(listing.OperationList, 429, 20*time.Millisecond, 100)
+	api.Request(listing.OperationGet, 0, 30*time.Second, 0)
 	api.Waited("minute", 1500*time.Millisecond)
 	api.Token("")
 	api.Token("invalid_client")

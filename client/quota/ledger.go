@@ -76,7 +76,7 @@ func (l *Ledger) Take(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.decide(now, p)
-	if d.Reason != None {
+	if d.Rule != None {
 		return d
 	}
 	l.last++
@@ -126,15 +126,15 @@ func (l *Ledger) decide(now time.Time, p pass.Pass) Decision {
 	d := Decision{At: now}
 	for i := range l.windows {
 		if at := l.free(now, i, p); at.After(d.At) {
-			d.At, d.Reason = at, l.windows[i].Reason()
+			d.At, d.Rule = at, l.windows[i].Rule()
 		}
 	}
 	// A limit may grow before enough grants have left the window.
-	if next := l.grows(now); d.Reason != None && !next.IsZero() && next.Before(d.At) {
+	if next := l.grows(now); d.Rule != None && !next.IsZero() && next.Before(d.At) {
 		d.At = next
 	}
 	if l.blockedUntil.After(d.At) {
-		d.At, d.Reason = l.blockedUntil, RetryAfter
+		d.At, d.Rule = l.blockedUntil, RetryAfter
 	}
 	return d
 }

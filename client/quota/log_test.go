@@ -123,33 +123,33 @@ func TestRestore(t *testing.T) {
 		used []int // per window at 0
 	}{
 		"nothing": {Log{}, nil, []int{0, 0}},
-		"recent":  {Log{Grants: grants(10, Entry{At: at(-10 * s)})}, []ask{{at: 0, wait: 50*s + ms, reason: Minute}}, []int{10, 10}},
-		"older":   {Log{Grants: grants(20, Entry{At: at(-10 * time.Minute)})}, []ask{{at: 0, wait: 50*time.Minute + ms, reason: Hour}}, []int{0, 20}},
+		"recent":  {Log{Grants: grants(10, Entry{At: at(-10 * s)})}, []ask{{at: 0, wait: 50*s + ms, rule: Minute}}, []int{10, 10}},
+		"older":   {Log{Grants: grants(20, Entry{At: at(-10 * time.Minute)})}, []ask{{at: 0, wait: 50*time.Minute + ms, rule: Hour}}, []int{0, 20}},
 		"old":     {Log{Grants: grants(20, Entry{At: at(-2 * time.Hour)})}, nil, []int{0, 0}},
 		"in flight": {Log{Grants: grants(10, Entry{At: at(-30 * s), InFlight: true})}, []ask{
-			{at: 0, wait: 15*m + 30*s + ms, reason: Minute},
-			{at: 15 * m, wait: 15*m + 30*s + ms, reason: Minute},
+			{at: 0, wait: 15*m + 30*s + ms, rule: Minute},
+			{at: 15 * m, wait: 15*m + 30*s + ms, rule: Minute},
 			{at: 15*m + 30*s + ms},
 		}, []int{10, 10}},
-		"in flight for long": {Log{Grants: grants(10, Entry{At: at(-15*m - 10*s), InFlight: true})}, []ask{{at: 0, wait: 50*s + ms, reason: Minute}}, []int{10, 10}},
-		"lost in flight":     {Log{Grants: grants(20, Entry{At: at(-30 * m), InFlight: true})}, []ask{{at: 0, wait: 45*m + ms, reason: Hour}}, []int{0, 20}},
+		"in flight for long": {Log{Grants: grants(10, Entry{At: at(-15*m - 10*s), InFlight: true})}, []ask{{at: 0, wait: 50*s + ms, rule: Minute}}, []int{10, 10}},
+		"lost in flight":     {Log{Grants: grants(20, Entry{At: at(-30 * m), InFlight: true})}, []ask{{at: 0, wait: 45*m + ms, rule: Hour}}, []int{0, 20}},
 		"old, in flight":     {Log{Grants: grants(10, Entry{At: at(-2 * time.Hour), InFlight: true})}, []ask{{at: 0}}, []int{0, 0}},
-		"future, in flight":  {Log{Grants: grants(10, Entry{At: at(time.Hour), InFlight: true})}, []ask{{at: 0, wait: 16*m + ms, reason: Minute}}, []int{10, 10}},
+		"future, in flight":  {Log{Grants: grants(10, Entry{At: at(time.Hour), InFlight: true})}, []ask{{at: 0, wait: 16*m + ms, rule: Minute}}, []int{10, 10}},
 		"delta in flight does not take what is reserved": {Log{Grants: grants(10, Entry{At: at(-s), InFlight: true})[:1]}, []ask{
 			{at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First},
-			{at: 0, pass: pass.First, wait: 60*s + ms, reason: Minute},
-			{at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0, pass: pass.First, wait: 60*s + ms, rule: Minute},
+			{at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}, []int{1, 1}},
-		"future": {Log{Grants: grants(10, Entry{At: at(time.Hour)})}, []ask{{at: 0, wait: 60*s + ms, reason: Minute}}, []int{10, 10}},
+		"future": {Log{Grants: grants(10, Entry{At: at(time.Hour)})}, []ask{{at: 0, wait: 60*s + ms, rule: Minute}}, []int{10, 10}},
 		"passes": {Log{Grants: grants(5, Entry{At: at(-s), Pass: pass.Sweep})}, []ask{
-			{at: 0, pass: pass.Sweep, wait: 59*s + ms, reason: Minute}, {at: 0, pass: pass.First},
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, rule: Minute}, {at: 0, pass: pass.First},
 		}, []int{5, 5}},
 		"an unknown pass": {Log{Grants: grants(5, Entry{At: at(-s), Pass: 200})}, []ask{
-			{at: 0, pass: pass.Sweep, wait: 59*s + ms, reason: Minute},
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, rule: Minute},
 		}, []int{5, 5}},
-		"a block":              {Log{BlockedUntil: at(40 * s)}, []ask{{at: 0, wait: 40 * s, reason: RetryAfter}, {at: 40 * s}}, []int{0, 0}},
+		"a block":              {Log{BlockedUntil: at(40 * s)}, []ask{{at: 0, wait: 40 * s, rule: RetryAfter}, {at: 40 * s}}, []int{0, 0}},
 		"a block that is over": {Log{BlockedUntil: at(-s)}, []ask{{at: 0}}, []int{0, 0}},
-		"an absurd block":      {Log{BlockedUntil: at(1e5 * time.Hour)}, []ask{{at: 0, wait: time.Hour, reason: RetryAfter}}, []int{0, 0}},
+		"an absurd block":      {Log{BlockedUntil: at(1e5 * time.Hour)}, []ask{{at: 0, wait: time.Hour, rule: RetryAfter}}, []int{0, 0}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -296,9 +296,9 @@ func TestInheritedFlights(t *testing.T) {
 	}
 	run(t, l, []ask{
 		{at: 2 * m},
-		{at: 2 * m, wait: 3*m + ms, reason: Minute},
+		{at: 2 * m, wait: 3*m + ms, rule: Minute},
 		{at: 15*m + 59*s},
-		{at: 15*m + 59*s, wait: 16*m + ms, reason: Minute},
+		{at: 15*m + 59*s, wait: 16*m + ms, rule: Minute},
 		{at: 16*m + ms},
 	})
 
@@ -307,7 +307,7 @@ func TestInheritedFlights(t *testing.T) {
 		l.Restore(at(0), Log{Grants: []Entry{{at(0), pass.Delta, true}}})
 		l.Take(at(s), pass.Delta)
 		// The own one may end now.
-		run(t, l, []ask{{at: 2 * s, wait: 62*s + ms, reason: Minute}})
+		run(t, l, []ask{{at: 2 * s, wait: 62*s + ms, rule: Minute}})
 	})
 }
 
@@ -321,24 +321,24 @@ func TestRestoreLost(t *testing.T) {
 		asks    []ask
 	}{
 		"native": {Options{}, []int{40, 1200}, []ask{
-			{at: 0, wait: time.Hour + ms - before(29), reason: Hour},
+			{at: 0, wait: time.Hour + ms - before(29), rule: Hour},
 			{at: time.Hour + ms - before(29)},
 		}},
 		"graph": {Options{Windows: []Window{{m, 150}}}, []int{120}, []ask{
-			{at: 0, wait: 16*m + ms, reason: Minute},
-			{at: 15 * m, pass: pass.Sweep, wait: 16*m + ms, reason: Minute},
+			{at: 0, wait: 16*m + ms, rule: Minute},
+			{at: 15 * m, pass: pass.Sweep, wait: 16*m + ms, rule: Minute},
 			{at: 16*m + ms, pass: pass.Sweep},
 		}},
 		"a remainder": {Options{Windows: []Window{{m, 4}, {time.Hour, 6}}, Share: 1}, []int{4, 6}, []ask{
-			{at: 0, wait: time.Hour + ms - before(1), reason: Hour},
+			{at: 0, wait: time.Hour + ms - before(1), rule: Hour},
 			{at: time.Hour + ms - before(1)}, {at: time.Hour + ms - before(1)},
-			{at: time.Hour + ms - before(1), wait: 75*m + ms, reason: Hour},
+			{at: time.Hour + ms - before(1), wait: 75*m + ms, rule: Hour},
 		}},
 		"the longer window binds": {Options{Windows: []Window{{m, 50}, {time.Hour, 5}}, Share: 1}, []int{5, 5}, []ask{
-			{at: 0, wait: 75*m + ms, reason: Hour},
+			{at: 0, wait: 75*m + ms, rule: Hour},
 		}},
 		"deltas come first": {Options{Windows: []Window{{m, 10}, {time.Hour, 20}}, Share: 1, Reserve: []int{2, 12}}, []int{10, 20}, []ask{
-			{at: time.Hour + ms - before(1), pass: pass.First, wait: 75*m + ms, reason: Hour},
+			{at: time.Hour + ms - before(1), pass: pass.First, wait: 75*m + ms, rule: Hour},
 			{at: time.Hour + ms - before(1)},
 		}},
 	}

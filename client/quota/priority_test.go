@@ -10,9 +10,9 @@ import (
 
 func TestReserve(t *testing.T) {
 	ten := []Window{{time.Minute, 10}}
-	full := func(p pass.Pass) ask { return ask{at: s, pass: p, wait: 60*s + ms, reason: Minute} }
+	full := func(p pass.Pass) ask { return ask{at: s, pass: p, wait: 60*s + ms, rule: Minute} }
 	fits := func(p pass.Pass) ask { return ask{at: s, pass: p} }
-	taken := func(p pass.Pass) ask { return ask{at: s, pass: p, wait: 61*s + ms, reason: Minute} }
+	taken := func(p pass.Pass) ask { return ask{at: s, pass: p, wait: 61*s + ms, rule: Minute} }
 	tests := map[string]struct {
 		reserve                []int
 		deltas, firsts, sweeps int // spent at 0
@@ -46,7 +46,7 @@ func TestReserve(t *testing.T) {
 
 func TestReserveOption(t *testing.T) {
 	l := newLedger(t, Options{Windows: []Window{{time.Minute, 2}}, Share: 1, Reserve: []int{2}})
-	run(t, l, []ask{{at: 0, pass: pass.First}, {at: 0, pass: pass.First, wait: 60*s + ms, reason: Minute}, {at: 0}})
+	run(t, l, []ask{{at: 0, pass: pass.First}, {at: 0, pass: pass.First, wait: 60*s + ms, rule: Minute}, {at: 0}})
 }
 
 // TestSweepWaitsForSweeps: which grant has to leave the window depends on the
@@ -57,9 +57,9 @@ func TestSweepWaitsForSweeps(t *testing.T) {
 	spend(t, l, at(10*s), pass.Sweep, 1)
 	spend(t, l, at(20*s), pass.Sweep, 1)
 	run(t, l, []ask{
-		{at: 21 * s, pass: pass.Sweep, wait: 70*s + ms, reason: Minute},
+		{at: 21 * s, pass: pass.Sweep, wait: 70*s + ms, rule: Minute},
 		{at: 21 * s, pass: pass.First},
-		{at: 22 * s, pass: pass.First, wait: 60*s + ms, reason: Minute},
+		{at: 22 * s, pass: pass.First, wait: 60*s + ms, rule: Minute},
 		{at: 70*s + ms, pass: pass.Sweep},
 	})
 }
@@ -79,7 +79,7 @@ func TestDeltaIsNeverDelayed(t *testing.T) {
 			}
 			sim.refused = func(now time.Time, p pass.Pass, d Decision) {
 				if p == pass.Delta {
-					t.Fatalf("delta at %v: got %v until %v, want a grant", now.Sub(start), d.Reason, d.At.Sub(start))
+					t.Fatalf("delta at %v: got %v until %v, want a grant", now.Sub(start), d.Rule, d.At.Sub(start))
 				}
 			}
 			sim.run(6 * time.Hour)
@@ -135,7 +135,7 @@ func TestSweepNeverDelaysDelta(t *testing.T) {
 				t.Errorf("seed %d: peek %+v, take %+v", seed, got, d)
 			}
 			if p == pass.Delta {
-				t.Fatalf("seed %d: delta at %v: got %v until %v, want a grant", seed, now.Sub(start), d.Reason, d.At.Sub(start))
+				t.Fatalf("seed %d: delta at %v: got %v until %v, want a grant", seed, now.Sub(start), d.Rule, d.At.Sub(start))
 			}
 		}
 		sim.run(3 * time.Hour)

@@ -25,19 +25,19 @@ import (
 	"time"
 )
 
-// Reason is the rule that makes a caller wait.
-type Reason uint8
+// Rule is what makes a caller wait.
+type Rule uint8
 
-// The reasons. A window of up to one minute is Minute, a longer one Hour.
+// The rules. A window of up to one minute is Minute, a longer one Hour.
 const (
-	None Reason = iota
+	None Rule = iota
 	Minute
 	Hour
 	RetryAfter // the server asked for silence
 )
 
-// String is the value of the reason as a label: empty for None.
-func (r Reason) String() string {
+// String is the label value: empty for None.
+func (r Rule) String() string {
 	switch r {
 	case Minute:
 		return "minute"
@@ -56,8 +56,8 @@ type Window struct {
 	Limit  int
 }
 
-// Reason is what a caller is told that waits for this window.
-func (w Window) Reason() Reason {
+// Rule is the rule that the window is. Its name is that of the window, too.
+func (w Window) Rule() Rule {
 	if w.Period <= time.Minute {
 		return Minute
 	}
@@ -123,8 +123,8 @@ type Decision struct {
 	// At is when the grant was given, or else the earliest instant worth
 	// asking again.
 	At time.Time
-	// Reason is the rule that binds until At; None if nothing does.
-	Reason Reason
+	// Rule is the rule that binds until At; None if nothing does.
+	Rule Rule
 }
 
 // Usage is how much of a window is spent.

@@ -65,29 +65,29 @@ const (
 	ms = time.Millisecond
 )
 
-// ask is one call of Take. A grant is settled after latency; wait and reason
+// ask is one call of Take. A grant is settled after latency; wait and rule
 // describe a refusal, wait as the instant to ask again.
 type ask struct {
 	at      time.Duration
 	pass    pass.Pass
 	latency time.Duration
 	wait    time.Duration
-	reason  Reason
+	rule    Rule
 }
 
 func run(t *testing.T, l *Ledger, asks []ask) {
 	t.Helper()
 	for i, a := range asks {
 		now, want := at(a.at), at(a.at)
-		if a.reason != None {
+		if a.rule != None {
 			want = at(a.wait)
 		}
-		if got := l.Peek(now, a.pass); got.Grant != 0 || !got.At.Equal(want) || got.Reason != a.reason {
-			t.Errorf("%d: peek at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
+		if got := l.Peek(now, a.pass); got.Grant != 0 || !got.At.Equal(want) || got.Rule != a.rule {
+			t.Errorf("%d: peek at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Rule, want.Sub(start), a.rule)
 		}
 		got := l.Take(now, a.pass)
-		if (got.Grant != 0) != (a.reason == None) || !got.At.Equal(want) || got.Reason != a.reason {
-			t.Errorf("%d: take at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
+		if (got.Grant != 0) != (a.rule == None) || !got.At.Equal(want) || got.Rule != a.rule {
+			t.Errorf("%d: take at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Rule, want.Sub(start), a.rule)
 		}
 		l.Settle(got.Grant, now.Add(a.latency))
 	}
@@ -101,42 +101,42 @@ func TestTake(t *testing.T) {
 	}{
 		"one window": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 0}, {at: 10 * s},
-			{at: 10 * s, wait: 60*s + ms, reason: Minute},
-			{at: 60 * s, wait: 60*s + ms, reason: Minute}, // exactly a period is too early
+			{at: 10 * s, wait: 60*s + ms, rule: Minute},
+			{at: 60 * s, wait: 60*s + ms, rule: Minute}, // exactly a period is too early
 			{at: 60*s + ms},
-			{at: 60*s + ms, wait: 70*s + ms, reason: Minute},
+			{at: 60*s + ms, wait: 70*s + ms, rule: Minute},
 		}},
 		"the longer wait binds": {Options{Windows: two, Share: 1}, []ask{
 			{at: 0}, {at: 1 * s},
-			{at: 2 * s, wait: 60*s + ms, reason: Minute},
+			{at: 2 * s, wait: 60*s + ms, rule: Minute},
 			{at: 90 * s},
-			{at: 91 * s, wait: 3600*s + ms, reason: Hour},
+			{at: 91 * s, wait: 3600*s + ms, rule: Hour},
 			{at: 3600*s + ms},
-			{at: 3600*s + ms, wait: 3601*s + ms, reason: Hour},
+			{at: 3600*s + ms, wait: 3601*s + ms, rule: Hour},
 		}},
 		"a share": {Options{Windows: []Window{{time.Minute, 5}}, Share: 0.4}, []ask{
-			{at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}},
 		"never less than one": {Options{Windows: two[:1], Share: 0.01}, []ask{
-			{at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}},
 		"the end of the attempt counts": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 0, latency: 20 * s}, {at: 21 * s},
-			{at: 60*s + ms, wait: 80*s + ms, reason: Minute},
+			{at: 60*s + ms, wait: 80*s + ms, rule: Minute},
 			{at: 80*s + ms},
 		}},
 		"a clock a little behind": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 10 * s}, {at: 9 * s},
-			{at: 8 * s, wait: 69*s + ms, reason: Minute},
+			{at: 8 * s, wait: 69*s + ms, rule: Minute},
 		}},
 		"a short window is a minute": {Options{Windows: []Window{{10 * s, 1}}, Share: 1}, []ask{
-			{at: 0}, {at: 0, wait: 10*s + ms, reason: Minute},
+			{at: 0}, {at: 0, wait: 10*s + ms, rule: Minute},
 		}},
 		"any other is an hour": {Options{Windows: []Window{{61 * s, 1}}, Share: 1}, []ask{
-			{at: 0}, {at: 0, wait: 61*s + ms, reason: Hour},
+			{at: 0}, {at: 0, wait: 61*s + ms, rule: Hour},
 		}},
 		"an unknown pass is the last": {Options{Windows: []Window{{time.Minute, 4}}, Share: 1}, []ask{
-			{at: 0, pass: 9}, {at: 0, pass: 9}, {at: 0, pass: 9, wait: 60*s + ms, reason: Minute}, {at: 0},
+			{at: 0, pass: 9}, {at: 0, pass: 9}, {at: 0, pass: 9, wait: 60*s + ms, rule: Minute}, {at: 0},
 		}},
 	}
 	for name, tt := range tests {
@@ -149,12 +149,12 @@ func TestFlight(t *testing.T) {
 	l := perMinute(t, 1)
 	slow := l.Take(at(0), pass.Delta).Grant
 	run(t, l, []ask{
-		{at: s, wait: 61*s + ms, reason: Minute}, // if it ended this very moment
-		{at: 10 * time.Minute, wait: 11*time.Minute + ms, reason: Minute},
+		{at: s, wait: 61*s + ms, rule: Minute}, // if it ended this very moment
+		{at: 10 * time.Minute, wait: 11*time.Minute + ms, rule: Minute},
 	})
 	l.Settle(slow, at(12*time.Minute))
 	run(t, l, []ask{
-		{at: 12 * time.Minute, wait: 13*time.Minute + ms, reason: Minute},
+		{at: 12 * time.Minute, wait: 13*time.Minute + ms, rule: Minute},
 		{at: 13*time.Minute + ms},
 	})
 
@@ -170,7 +170,7 @@ func TestFlight(t *testing.T) {
 	t.Run("settled before it was taken", func(t *testing.T) {
 		l := perMinute(t, 1)
 		l.Settle(l.Take(at(10*s), pass.Delta).Grant, at(0))
-		run(t, l, []ask{{at: 61 * s, wait: 70*s + ms, reason: Minute}})
+		run(t, l, []ask{{at: 61 * s, wait: 70*s + ms, rule: Minute}})
 	})
 	t.Run("settled out of order", func(t *testing.T) {
 		l := perMinute(t, 2)
@@ -178,16 +178,16 @@ func TestFlight(t *testing.T) {
 		l.Settle(second, at(2*s))
 		l.Settle(first, at(10*s))
 		run(t, l, []ask{
-			{at: 11 * s, wait: 62*s + ms, reason: Minute},
+			{at: 11 * s, wait: 62*s + ms, rule: Minute},
 			{at: 62*s + ms},
-			{at: 63 * s, wait: 70*s + ms, reason: Minute},
+			{at: 63 * s, wait: 70*s + ms, rule: Minute},
 		})
 	})
 	t.Run("never settled", func(t *testing.T) {
 		l := perMinute(t, 1)
 		lost := l.Take(at(0), pass.Delta).Grant
 		run(t, l, []ask{
-			{at: 15*time.Minute + s, wait: 16*time.Minute + ms, reason: Minute},
+			{at: 15*time.Minute + s, wait: 16*time.Minute + ms, rule: Minute},
 			{at: 16*time.Minute + ms},
 		})
 		l.Settle(lost, at(17*time.Minute)) // too late to count again
@@ -258,8 +258,8 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for i, want := range []string{"", "minute", "hour", "retry_after", ""} {
-		if got := Reason(i).String(); got != want {
-			t.Errorf("reason %d: got %q, want %q", i, got, want)
+		if got := Rule(i).String(); got != want {
+			t.Errorf("rule %d: got %q, want %q", i, got, want)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 			}
 			end := tt.answers[len(tt.answers)-1].until
 			for p := range pass.Sweep + 1 {
-				run(t, l, []ask{{at: end - ms, pass: p, wait: end, reason: RetryAfter}})
+				run(t, l, []ask{{at: end - ms, pass: p, wait: end, rule: RetryAfter}})
 			}
 			for p := range pass.Sweep + 1 {
 				run(t, l, []ask{{at: end, pass: p}})
@@ -84,9 +84,9 @@ func TestBlockAndWindow(t *testing.T) {
 	l := perMinute(t, 1)
 	spend(t, l, at(0), pass.Delta, 1)
 	l.Refused(at(s), Refusal{RetryAfter: "30"})
-	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, reason: Minute}})
+	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, rule: Minute}})
 	l.Refused(at(3*s), Refusal{RetryAfter: "90"})
-	run(t, l, []ask{{at: 4 * s, wait: 93 * s, reason: RetryAfter}})
+	run(t, l, []ask{{at: 4 * s, wait: 93 * s, rule: RetryAfter}})
 }
 
 func TestShare(t *testing.T) {
@@ -149,9 +149,9 @@ func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
 	spend(t, l, at(0), pass.Delta, 10)
 	l.Refused(at(s), Refusal{RetryAfter: "1"})
 	run(t, l, []ask{
-		{at: 2 * s, wait: 301 * s, reason: Hour},
+		{at: 2 * s, wait: 301 * s, rule: Hour},
 		{at: 301 * s}, // 11 of 20
-		{at: 302 * s, wait: 601 * s, reason: Hour},
+		{at: 302 * s, wait: 601 * s, rule: Hour},
 	})
 }
 
@@ -262,7 +262,7 @@ func TestLearn(t *testing.T) {
 		end := 24 * time.Hour
 		l.Refused(at(0), Refusal{RetryAfter: "1", Message: "10 per hour"})
 		spend(t, l, at(end-time.Minute), pass.Delta, 10)
-		run(t, l, []ask{{at: end - 59*s, wait: end, reason: Hour}, {at: end}})
+		run(t, l, []ask{{at: end - 59*s, wait: end, rule: Hour}, {at: end}})
 	})
 	t.Run("binds at once", func(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{minute}, Share: 1})
@@ -273,6 +273,6 @@ func TestLearn(t *testing.T) {
 		if got := l.Usage(at(11 * s))[0]; got.Effective != 45 || got.Used != 46 {
 			t.Errorf("got %+v, want 46 of 45", got)
 		}
-		run(t, l, []ask{{at: 12 * s, wait: 60*s + ms, reason: Minute}, {at: 60*s + ms}})
+		run(t, l, []ask{{at: 12 * s, wait: 60*s + ms, rule: Minute}, {at: 60*s + ms}})
 	})
 }

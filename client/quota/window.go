@@ -28,6 +28,9 @@ type Learned struct {
 	Until time.Time
 }
 
+// Rule is the rule that the lowered window is.
+func (l Learned) Rule() Rule { return Window{Period: l.Period}.Rule() }
+
 // Settings are the rules of a ledger as configured. A limit that was learned
 // holds only under those that it was learned under.
 type Settings struct {

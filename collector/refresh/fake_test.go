@@ -135,7 +135,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		req = f.links[req.Link]
 	}
 	if f.refuse[req.Status] {
-		return listing.Page{}, &listing.Error{Op: "list", Request: req, Status: 400, Reason: reason.Other, Message: "unknown status"}
+		return listing.Page{}, &listing.Error{Operation: listing.OperationList, Request: req, Status: 400, Reason: reason.Other, Message: "unknown status"}
 	}
 	page := listing.Page{Count: -1}
 	if !f.noDate {
@@ -180,7 +180,7 @@ func (f *tenant) Incident(ctx context.Context, id int64) (incident.Incident, err
 	defer f.mu.Unlock()
 	in, ok := f.incidents[cmp.Or(f.other, id)]
 	if !ok {
-		return in, &listing.Error{Op: "get", Status: 404, Reason: reason.Other, Err: listing.ErrNotFound}
+		return in, &listing.Error{Operation: listing.OperationGet, Status: 404, Reason: reason.Other, Err: listing.ErrNotFound}
 	}
 	return in, nil
 }
@@ -347,11 +347,11 @@ func (f *tenant) counts() (c counts) {
 
 // answered is an error as a client makes it of an answer.
 func answered(c call, status int, why reason.Reason, retryAfter string) error {
-	op := "list"
+	operation := listing.OperationList
 	if c.id != 0 {
-		op = "get"
+		operation = listing.OperationGet
 	}
-	return &listing.Error{Op: op, Request: c.req, Status: status, Reason: why, RetryAfter: retryAfter}
+	return &listing.Error{Operation: operation, Request: c.req, Status: status, Reason: why, RetryAfter: retryAfter}
 }
 
 // faults are the ways in which a request fails.

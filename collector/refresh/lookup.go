@@ -134,7 +134,7 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, fail
 		return err
 	})
 	if failure == nil && in.ID != id {
-		failure = &listing.Error{Op: "get", Reason: reason.Decode, Err: errors.New("the answer is another incident")}
+		failure = &listing.Error{Operation: listing.OperationGet, Reason: reason.Decode, Err: errors.New("the answer is another incident")}
 	}
 	return in, failure
 }
@@ -151,7 +151,7 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
-		failure := &listing.Error{Op: "list", Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
+		failure := &listing.Error{Operation: listing.OperationList, Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
 		l.ended(ctx, pass.Sweep, s.Started, failure)
 		return
 	}

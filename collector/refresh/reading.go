@@ -62,7 +62,7 @@ func (r *retry) again(now time.Time) bool {
 
 // errNotGranted: the quota had no call left after all. Nothing was sent, and
 // nothing has failed.
-var errNotGranted = &listing.Error{Op: "list", Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
+var errNotGranted = &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. After a failure the pass
@@ -105,7 +105,7 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 
 // asError is the error as what every error of a [Source] is.
 func asError(err error) *listing.Error {
-	e := &listing.Error{Op: "list", Reason: reason.Other, Err: err}
+	e := &listing.Error{Operation: listing.OperationList, Reason: reason.Other, Err: err}
 	errors.As(err, &e)
 	return e
 }

@@ -255,7 +255,7 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 // mistake is the error that a panic is. Its stack is logged, once for the same
 // panic again and again.
 func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
-	err := &listing.Error{Op: "list", Reason: reason.Panic, Err: fmt.Errorf("panic: %v", cause)}
+	err := &listing.Error{Operation: listing.OperationList, Reason: reason.Panic, Err: fmt.Errorf("panic: %v", cause)}
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",

@@ -8,6 +8,15 @@ import (
 	"m365_defender_exporter/internal/reason"
 )
 
+// Operation is what a call of the API does, as a label value.
+type Operation string
+
+// The operations.
+const (
+	OperationList Operation = "list" // a page of the list
+	OperationGet  Operation = "get"  // one incident, by its id
+)
+
 // ErrNotFound says that no incident has this id.
 var ErrNotFound = errors.New("no such incident")
 
@@ -15,8 +24,7 @@ var ErrNotFound = errors.New("no such incident")
 // to be shown: no secret, no control character, no more than a few hundred
 // bytes.
 type Error struct {
-	// Op is list or get.
-	Op string
+	Operation Operation
 	// Request is what was asked for, zero for get: which options it carried.
 	Request Request
 	// Status is the HTTP status, 0 if there was no answer, and StatusText its text.
@@ -43,7 +51,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s incidents", e.Op)
+	fmt.Fprintf(&b, "%s incidents", e.Operation)
 	if e.Status != 0 {
 		b.WriteString(strings.TrimRight(fmt.Sprintf(": HTTP %d %s", e.Status, e.StatusText), " "))
 	}

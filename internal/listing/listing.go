@@ -103,7 +103,7 @@ var (
 // was believed not to take is doubted.
 func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 	l.server.doubt(now)
-	return &Error{Op: "list", Request: *req, Reason: reason.Incomplete, Err: why}
+	return &Error{Operation: OperationList, Request: *req, Reason: reason.Incomplete, Err: why}
 }
 
 // Next is the request to make now; false: everything is read.
@@ -356,7 +356,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	if n == 0 && more {
 		if page.Link == "" {
 			s.refuse(OptionCount, now) // and if there are none the next time it was that
-			return &Error{Op: "list", Request: *req, Reason: reason.Partial, Err: errCount}
+			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
 		r.place = newPlace()
 		return l.applyPosition(r, req, page, secs, now)

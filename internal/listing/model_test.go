@@ -93,9 +93,9 @@ func (m *model) live() {
 func (m *model) refuse(req *Request, t treat) *Error {
 	switch t {
 	case refuses:
-		return &Error{Op: "list", Request: *req, Status: 400, Reason: reason.Other}
+		return &Error{Operation: OperationList, Request: *req, Status: 400, Reason: reason.Other}
 	case fails:
-		return &Error{Op: "list", Request: *req, Status: 500, Reason: reason.Server}
+		return &Error{Operation: OperationList, Request: *req, Status: 500, Reason: reason.Server}
 	}
 	return nil
 }

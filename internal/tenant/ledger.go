@@ -19,20 +19,12 @@ func windows(cfg config.Tenant) []quota.Window {
 	return w
 }
 
-// WindowName is the value of the label window: minute or hour.
-func WindowName(period time.Duration) string {
-	if period <= time.Minute {
-		return "minute"
-	}
-	return "hour"
-}
-
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
 // schedule had to wait is told. It is safe for concurrent use.
 type AccountLedger struct {
 	log    *quota.Ledger
-	waited func(reason string, d time.Duration) // nil: it is not told
+	waited func(rule string, d time.Duration) // nil: it is not told
 	// save keeps the ledger over a crash; nil: nothing does.
 	save func(quota.Log)
 	// logger is told what changes by the server's word; nil: it is not said.
@@ -51,8 +43,8 @@ func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
 }
 
 type wait struct {
-	since  time.Time
-	reason string
+	since time.Time
+	rule  quota.Rule
 }
 
 // Take implements refresh.Ledger. A grant is saved before it is used, so that
@@ -95,7 +87,7 @@ func (l *AccountLedger) say(out quota.Outcome) {
 	}
 	if learned := out.Learned; learned.Limit > 0 {
 		l.logger.Warn("The API names a limit that is lower than the setting; it holds for 24 hours, or until a restart or reload with another setting",
-			"calls", learned.Limit, "window", WindowName(learned.Period), "until", learned.Until)
+			"calls", learned.Limit, "window", learned.Rule().String(), "until", learned.Until)
 	}
 	if out.Asked > 0 {
 		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", retryafter.Max)
@@ -116,7 +108,7 @@ func (l *AccountLedger) Ready(now time.Time, p pass.Pass) time.Time {
 // binds is the rule that a call of the pass has to wait for, and until when.
 func (l *AccountLedger) binds(now time.Time, p pass.Pass) (rule string, until time.Time) {
 	if d := l.log.Peek(now, p); d.At.After(now) {
-		return d.Reason.String(), d.At
+		return d.Rule.String(), d.At
 	}
 	return "", time.Time{}
 }
@@ -150,13 +142,13 @@ func (l *AccountLedger) note(now time.Time, p pass.Pass, d quota.Decision, grant
 	defer l.mu.Unlock()
 	w := &l.waiting[p]
 	switch {
-	case granted && w.reason != "":
+	case granted && w.rule != quota.None:
 		if l.waited != nil {
-			l.waited(w.reason, now.Sub(w.since))
+			l.waited(w.rule.String(), now.Sub(w.since))
 		}
 		*w = wait{}
-	case !granted && d.At.After(now) && w.reason == "":
-		*w = wait{now, d.Reason.String()}
+	case !granted && d.At.After(now) && w.rule == quota.None:
+		*w = wait{now, d.Rule}
 	}
 }
 
