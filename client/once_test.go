@@ -246,7 +246,7 @@ func (w *h2Conn) answer(id uint32) {
 
 // TestSentOnceHTTP2: the server refuses a stream, or says goodbye, and net/http
 // would send the request again. Another tenant's request on the same connection
-// is not disturbed.
+// goes on.
 func TestSentOnceHTTP2(t *testing.T) {
 	const path = "/b/api/incidents?$top=100"
 	for _, test := range []struct {

@@ -81,7 +81,7 @@ func processRegistry() *prometheus.Registry {
 	return r
 }
 
-// write writes an exposition from which nobody is left out.
+// write writes an exposition from which no tenant is left out.
 func write(t testing.TB, w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(string) bool) {
 	t.Helper()
 	e, err := Encode(format, process, tenants, wanted)

@@ -64,13 +64,13 @@ type Attempt struct {
 type Source struct {
 	opts Options
 	kind string
-	load func() (*proof, error)
+	load func() (*loaded, error)
 	// ctx is of all requests: oauth2.TokenSource has no other place for it.
 	ctx  context.Context
 	stop context.CancelFunc
 
-	asking  chan struct{} // holds one while a token is asked for: one request at a time
-	failure failure
+	requesting chan struct{} // holds one while a token is asked for: one request at a time
+	failure    failure
 
 	// mu is never held for long: a scrape asks when the token ends.
 	mu               sync.Mutex
@@ -81,12 +81,12 @@ type Source struct {
 	note             string
 }
 
-// proof is a credential as it is at present.
-type proof struct {
+// loaded is a credential as it was read for one token.
+type loaded struct {
 	// digest changes when the credential does.
 	digest [sha256.Size]byte
 	// request asks for a token. It also returns when the token should be
-	// replaced, zero if nobody says.
+	// replaced, zero if the answer does not tell.
 	request func(context.Context) (*oauth2.Token, time.Time, error)
 	// expires is when the credential ends, zero if that is not known.
 	expires time.Time
@@ -107,8 +107,8 @@ const (
 	renewEvery = 5 * time.Minute
 )
 
-func newSource(kind string, opts Options, load func() (*proof, error)) *Source {
-	s := &Source{opts: opts, kind: kind, load: load, asking: make(chan struct{}, 1)}
+func newSource(kind string, opts Options, load func() (*loaded, error)) *Source {
+	s := &Source{opts: opts, kind: kind, load: load, requesting: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
@@ -152,14 +152,14 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		return token, nil
 	}
 	select {
-	case s.asking <- struct{}{}:
+	case s.requesting <- struct{}{}:
 	default:
 		if token, _ := lasting(s.present(), time.Now(), nil); token != nil {
 			return token, nil
 		}
-		s.asking <- struct{}{}
+		s.requesting <- struct{}{}
 	}
-	defer func() { <-s.asking }()
+	defer func() { <-s.requesting }()
 	began := time.Now()
 	if token := s.fresh(began); token != nil {
 		return token, nil
@@ -173,7 +173,7 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		}
 	}
 	fresh, refresh, err := s.attempt(p, err)
-	if err == nil || s.ctx.Err() == nil { // that we were closed is nobody's failure
+	if err == nil || s.ctx.Err() == nil { // a request that Close has ended has not failed
 		s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
 	}
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *Source) fresh(now time.Time) *oauth2.Token {
 	return nil
 }
 
-func (s *Source) learn(p *proof) {
+func (s *Source) learn(p *loaded) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.credentialExpiry, s.note = p.expires, s.opts.scrubber.Text(p.note)
@@ -216,7 +216,7 @@ func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
 }
 
 // attempt makes one request with a credential, if that could be loaded.
-func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, error) {
+func (s *Source) attempt(p *loaded, unloaded error) (*oauth2.Token, time.Time, error) {
 	if unloaded != nil {
 		return nil, time.Time{}, local(unloaded)
 	}

@@ -59,8 +59,8 @@ func ManagedIdentity(opts Options) (*Source, error) {
 		}
 		return &oauth2.Token{AccessToken: token.Token, TokenType: "Bearer", Expiry: token.ExpiresOn}, token.RefreshOn, nil
 	}
-	return newSource(kind, opts, func() (*proof, error) {
-		return &proof{digest: sha256.Sum256([]byte(opts.ClientID)), request: request}, nil
+	return newSource(kind, opts, func() (*loaded, error) {
+		return &loaded{digest: sha256.Sum256([]byte(opts.ClientID)), request: request}, nil
 	}), nil
 }
 

@@ -20,13 +20,13 @@ import (
 // every token.
 func ClientSecret(opts Options, read func() (string, error)) *Source {
 	opts = opts.withDefaults()
-	return newSource("client secret", opts, func() (*proof, error) {
+	return newSource("client secret", opts, func() (*loaded, error) {
 		secret, err := read()
 		if err != nil {
 			return nil, err
 		}
 		opts.scrubber.Secret("secret", secret)
-		return &proof{
+		return &loaded{
 			digest: sha256.Sum256([]byte(secret)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, secret, nil)

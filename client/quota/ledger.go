@@ -95,8 +95,8 @@ func (l *Ledger) Peek(now time.Time, p pass.Pass) Decision {
 
 // Settle ends an attempt: from now on its grant counts as spent at now, the
 // latest instant at which the server can have received the call. Grants that
-// are unknown or settled already are ignored. A grant that nobody settles
-// counts as settled 15 minutes after it was taken.
+// are unknown or settled already are ignored. One that is never
+// settled counts as settled 15 minutes after it was taken.
 func (l *Ledger) Settle(grant uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -157,7 +157,7 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 		until := fromWallClock(now, limit.Until, learnedFor)
 		for i := range l.windows {
 			if w := &l.windows[i]; w.Period == limit.Period && limit.Limit > 0 && until.After(now) {
-				w.lower(now, limit.Limit, until)
+				w.believe(now, limit.Limit, until)
 			}
 		}
 	}

@@ -120,8 +120,8 @@ type Decision struct {
 	// Grant identifies the grant among those of one ledger; zero if the caller has
 	// to wait.
 	Grant uint64
-	// At is when the grant was given, or else the earliest instant worth
-	// asking again.
+	// At is when the grant was given, or else the earliest instant at which another
+	// Take can succeed.
 	At time.Time
 	// Rule is the rule that binds until At; None if nothing does.
 	Rule Rule

@@ -3,7 +3,7 @@ package quota
 import "time"
 
 const (
-	// halving happens at most this often: one outburst of somebody else is
+	// halving happens at most this often: one outburst of another tool is
 	// seen by many of our calls.
 	halveEvery = 30 * time.Second
 
@@ -17,7 +17,7 @@ const (
 	minShare = 0.1
 )
 
-// share is the fraction of the limits that is used: halved when somebody else
+// share is the fraction of the limits that is used: halved when another tool
 // spends, regained slowly. What was regained is computed when it is asked for.
 type share struct {
 	full        float64 // as configured

@@ -66,12 +66,12 @@ type worker struct {
 	pass    pass.Pass
 	latency time.Duration // at most; how long exactly is random
 	pause   time.Duration // at most, between calls; random
-	every   time.Duration // instead of pause: on the beat
+	every   time.Duration // instead of pause: at this interval
 	steady  bool          // the latency is exact
 
 	next    time.Duration // when it acts
 	grant   uint64        // in flight until next
-	last    time.Duration // its last beat
+	last    time.Duration // of every
 	refusal *Refusal      // how the call in flight ends
 }
 

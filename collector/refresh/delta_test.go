@@ -201,7 +201,8 @@ func TestFuture(t *testing.T) {
 	}
 }
 
-// TestSavedWatermarkOfTheFuture heals.
+// TestSavedWatermarkOfTheFuture: a watermark of a clock that was ahead is put
+// right when it is loaded.
 func TestSavedWatermarkOfTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, d := native(100), newDisk()
@@ -371,7 +372,7 @@ func TestFailureInTheMiddle(t *testing.T) {
 	})
 }
 
-// TestMovingTenant changes incidents before every single call, at the borders of
+// TestMovingTenant changes incidents before every single call, at the boundaries of
 // pages above all, and wants the exact truth when the tenant rests.
 func TestMovingTenant(t *testing.T) {
 	for seed := range uint64(8) {

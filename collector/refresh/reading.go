@@ -72,7 +72,7 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 	if err := l.opts.Source.Authorize(ctx); err != nil {
 		return asError(err)
 	}
-	l.beat()
+	l.turned()
 	start := time.Now()
 	grant, _ := ledger.Take(start, p)
 	if grant == 0 {
@@ -83,7 +83,7 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 		return send(ctx)
 	}()
 	now := time.Now()
-	l.beat()
+	l.turned()
 	if p != pass.Delta {
 		l.answer = now.Sub(start)
 	}

@@ -130,7 +130,7 @@ func New(opts Options) *Loop {
 	l.Draft.Interval = opts.Interval
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
-	l.beat()
+	l.turned()
 	return l
 }
 
@@ -144,7 +144,7 @@ func (l *Loop) Status() *Status { return l.status.Load() }
 // between, as long as one request takes.
 func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
 
-func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
+func (l *Loop) turned() { l.heartbeat.Store(time.Now().UnixNano()) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each
@@ -157,7 +157,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.repace(now, 1)
 	l.publishStatus()
 	for ctx.Err() == nil {
-		l.beat()
+		l.turned()
 		l.step(ctx)
 	}
 	l.save()

@@ -126,14 +126,14 @@ func (l *Loop) noteOptions() {
 
 // noteSkipped counts the rows of a page, and those too heavy for one, that
 // cannot be used.
-func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, heavy int, failure *listing.Error) {
+func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, skipped int, failure *listing.Error) {
 	for i := range rows {
 		if rows[i].ID == 0 {
 			l.Draft.Skipped[SkippedNoID]++
 		}
 	}
-	if heavy > 0 {
-		l.Draft.Skipped[SkippedTooHeavy] += uint64(heavy)
+	if skipped > 0 {
+		l.Draft.Skipped[SkippedTooHeavy] += uint64(skipped)
 		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p.String(), "err", failure)
 	}
 }

@@ -81,7 +81,7 @@ func lateDeltas(f *tenant, since time.Time, most time.Duration) (late []string) 
 }
 
 // TestDeltaIsNeverLate: neither a sweep nor a first sync that is slow, fails or
-// is told to wait delays a delta, but for one answer.
+// is throttled delays a delta, but for one answer.
 func TestDeltaIsNeverLate(t *testing.T) {
 	const interval = 30 * time.Second
 	for name, test := range map[string]struct {
@@ -93,7 +93,7 @@ func TestDeltaIsNeverLate(t *testing.T) {
 		"30 s an answer":               {0, "hangs", 2 * interval},
 		"fails":                        {0, "500", interval},
 		"fails at once":                {0, "network", interval},
-		"is told to wait":              {0, "503, with Retry-After", interval},
+		"is throttled":                 {0, "503, with Retry-After", interval},
 		"is refused":                   {0, "400", interval},
 		"partial":                      {0, "206", interval},
 		"panics":                       {0, "panics", interval},

@@ -104,7 +104,7 @@ func Default() Tenant {
 	}}
 }
 
-// Account identifies whose incidents are counted, and whose quota is spent: one
+// Account identifies what incidents are counted and what quota is spent: one
 // tenant by one API. Its state has one owner, so no two tenants of a
 // configuration may share it.
 func (t *Tenant) Account() string {

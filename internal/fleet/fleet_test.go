@@ -144,9 +144,9 @@ func TestReplaceRefusesWhole(t *testing.T) {
 	})
 }
 
-// TestOneTenantsTroubleIsItsOwn: a tenant whose answers take longer than
-// anybody waits, and one that is refused, delay nobody.
-func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
+// TestOneTenantsFailureIsItsOwn: a tenant whose answers take longer than
+// any caller waits, and one that is refused, delay no other.
+func TestOneTenantsFailureIsItsOwn(t *testing.T) {
 	inFleet(t, func(f *many) {
 		f.replace(f.Tenant("slow"), f.Tenant("dead"), f.Tenant("well"))
 		f.Sims["slow"].Fault(simulator.Faults{Delay: time.Hour})
@@ -170,7 +170,7 @@ func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
 }
 
 // TestStagger: the starts are spread over the interval, alike at every start,
-// nobody starves, and a single tenant does not wait.
+// no tenant starves, and a single tenant does not wait.
 func TestStagger(t *testing.T) {
 	inFleet(t, func(f *many) {
 		var configs []config.Tenant

@@ -151,7 +151,7 @@ func TestGraphFaults(t *testing.T) {
 					t.Errorf("up %v, failures %v", b.value("up", ""), b.series("refresh_failures_total"))
 				}
 				b.sim.Fault(simulator.Faults{})
-				b.wait(16 * time.Minute) // the longest wait that nobody prescribed
+				b.wait(16 * time.Minute) // the longest wait that no server prescribed
 				b.sim.Rest()
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				if b.value("up", "") != 1 {
@@ -314,7 +314,7 @@ func TestOneTruth(t *testing.T) {
 }
 
 // exposition is what depends on the incidents, less the histograms' and the
-// counters', which tell how often somebody looked.
+// counters', which tell how often it was looked at.
 func (b *bubble) exposition() string {
 	b.t.Helper()
 	families, err := b.registry.Gather()

@@ -32,7 +32,7 @@ func firstCalls(open, all int) (stage, total int) {
 }
 
 // spend is how long so many calls of a pass take, one after the other, with an
-// own ledger that nobody else spends from. From calls number quiet on there are
+// own ledger that is its alone. From calls number quiet on there are
 // deltas beside them.
 func spend(t *testing.T, cfg config.Tenant, p pass.Pass, quiet, calls int) (quietly, all time.Duration) {
 	t.Helper()
