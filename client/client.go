@@ -59,8 +59,8 @@ type Options struct {
 	UserAgent string
 }
 
-// Client makes requests to one API for one tenant. It is safe for concurrent
-// use.
+// Client makes requests to one API for one tenant. Its methods may be called
+// concurrently; none tries again or waits for quota.
 type Client struct {
 	opts      Options
 	api       *api

@@ -114,7 +114,7 @@ func newSource(kind string, opts Options, load func() (*loaded, error)) *Source 
 }
 
 // Close ends the request that is being made, if one is, and all later ones
-// before they are made.
+// before they are made. It does not wait for it, and may be called twice.
 func (s *Source) Close() { s.stop() }
 
 func (o Options) withDefaults() Options {
@@ -270,8 +270,9 @@ func renewal(t *oauth2.Token, issued time.Time) time.Time {
 	return at
 }
 
-// Renew drops the token, because the API has refused it. It does so at most
-// every five minutes.
+// Renew drops the token, because the API has refused it, so that the next call
+// of Token gets another. It does so at most every five minutes. It makes no
+// request, does not wait, and may be called at any time from anywhere.
 func (s *Source) Renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,7 +283,8 @@ func (s *Source) Renew() {
 	s.token, s.renewed = nil, now
 }
 
-// Expiry is when the present token ends, zero if there is none.
+// Expiry is when the present token ends, zero if there is none. Like all that
+// follows it makes no request and does not wait.
 func (s *Source) Expiry() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,7 +302,7 @@ func (s *Source) CredentialExpiry() time.Time {
 	return s.credentialExpiry
 }
 
-// Describe tells a person what the source proves itself with, such as
+// Describe tells a person what the credential is, such as
 // "certificate CN=exporter".
 func (s *Source) Describe() string {
 	s.mu.Lock()

@@ -23,7 +23,8 @@ import (
 // ClientID that user assigned one. The environment tells which it is.
 //
 // azidentity speaks the protocols. Its retries are off and its cache is passed
-// by, for a Source has its own.
+// by, because a Source has its own. It makes no request yet; its error is that of
+// azidentity, which refuses what the environment says.
 func ManagedIdentity(opts Options) (*Source, error) {
 	opts = opts.withDefaults()
 	// App Service and its kin hand these over, and they are sent along.

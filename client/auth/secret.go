@@ -17,7 +17,7 @@ import (
 )
 
 // ClientSecret is the client credentials flow with a secret, which is read for
-// every token.
+// every token. What keeps it from being read is an error of Token.
 func ClientSecret(opts Options, read func() (string, error)) *Source {
 	opts = opts.withDefaults()
 	return newSource("client secret", opts, func() (*loaded, error) {

@@ -10,7 +10,8 @@ import (
 )
 
 // Ledger hands out grants, one for each attempt to call the API. It belongs to
-// one app, tenant and API. All methods may be called concurrently.
+// one app, tenant and API. All methods may be called concurrently; none waits,
+// none makes a call, and none fails.
 type Ledger struct {
 	mu      sync.Mutex
 	windows []window
@@ -27,8 +28,7 @@ type Ledger struct {
 	saidLong     bool // since the last success: that a Retry-After was too long
 }
 
-// New returns an empty ledger. The only error is one of the options, and says
-// which.
+// New returns an empty ledger. Its error says which option cannot be used.
 func New(o Options) (*Ledger, error) {
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
@@ -48,12 +48,13 @@ func New(o Options) (*Ledger, error) {
 	return l, nil
 }
 
-// SetReserve says how many grants of each window, in the order of Usage, Delta
-// is expected to use per period. First and Sweep leave them free, except for
-// those that Delta has used already, and one more: with its next call Delta is
-// briefly one over, because the call that it replaces counts until a full
-// period has passed since its end. One First or Sweep call per period is
-// always possible. What is missing or negative counts as 0: nothing reserved.
+// SetReserve says how many grants of each window, in the order of Usage, deltas
+// are expected to use per period. The first sync and sweeps leave them free,
+// except for those that deltas have used already, and one more: with its next
+// call a delta is briefly one over, because the call that it replaces counts
+// until a full period has passed since its end. One call of the first sync or of
+// a sweep per period is always possible. What is missing or negative counts as
+// 0: nothing is reserved.
 func (l *Ledger) SetReserve(perWindow []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,7 +72,8 @@ func (l *Ledger) setReserve(perWindow []int) {
 }
 
 // Take asks for a grant. If it is given it is recorded, and must be handed to
-// Settle once the attempt is over, whatever came of it.
+// Settle once the attempt is over, whatever came of it. Otherwise the decision
+// says when to ask again; Take itself does not wait.
 func (l *Ledger) Take(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,8 +97,8 @@ func (l *Ledger) Peek(now time.Time, p pass.Pass) Decision {
 
 // Settle ends an attempt: from now on its grant counts as spent at now, the
 // latest instant at which the server can have received the call. Grants that
-// are unknown or settled already are ignored. One that is never
-// settled counts as settled 15 minutes after it was taken.
+// are unknown or settled already are ignored. One that is never settled counts
+// as settled 15 minutes after it was taken.
 func (l *Ledger) Settle(grant uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,10 +143,10 @@ func (l *Ledger) decide(now time.Time, p pass.Pass) Decision {
 
 // free is when the window has room for a call of the pass: zero if it has.
 //
-// All calls together stay within the effective limit. What is not Delta stays
-// within what the reserve leaves of it: leaving free the reserve less Delta's
-// own grants comes to the same, without a count of Delta. Sweep stays within
-// half of that.
+// All calls together stay within the effective limit. The first sync and sweeps
+// stay within what the reserve leaves of it: leaving free the reserve less the
+// deltas' own grants comes to the same, without a count of deltas. A sweep stays
+// within half of that.
 func (l *Ledger) free(now time.Time, window int, p pass.Pass) time.Time {
 	w := &l.windows[window]
 	limit := l.effective(now, w)

@@ -26,14 +26,14 @@ type Log struct {
 	// Learned are the limits in effect that the server named.
 	Learned []Learned
 	// Factor is the fraction of the configured share that was in effect at
-	// RefusedAt, the instant of the last 429. Zero is taken for 1.
+	// RefusedAt, the instant of the last refusal. Zero is taken for 1.
 	Factor    float64
 	RefusedAt time.Time
 	// HalvedAt is when the share was last halved.
 	HalvedAt time.Time
 	// BlockedUntil is the end of the latest block.
 	BlockedUntil time.Time
-	// Consecutive counts the 429 answers since the last success.
+	// Consecutive counts the refusals since the last success.
 	Consecutive int
 }
 
@@ -118,7 +118,7 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 //
 // What is in flight in the log stays so until 15 minutes after it was granted: a
 // predecessor that fell silent may have sent it, and that it ended is not known.
-// It counts as First if it was Delta, lest it take a place that is reserved.
+// It counts as first if it was a delta, lest it take a place that is reserved.
 //
 // Limits that were learned are taken over if the settings are the same. Instants
 // after now come from a clock that was set back: they count as now, and nothing
@@ -172,7 +172,7 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 // history has more calls in any time that ends now, so that every window stays
 // exact, in a crash loop as well. With the native limits the first grant comes
 // after half an hour, with those of Graph after 16 minutes. Whatever there was
-// counts as Sweep, lest Delta have to wait for others once there is room.
+// counts as a sweep, lest a delta have to wait for others once there is room.
 func (l *Ledger) RestoreLost(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

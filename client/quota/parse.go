@@ -17,7 +17,8 @@ import (
 // (MicrosoftDocs/defender-docs, defender-xdr/api-advanced-hunting.md).
 //
 // A Period of 0 says that "allowed N per" is followed by something else: there
-// is a limit, for a period that is not known.
+// is a limit, for a period that is not known. It is false if the text names
+// none.
 func ParseLimit(message string) (Window, bool) {
 	const per = " per "
 	before, after, found := strings.Cut(strings.ToLower(message), per)

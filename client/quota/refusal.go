@@ -45,7 +45,7 @@ type Outcome struct {
 // minute, twice as long with each further refusal without a success in between,
 // up to 15 minutes. If it came although no window was full then other tools are
 // spending, and the effective share is halved. A limit that the text names is
-// believed for 24 hours.
+// believed for 24 hours. The outcome tells what of that is new.
 func (l *Ledger) Refused(now time.Time, r Refusal) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +89,8 @@ func (l *Ledger) block(now time.Time, wait time.Duration, told bool) {
 	l.blockedUntil = later(l.blockedUntil, now.Add(wait))
 }
 
-// Succeeded records a successful answer: the next 429 is the first again.
+// Succeeded records an answer that asks for nothing: the next refusal is the
+// first again.
 func (l *Ledger) Succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

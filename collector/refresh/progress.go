@@ -73,7 +73,8 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 
 // Load goes on from what was saved, if that is of use; it has to come before
 // Run. The counts are there before the first call; their age is that of the last
-// one before the restart.
+// one before the restart. It waits for the store and makes no call. What cannot
+// be loaded is told by the [Store], and the loop begins anew.
 func (l *Loop) Load(now time.Time) {
 	if l.opts.Store == nil {
 		return

@@ -22,7 +22,8 @@ import (
 	"m365_defender_exporter/internal/reason"
 )
 
-// Source makes one request at a time. Errors are of the type *listing.Error.
+// Source makes one request at a time. Errors are of the type *listing.Error, and
+// a call ends with its context.
 type Source interface {
 	Offer() listing.Offer
 	// Authorize has an access token at hand, without a call of the API.
@@ -34,7 +35,8 @@ type Source interface {
 	Incident(context.Context, int64) (incident.Incident, error)
 }
 
-// Ledger grants the calls that may be made.
+// Ledger grants the calls that may be made. None of its methods waits, except for
+// the disk.
 type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
 	Ready(now time.Time, p pass.Pass) time.Time
@@ -122,7 +124,9 @@ type Loop struct {
 	heartbeat atomic.Int64
 }
 
-// New returns a loop that has not made a call yet, and knows nothing: see Load.
+// New returns a loop that has not made a call yet, and knows nothing: see
+// [Loop.Load] and [Loop.Run]. Snapshot, Status and Heartbeat may be called at any
+// time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
 	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
@@ -148,7 +152,8 @@ func (l *Loop) turned() { l.heartbeat.Store(time.Now().UnixNano()) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each
-// request, and at the end.
+// request, and at the end. It is called once, and returns after at most one
+// request and one save; a request ends with the context.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now()
 	for p := range l.retries {

@@ -96,11 +96,11 @@ type Changes struct{ Added, Changed, Removed, Unchanged int }
 var ErrStopping = errors.New("the exporter is stopping")
 
 // Replace makes the fleet what the configuration says. Tenants that are the same
-// go on undisturbed. If one cannot be made nothing changes, and the error names
+// go on as they are. If one cannot be made nothing changes, and the error names
 // it; it matches ErrStopping after Stop, and state.ErrInUse if another process
 // has a tenant's state. Replace reads the saved states and makes no call. It
 // does not wait for the tenants that it stops: their replacements do. It may be
-// called by anyone; one call waits for the other.
+// called concurrently; one call waits for the other.
 func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -308,7 +308,8 @@ func (f *Fleet) forget(now time.Time) {
 	}
 }
 
-// Stop ends all loops and waits for them, at most for so long.
+// Stop ends all loops and waits for them, at most for so long; those that are
+// late are logged. Replace fails from then on.
 func (f *Fleet) Stop(patience time.Duration) {
 	f.cancel()
 	done := make(chan struct{})

@@ -47,7 +47,8 @@ func (m *Mirror) touch(id int64) {
 }
 
 // Export describes what changed since [Mirror.Kept] was last called, or
-// everything. It is valid until the mirror changes.
+// everything. It is valid until the mirror changes. Its error is that of encoding
+// the tables, which no value of theirs brings about.
 func (m *Mirror) Export(full bool) (*Saved, error) {
 	tables, err := json.Marshal(m.tables())
 	if err != nil {
@@ -122,7 +123,8 @@ var ErrSaved = errors.New("what was saved makes no sense")
 
 // RestoreMirror makes the mirror that was saved. Its settings may differ from
 // those of the mirror that was saved. It is equal to that one after the time up
-// to now has passed.
+// to now has passed. What makes no sense is an error that matches [ErrSaved]. It
+// walks all rows.
 func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error) {
 	var t tables
 	if err := json.Unmarshal(s.Tables, &t); err != nil {

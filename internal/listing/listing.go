@@ -3,12 +3,18 @@
 // is given a page or an error for each, and is done when everything is proven to
 // be read, never before. It is a pure value: no I/O, no clock, no mirror.
 //
-// The list is cut into ranges of time in whole seconds. Where a server sorts its
-// rows by last update, a page that is not the last is continued from the second
-// of its last row, which is read again. Where it does not, the range is cut until
-// a page holds it. A second that no page holds is read by position, again and
-// again until two passes agree. Every page is compared with what was asked, and
+// The list is cut into ranges of time in whole seconds. Once pages have shown
+// that rows are sorted by last update and by nothing else, a page is continued
+// from the second of its last row, which is read again; until then, and where
+// rows are not sorted, a range is halved until a page holds it. What seems to be
+// the end is continued in the same way, to prove it. A second that no page holds
+// is read by position until two readings agree, or until there are as many rows
+// as the server has counted. Every page is compared with what was asked, and
 // what the server was seen not to take is left out, see [Server].
+//
+// Nothing here waits or blocks: a request costs the caller one call, and when it
+// is made is the caller's decision. A Listing and the Server that it shares with
+// other listings of a tenant belong to one goroutine.
 package listing
 
 import (
@@ -28,12 +34,12 @@ type Listing struct {
 	// the listing began with.
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
-	// Prove: every end is proven with one more request that asks for what is below
-	// the last row, and if nothing is Known an empty page with a link is not
-	// believed. Otherwise only
-	// where pages are not known to be what they seem, or when more than a few rows
-	// came, so that a quiet tenant costs one request. A count that came with the
-	// page proves the end at no cost.
+	// Prove: every end is proven with one more request, which asks again for the
+	// second of the last row and what lies behind it; and if nothing is Known the
+	// link of an empty page is followed. Otherwise an end is proven only where pages
+	// are not known to be what they seem, or when more than a few rows came, so that
+	// a quiet tenant costs one request. A count that came with the page proves the
+	// end at no cost.
 	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
@@ -72,7 +78,8 @@ type Listing struct {
 	alertFails int
 }
 
-// New returns a listing of the ranges, the first of which is read first.
+// New returns a listing of the ranges, the first of which is read first. See
+// [Listing.Prove] for prove.
 func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
@@ -106,7 +113,8 @@ func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 	return &Error{Operation: OperationList, Request: *req, Reason: reason.Incomplete, Err: why}
 }
 
-// Next is the request to make now; false: everything is read.
+// Next is the request to make now; false: everything is read. Its answer has to
+// be handed to [Listing.Apply] or [Listing.Fail] before Next is called again.
 func (l *Listing) Next(now time.Time) (Request, bool) {
 	if len(l.Pending) > 0 {
 		p := &l.Pending[0]
@@ -189,8 +197,11 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 }
 
 // Apply takes in the answer to a request and returns the rows that can be used:
-// all of them are facts, wanted or not. The error is that of a page that does
-// not do.
+// all of them are facts, wanted or not, and are returned beside an error, too.
+//
+// The reason of the error is incomplete where the server allows no complete
+// reading, and the listing is then of no more use; or partial where the page
+// lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
 	if l.Started.IsZero() {
 		l.Started = now
@@ -367,21 +378,21 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		more = false
 	}
 	switch {
-	case r.Edges == 0 && r.Last == 0:
+	case r.EdgeRows == 0 && r.LastRows == 0:
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {
 			l.Kept++
-		} else if r.Last == 0 && l.Largest >= few {
+		} else if r.LastRows == 0 && l.Largest >= few {
 			l.Lost++
 		}
 		if l.Lost > l.Kept+1 {
 			return l.incomplete(req, errCoarse, now)
 		}
-		if r.Last > 0 {
+		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
-			l.short(r.Last)
+			l.short(r.LastRows)
 			more = l.more(req, page)
 		}
 	default:
@@ -501,21 +512,21 @@ func (l *Listing) prove(n int, link string) bool {
 func (l *Listing) proven(r *Range, n int, more bool) {
 	s := l.server
 	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
-	if !more && n >= r.Edges && !doubtful {
+	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.Edges, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, r.EdgeRows, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
 // position, and apart from it what is below or above.
 func (l *Listing) crowded(r *Range, second int64, rows int, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.Edges = newPlace(), rows
+	alone.place, alone.EdgeRows = newPlace(), rows
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
-	under.Last, over.Last = r.Last, r.Last
+	under.LastRows, over.LastRows = r.LastRows, r.LastRows
 	switch {
 	case !below:
 		l.replace(over, alone)
@@ -552,9 +563,9 @@ func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) 
 		rest = r.part(r.Since, min(secs.min+2, r.Before))
 		rest.Edge = secs.min
 	}
-	rest.Edges = secs.at(rest.Edge)
+	rest.EdgeRows = secs.at(rest.Edge)
 	if last {
-		rest.Last = n
+		rest.LastRows = n
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
@@ -590,7 +601,8 @@ func median(secs *seconds) int64 {
 	return m
 }
 
-// Check tells what is wrong with a listing that was saved.
+// Check tells what is wrong with a listing that was saved; nil: it can go on
+// after [Listing.Resume].
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")

@@ -21,7 +21,9 @@ func windows(cfg config.Tenant) []quota.Window {
 
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
-// schedule had to wait is told. It is safe for concurrent use.
+// schedule had to wait is told. Its methods may be called concurrently. None
+// waits for quota; Take and Throttled wait for the disk, and a failure to save
+// is counted and logged there, not returned.
 type AccountLedger struct {
 	log    *quota.Ledger
 	waited func(rule string, d time.Duration) // nil: it is not told

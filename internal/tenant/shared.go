@@ -10,7 +10,7 @@ import (
 
 // SharedLedger is a tenant's saved ledger in the hands of a process that does
 // not own it, such as a check: it is read once, and written by compare-and-swap,
-// so that the owner's calls are never overwritten.
+// so that the owner's calls are never overwritten. It belongs to one goroutine.
 type SharedLedger struct {
 	tenant *Tenant
 	saved  state.Borrowed // nil: not to be had
@@ -19,7 +19,8 @@ type SharedLedger struct {
 }
 
 // ShareLedger makes the tenant, which must not be open, go on with the ledger
-// that the store has, and its calls part of that. Without one it begins anew.
+// that the store has, and its calls part of that. Without one it begins anew; why
+// is told by [SharedLedger.Close]. It reads the store and makes no call.
 func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	s := &SharedLedger{tenant: t}
 	saved := store.Borrow(t.state.key)
