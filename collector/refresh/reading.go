@@ -312,7 +312,7 @@ func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 		l.completeFirst(ctx, now)
 	}
 	l.repace(now, d.Calls)
-	l.rereadAlerts(now)
+	l.sweepForAlerts(now)
 	l.retries[pass.Delta].due = phased(now, l.Draft.Interval, l.offset())
 	l.PublishedAt, l.publishing = now, true
 	l.ended(ctx, pass.Delta, d.began, nil)

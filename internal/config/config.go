@@ -87,7 +87,9 @@ type Connection struct {
 // ByAPI is a quota that is not given: Complete puts the API's in its place.
 const ByAPI = -1
 
-// Default is a tenant with every setting that has a default.
+// Default is a tenant with every setting that has a default. The look-back is as
+// long as the service keeps incidents, 180 days (MicrosoftDocs/defender-docs,
+// defender-xdr/api-list-incidents.md).
 func Default() Tenant {
 	return Tenant{Settings: Settings{
 		API:       Defender,

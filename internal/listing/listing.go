@@ -438,7 +438,8 @@ func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	return secs.max >= r.Before
 }
 
-// descending tells which way rows go that one page does not tell.
+// descending tells which way rows go that one page does not tell. The native API
+// was seen to send the last updated first.
 func (l *Listing) descending(req *Request) bool {
 	if req.Order != Unordered {
 		return req.Order == Descending
