@@ -396,7 +396,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			more = l.more(req, page)
 		}
 	default:
-		l.proven(r, n, more)
+		l.proven(r, page, more)
 		return nil
 	}
 	switch {
@@ -405,7 +405,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case sorted && (!more || l.sorted() && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, secs, n, descending, !more)
-	case !more && s.FullPages && !s.ShortPages:
+	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
@@ -423,7 +423,7 @@ func (l *Listing) sorted() bool {
 	return l.Up >= enough && l.Down >= enough && !l.Distrust
 }
 
-// byChance is how many rows may be sorted by chance.
+// byChance is how many rows may follow one another in order by chance.
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
@@ -462,8 +462,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if len(secs.all) > byChance {
-			up, down := turns(page.Rows)
+		if up, down := turns(page.Rows); up+down >= byChance {
 			l.Up, l.Down = l.Up+up, l.Down+down
 		}
 		s.Unsorted = s.Unsorted && !l.sorted()
@@ -499,7 +498,7 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
-	case l.Prove, s.ShortPages, link != "" && !s.FullPages:
+	case l.Prove, s.ShortPages, link != "": // that it leads to nothing is a guess
 		return true
 	case l.Linked && !s.LinkNoise:
 		return false
@@ -510,9 +509,9 @@ func (l *Listing) prove(n int, link string) bool {
 // proven is called when a page that goes on from the second of the last row has
 // nothing but that second, n rows of it. Where that second may have more, it is
 // read by position.
-func (l *Listing) proven(r *Range, n int, more bool) {
-	s := l.server
-	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
+func (l *Listing) proven(r *Range, page *Page, more bool) {
+	n, s := len(page.Rows), l.server
+	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
 	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return

@@ -104,7 +104,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		if p.hops++; !more || p.hops > maxHops {
 			more = false
 		}
-	case req.Link != "":
+	case req.Link != "" || page.Link != "":
 		more = page.Link != ""
 	}
 	if p.ended > 0 && news && p.round == 0 {

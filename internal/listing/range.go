@@ -118,23 +118,23 @@ func (s *seconds) at(second int64) (n int) {
 	return n
 }
 
-// turns counts the rows that were created after the one before them, and before
-// it.
+// turns counts, among rows of different seconds, those that were created after
+// the one before them, and before it.
 func turns(rows []incident.Incident) (up, down int) {
-	var last time.Time
+	var last *incident.Incident
 	for i := range rows {
-		at := rows[i].Created
-		if rows[i].ID == 0 || at.IsZero() {
+		in := &rows[i]
+		if in.ID == 0 || in.Created.IsZero() || last != nil && in.Updated.Unix() == last.Updated.Unix() {
 			continue
 		}
 		switch {
-		case last.IsZero():
-		case at.After(last):
+		case last == nil:
+		case in.Created.After(last.Created):
 			up++
-		case at.Before(last):
+		case in.Created.Before(last.Created):
 			down++
 		}
-		last = at
+		last = in
 	}
 	return up, down
 }
