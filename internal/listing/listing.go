@@ -3,12 +3,18 @@
 // is given a page or an error for each, and is done when everything is proven to
 // be read, never before. It is a pure value: no I/O, no clock, no mirror.
 //
-// The list is cut into ranges of time in whole seconds. Where a server sorts its
-// rows by last update, a page that is not the last is continued from the second
-// of its last row, which is read again. Where it does not, the range is cut until
-// a page holds it. A second that no page holds is read by position, again and
-// again until two passes agree. Every page is compared with what was asked, and
+// The list is cut into ranges of time in whole seconds. Once pages have shown
+// that rows are sorted by last update and by nothing else, a page is continued
+// from the second of its last row, which is read again; until then, and where
+// rows are not sorted, a range is halved until a page holds it. What seems to be
+// the end is continued in the same way, to prove it. A second that no page holds
+// is read by position until two readings agree, or until there are as many rows
+// as the server has counted. Every page is compared with what was asked, and
 // what the server was seen not to take is left out, see [Server].
+//
+// Nothing here waits or blocks: a request costs the caller one call, and when it
+// is made is the caller's decision. A Listing and the Server that it shares with
+// other listings of a tenant belong to one goroutine.
 package listing
 
 import (
@@ -18,6 +24,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Listing is a reading of some ranges of the list. Its exported fields are what
@@ -28,11 +35,12 @@ type Listing struct {
 	// the listing began with.
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
-	// Prove: every end is proven with one more request that asks for what is below
-	// the last row, and if nothing is Known an empty page with a link is not
-	// believed. Otherwise ends are proven only where pages are not known to be what
-	// they seem, or when more than a few rows came, so that a quiet tenant costs one
-	// request. A count that came with the page proves the end at no cost.
+	// Prove: every end is proven with one more request, which asks again for the
+	// second of the last row and what lies behind it; and if nothing is Known the
+	// link of an empty page is followed. Otherwise an end is proven only where pages
+	// are not known to be what they seem, or when more than a few rows came, so that
+	// a quiet tenant costs one request. A count that came with the page proves the
+	// end at no cost.
 	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
@@ -73,7 +81,8 @@ type Listing struct {
 	alertFails int
 }
 
-// New returns a listing of the ranges, the first of which is read first.
+// New returns a listing of the ranges, the first of which is read first. See
+// [Listing.Prove] for prove.
 func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
@@ -104,10 +113,11 @@ var (
 // was believed not to take is doubted.
 func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 	l.server.doubt(now)
-	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
+	return &Error{Operation: OperationList, Request: *req, Reason: reason.Incomplete, Err: why}
 }
 
-// Next is the request to make now; false: everything is read.
+// Next is the request to make now; false: everything is read. Its answer has to
+// be handed to [Listing.Apply] or [Listing.Fail] before Next is called again.
 func (l *Listing) Next(now time.Time) (Request, bool) {
 	if len(l.Pending) > 0 {
 		p := &l.Pending[0]
@@ -190,8 +200,11 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 }
 
 // Apply takes in the answer to a request and returns the rows that can be used:
-// all of them are facts, wanted or not. The error is that of a page that does
-// not do.
+// all of them are facts, wanted or not, and are returned beside an error, too.
+//
+// The reason of the error is incomplete where the server allows no complete
+// reading, and the listing is then of no more use; or partial where the page
+// lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
 	if l.Started.IsZero() {
 		l.Started = now
@@ -357,7 +370,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	if n == 0 && more {
 		if page.Link == "" {
 			s.refuse(OptionCount, now) // and if there are none the next time it was that
-			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
+			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
 		return l.fromHere(r, req, page, secs, now)
 	}
@@ -373,21 +386,21 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case r.Check > 0:
 		l.pop()
 		return nil
-	case r.Edges == 0 && r.Last == 0:
+	case r.EdgeRows == 0 && r.LastRows == 0:
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {
 			l.Kept++
-		} else if r.Last == 0 && l.Largest >= few {
+		} else if r.LastRows == 0 && l.Largest >= few {
 			l.Lost++
 		}
 		if l.Lost > l.Kept+1 {
 			return l.incomplete(req, errCoarse, now)
 		}
-		if r.Last > 0 {
+		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
-			l.short(r.Last)
+			l.short(r.LastRows)
 			more = l.more(req, page)
 		}
 	default:
@@ -462,7 +475,8 @@ func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	return secs.max >= r.Before
 }
 
-// descending tells which way rows go that one page does not tell.
+// descending tells which way rows go that one page does not tell. The native API
+// was seen to send the last updated first.
 func (l *Listing) descending(req *Request) bool {
 	if req.Order != Unordered {
 		return req.Order == Descending
@@ -535,11 +549,11 @@ func (l *Listing) prove(n int, link string) bool {
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
 	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
-	if !more && n >= r.Edges && !doubtful {
+	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.Edges, page, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, r.EdgeRows, page, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
@@ -548,7 +562,7 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 // that counts is asked for its count instead.
 func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.Edges = newPlace(), rows
+	alone.place, alone.EdgeRows = newPlace(), rows
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
 		p, n := alone.place, len(first.Rows)
 		p.note(first.Rows, l.Started)
@@ -556,7 +570,7 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	}
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
-	under.Last, over.Last = r.Last, r.Last
+	under.LastRows, over.LastRows = r.LastRows, r.LastRows
 	switch {
 	case !below:
 		l.replace(over, alone)
@@ -593,9 +607,9 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last b
 		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
 		rest.Edge = secs.min
 	}
-	rest.Edges = secs.at(rest.Edge)
+	rest.EdgeRows = secs.at(rest.Edge)
 	if last {
-		rest.Last = len(page.Rows)
+		rest.LastRows = len(page.Rows)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
@@ -603,7 +617,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last b
 	if !last && !l.sorted() {
 		// The first, fourth, sixteenth page and so on.
 		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
-			shown.Check = len(page.Rows) - rest.Edges
+			shown.Check = len(page.Rows) - rest.EdgeRows
 			l.replace(shown, rest)
 			return
 		}
@@ -639,7 +653,8 @@ func median(secs *seconds) int64 {
 	return m
 }
 
-// Check tells what is wrong with a listing that was saved.
+// Check tells what is wrong with a listing that was saved; nil: it can go on
+// after [Listing.Resume].
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")

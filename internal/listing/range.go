@@ -14,12 +14,12 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Edge is the second of the last row of the page before, Edges how many rows it
-	// had of it, which come again. Last is how many rows that page had, if it
+	// Edge is the second of the last row of the page before, EdgeRows how many rows
+	// it had of it, which come again. LastRows is how many rows that page had, if it
 	// looked like the last one.
-	Edge  int64 `json:"edge,omitempty"`
-	Edges int   `json:"edges,omitempty"`
-	Last  int   `json:"last,omitempty"`
+	Edge     int64 `json:"edge,omitempty"`
+	EdgeRows int   `json:"edge_rows,omitempty"`
+	LastRows int   `json:"last_rows,omitempty"`
 	// Check is how many rows a page has shown of the range, which is read again to
 	// see whether those were all; 0: it is not.
 	Check int `json:"check,omitempty"`
@@ -71,7 +71,7 @@ func (r *Range) part(since, before int64) Range {
 // passed tells that a page goes further than the second that it began with.
 func (r *Range) passed(s *seconds) bool {
 	switch {
-	case len(s.all) == 0 || r.Edges == 0:
+	case len(s.all) == 0 || r.EdgeRows == 0:
 		return len(s.all) > 0
 	case r.Since == r.Edge:
 		return s.max > r.Edge
@@ -115,16 +115,6 @@ func (s *seconds) one() bool { return len(s.all) > 0 && s.min == s.max }
 func (s *seconds) at(second int64) (n int) {
 	for _, t := range s.all {
 		if t == second {
-			n++
-		}
-	}
-	return n
-}
-
-// since counts the rows at or after a second.
-func (s *seconds) since(at int64) (n int) {
-	for _, t := range s.all {
-		if t >= at {
 			n++
 		}
 	}
