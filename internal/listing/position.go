@@ -82,7 +82,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.byLink = true
 		p.restart()
 		return nil
-	case n > 0 && !joined && req.Link == "" && p.skip > 0 && p.joins:
+	case !joined && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page.
 		p.skip = max(0, p.skip-n/2-1)
 		p.last, p.joins = nil, false
@@ -143,7 +143,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return l.incomplete(req, errCoarse, now)
 	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
-	case p.round > 0 && p.fresh == 0, r.second() && p.total > 0 && p.total == len(p.seen):
+	case p.round > 0 && p.fresh == 0 && (req.Top != 1 || p.round > 1), // single rows do not join on to one another
+		r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
 	case p.round >= maxRounds:
 		return l.incomplete(req, errUnsteady, now)
