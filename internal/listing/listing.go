@@ -413,7 +413,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, page, secs, descending, !more)
+		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
@@ -595,8 +595,8 @@ func (l *Listing) short(n int) {
 }
 
 // onward goes on after a sorted page from the second of its last row, which comes
-// again. Last: there seems to be nothing more.
-func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last bool) {
+// again. Last: there seems to be nothing more. Asked: the order was asked for.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, asked bool) {
 	if secs.one() && !last {
 		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
 		return
@@ -617,7 +617,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last b
 	}
 	if !last && !l.sorted() {
 		// The first, fourth, sixteenth page and so on.
-		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
+		if l.Guesses++; !asked && bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
 			shown.Check = len(page.Rows) - rest.EdgeRows
 			l.replace(shown, rest)
 			return
