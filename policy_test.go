@@ -25,26 +25,29 @@ const module = "m365_defender_exporter"
 // must not: import paths, or functions written as package.Name.
 var rules = map[string]struct{ ours, not []string }{
 	"internal/incident":   {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client/quota":        {[]string{"internal/retryafter"}, []string{"net/http", "os", prom, "time.Now"}},
-	"internal/listing":    {[]string{"internal/incident"}, []string{"net/http", "os", prom, "time.Now"}},
+	"client/quota":        {[]string{"internal/pass", "internal/retryafter"}, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/listing":    {[]string{"internal/incident", "internal/reason"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/scrub":      {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client":              {[]string{"internal/incident", "internal/listing", "internal/scrub", "internal/timeout"}, []string{prom}},
-	"client/auth":         {[]string{"internal/retryafter", "internal/scrub", "internal/textfile", "internal/timeout"}, []string{prom}},
-	"collector/refresh":   {[]string{"internal/incident", "internal/listing"}, []string{"net/http", prom}},
-	"collector":           {[]string{"internal/incident", "internal/listing", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
+	"client":              {[]string{"internal/incident", "internal/listing", "internal/reason", "internal/scrub", "internal/timeout"}, []string{prom}},
+	"client/auth":         {[]string{"internal/reason", "internal/retryafter", "internal/scrub", "internal/textfile", "internal/timeout"}, []string{prom}},
+	"collector/refresh":   {[]string{"internal/incident", "internal/listing", "internal/pass", "internal/reason"}, []string{"net/http", prom}},
+	"collector":           {[]string{"internal/incident", "internal/listing", "internal/pass", "internal/reason", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},
 	"internal/state":      {[]string{"internal/incident"}, []string{"net/http", prom}},
 	"internal/retryafter": {nil, []string{"os", prom, "time.Now"}},
+	"internal/pass":       {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/reason":     {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/timeout":    {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/textfile":   {nil, []string{"net/http", prom, "time.Now"}},
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
-		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/retryafter", "internal/state",
+		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/retryafter",
+		"internal/state",
 	}, []string{prom, "os"}},
 	"internal/fleet": {[]string{"internal/config", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
 	"internal/web":   {[]string{"collector", "internal/tenant"}, []string{"os"}},
 	// It explains what fails, and so knows the errors of those that fail.
 	"internal/preflight": {[]string{
-		"client/auth", "internal/config", "internal/listing", "internal/state", "internal/tenant", "internal/timeout",
+		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",
 	}, []string{prom, "os"}},
 	"internal/app": {[]string{
 		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",

@@ -60,16 +60,16 @@ func (c *Client) target(req *listing.Request) (*url.URL, error) {
 	return &to, nil
 }
 
-func when(asked bool, text string) string {
-	if asked {
+func when(wanted bool, text string) string {
+	if wanted {
 		return text
 	}
 	return ""
 }
 
 // join joins what is not empty.
-func join(separator string, texts ...string) string {
-	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), separator)
+func join(separator string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), separator)
 }
 
 // formatTime writes a time as the APIs do, whole seconds without a fraction.

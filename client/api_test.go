@@ -11,6 +11,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestRequest: what is sent, to the letter.
@@ -92,7 +93,7 @@ func TestForeignLink(t *testing.T) {
 			}), func(o *Options) { o.Observe = func(Call) { t.Error("told of a request") } })
 			for _, req := range []listing.Request{{Link: link}, {Link: link, AlertsOf: 7}} {
 				_, err := c.List(t.Context(), req)
-				if e := failure(t, err); e.Reason != listing.ReasonOther || e.Request != req || e.Status != 0 || len(err.Error()) > 300 {
+				if e := failure(t, err); e.Reason != reason.Other || e.Request != req || e.Status != 0 || len(err.Error()) > 300 {
 					t.Errorf("%.60s: got %+v", link, e)
 				}
 			}

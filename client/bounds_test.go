@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 func gzipped(text string) []byte {
@@ -68,7 +69,7 @@ func TestTooLarge(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			_, err := c.List(t.Context(), req)
 			runtime.ReadMemStats(&after)
-			if e := failure(t, err); !e.TooLarge || e.Reason != listing.ReasonDecode || e.Status != 200 {
+			if e := failure(t, err); !e.TooLarge || e.Reason != reason.Decode || e.Status != 200 {
 				t.Errorf("got %+v", e)
 			}
 			if got := after.TotalAlloc - before.TotalAlloc; got > test.mem {

@@ -24,13 +24,14 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
 )
 
 // Call is the account of one request.
 type Call struct {
-	Operation string // list or get
-	Code      int    // HTTP status, 0 if there was no answer
+	Operation listing.Operation
+	Code      int // HTTP status, 0 if there was no answer
 	Duration  time.Duration
 	Bytes     int64 // of the body, decompressed, as far as it was read
 	Err       error // a *listing.Error, nil if the request brought what it asked for
@@ -43,8 +44,7 @@ type Options struct {
 	// client sets Authorization itself.
 	HTTP *http.Client
 	// Tokens has an access token at hand, or gets one. Its errors may implement
-	// FailureReason() string, the name of a [listing.Reason]; their text is then
-	// fit to be shown.
+	// FailureReason() reason.Reason; their text is then fit to be shown.
 	Tokens oauth2.TokenSource
 	// Renew drops the access token at hand after an answer 401; it may be nil.
 	Renew func()
@@ -59,8 +59,8 @@ type Options struct {
 	UserAgent string
 }
 
-// Client makes requests to one API for one tenant. It is safe for concurrent
-// use.
+// Client makes requests to one API for one tenant. Its methods may be called
+// concurrently; none tries again or waits for quota.
 type Client struct {
 	opts      Options
 	api       *api
@@ -112,7 +112,7 @@ func (c *Client) Offer() listing.Offer { return c.api.offer }
 // it may wait for as long as the source of tokens does. Its error is a
 // *[listing.Error] of the reason that the source tells, or auth.
 func (c *Client) Authorize(ctx context.Context) error {
-	_, err := (&attempt{Client: c, call: Call{Operation: "list"}}).token(ctx)
+	_, err := (&attempt{Client: c, call: Call{Operation: listing.OperationList}}).token(ctx)
 	return err
 }
 
@@ -125,10 +125,10 @@ func (c *Client) Authorize(ctx context.Context) error {
 // whole or not at all. It matches context.Canceled if ctx was canceled before
 // there was an answer.
 func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
-	a := attempt{Client: c, call: Call{Operation: "list"}, request: req, element: (*reading).readIncident}
+	a := attempt{Client: c, call: Call{Operation: listing.OperationList}, request: req, element: (*reading).readIncident}
 	var err error
 	if a.target, err = c.target(&req); err != nil {
-		return listing.Page{}, a.failure(listing.ReasonOther, err)
+		return listing.Page{}, a.failure(reason.Other, err)
 	}
 	switch {
 	case req.Link == "":
@@ -162,7 +162,7 @@ func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, err
 	if c.api.offer.Expand && !c.plain.Load() {
 		target.RawQuery = "$expand=alerts"
 	}
-	a := attempt{Client: c, call: Call{Operation: "get"}, target: target, id: id}
+	a := attempt{Client: c, call: Call{Operation: listing.OperationGet}, target: target, id: id}
 	page, err := a.exchange(ctx)
 	if err != nil {
 		return incident.Incident{}, err

@@ -26,7 +26,7 @@ import (
 type decoder struct {
 	list, row members
 	mu        sync.Mutex
-	texts     map[string]*text
+	interned  map[string]*text
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -34,7 +34,7 @@ type decoder struct {
 type members map[string]func(*reading)
 
 func newDecoder(is *api) *decoder {
-	return &decoder{texts: map[string]*text{}, list: members{
+	return &decoder{interned: map[string]*text{}, list: members{
 		`"value"`:              (*reading).list,
 		strconv.Quote(is.list): (*reading).list,
 		`"@odata.nextLink"`:    func(r *reading) { r.page.Link = r.link() },
@@ -234,19 +234,19 @@ type text struct{ plain, source, category string }
 func (r *reading) text() *text {
 	// Longer ones are no enums. Past that many all are forgotten, which costs a
 	// moment and nothing else.
-	const maxText, maxTexts = 256, 4096
+	const maxText, maxInterned = 256, 4096
 	raw := r.value()
 	raw = raw[:min(len(raw), maxText)]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.texts[string(raw)]
+	known := r.interned[string(raw)]
 	if known == nil {
 		plain := unquote(raw)
 		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain)}
-		if len(r.texts) >= maxTexts {
-			clear(r.texts)
+		if len(r.interned) >= maxInterned {
+			clear(r.interned)
 		}
-		r.texts[string(raw)] = known
+		r.interned[string(raw)] = known
 	}
 	return known
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/timeout"
 )
 
@@ -60,7 +61,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
-		return page, a.failure(listing.ReasonDecode, errors.New("the answer is in an encoding that was not asked for"))
+		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
 		return page, a.refused(resp, body)
@@ -70,7 +71,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	case body.err != nil:
 		return page, a.broken(ctx, sending, body.err)
 	case err != nil:
-		return page, a.failure(listing.ReasonDecode, a.shown(err))
+		return page, a.failure(reason.Decode, a.shown(err))
 	}
 	answer.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	return answer, nil
@@ -82,7 +83,7 @@ func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 		return nil, a.broken(ctx, ctx, err)
 	}
 	token, err := a.opts.Tokens.Token()
-	var classified interface{ FailureReason() string }
+	var classified interface{ FailureReason() reason.Reason }
 	var network net.Error
 	switch {
 	case err == nil && token != nil && token.AccessToken != "":
@@ -90,17 +91,11 @@ func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 	case err == nil:
 		err = errors.New("there is no access token")
 	case errors.As(err, &classified):
-		reason := listing.ReasonAuth
-		for r := range listing.Reason(listing.NumReasons) {
-			if r.String() == classified.FailureReason() {
-				reason = r
-			}
-		}
-		return nil, a.failure(reason, err)
+		return nil, a.failure(classified.FailureReason(), err)
 	case errors.As(err, &network):
 		return nil, a.broken(context.Background(), context.Background(), err)
 	}
-	return nil, a.failure(listing.ReasonAuth, a.shown(err))
+	return nil, a.failure(reason.Auth, a.shown(err))
 }
 
 // closeWithin closes a body, and does not wait for longer than the request may
@@ -168,17 +163,17 @@ func (c *Client) shown(err error) error {
 }
 
 // failure makes the attempt's error of a cause that is fit to be shown.
-func (a *attempt) failure(reason listing.Reason, err error) *listing.Error {
+func (a *attempt) failure(why reason.Reason, err error) *listing.Error {
 	code := a.call.Code
-	if a.call.Operation == "get" && (code == http.StatusNotFound || code == http.StatusGone) {
+	if a.call.Operation == listing.OperationGet && (code == http.StatusNotFound || code == http.StatusGone) {
 		err = listing.ErrNotFound
 	}
 	e := &listing.Error{
-		Op: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
-		Reason: reason, TooLarge: errors.Is(err, errTooLarge), Err: err,
+		Operation: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
+		Reason: why, TooLarge: errors.Is(err, errTooLarge), Err: err,
 	}
 	if partial, ok := errors.AsType[*partialError](err); ok {
-		e.Reason = listing.ReasonPartial
+		e.Reason = reason.Partial
 		e.Code, e.Message = a.opts.Scrubber.Text(partial.code), a.opts.Scrubber.Text(partial.message)
 	}
 	return e
@@ -189,27 +184,31 @@ func (a *attempt) failure(reason listing.Reason, err error) *listing.Error {
 func (a *attempt) broken(ctx, sending context.Context, err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
-		return a.failure(listing.ReasonDecode, err)
+		return a.failure(reason.Decode, err)
 	case errors.Is(context.Cause(sending), errNotRepeated):
-		return a.failure(listing.ReasonNetwork, errNotRepeated)
+		return a.failure(reason.Network, errNotRepeated)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return a.failure(listing.ReasonOther, context.Canceled)
+		return a.failure(reason.Other, context.Canceled)
 	case sending.Err() != nil:
-		return a.failure(listing.ReasonTimeout, context.DeadlineExceeded)
+		return a.failure(reason.Timeout, context.DeadlineExceeded)
 	case timeout.Is(err):
-		return a.failure(listing.ReasonTimeout, a.shown(err))
+		return a.failure(reason.Timeout, a.shown(err))
 	}
-	return a.failure(listing.ReasonNetwork, a.shown(err))
+	return a.failure(reason.Network, a.shown(err))
 }
 
 // maxErrorBody bounds what is read of an error, in bytes.
 const maxErrorBody = 64 << 10
 
 var (
-	// Throttling was seen told in words alone, as HTTP 500 "Rate limit reached
-	// because of too many requests".
-	throttled = regexp.MustCompile(`(?i)rate *limit *reached|too *many *requests`)
-	// limitOfTop is what Graph says when $top is too large (measured by graph2otel).
+	// throttled is what an error says that tells in words alone of too many calls:
+	// "Rate limit reached because of too many requests to query broker" was seen of
+	// Graph with HTTP 500 (rknightion/graph2otel, internal/graphclient), "API calls
+	// quota exceeded!" of the advanced hunting API (MicrosoftDocs/defender-docs,
+	// defender-xdr/api-advanced-hunting.md).
+	throttled = regexp.MustCompile(`(?i)rate *limit *(is *)?(reached|exceeded)|too *many *requests|quota *exceeded|throttled`)
+	// limitOfTop is what Graph says when $top is too large (measured by
+	// rknightion/graph2otel).
 	limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
 )
 
@@ -217,11 +216,11 @@ var (
 func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 	if resp.StatusCode < 200 {
 		// Its body is the connection, and never ends.
-		return a.failure(listing.ReasonDecode, errors.New("the server wants to switch protocols"))
+		return a.failure(reason.Decode, errors.New("the server wants to switch protocols"))
 	}
 	if resp.StatusCode < 300 {
 		// A page without a part of its rows looks like any other.
-		e := a.failure(listing.ReasonPartial, nil)
+		e := a.failure(reason.Partial, nil)
 		e.Message = a.opts.Scrubber.Text(resp.Header.Get("Warning"))
 		return e
 	}
@@ -255,20 +254,20 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 }
 
 // reasonOf classifies a status of 300 or more.
-func reasonOf(status int, text string) listing.Reason {
+func reasonOf(status int, text string) reason.Reason {
 	switch {
 	case status == http.StatusTooManyRequests, status >= 400 && throttled.MatchString(text):
-		return listing.ReasonThrottled
+		return reason.Throttled
 	case status == http.StatusUnauthorized:
-		return listing.ReasonAuth
+		return reason.Auth
 	case status == http.StatusForbidden:
-		return listing.ReasonForbidden
+		return reason.Forbidden
 	case status == http.StatusRequestTimeout:
-		return listing.ReasonTimeout
+		return reason.Timeout
 	case status >= 500:
-		return listing.ReasonServer
+		return reason.Server
 	}
-	return listing.ReasonOther
+	return reason.Other
 }
 
 // serverError reads {"error": {"code": …, "message": …}}, empty if a body is of

@@ -4,36 +4,38 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 func TestCancel(t *testing.T) {
 	l := perMinute(t, 2)
-	grants := []Grant{l.Take(at(0), Delta).Grant, l.Take(at(0), Sweep).Grant}
+	grants := []uint64{l.Take(at(0), pass.Delta).Grant, l.Take(at(0), pass.Sweep).Grant}
 	l.Cancel(grants[0])
 	l.Cancel(grants[0])
 	l.Cancel(99)
-	run(t, l, []ask{{at: 0}, {at: 0, wait: 60*s + ms, reason: Minute}})
+	run(t, l, []ask{{at: 0}, {at: 0, wait: 60*s + ms, rule: Minute}})
 	l.Settle(grants[0], at(s))
 	l.Settle(grants[1], at(s))
 	l.Cancel(grants[1])
-	run(t, l, []ask{{at: s, wait: 60*s + ms, reason: Minute}})
+	run(t, l, []ask{{at: s, wait: 60*s + ms, rule: Minute}})
 
 	t.Run("after so long it may have been sent", func(t *testing.T) {
 		l := perMinute(t, 1)
-		g := l.Take(at(0), Delta).Grant
+		g := l.Take(at(0), pass.Delta).Grant
 		l.Usage(at(maxFlight))
 		l.Cancel(g)
-		run(t, l, []ask{{at: maxFlight, wait: maxFlight + time.Minute + ms, reason: Minute}})
+		run(t, l, []ask{{at: maxFlight, wait: maxFlight + time.Minute + ms, rule: Minute}})
 	})
 	t.Run("in the next log it is gone", func(t *testing.T) {
 		l := perMinute(t, 2)
-		spend(t, l, at(0), Delta, 1)
-		g := l.Take(at(s), Delta).Grant
+		spend(t, l, at(0), pass.Delta, 1)
+		g := l.Take(at(s), pass.Delta).Grant
 		if got := l.Log(at(s)).Grants; len(got) != 2 {
 			t.Errorf("got %v, want the grant that is being recorded", got)
 		}
 		l.Cancel(g)
-		if got, want := l.Log(at(s)).Grants, []Entry{{at(0), Delta, false}}; !reflect.DeepEqual(got, want) {
+		if got, want := l.Log(at(s)).Grants, []Entry{{at(0), pass.Delta, false}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
@@ -56,15 +58,15 @@ func TestMerge(t *testing.T) {
 		}
 	}
 	first := hourly()
-	spend(t, first, at(0), Delta, 20)
+	spend(t, first, at(0), pass.Delta, 20)
 	saved := first.Log(at(s))
-	spend(t, first, at(2*s), Delta, 3) // what the store has lost
-	first.Take(at(3*s), Sweep)
+	spend(t, first, at(2*s), pass.Delta, 3) // what the store has lost
+	first.Take(at(3*s), pass.Sweep)
 	handed := first.Log(at(4 * s))
 
 	t.Run("late, twice, and an older one", func(t *testing.T) {
 		second := from(saved)
-		spend(t, second, at(5*s), Delta, 2)
+		spend(t, second, at(5*s), pass.Delta, 2)
 		merge(t, second, at(6*s), handed, 4, 26)
 		merge(t, second, at(6*s), handed, 0, 26)
 		merge(t, second, at(6*s), saved, 0, 26)
@@ -78,18 +80,18 @@ func TestMerge(t *testing.T) {
 	t.Run("what the owner knows already", func(t *testing.T) {
 		second := from(handed)
 		merge(t, second, at(5*s), handed, 0, 24)
-		spend(t, first, at(6*s), Delta, 1)
+		spend(t, first, at(6*s), pass.Delta, 1)
 		merge(t, second, at(7*s), first.Log(at(7*s)), 1, 25)
 	})
 	t.Run("of others before it", func(t *testing.T) {
 		second := from(handed)
-		spend(t, second, at(5*s), Delta, 1)
+		spend(t, second, at(5*s), pass.Delta, 1)
 		third := from(saved) // has lost what first and second had added
 		merge(t, third, at(6*s), second.Log(at(6*s)), 5, 25)
 	})
 	t.Run("of nobody known", func(t *testing.T) {
 		other := hourly()
-		spend(t, other, at(0), First, 7)
+		spend(t, other, at(0), pass.First, 7)
 		second := from(saved)
 		merge(t, second, at(6*s), other.Log(at(6*s)), 7, 27)
 		merge(t, second, at(6*s), Log{Grants: []Entry{{At: at(0)}}}, 1, 28)
@@ -104,8 +106,8 @@ func TestMerge(t *testing.T) {
 	})
 	t.Run("a canceled grant counts rather twice than never", func(t *testing.T) {
 		other := from(saved)
-		other.Cancel(other.Take(at(5*s), Delta).Grant)
-		spend(t, other, at(6*s), Delta, 1)
+		other.Cancel(other.Take(at(5*s), pass.Delta).Grant)
+		spend(t, other, at(6*s), pass.Delta, 1)
 		merge(t, from(saved), at(7*s), other.Log(at(7*s)), 2, 22)
 	})
 	t.Run("from long ago", func(t *testing.T) {
@@ -117,7 +119,7 @@ func TestMerge(t *testing.T) {
 	})
 	t.Run("blocks and limits", func(t *testing.T) {
 		other, second := newLedger(t, Options{}), newLedger(t, Options{})
-		other.Refused(at(0), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
+		other.Refused(at(0), Refusal{RetryAfter: "60", Message: perMinuteText})
 		second.Merge(at(s), other.Log(at(s)))
 		if u := second.Usage(at(s))[0]; !second.BlockedUntil().Equal(at(60*s)) || u.Window.Limit != 45 || u.Effective != 18 {
 			t.Errorf("got %+v, blocked until %v", u, second.BlockedUntil())

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // record is what a shared store keeps of one account. It knows whose the account
@@ -43,7 +45,7 @@ type replica struct {
 	step   step
 	next   time.Duration // when its step is over
 
-	grant  Grant
+	grant  uint64
 	taken  time.Duration
 	sent   []byte // the log that is on its way
 	told   bool   // the store said yes
@@ -157,7 +159,7 @@ func (o *owners) read(r *replica, p parcel) (log Log) {
 }
 
 func (o *owners) take(r *replica) {
-	d := r.ledger.Take(r.clock(o.now), Priority(o.random.IntN(3)))
+	d := r.ledger.Take(r.clock(o.now), pass.Pass(o.random.IntN(3)))
 	if d.Grant == 0 {
 		r.next = max(o.now+1, min(d.At.Sub(start)-r.skew, o.now+10*time.Minute))
 		return

@@ -48,9 +48,9 @@ func (l *Loop) noteAlerts(rows []incident.Incident) {
 // the alerts. A server that fails now and then must not be swept for ever.
 const firstAlertWait = 10 * time.Minute
 
-// rereadAlerts begins a sweep, at once the first time, if alerts are back and
+// sweepForAlerts begins a sweep, at once the first time, if alerts are back and
 // some were missed.
-func (l *Loop) rereadAlerts(now time.Time) {
+func (l *Loop) sweepForAlerts(now time.Time) {
 	a := &l.Alerts
 	told := a.told
 	a.told = false

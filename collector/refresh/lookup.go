@@ -8,6 +8,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // missing are the incidents that a sweep should have seen and did not. Each is
@@ -68,7 +70,7 @@ func (l *Loop) swept(now time.Time) (since time.Time, open bool) {
 // lookupStep looks up the next of the incidents that the sweep did not see. One
 // that makes the program panic is left alone.
 func (l *Loop) lookupStep(ctx context.Context) {
-	m, retry := &l.Scan.Missing, &l.retries[PassSweep]
+	m, retry := &l.Scan.Missing, &l.retries[pass.Sweep]
 	if len(m.Left) > 0 {
 		id := m.Left[0]
 		_, known := l.mirror.Updated(id)
@@ -89,7 +91,7 @@ func (l *Loop) lookupStep(ctx context.Context) {
 // lookUpMissing makes one request. It tells whether that settles what there is to
 // know of the incident; otherwise it is to be looked up again.
 func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
-	m, retry := &l.Scan.Missing, &l.retries[PassSweep]
+	m, retry := &l.Scan.Missing, &l.retries[pass.Sweep]
 	in, failure := l.lookUp(ctx, id)
 	now := time.Now()
 	switch {
@@ -103,22 +105,22 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		if !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
 			m.Hidden++
 		}
-		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}, nil), false)
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), false)
 		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	silent := failure.Reason == listing.ReasonTimeout || failure.Reason == listing.ReasonNetwork
+	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network
 	switch {
-	case failure.Reason == listing.ReasonThrottled, failure.Reason == listing.ReasonAuth,
+	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth,
 		silent && (!m.Hangs || !l.deltaOK) && retry.again(now):
 		// Nothing was said about it. Once one was given up that way while deltas
 		// succeed, it is not an outage.
 		retry.due = later(retry.due, now.Add(sweepRetry))
-		l.ended(ctx, PassSweep, l.Scan.Started, failure)
+		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
-	case failure.Reason == listing.ReasonServer && retry.again(now):
+	case failure.Reason == reason.Server && retry.again(now):
 		return false
 	}
 	m.Hangs = m.Hangs || silent
@@ -127,12 +129,12 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 }
 
 func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, failure *listing.Error) {
-	failure = l.attempt(ctx, PassSweep, func(ctx context.Context) (err error) {
+	failure = l.attempt(ctx, pass.Sweep, func(ctx context.Context) (err error) {
 		in, err = l.opts.Source.Incident(ctx, id)
 		return err
 	})
 	if failure == nil && in.ID != id {
-		failure = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
+		failure = &listing.Error{Operation: listing.OperationGet, Reason: reason.Decode, Err: errors.New("the answer is another incident")}
 	}
 	return in, failure
 }
@@ -149,8 +151,8 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
-		failure := &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errors.New("the list hides incidents that exist")}
-		l.ended(ctx, PassSweep, s.Started, failure)
+		failure := &listing.Error{Operation: listing.OperationList, Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
+		l.ended(ctx, pass.Sweep, s.Started, failure)
 		return
 	}
 	for _, id := range m.Unknown {
@@ -169,7 +171,7 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	l.opts.Logger.Info("Sweep complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started),
 		"missed", l.Draft.Corrections[correctionMissed], "changed", l.Draft.Corrections[correctionChanged],
 		"vanished", l.Draft.Corrections[correctionVanished])
-	l.ended(ctx, PassSweep, s.Started, nil)
+	l.ended(ctx, pass.Sweep, s.Started, nil)
 }
 
 const (
@@ -210,7 +212,7 @@ func (l *Loop) rereadStep(ctx context.Context) {
 	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
 	if in, failure := l.lookUp(ctx, id); failure == nil {
 		now := time.Now()
-		l.apply(&in, PassSweep, l.clock.at(now, time.Time{}, nil), true)
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
 		l.PublishedAt, l.publishing = now, true
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Store keeps a loop's mirror and progress over restarts. It counts and tells
@@ -48,8 +50,8 @@ func (l *Loop) save() {
 	l.unsaved = false
 	defer func() {
 		if cause := recover(); cause != nil {
-			err := l.mistake(PassDelta, cause)
-			l.Draft.Kinds[PassDelta].Failures[err.Reason]++
+			err := l.mistake(pass.Delta, cause)
+			l.Draft.Passes[pass.Delta].Failures[err.Reason]++
 		}
 	}()
 	if l.opts.Store != nil && l.opts.Store.Save(l.export) != nil {
@@ -71,7 +73,8 @@ func (l *Loop) export(full bool) (*incident.Saved, error) {
 
 // Load goes on from what was saved, if that is of use; it has to come before
 // Run. The counts are there before the first call; their age is that of the last
-// one before the restart.
+// one before the restart. It waits for the store and makes no call. What cannot
+// be loaded is told by the [Store], and the loop begins anew.
 func (l *Loop) Load(now time.Time) {
 	if l.opts.Store == nil {
 		return
@@ -106,7 +109,7 @@ func (p *progress) parse(data []byte) error {
 	switch {
 	case p.Version != progressVersion:
 		return fmt.Errorf("version %d, not %d", p.Version, progressVersion)
-	case p.Phase > steady || int(p.Draft.LastReason) >= listing.NumReasons:
+	case p.Phase > steady || int(p.Draft.LastReason) >= reason.NumReasons:
 		return fmt.Errorf("unknown phase %d or reason %d", p.Phase, p.Draft.LastReason)
 	case p.Scan != nil:
 		return p.Scan.Listing.Check()
@@ -125,7 +128,7 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	// would not have been tried without the restart.
 	const patience = time.Minute
 	s := &l.Draft
-	s.Up = s.Up && now.Sub(s.Kinds[PassDelta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
+	s.Up = s.Up && now.Sub(s.Passes[pass.Delta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
 	s.Interval = l.opts.Interval
 	l.NextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
 	if l.Watermark.At = earlier(p.Watermark.At, now); p.Watermark.At.After(now.Add(tolerance)) {

@@ -7,6 +7,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // reading is a delta under way, or a scan: a reading of everything, of the first
@@ -60,19 +62,19 @@ func (r *retry) again(now time.Time) bool {
 
 // errNotGranted: the quota had no call left after all. Nothing was sent, and
 // nothing has failed.
-var errNotGranted = &listing.Error{Op: "list", Reason: listing.ReasonThrottled, Err: errors.New("no call is left in the quota")}
+var errNotGranted = &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. After a failure the pass
 // waits for as long as the server asks it to.
-func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context) error) (failure *listing.Error) {
+func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Context) error) (failure *listing.Error) {
 	ledger := l.opts.Ledger
 	if err := l.opts.Source.Authorize(ctx); err != nil {
 		return asError(err)
 	}
-	l.beat()
+	l.turned()
 	start := time.Now()
-	grant, _ := ledger.Take(start, pass)
+	grant, _ := ledger.Take(start, p)
 	if grant == 0 {
 		return errNotGranted
 	}
@@ -81,45 +83,45 @@ func (l *Loop) attempt(ctx context.Context, pass Pass, send func(context.Context
 		return send(ctx)
 	}()
 	now := time.Now()
-	l.beat()
-	if pass != PassDelta {
+	l.turned()
+	if p != pass.Delta {
 		l.answer = now.Sub(start)
 	}
 	if err == nil {
 		ledger.Succeeded()
 		return nil
 	}
-	if failure = asError(err); failure.Reason == listing.ReasonThrottled {
+	if failure = asError(err); failure.Reason == reason.Throttled {
 		// That concerns every call of the tenant.
-		ledger.Throttled(now, failure.Status, failure.RetryAfter, failure.Message)
+		ledger.Throttled(now, failure.RetryAfter, failure.Message)
 		return failure
 	}
 	if failure.Status != 0 && failure.Status < 500 {
 		ledger.Succeeded()
 	}
-	l.retries[pass].due = later(l.retries[pass].due, ledger.RetryAfter(now, failure.RetryAfter))
+	l.retries[p].due = later(l.retries[p].due, ledger.RetryAfter(now, failure.RetryAfter))
 	return failure
 }
 
 // asError is the error as what every error of a [Source] is.
 func asError(err error) *listing.Error {
-	e := &listing.Error{Op: "list", Reason: listing.ReasonOther, Err: err}
+	e := &listing.Error{Operation: listing.OperationList, Reason: reason.Other, Err: err}
 	errors.As(err, &e)
 	return e
 }
 
 // readStep makes the next request of a delta, the first sync or a sweep, which
 // it begins if none is under way.
-func (l *Loop) readStep(ctx context.Context, pass Pass) {
+func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	begun := time.Now()
-	r := l.begin(pass, begun)
+	r := l.begin(p, begun)
 	req, more := r.Listing.Next(begun)
 	if !more {
-		l.readDone(ctx, pass)
+		l.readDone(ctx, p)
 		return
 	}
 	var page listing.Page
-	failure := l.attempt(ctx, pass, func(ctx context.Context) (err error) {
+	failure := l.attempt(ctx, p, func(ctx context.Context) (err error) {
 		page, err = l.opts.Source.List(ctx, req)
 		return err
 	})
@@ -139,33 +141,33 @@ func (l *Loop) readStep(ctx context.Context, pass Pass) {
 	}
 	l.noteAlerts(rows)
 	l.noteOptions()
-	l.noteSkipped(pass, page.Rows, r.Listing.Skipped-skipped, failure)
+	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
 	for i := range rows {
-		l.apply(&rows[i], pass, clock, false)
+		l.apply(&rows[i], p, clock, false)
 	}
 	if failure != nil {
-		l.readFailed(ctx, pass, failure, verdict)
+		l.readFailed(ctx, p, failure, verdict)
 		return
 	}
-	l.retries[pass].tries = 0
-	if pass == PassFirst && l.Watermark.At.IsZero() {
+	l.retries[p].tries = 0
+	if p == pass.First && l.Watermark.At.IsZero() {
 		l.Watermark.start(earlier(clock, now), page.Date, newest(rows), begun)
 	}
-	if pass != PassDelta {
-		l.succeeded(pass)
+	if p != pass.Delta {
+		l.succeeded(p)
 	}
 	if r.Listing.Done() {
-		l.readDone(ctx, pass)
+		l.readDone(ctx, p)
 	}
 }
 
 // begin begins a reading of the pass, or goes on with the one that is under way.
 // After two panics in a row it is begun again, in case that is what they are
 // about.
-func (l *Loop) begin(pass Pass, now time.Time) *reading {
-	again := l.retries[pass].panics > 1
-	if pass != PassDelta {
-		l.Draft.Kinds[pass].LastAttempt = now
+func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
+	again := l.retries[p].panics > 1
+	if p != pass.Delta {
+		l.Draft.Passes[p].LastAttempt = now
 		if l.Scan == nil {
 			l.beginScan(now)
 		} else if again {
@@ -177,7 +179,7 @@ func (l *Loop) begin(pass Pass, now time.Time) *reading {
 	if before != nil && !before.began.IsZero() && !again {
 		return before
 	}
-	l.Draft.Kinds[pass].LastAttempt = now
+	l.Draft.Passes[p].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
 		l.delta = &reading{Started: now, Listing: l.newDelta()}
 	}
@@ -191,7 +193,7 @@ func (l *Loop) newDelta() *listing.Listing {
 	reading := listing.New(&l.Server, l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
 		updated, known := l.mirror.Updated(in.ID)
-		return known && updated.Equal(in.Updated)
+		return known && !updated.Before(in.Updated)
 	}
 	return reading
 }
@@ -236,8 +238,8 @@ func (l *Loop) newListing(now time.Time) *listing.Listing {
 }
 
 // readFailed decides when to go on after a failure.
-func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error, verdict listing.Verdict) {
-	now, retry := time.Now(), &l.retries[pass]
+func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
+	now, retry := time.Now(), &l.retries[p]
 	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
 		if verdict == listing.RetryNow || retry.again(now) {
 			return
@@ -245,46 +247,46 @@ func (l *Loop) readFailed(ctx context.Context, pass Pass, failure *listing.Error
 	}
 	retry.tries = 0
 	r, pause, longest := l.Scan, l.Draft.Interval, longestScanRetry
-	switch pass {
-	case PassDelta:
+	switch p {
+	case pass.Delta:
 		r, longest = l.delta, longestDeltaRetry
-	case PassSweep:
+	case pass.Sweep:
 		pause = sweepRetry
 	}
 	started, due := r.Started, now.Add(min(pause, longest))
-	if pass == PassDelta {
+	if p == pass.Delta {
 		started, r.began, l.answer = r.began, time.Time{}, 0
 		due = phased(now, l.Draft.Interval, l.offset())
 	}
-	if failure.Reason == listing.ReasonIncomplete {
+	if failure.Reason == reason.Incomplete {
 		// There is nothing to go on with. To read it all again is expensive, and
 		// hardly ever of use.
 		due = later(due, now.Add(min(pause<<min(retry.voids, 10), longest)))
 		retry.voids++
-		if pass == PassDelta {
+		if p == pass.Delta {
 			r.Started = time.Time{}
 		} else {
 			r.Listing = l.newListing(now)
 		}
 	}
 	retry.due = later(retry.due, due)
-	l.ended(ctx, pass, started, failure)
+	l.ended(ctx, p, started, failure)
 }
 
 // readDone takes a complete reading into account.
-func (l *Loop) readDone(ctx context.Context, pass Pass) {
+func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
 	now := time.Now()
-	l.retries[pass].tries, l.retries[pass].voids = 0, 0
+	l.retries[p].tries, l.retries[p].voids = 0, 0
 	switch {
-	case pass == PassDelta:
+	case p == pass.Delta:
 		l.deltaDone(ctx, now)
-	case pass == PassSweep:
+	case p == pass.Sweep:
 		l.findMissing(ctx, now)
 	case l.Phase == openScan:
 		l.openDone(now)
 	default:
 		// The delta that follows completes the first sync.
-		l.Phase, l.retries[PassDelta].due, l.delta = finalDelta, now, nil
+		l.Phase, l.retries[pass.Delta].due, l.delta = finalDelta, now, nil
 	}
 }
 
@@ -298,7 +300,7 @@ func (l *Loop) openDone(now time.Time) {
 	} else {
 		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything is read")
 	}
-	l.Phase, l.retries[PassDelta].due = fullScan, now
+	l.Phase, l.retries[pass.Delta].due = fullScan, now
 	l.Scan.Listing = l.newListing(now)
 }
 
@@ -310,10 +312,10 @@ func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 		l.completeFirst(ctx, now)
 	}
 	l.repace(now, d.Calls)
-	l.rereadAlerts(now)
-	l.retries[PassDelta].due = phased(now, l.Draft.Interval, l.offset())
+	l.sweepForAlerts(now)
+	l.retries[pass.Delta].due = phased(now, l.Draft.Interval, l.offset())
 	l.PublishedAt, l.publishing = now, true
-	l.ended(ctx, PassDelta, d.began, nil)
+	l.ended(ctx, pass.Delta, d.began, nil)
 }
 
 func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
@@ -328,7 +330,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
-	l.ended(ctx, PassFirst, s.Started, nil)
+	l.ended(ctx, pass.First, s.Started, nil)
 }
 
 // repace derives the live interval from what a delta costs: all that the quota
@@ -349,7 +351,7 @@ func (l *Loop) repace(now time.Time, calls int) {
 
 // apply takes in one version of an incident, by the server's clock. If it is
 // known to be the present one it counts whatever its last update says.
-func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present bool) {
+func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
 	if !known && !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback)) {
 		return // It has left the look-back since a long reading began.
@@ -361,17 +363,17 @@ func (l *Loop) apply(in *incident.Incident, pass Pass, clock time.Time, present 
 		l.doubt(in.ID)
 	} else {
 		l.trust(in.ID)
-		if pass == PassDelta {
+		if p == pass.Delta {
 			l.delta.newest = later(l.delta.newest, in.Updated)
 		}
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
 	apply := l.mirror.Apply
-	if present || before.After(limit) || pass == PassSweep && before.Before(since) {
+	if present || before.After(limit) || p == pass.Sweep && before.Before(since) {
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
-	if pass != PassSweep {
+	if p != pass.Sweep {
 		return
 	}
 	if change == incident.Stale {

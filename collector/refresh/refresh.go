@@ -18,9 +18,12 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
-// Source makes one request at a time. Errors are of the type *listing.Error.
+// Source makes one request at a time. Errors are of the type *listing.Error, and
+// a call ends with its context.
 type Source interface {
 	Offer() listing.Offer
 	// Authorize has an access token at hand, without a call of the API.
@@ -32,20 +35,22 @@ type Source interface {
 	Incident(context.Context, int64) (incident.Incident, error)
 }
 
-// Ledger grants the calls that may be made.
+// Ledger grants the calls that may be made. None of its methods waits, except for
+// the disk.
 type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
-	Ready(now time.Time, pass Pass) time.Time
+	Ready(now time.Time, p pass.Pass) time.Time
 	// Waits notes that a call of the pass waits for nothing but the quota.
-	Waits(now time.Time, pass Pass)
+	Waits(now time.Time, p pass.Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
 	// that is given survives a crash.
-	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
+	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
-	// Throttled reports an answer that says that too many calls are made. No pass
-	// is granted any until some later instant.
-	Throttled(now time.Time, status int, retryAfter, message string)
+	// Throttled reports an answer that says that too many calls are made: its
+	// header Retry-After as received, and its text. No pass is granted any until
+	// some later instant.
+	Throttled(now time.Time, retryAfter, message string)
 	// Succeeded reports an answer that says nothing of the kind.
 	Succeeded()
 	// RetryAfter reads the header; zero if it says nothing.
@@ -102,7 +107,7 @@ type Loop struct {
 
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
-	retries [NumPasses]retry
+	retries [pass.NumPasses]retry
 	clock   clock
 	reread  time.Time // when a doubt was last looked up
 
@@ -119,7 +124,9 @@ type Loop struct {
 	heartbeat atomic.Int64
 }
 
-// New returns a loop that has not made a call yet, and knows nothing: see Load.
+// New returns a loop that has not made a call yet, and knows nothing: see
+// [Loop.Load] and [Loop.Run]. Snapshot, Status and Heartbeat may be called at any
+// time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
 	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
@@ -127,7 +134,7 @@ func New(opts Options) *Loop {
 	l.Draft.Interval = opts.Interval
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
-	l.beat()
+	l.turned()
 	return l
 }
 
@@ -141,20 +148,21 @@ func (l *Loop) Status() *Status { return l.status.Load() }
 // between, as long as one request takes.
 func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
 
-func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
+func (l *Loop) turned() { l.heartbeat.Store(time.Now().UnixNano()) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each
-// request, and at the end.
+// request, and at the end. It is called once, and returns after at most one
+// request and one save; a request ends with the context.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now()
-	for pass := range l.retries {
-		l.retries[pass].due = now.Add(l.offset())
+	for p := range l.retries {
+		l.retries[p].due = now.Add(l.offset())
 	}
 	l.repace(now, 1)
 	l.publishStatus()
 	for ctx.Err() == nil {
-		l.beat()
+		l.turned()
 		l.step(ctx)
 	}
 	l.save()
@@ -178,8 +186,8 @@ func (l *Loop) step(ctx context.Context) {
 	task, until := next(now, v)
 	switch task {
 	case wait:
-		if pass, waits := v.waits(now); waits {
-			l.opts.Ledger.Waits(now, pass)
+		if p, waits := v.waits(now); waits {
+			l.opts.Ledger.Waits(now, p)
 		}
 		sleepUntil(ctx, until)
 		return
@@ -189,32 +197,32 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	l.unsaved = true
-	pass := l.passOf(task)
+	p := l.passOf(task)
 	switch task {
 	case lookup:
 		l.lookupStep(ctx)
 	case reread:
 		l.rereadStep(ctx)
 	default:
-		l.readStep(ctx, pass)
+		l.readStep(ctx, p)
 	}
-	l.retries[pass].panics = 0
+	l.retries[p].panics = 0
 }
 
-func (l *Loop) passOf(t task) Pass {
+func (l *Loop) passOf(t task) pass.Pass {
 	switch {
 	case t <= delta:
-		return PassDelta
+		return pass.Delta
 	case l.Phase < steady:
-		return PassFirst
+		return pass.First
 	}
-	return PassSweep
+	return pass.Sweep
 }
 
 func (l *Loop) view(now time.Time) view {
 	v := view{
 		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, answer: l.answer,
-		deltaDue: l.retries[PassDelta].due, scanDue: l.retries[l.passOf(scanPage)].due,
+		deltaDue: l.retries[pass.Delta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
 	if l.Phase == steady {
 		if len(l.Doubts) > 0 {
@@ -226,7 +234,7 @@ func (l *Loop) view(now time.Time) view {
 			v.scanDue = later(v.scanDue, l.NextSweep)
 		}
 	}
-	for p := range Pass(NumPasses) {
+	for p := range pass.Pass(pass.NumPasses) {
 		v.granted[p] = l.opts.Ledger.Ready(now, p)
 	}
 	return v
@@ -235,11 +243,11 @@ func (l *Loop) view(now time.Time) view {
 // panicked survives a mistake of ours in a task. The pass that it belongs to
 // rests, longer each time.
 func (l *Loop) panicked(ctx context.Context, t task, cause any) {
-	now, pass := time.Now(), l.passOf(t)
-	retry := &l.retries[pass]
+	now, p := time.Now(), l.passOf(t)
+	retry := &l.retries[p]
 	retry.panics++
 	until := now.Add(min(time.Second<<min(retry.panics, 9), 5*time.Minute))
-	l.ended(ctx, pass, now, l.mistake(pass, cause))
+	l.ended(ctx, p, now, l.mistake(p, cause))
 	if t == wait || t == save {
 		// No schedule was made, or none was obeyed.
 		l.publishStatus()
@@ -251,12 +259,12 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 
 // mistake is the error that a panic is. Its stack is logged, once for the same
 // panic again and again.
-func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
-	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
+func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
+	err := &listing.Error{Operation: listing.OperationList, Reason: reason.Panic, Err: fmt.Errorf("panic: %v", cause)}
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",
-			"kind", pass, "stack", string(debug.Stack()), "err", err)
+			"pass", p.String(), "stack", string(debug.Stack()), "err", err)
 	}
 	return err
 }

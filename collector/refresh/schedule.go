@@ -1,6 +1,10 @@
 package refresh
 
-import "time"
+import (
+	"time"
+
+	"m365_defender_exporter/internal/pass"
+)
 
 // phase is how far the reading of a tenant has come.
 type phase uint8
@@ -13,24 +17,6 @@ const (
 	finalDelta              // what changed since then is, and the first sync is complete
 	steady                  // deltas, and a sweep now and then
 )
-
-// Pass says for which part of the schedule a call is made. Its order is the
-// order of priority, most urgent first.
-type Pass uint8
-
-// The passes.
-const (
-	PassDelta Pass = iota // what changed since the last refresh
-	PassFirst             // first sync
-	PassSweep             // background re-reading of everything
-	NumPasses = int(iota)
-)
-
-// Passes lists their label values.
-var Passes = [NumPasses]string{"delta", "first", "sweep"}
-
-// String is the label value.
-func (p Pass) String() string { return Passes[p] }
 
 // task is what the loop does next. Those after delta run beside the deltas.
 type task uint8
@@ -65,7 +51,7 @@ type view struct {
 	// none was made since the last delta.
 	answer time.Duration
 	// granted is when the quota has a call left for each pass.
-	granted [NumPasses]time.Time
+	granted [pass.NumPasses]time.Time
 }
 
 // next decides what the loop does now or, for wait, until when nothing is to be
@@ -76,12 +62,12 @@ type view struct {
 // time the next one is due, as far as the last answer tells; but between two
 // deltas one request may always be made, so that a slow server is read, too.
 func next(now time.Time, v view) (task, time.Time) {
-	deltaAt := later(v.deltaDue, v.granted[PassDelta])
+	deltaAt := later(v.deltaDue, v.granted[pass.Delta])
 	switch {
 	case v.unsaved:
 		return save, now
 	case v.phase == openScan:
-		return at(now, scanPage, later(v.scanDue, v.granted[PassFirst]))
+		return at(now, scanPage, later(v.scanDue, v.granted[pass.First]))
 	case v.phase == finalDelta, !v.deltaDue.After(now):
 		return at(now, delta, deltaAt)
 	}
@@ -98,7 +84,7 @@ func (v *view) background() (background task, due time.Time) {
 	background, due = scanPage, v.scanDue
 	switch {
 	case v.phase == fullScan:
-		return scanPage, later(due, v.granted[PassFirst])
+		return scanPage, later(due, v.granted[pass.First])
 	case v.lookups:
 		background = lookup
 	case !v.sweeping && !v.rereadDue.IsZero() && v.rereadDue.Before(due):
@@ -107,18 +93,18 @@ func (v *view) background() (background task, due time.Time) {
 	if !v.deltaOK {
 		due = later(due, v.deltaDue)
 	}
-	return background, later(due, v.granted[PassSweep])
+	return background, later(due, v.granted[pass.Sweep])
 }
 
 // waits tells which pass waits for nothing but the quota, if one does.
-func (v *view) waits(now time.Time) (pass Pass, waits bool) {
+func (v *view) waits(now time.Time) (p pass.Pass, waits bool) {
 	switch {
 	case v.phase != openScan && !v.deltaDue.After(now):
-		return PassDelta, v.granted[PassDelta].After(now)
+		return pass.Delta, v.granted[pass.Delta].After(now)
 	case v.phase < finalDelta && !v.scanDue.After(now):
-		return PassFirst, v.granted[PassFirst].After(now)
+		return pass.First, v.granted[pass.First].After(now)
 	case v.phase == steady && v.deltaOK && !v.scanDue.After(now):
-		return PassSweep, v.granted[PassSweep].After(now)
+		return pass.Sweep, v.granted[pass.Sweep].After(now)
 	}
 	return 0, false
 }

@@ -3,14 +3,16 @@ package refresh
 import (
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // TestNext is the schedule as a table of instants, in seconds after now.
 func TestNext(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	in := func(seconds float64) time.Time { return now.Add(time.Duration(seconds * float64(time.Second))) }
-	granted := func(delta, first, sweep float64) [NumPasses]time.Time {
-		return [NumPasses]time.Time{in(delta), in(first), in(sweep)}
+	granted := func(delta, first, sweep float64) [pass.NumPasses]time.Time {
+		return [pass.NumPasses]time.Time{in(delta), in(first), in(sweep)}
 	}
 	free := granted(0, 0, 0)
 	tests := map[string]struct {

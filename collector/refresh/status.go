@@ -6,6 +6,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Corrections lists what a sweep can have to correct, as label values: an
@@ -39,8 +41,8 @@ type Status struct {
 	// Interval is the live one between deltas.
 	Interval time.Duration `json:"interval"`
 	// NextDelta is when the next one is due, zero if none is yet.
-	NextDelta time.Time       `json:"-"`
-	Kinds     [NumPasses]Kind `json:"kinds"`
+	NextDelta time.Time                  `json:"-"`
+	Passes    [pass.NumPasses]PassStatus `json:"kinds"`
 	// Coverage of the first sync.
 	Coverage incident.Coverage `json:"coverage"`
 	// ScanPages counts what the first sync or the sweep in progress has read.
@@ -52,22 +54,22 @@ type Status struct {
 	Unsupported [listing.NumOptions]bool `json:"unsupported"`
 	LastError   string                   `json:"last_error,omitempty"`
 	LastErrorAt time.Time                `json:"last_error_at,omitzero"`
-	LastReason  listing.Reason           `json:"last_reason,omitempty"`
+	LastReason  reason.Reason            `json:"last_reason,omitempty"`
 }
 
-// Kind is the account of one kind of refresh.
-type Kind struct {
-	LastSuccess  time.Time                  `json:"last_success,omitzero"`
-	LastAttempt  time.Time                  `json:"last_attempt,omitzero"`
-	LastDuration time.Duration              `json:"-"`
-	Refreshes    uint64                     `json:"-"`
-	Failures     [listing.NumReasons]uint64 `json:"-"`
+// PassStatus is the account of the refreshes of one pass.
+type PassStatus struct {
+	LastSuccess  time.Time                 `json:"last_success,omitzero"`
+	LastAttempt  time.Time                 `json:"last_attempt,omitzero"`
+	LastDuration time.Duration             `json:"-"`
+	Refreshes    uint64                    `json:"-"`
+	Failures     [reason.NumReasons]uint64 `json:"-"`
 }
 
 func (l *Loop) publishStatus() {
 	s := l.Draft
 	if l.Phase != openScan {
-		s.NextDelta = l.retries[PassDelta].due
+		s.NextDelta = l.retries[pass.Delta].due
 	}
 	if l.Scan != nil {
 		s.ScanPages, s.Sweeping = l.Scan.Calls, l.Phase == steady
@@ -76,25 +78,25 @@ func (l *Loop) publishStatus() {
 }
 
 // ended notes how a refresh ended. An end because the process stops is none.
-func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *listing.Error) {
+func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure *listing.Error) {
 	if ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
-	k := &l.Draft.Kinds[pass]
+	k := &l.Draft.Passes[p]
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)
-	if pass == PassDelta {
+	if p == pass.Delta {
 		l.deltaOK = failure == nil
 	}
 	if failure == nil {
 		k.LastSuccess = now
-		l.succeeded(pass)
+		l.succeeded(p)
 		return
 	}
 	k.Failures[failure.Reason]++
 	if text := failure.Error(); l.Draft.Up || text != l.Draft.LastError {
-		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "kind", pass, "reason", failure.Reason, "err", failure)
+		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "pass", p.String(), "reason", failure.Reason.String(), "err", failure)
 		l.Draft.LastError = text
 	}
 	l.Draft.Up, l.Draft.LastErrorAt, l.Draft.LastReason = false, now, failure.Reason
@@ -102,9 +104,9 @@ func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, failure *l
 
 // succeeded notes that the API did as it was asked. A list that hides incidents
 // is no success, however it is answered.
-func (l *Loop) succeeded(pass Pass) {
+func (l *Loop) succeeded(p pass.Pass) {
 	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
-		l.opts.Logger.Info("Refreshing again", "kind", pass)
+		l.opts.Logger.Info("Refreshing again", "pass", p.String())
 	}
 	l.Draft.Up = !l.hidden
 }
@@ -114,9 +116,9 @@ func (l *Loop) noteOptions() {
 	for o := range listing.Option(listing.NumOptions) {
 		is := l.Server.Unsupported(o)
 		if was := l.Draft.Unsupported[o]; is && !was {
-			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o)
+			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o.String())
 		} else if was && !is {
-			l.opts.Logger.Info("The server takes an option again", "option", o)
+			l.opts.Logger.Info("The server takes an option again", "option", o.String())
 		}
 		l.Draft.Unsupported[o] = is
 	}
@@ -124,14 +126,14 @@ func (l *Loop) noteOptions() {
 
 // noteSkipped counts the rows of a page, and those too heavy for one, that
 // cannot be used.
-func (l *Loop) noteSkipped(pass Pass, rows []incident.Incident, heavy int, failure *listing.Error) {
+func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, skipped int, failure *listing.Error) {
 	for i := range rows {
 		if rows[i].ID == 0 {
 			l.Draft.Skipped[SkippedNoID]++
 		}
 	}
-	if heavy > 0 {
-		l.Draft.Skipped[SkippedTooHeavy] += uint64(heavy)
-		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", pass, "err", failure)
+	if skipped > 0 {
+		l.Draft.Skipped[SkippedTooHeavy] += uint64(skipped)
+		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p.String(), "err", failure)
 	}
 }

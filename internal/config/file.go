@@ -118,7 +118,7 @@ func (f File) tenants(base Tenant, list *yaml.Node, seen unique) ([]Tenant, erro
 	all := make([]Tenant, 0, len(list.Content))
 	directory := filepath.Dir(f.Path)
 	for i, node := range list.Content {
-		t, where := base, whose(i, resolve(node))
+		t, where := base, placeOf(i, resolve(node))
 		if err := read(node, reflect.ValueOf(&t).Elem(), ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
@@ -137,8 +137,8 @@ func (f File) tenants(base Tenant, list *yaml.Node, seen unique) ([]Tenant, erro
 	return all, nil
 }
 
-// whose names a tenant before it has been read.
-func whose(i int, n *yaml.Node) place {
+// placeOf names a tenant before it has been read.
+func placeOf(i int, n *yaml.Node) place {
 	known := map[string]string{}
 	for k := 0; k+1 < len(n.Content) && n.Kind == yaml.MappingNode; k += 2 {
 		// What is wrong with a value is told when it is read.

@@ -38,7 +38,7 @@ type Fleet struct {
 	configs    []config.Tenant
 	transports Transports
 	slots      map[string]*slot   // by name
-	ledgers    map[string]account // by account
+	accounts   map[string]account // by config.Tenant.Account
 	unopened   map[string]error   // by name
 	review     *time.Timer        // runs while there are any
 
@@ -79,8 +79,8 @@ type slot struct {
 // shown is the tenant that is served.
 func (s *slot) shown() *tenant.Tenant { return cmp.Or(s.before, s.Tenant) }
 
-// account is the ledger of an account and the use that is made of it. It
-// outlives its tenant: what was spent must not be spent again when a tenant is
+// account is one tenant by one API, under whatever name it is configured: its
+// ledger, and whether a loop still spends from that. It outlives its tenant: what was spent must not be spent again when a tenant is
 // changed, renamed, or removed and added again.
 type account struct {
 	ledger *tenant.AccountLedger
@@ -92,7 +92,7 @@ type account struct {
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
 		store: o.Store, logger: o.Logger, owns: o.Owns, transports: Transports{open: o.NewTransport},
-		slots: map[string]*slot{}, ledgers: map[string]account{},
+		slots: map[string]*slot{}, accounts: map[string]account{},
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.list.Store(new([]*tenant.Tenant))
@@ -115,13 +115,13 @@ type Changes struct{ Added, Changed, Removed, Unchanged int }
 var ErrStopping = errors.New("the exporter is stopping")
 
 // Replace makes the fleet what the configuration says, as far as its tenants are
-// owned. Tenants that are the same go on undisturbed. If one cannot be made, or
+// owned. Tenants that are the same go on as they are. If one cannot be made, or
 // the state of none can be opened, nothing changes, and the error names one; it
 // matches ErrStopping after Stop, and state.ErrInUse if another process has the
 // states. If only some states cannot be opened, the others are served, and those
 // are tried again; see Review. Replace reads the saved states and makes no call.
 // It does not wait for the tenants that it stops: their replacements do. It may be
-// called by anyone; one call waits for the other.
+// called concurrently; one call waits for the other.
 func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -324,7 +324,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	)
 	failures = map[string]error{}
 	for _, r := range order {
-		before, known := f.ledgers[accountOf(r)]
+		before, known := f.accounts[accountOf(r)]
 		if r.cancel != nil || known && before.used() {
 			continue
 		}
@@ -347,9 +347,9 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 // start runs a tenant once the tenant that had its account before has stopped.
 func (f *Fleet) start(r *slot) {
 	key := accountOf(r)
-	before := f.ledgers[key]
+	before := f.accounts[key]
 	done := make(chan struct{})
-	f.ledgers[key] = account{r.Ledger(), done}
+	f.accounts[key] = account{r.Ledger(), done}
 	ctx, cancel := context.WithCancel(f.ctx)
 	r.cancel = cancel
 	f.loops.Go(func() {
@@ -377,7 +377,7 @@ func (f *Fleet) begin(r *slot, before *tenant.AccountLedger) {
 	f.show(func() { r.before = nil })
 }
 
-// accountOf names whose ledger a tenant spends from.
+// accountOf names the account that a tenant spends from.
 func accountOf(s *slot) string {
 	cfg := s.Config()
 	return cfg.Account()
@@ -395,14 +395,15 @@ func (a account) used() bool {
 
 // forget drops the ledgers of removed tenants that no window sees any more.
 func (f *Fleet) forget(now time.Time) {
-	for key, a := range f.ledgers {
+	for key, a := range f.accounts {
 		if !a.used() && a.ledger.Idle(now) {
-			delete(f.ledgers, key)
+			delete(f.accounts, key)
 		}
 	}
 }
 
-// Stop ends all loops and waits for them, at most for so long.
+// Stop ends all loops and waits for them, at most for so long; those that are
+// late are logged. Replace fails from then on.
 func (f *Fleet) Stop(patience time.Duration) {
 	f.cancel()
 	f.review.Stop()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // partial is a page of two rows, the first with one alert of several.
@@ -91,17 +92,17 @@ func TestAlertsFail(t *testing.T) {
 		err   Error
 		after int // failures; 0: never
 	}{
-		{Error{Status: 404, Reason: ReasonOther}, 1},
-		{Error{Reason: ReasonOther}, 1}, // a link to another host, that is not even asked
-		{Error{Status: 500, Reason: ReasonServer}, 3},
-		{Error{Status: 206, Reason: ReasonPartial}, 3},
-		{Error{Status: 200, Reason: ReasonDecode}, 3},
-		{Error{Status: 302, Reason: ReasonOther, Location: "there"}, 3},
-		{Error{Status: 403, Reason: ReasonForbidden}, 3},
-		{Error{Reason: ReasonTimeout}, 3},
-		{Error{Status: 401, Reason: ReasonAuth}, 0},
-		{Error{Status: 429, Reason: ReasonThrottled}, 0},
-		{Error{Reason: ReasonNetwork}, 0},
+		{Error{Status: 404, Reason: reason.Other}, 1},
+		{Error{Reason: reason.Other}, 1}, // a link to another host, that is not even asked
+		{Error{Status: 500, Reason: reason.Server}, 3},
+		{Error{Status: 206, Reason: reason.Partial}, 3},
+		{Error{Status: 200, Reason: reason.Decode}, 3},
+		{Error{Status: 302, Reason: reason.Other, Location: "there"}, 3},
+		{Error{Status: 403, Reason: reason.Forbidden}, 3},
+		{Error{Reason: reason.Timeout}, 3},
+		{Error{Status: 401, Reason: reason.Auth}, 0},
+		{Error{Status: 429, Reason: reason.Throttled}, 0},
+		{Error{Reason: reason.Network}, 0},
 	} {
 		t.Run(fmt.Sprint(test.err.Status, test.err.Reason), func(t *testing.T) {
 			l := begun(t)

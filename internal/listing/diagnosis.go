@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // A request that fails may be too heavy, or carry an option that the server does
@@ -25,8 +26,8 @@ const (
 	beyond              // one row, further down
 )
 
-// trial is a variation that is to be made, the nth of its kind.
-type trial struct {
+// variation is one of the request that failed, the nth of its kind.
+type variation struct {
 	step step
 	n    int
 }
@@ -34,14 +35,14 @@ type trial struct {
 type diagnosis struct {
 	base    Request // what failed
 	refused bool    // the server has refused it, rather than failed
-	// trials are still to be made, the next one first; none: nothing is wrong.
-	trials []trial
-	// confirming: a trial went well, and what it did without is tried once more.
+	// variations are still to be tried, the next one first; none: nothing is wrong.
+	variations []variation
+	// confirming: a variation went well, and what it left out is tried once more.
 	confirming bool
 	options    []Option // that base carries, in the order in which they are left out
 }
 
-func (d *diagnosis) active() bool { return len(d.trials) > 0 && d.trials[0].step != again }
+func (d *diagnosis) active() bool { return len(d.variations) > 0 && d.variations[0].step != again }
 
 // Verdict says what to do after a failure.
 type Verdict uint8
@@ -75,27 +76,35 @@ var blames = [2][2][]Option{
 	{{OptionCount, OptionOrder, OptionAlerts, OptionPageSize}, {OptionSkip, OptionUpperBound, OptionStatus, OptionLowerBound}},
 }
 
-// plan lists the trials that find out why a request fails.
+// plan lists the variations that find out why a request fails.
 func (d *diagnosis) plan() {
 	which := blames[0]
 	if d.refused {
 		which = blames[1]
 	} else {
-		d.trials = append(d.trials, trial{again, 0})
+		d.variations = append(d.variations, variation{again, 0})
 		for n := range living {
-			d.trials = append(d.trials, trial{alive, n})
+			d.variations = append(d.variations, variation{alive, n})
 		}
-		for n := range lighter {
-			if d.base.Top > 1 {
-				d.trials = append(d.trials, trial{small, n})
-			}
-		}
+		d.shrink()
 	}
 	d.leaveOut(which[0])
+	if d.refused {
+		d.shrink() // one of the rows may be why
+	}
 	for n := range 3 {
-		d.trials = append(d.trials, trial{beyond, n})
+		d.variations = append(d.variations, variation{beyond, n})
 	}
 	d.leaveOut(which[1])
+}
+
+// shrink plans to ask for fewer rows.
+func (d *diagnosis) shrink() {
+	for n := range lighter {
+		if d.base.Top > 1 {
+			d.variations = append(d.variations, variation{small, n})
+		}
+	}
 }
 
 // leaveOut plans to do without those options that the request carries.
@@ -103,7 +112,7 @@ func (d *diagnosis) leaveOut(options []Option) {
 	for _, o := range options {
 		if d.base.carries(o) {
 			d.options = append(d.options, o)
-			d.trials = append(d.trials, trial{without, len(d.options)})
+			d.variations = append(d.variations, variation{without, len(d.options)})
 		}
 	}
 }
@@ -113,24 +122,24 @@ func (d *diagnosis) vary(req *Request) {
 	if !d.active() {
 		return
 	}
-	t := d.trials[0]
+	v := d.variations[0]
 	*req = d.base
-	switch t.step {
+	switch v.step {
 	case alive:
-		*req = living[t.n]
+		*req = living[v.n]
 	case small:
-		req.Top = max(1, req.Top/lighter[t.n])
+		req.Top = max(1, req.Top/lighter[v.n])
 	case without:
 		if d.confirming {
-			t.n--
+			v.n--
 		}
-		for _, o := range d.options[:t.n] {
+		for _, o := range d.options[:v.n] {
 			req.leaveOut(o)
 		}
 		req.Top = min(light, req.Top)
 	case beyond:
 		if req.Top = 1; !d.confirming {
-			req.Skip += 1 + t.n
+			req.Skip += 1 + v.n
 		}
 	}
 }
@@ -142,23 +151,23 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 		*d, l.server.outages = diagnosis{}, 0
 		return false
 	}
-	t := d.trials[0]
+	v := d.variations[0]
 	switch {
-	case t.step == alive:
+	case v.step == alive:
 		l.server.outages = 0
-		d.trials = slices.DeleteFunc(d.trials, func(t trial) bool { return t.step == alive })
-		if t.n == len(living)-1 && d.base.Top > 0 {
+		d.variations = slices.DeleteFunc(d.variations, func(v variation) bool { return v.step == alive })
+		if v.n == len(living)-1 && d.base.Top > 0 {
 			// Only without a page size.
-			d.trials, d.options = nil, nil
+			d.variations, d.options = nil, nil
 			d.leaveOut([]Option{OptionPageSize})
 			d.leaveOut(slices.Concat(blames[0][:]...))
 		}
-	case t.step == small:
-		l.server.shrink(2*d.base.Top/lighter[t.n], now)
+	case v.step == small:
+		l.server.shrink(2*d.base.Top/lighter[v.n], now)
 		*d = diagnosis{}
 	case !d.confirming:
 		d.confirming = true
-	case t.step == without && d.refused && d.base.Top > light:
+	case v.step == without && d.refused && d.base.Top > light:
 		// It is not the option: a row further down the page, or its size.
 		l.server.shrink(d.base.Top, now)
 		*d = diagnosis{}
@@ -178,7 +187,8 @@ func (l *Listing) placed() *place {
 }
 
 // Fail takes in the failure of a request and says what to do. What is found out
-// is remembered by the [Server].
+// is remembered by the [Server]. Rows that are given up on with it are returned
+// by [Listing.Leftover].
 func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if len(l.Pending) > 0 {
 		return l.alertsFailed(err)
@@ -186,8 +196,8 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if len(l.Todo) == 0 {
 		return Failed
 	}
-	refused, heavy := classify(err)
-	if refused || heavy {
+	refused, failed := classify(err)
+	if refused || failed {
 		if l.still++; l.still > maxStill {
 			l.still = 0
 			return Failed
@@ -205,19 +215,19 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		l.server.limitTop(err.TopLimit, now)
 		return RetryNow
 	}
-	if err.Request.Link != "" && (refused || heavy || err.unsent()) {
+	if err.Request.Link != "" && (refused || failed || err.unsent()) {
 		return l.linkFailed(refused || err.unsent())
 	}
-	if !refused && !heavy {
+	if !refused && !failed {
 		*d = diagnosis{}
 		return passing(err)
 	}
-	if len(d.trials) == 0 {
+	if len(d.variations) == 0 {
 		return l.begin(err, refused, now)
 	}
-	t := d.trials[0]
+	v := d.variations[0]
 	switch {
-	case d.confirming && t.step == beyond:
+	case d.confirming && v.step == beyond:
 		p := l.placed()
 		p.skipped = true
 		p.skip++
@@ -226,17 +236,17 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		*d = diagnosis{}
 		return RetryNow
 	case d.confirming:
-		l.blame(d.options[t.n-1], now)
+		l.blame(d.options[v.n-1], now)
 		*d = diagnosis{}
 		return RetryNow
-	case t.step == without && d.refused && heavy:
+	case v.step == without && d.refused && failed:
 		// It is refused no more, and fails for another reason.
 		d.confirming = true
 		return RetryNow
-	case t.step == alive && t.n == len(living)-1:
+	case v.step == alive && v.n == len(living)-1:
 		return l.outage()
 	}
-	if d.trials = d.trials[1:]; len(d.trials) == 0 {
+	if d.variations = d.variations[1:]; len(d.variations) == 0 {
 		*d = diagnosis{}
 		return Failed
 	}
@@ -255,7 +265,7 @@ func (l *Listing) outage() Verdict {
 // in a moment.
 func passing(err *Error) Verdict {
 	switch err.Reason {
-	case ReasonNetwork, ReasonTimeout, ReasonPartial, ReasonServer:
+	case reason.Network, reason.Timeout, reason.Partial, reason.Server:
 		return RetryLater
 	}
 	return Failed
@@ -270,19 +280,19 @@ const (
 
 // classify tells whether the server has refused a request, or has failed at it
 // in a way that may be due to what was asked for.
-func classify(err *Error) (refused, heavy bool) {
+func classify(err *Error) (refused, failed bool) {
 	switch {
-	case err.Reason == ReasonThrottled || err.Reason == ReasonAuth || err.Reason == ReasonForbidden || err.Reason == ReasonPartial:
-	case err.TooLarge, err.Reason == ReasonTimeout, err.Reason == ReasonDecode:
-		heavy = true
+	case err.Reason == reason.Throttled || err.Reason == reason.Auth || err.Reason == reason.Forbidden || err.Reason == reason.Partial:
+	case err.TooLarge, err.Reason == reason.Timeout, err.Reason == reason.Decode:
+		failed = true
 	case err.Status == notImplemented:
 		refused = true
 	case err.Status >= serverError:
-		heavy = true
+		failed = true
 	case err.Status >= badRequest:
 		refused = true
 	}
-	return refused, heavy
+	return refused, failed
 }
 
 // begin looks at the first failure of a request.
@@ -299,10 +309,10 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	}
 	*d = diagnosis{base: err.Request, refused: refused}
 	d.plan()
-	if !refused && (err.TooLarge || err.Reason == ReasonTimeout) {
-		d.trials = d.trials[1:]
+	if !refused && (err.TooLarge || err.Reason == reason.Timeout) {
+		d.variations = d.variations[1:]
 	}
-	if len(d.trials) == 0 {
+	if len(d.variations) == 0 {
 		return Failed
 	}
 	if d.active() {
@@ -343,7 +353,7 @@ func (l *Listing) linkFailed(refused bool) Verdict {
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
 	if r.place != nil {
-		if r.place.breaks++; r.place.breaks > maxPasses {
+		if r.place.breaks++; r.place.breaks > maxRounds {
 			r.place.breaks = 0
 			return Failed
 		}

@@ -10,7 +10,7 @@ import (
 
 var firstSeed = flag.Uint64("listing.seed", 1, "the first seed of TestRandomServers")
 
-var steps = flag.Int("listing.steps", 200_000, "requests that TestRandomServers makes at least")
+var steps = flag.Int("listing.steps", 60_000, "requests that TestRandomServers makes at least")
 
 // TestRandomServers reads servers that are random combinations of everything
 // that one can do: a listing that says that it is done has read every row.

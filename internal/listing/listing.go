@@ -3,20 +3,29 @@
 // is given a page or an error for each, and is done when everything is proven to
 // be read, never before. It is a pure value: no I/O, no clock, no mirror.
 //
-// The list is cut into ranges of time in whole seconds. Where a server sorts its
-// rows by last update, a page that is not the last is continued from the second
-// of its last row, which is read again. Where it does not, the range is cut until
-// a page holds it. A second that no page holds is read by position, again and
-// again until two passes agree. Every page is compared with what was asked, and
-// what the server was seen not to take is left out, see [Server].
+// The list is cut into ranges of time in whole seconds. Where rows are sorted
+// by last update, a page is continued from the second of its last row, which is
+// read again; until pages have shown that they are sorted by nothing else, some
+// of them are checked. Where rows are not sorted, a range is halved until a
+// page holds it. What seems to be the end is continued in the same way, to
+// prove it. A second that no page holds is read by position until two readings
+// agree, or until there are as many rows as the server has counted. Every page
+// is compared with what was asked, and what the server was seen not to take is
+// left out, see [Server].
+//
+// Nothing here waits or blocks: a request costs the caller one call, and when it
+// is made is the caller's decision. A Listing and the Server that it shares with
+// other listings of a tenant belong to one goroutine.
 package listing
 
 import (
 	"errors"
+	"math/bits"
 	"slices"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Listing is a reading of some ranges of the list. Its exported fields are what
@@ -27,12 +36,12 @@ type Listing struct {
 	// the listing began with.
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
-	// Prove: every end is proven with one more request that asks for what is below
-	// the last row, and if nothing is Known an empty page with a link is not
-	// believed. Otherwise only
-	// where pages are not known to be what they seem, or when more than a few rows
-	// came, so that a quiet tenant costs one request. A count that came with the
-	// page proves the end at no cost.
+	// Prove: every end is proven with one more request, which asks again for the
+	// second of the last row and what lies behind it; and if nothing is Known the
+	// link of an empty page is followed. Otherwise an end is proven only where pages
+	// are not known to be what they seem, or when more than a few rows came, so that
+	// a quiet tenant costs one request. A count that came with the page proves the
+	// end at no cost.
 	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
@@ -41,6 +50,8 @@ type Listing struct {
 	// last update, a row was created after the one before it, and before.
 	Up   int `json:"up,omitempty"`
 	Down int `json:"down,omitempty"`
+	// Guesses counts the pages that were taken for sorted before any had shown it.
+	Guesses int `json:"guesses,omitempty"`
 	// Linked: a page that was continued had a link.
 	Linked bool `json:"linked,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
@@ -56,9 +67,9 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Known tells whether the reader has this version of a row already; nil: it has
-	// none. Where the newest come first, what is behind a page of such rows alone is
-	// not worth a proof: the listing before has seen it.
+	// Known tells whether the reader has this version of a row, or a later one;
+	// nil: it has none. Where the newest come first, what is behind a page of such
+	// rows alone is not worth a proof: the listing before has seen it.
 	Known func(*incident.Incident) bool `json:"-"`
 
 	server    *Server
@@ -71,7 +82,8 @@ type Listing struct {
 	alertFails int
 }
 
-// New returns a listing of the ranges, the first of which is read first.
+// New returns a listing of the ranges, the first of which is read first. See
+// [Listing.Prove] for prove.
 func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
@@ -102,10 +114,11 @@ var (
 // was believed not to take is doubted.
 func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 	l.server.doubt(now)
-	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
+	return &Error{Operation: OperationList, Request: *req, Reason: reason.Incomplete, Err: why}
 }
 
-// Next is the request to make now; false: everything is read.
+// Next is the request to make now; false: everything is read. Its answer has to
+// be handed to [Listing.Apply] or [Listing.Fail] before Next is called again.
 func (l *Listing) Next(now time.Time) (Request, bool) {
 	if len(l.Pending) > 0 {
 		p := &l.Pending[0]
@@ -188,8 +201,11 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 }
 
 // Apply takes in the answer to a request and returns the rows that can be used:
-// all of them are facts, wanted or not. The error is that of a page that does
-// not do.
+// all of them are facts, wanted or not, and are returned beside an error, too.
+//
+// The reason of the error is incomplete where the server allows no complete
+// reading, and the listing is then of no more use; or partial where the page
+// lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
 	if l.Started.IsZero() {
 		l.Started = now
@@ -355,10 +371,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	if n == 0 && more {
 		if page.Link == "" {
 			s.refuse(OptionCount, now) // and if there are none the next time it was that
-			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
+			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
-		r.place = newPlace()
-		return l.applyPosition(r, req, page, secs, now)
+		return l.fromHere(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
@@ -366,42 +381,54 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		more = false
 	}
 	switch {
-	case r.Edges == 0 && r.Last == 0:
+	case r.Check > 0 && l.before(r, page) > r.Check:
+		l.restart()
+		return nil
+	case r.Check > 0:
+		l.pop()
+		return nil
+	case r.EdgeRows == 0 && r.LastRows == 0:
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {
 			l.Kept++
-		} else if r.Last == 0 && l.Largest >= few {
+		} else if r.LastRows == 0 && l.Largest >= few {
 			l.Lost++
 		}
 		if l.Lost > l.Kept+1 {
 			return l.incomplete(req, errCoarse, now)
 		}
-		if r.Last > 0 {
+		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
-			l.short(r.Last)
+			l.short(r.LastRows)
 			more = l.more(req, page)
 		}
 	default:
-		l.proven(r, n, more)
+		l.proven(r, page, more)
 		return nil
 	}
 	switch {
 	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
 		l.pop()
-	case sorted && (!more || l.sorted() && !r.second() && req.Top != 1 && len(secs.all) > 0):
+	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, secs, n, descending, !more)
-	case !more && s.FullPages && !s.ShortPages:
+		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
+	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
-		r.place = newPlace()
+		return l.fromHere(r, req, page, secs, now)
 	default:
 		l.halve(r, secs, now)
 	}
 	return nil
+}
+
+// fromHere reads the range on by position, of which the page is the first.
+func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
+	r.place = newPlace()
+	return l.applyPosition(r, req, page, secs, now)
 }
 
 // sorted tells that pages have shown that rows are sorted by last update, and by
@@ -411,7 +438,30 @@ func (l *Listing) sorted() bool {
 	return l.Up >= enough && l.Down >= enough && !l.Distrust
 }
 
-// byChance is how many rows may be sorted by chance.
+// trusts tells that the page may be continued as if rows were sorted. Where none
+// was ever updated it does not show by what they are: then a few of the pages are
+// read again to see whether they had all of their time.
+func (l *Listing) trusts(secs *seconds) bool {
+	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
+}
+
+// before counts the rows of the range that were there when the listing began.
+func (l *Listing) before(r *Range, page *Page) (n int) {
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if at := in.Updated.Unix(); in.ID != 0 && in.Updated.Before(l.Started) && at >= r.Since && at < r.Before {
+			n++
+		}
+	}
+	return n
+}
+
+// restart begins again, and does not rely on an order any more.
+func (l *Listing) restart() {
+	l.server.Unsorted, l.Distrust, l.Todo = true, true, slices.Clone(l.Whole)
+}
+
+// byChance is how many rows may follow one another in order by chance.
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
@@ -426,7 +476,8 @@ func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	return secs.max >= r.Before
 }
 
-// descending tells which way rows go that one page does not tell.
+// descending tells which way rows go that one page does not tell. The native API
+// was seen to send the last updated first.
 func (l *Listing) descending(req *Request) bool {
 	if req.Order != Unordered {
 		return req.Order == Descending
@@ -449,8 +500,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if len(secs.all) > byChance {
-			up, down := turns(page.Rows)
+		if up, down := turns(page.Rows); up+down >= byChance {
 			l.Up, l.Down = l.Up+up, l.Down+down
 		}
 		s.Unsorted = s.Unsorted && !l.sorted()
@@ -465,11 +515,11 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		s.refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
-		restart = l.sorted()
+		restart = l.sorted() || l.Guesses > 0 && !l.Distrust
 		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
 	if restart {
-		l.Distrust, l.Todo = true, slices.Clone(l.Whole)
+		l.restart()
 	}
 	return restart
 }
@@ -486,7 +536,7 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
-	case l.Prove, s.ShortPages, link != "" && !s.FullPages:
+	case l.Prove, s.ShortPages, link != "": // that it leads to nothing is a guess
 		return true
 	case l.Linked && !s.LinkNoise:
 		return false
@@ -497,24 +547,31 @@ func (l *Listing) prove(n int, link string) bool {
 // proven is called when a page that goes on from the second of the last row has
 // nothing but that second, n rows of it. Where that second may have more, it is
 // read by position.
-func (l *Listing) proven(r *Range, n int, more bool) {
-	s := l.server
-	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
-	if !more && n >= r.Edges && !doubtful {
+func (l *Listing) proven(r *Range, page *Page, more bool) {
+	n, s := len(page.Rows), l.server
+	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
+	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.Edges, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, r.EdgeRows, page, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
-// position, and apart from it what is below or above.
-func (l *Listing) crowded(r *Range, second int64, rows int, below, above bool) {
+// position, and apart from it what is below or above. If the page has rows of no
+// other second, and they are sorted, it is the first of that second; a server
+// that counts is asked for its count instead.
+func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.Edges = newPlace(), rows
+	alone.place, alone.EdgeRows = newPlace(), rows
+	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
+		p, n := alone.place, len(first.Rows)
+		p.note(first.Rows, l.Started)
+		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
+	}
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
-	under.Last, over.Last = r.Last, r.Last
+	under.LastRows, over.LastRows = r.LastRows, r.LastRows
 	switch {
 	case !below:
 		l.replace(over, alone)
@@ -537,26 +594,34 @@ func (l *Listing) short(n int) {
 	}
 }
 
-// onward goes on after a sorted page of n rows from the second of its last row,
-// which comes again. Last: there seems to be nothing more.
-func (l *Listing) onward(r *Range, secs *seconds, n int, descending, last bool) {
+// onward goes on after a sorted page from the second of its last row, which comes
+// again. Last: there seems to be nothing more. Asked: the order was asked for.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, asked bool) {
 	if secs.one() && !last {
-		l.crowded(r, secs.min, n, descending, !descending)
+		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
 		return
 	}
-	rest := r.part(secs.max, r.Before)
+	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
 	rest.Edge = secs.max
 	if descending {
 		// A server that rounds counts half of the second to the next.
-		rest = r.part(r.Since, min(secs.min+2, r.Before))
+		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
 		rest.Edge = secs.min
 	}
-	rest.Edges = secs.at(rest.Edge)
+	rest.EdgeRows = secs.at(rest.Edge)
 	if last {
-		rest.Last = n
+		rest.LastRows = len(page.Rows)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
+	}
+	if !last && !l.sorted() {
+		// The first, fourth, sixteenth page and so on.
+		if l.Guesses++; !asked && bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
+			shown.Check = len(page.Rows) - rest.EdgeRows
+			l.replace(shown, rest)
+			return
+		}
 	}
 	l.replace(rest)
 }
@@ -570,7 +635,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 		return
 	}
 	if secs.one() {
-		l.crowded(r, secs.min, len(secs.all), true, true)
+		l.crowded(r, secs.min, len(secs.all), nil, true, true)
 		return
 	}
 	m := median(secs)
@@ -589,7 +654,8 @@ func median(secs *seconds) int64 {
 	return m
 }
 
-// Check tells what is wrong with a listing that was saved.
+// Check tells what is wrong with a listing that was saved; nil: it can go on
+// after [Listing.Resume].
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")

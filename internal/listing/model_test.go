@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // how a server treats an option.
@@ -47,6 +48,7 @@ type model struct {
 	weight      int // $top above it fails
 	topText     int
 	poison      int64
+	poisoned    treat // how a page with that row is answered
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
@@ -57,7 +59,7 @@ type model struct {
 func newModel(rng *rand.Rand, n int, crowded bool) *model {
 	m := &model{
 		rng: rng, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: make(map[int64]*incident.Incident),
-		offer: Offer{MaxTop: 100, Skip: true}, order: "update", granularity: 100 * time.Nanosecond, links: "full", next: 1000,
+		offer: Offer{MaxTop: 100, Skip: true}, order: "update", granularity: 100 * time.Nanosecond, links: "full", next: 1000, poisoned: fails,
 	}
 	for i := range n {
 		created := m.now.Add(-time.Duration(rng.Int64N(int64(170 * 24 * time.Hour))))
@@ -92,9 +94,9 @@ func (m *model) live() {
 func (m *model) refuse(req *Request, t treat) *Error {
 	switch t {
 	case refuses:
-		return &Error{Op: "list", Request: *req, Status: 400, Reason: ReasonOther}
+		return &Error{Operation: OperationList, Request: *req, Status: 400, Reason: reason.Other}
 	case fails:
-		return &Error{Op: "list", Request: *req, Status: 500, Reason: ReasonServer}
+		return &Error{Operation: OperationList, Request: *req, Status: 500, Reason: reason.Server}
 	}
 	return nil
 }
@@ -255,7 +257,7 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	rows = rows[:min(top, len(rows))]
 	for _, r := range rows {
 		if r.ID == m.poison {
-			return Page{}, m.refuse(&asked, fails)
+			return Page{}, m.refuse(&asked, m.poisoned)
 		}
 		page.Rows = append(page.Rows, *r)
 	}

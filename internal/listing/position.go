@@ -11,22 +11,24 @@ import (
 // place is where the reading of a range is that is read by position, or by the
 // server's links: one second with more rows than a page holds, or everything
 // where the server does not select by time. Rows that leave the range move those
-// behind them forward, so that one pass may miss some: the range is read until
-// a pass finds nothing that those before have not seen.
+// behind them forward, so that one round of reading may miss some: the range is
+// read until a round finds nothing that those before have not seen, or until as
+// many rows of a second were seen as the server has counted.
 type place struct {
-	pass    int // 0 is the first
+	round   int // 0 is the first
 	skip    int
 	link    string
 	byLink  bool
 	seen    map[int64]struct{}
-	fresh   int // rows of this pass that no pass before has seen
+	fresh   int // rows of this round that no round before has seen
 	last    []int64
 	joins   bool                // the next page has to have rows of the last one
-	breaks  int                 // of passes, by links that failed
+	breaks  int                 // of rounds, by links that failed
 	ended   int                 // rows of the last page, if it looked like the end
-	links   map[string]struct{} // that were followed in this pass
+	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
+	pages   int                 // of this round that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
@@ -38,27 +40,27 @@ func newPlace() *place {
 // maxHops bounds the empty pages with a link in a row.
 const maxHops = 3
 
-// maxPasses bounds the passes of one range.
-const maxPasses = 12
+// maxRounds bounds the rounds of one range.
+const maxRounds = 12
 
 var errUnsteady = errors.New("the list changes faster than it can be read")
 
-// restart begins the next pass.
+// restart begins the next round.
 func (p *place) restart() {
-	p.pass++
+	p.round++
 	p.fresh = 0
 	p.rewind()
 }
 
-// rewind begins the same pass again.
+// rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
 	clear(p.links)
 }
 
 // overlap is how many rows of a page are read again with the next one, so that
 // it can be seen to join on.
-func overlap(n int) int { return min(1, n/8) }
+func overlap(n int) int { return min(1, n/2) }
 
 // applyPosition moves on after a page that was read by position or by link.
 func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
@@ -80,10 +82,11 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.byLink = true
 		p.restart()
 		return nil
-	case n > 0 && !joined && req.Link == "" && p.skip > 0 && p.joins:
-		// Rows have left, and what was next is now before this page.
+	case !joined && req.Link == "" && p.skip > 0 && p.joins:
+		// Rows have left, and what was next is now before this page. One page does not
+		// tell any more.
 		p.skip = max(0, p.skip-n/2-1)
-		p.last, p.joins = nil, false
+		p.last, p.joins, p.pages = nil, false, p.pages+1
 		return nil
 	}
 	if n > 0 {
@@ -94,6 +97,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.total = page.Count
 	}
 	news := p.note(page.Rows, l.Started) > 0
+	if news {
+		p.pages++
+	}
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
@@ -103,10 +109,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		if p.hops++; !more || p.hops > maxHops {
 			more = false
 		}
-	case req.Link != "":
+	case req.Link != "" || page.Link != "":
 		more = page.Link != ""
 	}
-	if p.ended > 0 && news && p.pass == 0 {
+	if p.ended > 0 && news && p.round == 0 {
 		l.short(p.ended) // what looked like the end was none
 	}
 	p.ended = 0
@@ -134,13 +140,14 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return l.follow(r, req, page, again, now)
 	}
 	switch {
-	case p.pass == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.Edges > 1:
+	case p.round == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.EdgeRows > 1:
 		return l.incomplete(req, errCoarse, now)
-	case p.pass == 0 && req.Skip == 0 && req.Link == "":
+	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
-	case p.pass > 0 && p.fresh == 0, r.second() && p.total > 0 && p.total == len(p.seen):
+	case p.round > 0 && p.fresh == 0 && (req.Top != 1 || p.round > 1), // single rows do not join on to one another
+		r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
-	case p.pass >= maxPasses:
+	case p.round >= maxRounds:
 		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
@@ -215,7 +222,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 // rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.pass > 0 {
+	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.round > 0 {
 		return false
 	}
 	at := secs.all[0]

@@ -14,12 +14,15 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Edge is the second of the last row of the page before, Edges how many rows it
-	// had of it, which come again. Last is how many rows that page had, if it
+	// Edge is the second of the last row of the page before, EdgeRows how many rows
+	// it had of it, which come again. LastRows is how many rows that page had, if it
 	// looked like the last one.
-	Edge  int64 `json:"edge,omitempty"`
-	Edges int   `json:"edges,omitempty"`
-	Last  int   `json:"last,omitempty"`
+	Edge     int64 `json:"edge,omitempty"`
+	EdgeRows int   `json:"edge_rows,omitempty"`
+	LastRows int   `json:"last_rows,omitempty"`
+	// Check is how many rows a page has shown of the range, which is read again to
+	// see whether those were all; 0: it is not.
+	Check int `json:"check,omitempty"`
 
 	place *place
 }
@@ -68,7 +71,7 @@ func (r *Range) part(since, before int64) Range {
 // passed tells that a page goes further than the second that it began with.
 func (r *Range) passed(s *seconds) bool {
 	switch {
-	case len(s.all) == 0 || r.Edges == 0:
+	case len(s.all) == 0 || r.EdgeRows == 0:
 		return len(s.all) > 0
 	case r.Since == r.Edge:
 		return s.max > r.Edge
@@ -118,33 +121,23 @@ func (s *seconds) at(second int64) (n int) {
 	return n
 }
 
-// since counts the rows at or after a second.
-func (s *seconds) since(at int64) (n int) {
-	for _, t := range s.all {
-		if t >= at {
-			n++
-		}
-	}
-	return n
-}
-
-// turns counts the rows that were created after the one before them, and before
-// it.
+// turns counts, among rows of different seconds, those that were created after
+// the one before them, and before it.
 func turns(rows []incident.Incident) (up, down int) {
-	var last time.Time
+	var last *incident.Incident
 	for i := range rows {
-		at := rows[i].Created
-		if rows[i].ID == 0 || at.IsZero() {
+		in := &rows[i]
+		if in.ID == 0 || in.Created.IsZero() || last != nil && in.Updated.Unix() == last.Updated.Unix() {
 			continue
 		}
 		switch {
-		case last.IsZero():
-		case at.After(last):
+		case last == nil:
+		case in.Created.After(last.Created):
 			up++
-		case at.Before(last):
+		case in.Created.Before(last.Created):
 			down++
 		}
-		last = at
+		last = in
 	}
 	return up, down
 }

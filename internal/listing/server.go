@@ -31,7 +31,7 @@ func (o Option) String() string { return optionNames[o] }
 const (
 	firstWait   = time.Minute // larger pages, and alerts
 	longestWait = time.Hour
-	probeAfter  = 24 * time.Hour // options: a trial costs a few calls
+	probeAfter  = 24 * time.Hour // options: to try one costs a few calls
 )
 
 // pause is how long something is left out that the server did not take: twice as
@@ -49,7 +49,8 @@ func (p *pause) extend(now time.Time, first, longest time.Duration) {
 }
 
 // Server is what the server of a tenant was seen to take and to do. All listings
-// of the tenant share it. It is a plain value that can be saved.
+// of the tenant share it, in one goroutine. It is a plain value that can be
+// saved.
 type Server struct {
 	offer   Offer
 	outages int // in a row: nothing at all was answered
@@ -98,7 +99,8 @@ func NewServer(offer Offer) *Server {
 	return &Server{offer: offer}
 }
 
-// Resume takes over what was saved of the same server.
+// Resume takes over what was saved of the same server. A page size that the API
+// does not offer is left out.
 func (s *Server) Resume(saved *Server) {
 	offer := s.offer
 	*s = *saved
@@ -201,7 +203,7 @@ func (s *Server) limitTop(limit int, now time.Time) {
 // shrink halves the page size after one was too heavy.
 func (s *Server) shrink(top int, now time.Time) {
 	if s.Top == 0 || s.Top >= top {
-		s.Grow = pause{} // otherwise a trial of a larger one failed
+		s.Grow = pause{} // otherwise a larger one was tried and failed
 	}
 	s.Top = max(1, top/2)
 	s.Grow.extend(now, firstWait, longestWait)

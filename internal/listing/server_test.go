@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // noon is when the tests of this package begin.
@@ -165,7 +166,7 @@ func TestDoubt(t *testing.T) {
 	}
 	blame(noon)
 	l := New(s, false, Everything(incident.StatusUnknown, noon))
-	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
+	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != reason.Incomplete {
 		t.Errorf("got %v", err)
 	}
 	for o := range Option(NumOptions) {
@@ -242,7 +243,7 @@ func TestSeconds(t *testing.T) {
 		}
 	}
 	s := secondsOf(rowsAt(1, 2, 2, 9))
-	if at := noon.Unix() + 2; s.at(at) != 2 || s.since(at) != 3 || s.min != noon.Unix()+1 || s.max != noon.Unix()+9 {
+	if at := noon.Unix() + 2; s.at(at) != 2 || s.min != noon.Unix()+1 || s.max != noon.Unix()+9 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -108,7 +109,7 @@ func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
 	}
 	ledger.RestoreLost(now)
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
-		"next_call", ledger.Peek(now, quota.Delta).At)
+		"next_call", ledger.Peek(now, pass.Delta).At)
 	s.saveLedger(ledger.Log(now))
 }
 

@@ -79,7 +79,7 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 	}
 	out.count(now, s.Open)
 	for _, u := range s.Usage {
-		out.Quota = append(out.Quota, quotaStatus{tenant.WindowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
+		out.Quota = append(out.Quota, quotaStatus{u.Window.Rule().String(), u.Used, u.Effective, u.Window.Limit})
 	}
 	return out
 }
