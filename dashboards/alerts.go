@@ -40,7 +40,7 @@ func incidentAlerts() []Alert {
 	return []Alert{
 		{
 			Name: "DefenderHighIncidentUnassigned", For: "15m", Severity: "critical",
-			Expr:        newestOpen(`severity="high", assigned="false", `) + " > 0",
+			Expr:        open(`severity="high", assigned="false", `) + " > 0",
 			Summary:     "{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}",
 			Description: "For 15 minutes there has been at least one open incident of high severity that has no owner.",
 		},

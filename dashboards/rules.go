@@ -87,19 +87,9 @@ func newest(by, selector string) string {
 	return "max by (" + by + ") (last_over_time(" + selector + gap + ") and on (tenant, instance) " + owner().Record + ")"
 }
 
-// newestOpen counts open incidents as the newest owner knows them.
-func newestOpen(matchers string) string {
-	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", openIncidents(matchers)) + ")"
-}
-
-// open counts open incidents where there are no recorded rules. Two exporters of
-// one tenant count once.
+// open counts open incidents as the newest owner knows them.
 func open(matchers string) string {
-	return "sum by (tenant, severity) (max by (tenant, severity, status, assigned) (" + openIncidents(matchers) + "))"
-}
-
-func openIncidents(matchers string) string {
-	return "m365_defender_incidents{" + matchers + `status!="resolved"}`
+	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", "m365_defender_incidents{"+matchers+`status!="resolved"}`) + ")"
 }
 
 // Rules lists the recording rules: what is asked over long times, or by
@@ -107,8 +97,8 @@ func openIncidents(matchers string) string {
 func Rules() []Rule {
 	rules := []Rule{
 		owner(),
-		{"tenant_severity:m365_defender_open_incidents:sum", newestOpen("")},
-		{"tenant_severity:m365_defender_unassigned_incidents:sum", newestOpen(`assigned="false", `)},
+		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
+		{"tenant_severity:m365_defender_unassigned_incidents:sum", open(`assigned="false", `)},
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}
