@@ -76,7 +76,7 @@ func (p *program) start() {
 	p.running = exec.Command(p.binary, append([]string{
 		"--tenant.id=" + simulator.DefaultTenantID, "--tenant.name=contoso", "--client.id=" + simulator.DefaultClientID,
 		"--api.url=" + p.api, "--auth.url=" + p.api, "--auth.scope=" + p.api + "/.default",
-		"--web.listen-address=127.0.0.1:0", "--state.url=bolt:" + p.dir,
+		"--web.listen-address=127.0.0.1:0", "--state.url=file:" + p.dir,
 	}, p.args...)...)
 	p.running.Env = append(os.Environ(), "AZURE_CLIENT_SECRET="+simulator.DefaultClientSecret)
 	p.running.Stdout, p.running.Stderr = &p.log, &p.log

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -41,10 +42,11 @@ func TestE2EMillion(t *testing.T) {
 
 func saveMillion(t *testing.T, dir string, n int) {
 	t.Helper()
-	store, err := state.New("bolt:" + dir)
+	store, err := state.New("file:"+dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = store.Close() }()
 	tenant, err := store.Open(state.Key{Tenant: simulator.DefaultTenantID, API: "defender"})
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestStateOfOthers(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		p := started(t, &http.Client{}, "http", "--demo", "--state.url=bolt:"+dir)
+		p := started(t, &http.Client{}, "http", "--demo", "--state.url=file:"+dir)
 		p.stop()
 		if got := strings.Contains(p.log.String(), "may be written by any user"); got != want {
 			t.Errorf("%v: said so is %v, want %v: %s", mode, got, want, p.log.String())

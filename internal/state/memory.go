@@ -1,7 +1,9 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"m365_defender_exporter/internal/incident"
@@ -14,30 +16,66 @@ type memory struct {
 	tenants map[Key]*memoryTenant
 }
 
-// memoryTenant copies nothing: it knows how to ask the last owner, who has
-// ended by the time that another one loads.
+// memoryTenant copies no rows: it knows how to ask the last owner, who has ended
+// by the time that another one loads.
 type memoryTenant struct {
 	store  *memory
 	key    Key
 	open   bool
 	export func(full bool) (*incident.Saved, error)
 	ledger []byte
+	// spent was handed in, told was told to the owner, whose next ledger has it.
+	spent, told [][]byte
+}
+
+// of is the tenant, made if it is not there.
+func (m *memory) of(key Key) *memoryTenant {
+	key = key.folded()
+	t, ok := m.tenants[key]
+	if !ok {
+		t = &memoryTenant{store: m, key: key}
+		m.tenants[key] = t
+	}
+	return t
 }
 
 // Open implements Store.
 func (m *memory) Open(key Key) (Tenant, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.tenants[key.folded()]
-	if !ok {
-		t = &memoryTenant{store: m, key: key}
-		m.tenants[key.folded()] = t
-	}
+	t := m.of(key)
 	if t.open {
-		return nil, fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)
+		return nil, configuredTwice(key)
 	}
 	t.open = true
 	return t, nil
+}
+
+func configuredTwice(key Key) error {
+	return fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)
+}
+
+// Peek implements Store.
+func (m *memory) Peek(key Key) (ledger []byte, spent [][]byte, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.tenants[key.folded()]
+	switch {
+	case !ok:
+		return nil, nil, nil
+	case t.open:
+		return nil, nil, ErrInUse
+	}
+	return t.ledger, slices.Concat(t.told, t.spent), nil
+}
+
+// HandIn implements Store.
+func (m *memory) HandIn(key Key, spent []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.of(key)
+	t.spent = append(t.spent, bytes.Clone(spent))
+	return nil
 }
 
 // Forget implements Store.
@@ -48,6 +86,9 @@ func (m *memory) Forget(key Key) {
 		delete(m.tenants, key.folded())
 	}
 }
+
+// Close implements Store.
+func (*memory) Close() error { return nil }
 
 func (t *memoryTenant) Load(restore func(*incident.Saved) error) error {
 	if t.export == nil {
@@ -69,9 +110,21 @@ func (t *memoryTenant) Save(export func(bool) (*incident.Saved, error)) error {
 	return nil
 }
 
-func (t *memoryTenant) LoadLedger() ([]byte, error)    { return t.ledger, nil }
-func (t *memoryTenant) SaveLedger(ledger []byte) error { t.ledger = ledger; return nil }
-func (t *memoryTenant) Size() int64                    { return 0 }
+func (t *memoryTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	t.told, t.spent = slices.Concat(t.told, t.spent), nil
+	return t.ledger, t.told, nil
+}
+
+func (t *memoryTenant) SaveLedger(ledger []byte) (spent [][]byte, err error) {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	t.ledger, t.told, t.spent = ledger, t.spent, nil
+	return t.told, nil
+}
+
+func (t *memoryTenant) Size() int64 { return 0 }
 
 func (t *memoryTenant) Close() error {
 	t.store.mu.Lock()

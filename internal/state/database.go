@@ -1,0 +1,516 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// database is one SQLite database that this process has for itself. It is opened
+// by the first use, and again after whatever has made it unusable.
+//
+// Writes are committed in groups: all that wait share one flush to the disk.
+type database struct {
+	path string
+	// layout makes the tables, version is what they are marked with.
+	layout  string
+	version int
+	// read is called once the database is open and whole. What it returns fails
+	// the opening.
+	read func(connection) error
+	// own makes sure that the directory is ours.
+	own    func() error
+	logger *slog.Logger
+	pace   time.Duration // between groups
+
+	turn chan struct{} // held by who uses what follows
+	pool *sql.DB       // of one connection; nil: closed
+	conn connection
+	// opened counts how often it was opened. What was known of it then does not hold
+	// the next time.
+	opened  int
+	copied  string         // the directory of a copy, which is all that there is to be read
+	left    [2]fs.FileInfo // the database and its log as we left them
+	aside   error          // what was set aside last, and why
+	due     time.Time      // when the next flush may be, and far in the past after a pause
+	waiting struct {
+		sync.Mutex
+		group []*write
+	}
+}
+
+// A group is not committed before the one before it is so old, unless there was a
+// pause of so long: few writers do not wait, and many share their flushes.
+const (
+	pace  = 100 * time.Millisecond
+	pause = 5 * time.Second
+)
+
+// connection is what statements are run by.
+type connection struct{ *sql.Conn }
+
+func (c connection) exec(statement string, args ...any) error {
+	_, err := c.ExecContext(context.Background(), statement, args...)
+	return err
+}
+
+// each calls do for each row, which it has to scan.
+func (c connection) each(do func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := c.QueryContext(context.Background(), query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := do(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// write is one part of a transaction that others have part in.
+type write struct {
+	do     func(connection) error
+	err    error
+	panics any
+	done   chan struct{}
+}
+
+// write runs do within a transaction, and returns once that is safe on the disk.
+// Whatever do returns undoes what it did, and nothing else.
+func (d *database) write(do func(connection) error) error {
+	w := &write{do: do, done: make(chan struct{})}
+	d.waiting.Lock()
+	d.waiting.group = append(d.waiting.group, w)
+	first := len(d.waiting.group) == 1
+	d.waiting.Unlock()
+	if first {
+		d.flush()
+	}
+	<-w.done
+	if w.panics != nil {
+		panic(w.panics)
+	}
+	return w.err
+}
+
+// flush commits everything that waits.
+func (d *database) flush() {
+	d.turn <- struct{}{}
+	defer func() { <-d.turn }()
+	time.Sleep(time.Until(d.due))
+	d.waiting.Lock()
+	group := d.waiting.group
+	d.waiting.group = nil
+	d.waiting.Unlock()
+	if earliest := time.Now().Add(-pause); d.due.Before(earliest) {
+		d.due = earliest
+	}
+	d.due = d.due.Add(d.pace)
+	err := d.attempt(group)
+	if errors.Is(err, ErrSetAside) {
+		// Nothing of it is lost: all that is known is in memory, too.
+		d.logger.Error("The saved state begins anew", "err", err)
+		err = d.attempt(group)
+	}
+	for _, w := range group {
+		if err != nil {
+			w.err = err
+		}
+		close(w.done)
+	}
+}
+
+func (d *database) attempt(group []*write) error {
+	if err := d.open(true); err != nil {
+		return err
+	}
+	return d.settle(d.commit(group))
+}
+
+// commit runs the group in one transaction. An error of the database fails all
+// of them.
+func (d *database) commit(group []*write) (err error) {
+	if err := d.conn.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = d.conn.exec("ROLLBACK") // fails if SQLite has done so itself
+		}
+	}()
+	for _, w := range group {
+		if err := d.conn.exec("SAVEPOINT part"); err != nil {
+			return err
+		}
+		w.run(d.conn)
+		if _, is := errors.AsType[*sqlite.Error](w.err); is {
+			return w.err
+		}
+		if w.err != nil || w.panics != nil {
+			if err := d.conn.exec("ROLLBACK TO part"); err != nil {
+				return err
+			}
+		}
+		if err := d.conn.exec("RELEASE part"); err != nil {
+			return err
+		}
+	}
+	return d.conn.exec("COMMIT")
+}
+
+// run keeps a panic for the goroutine that it belongs to.
+func (w *write) run(c connection) {
+	w.err, w.panics = nil, nil
+	defer func() {
+		if v := recover(); v != nil {
+			w.panics = fmt.Sprintf("%v\n%s", v, debug.Stack())
+		}
+	}()
+	w.err = w.do(c)
+}
+
+// view runs do, which must only read.
+func (d *database) view(do func(connection) error) error {
+	d.turn <- struct{}{}
+	defer func() { <-d.turn }()
+	if err := d.open(false); err != nil {
+		return err
+	}
+	return d.settle(do(d.conn))
+}
+
+// settle notes how we leave the files, and sets them aside if they turned out to
+// be damaged.
+func (d *database) settle(err error) error {
+	d.left = d.look()
+	if err != nil && d.damaged(err) {
+		return d.setAside("damaged", err)
+	}
+	return err
+}
+
+// open makes the database usable, for reading at least. Whoever is about to write
+// asks for more.
+func (d *database) open(write bool) error {
+	if err := d.own(); err != nil {
+		return err
+	}
+	if d.pool != nil && d.copied == "" && !unchanged(d.left, d.look()) {
+		// What is there now is checked as at a start, and written anew from memory.
+		d.logger.Warn("The saved state was changed by somebody else while it was in use", "file", d.path)
+		d.close()
+	}
+	if d.pool != nil && (d.copied == "" || !write) {
+		return nil
+	}
+	d.close()
+	err := d.connect(d.path)
+	if err == nil {
+		d.left = d.look()
+		return nil
+	}
+	if other, is := errors.AsType[*versionError](err); is {
+		err = d.setAside("other-version", other)
+	} else if d.damaged(err) {
+		err = d.setAside("damaged", err)
+	} else if !write && d.connectCopy() == nil {
+		return nil
+	}
+	if !errors.Is(err, ErrSetAside) {
+		return err
+	}
+	// There is room for a new one.
+	if err := d.connect(d.path); err != nil {
+		d.close()
+		return err
+	}
+	d.left = d.look()
+	return nil
+}
+
+// names are those of the database and of its log.
+func names(path string) [2]string { return [2]string{path, path + "-wal"} }
+
+func (d *database) look() (found [2]fs.FileInfo) {
+	for i, name := range names(d.path) {
+		found[i], _ = os.Stat(name) // not there is what the zero value says
+	}
+	return found
+}
+
+func unchanged(a, b [2]fs.FileInfo) bool {
+	if runtime.GOOS == "windows" {
+		return true // nobody else can write to them, and their times are written late
+	}
+	for i := range a {
+		if (a[i] == nil) != (b[i] == nil) ||
+			a[i] != nil && (!os.SameFile(a[i], b[i]) || a[i].Size() != b[i].Size() || !a[i].ModTime().Equal(b[i].ModTime())) {
+			return false
+		}
+	}
+	return true
+}
+
+// connect opens the database at the path, makes it if it is not there, and checks
+// it.
+func (d *database) connect(path string) error {
+	if err := d.prepare(path); err != nil {
+		return err
+	}
+	connector, err := sqlite.NewConnector(dsn(path))
+	if err != nil {
+		return err
+	}
+	d.pool = sql.OpenDB(connector)
+	d.pool.SetMaxOpenConns(1)
+	conn, err := d.pool.Conn(context.Background())
+	if err == nil {
+		d.conn = connection{conn}
+		err = d.check()
+	}
+	if err == nil {
+		d.opened++
+		err = d.read(d.conn)
+	}
+	if err != nil {
+		d.close()
+	}
+	return err
+}
+
+// prepare makes the file, readable by its owner only, as the log will be.
+func (*database) prepare(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 && info.Size() == 0 {
+		// SQLite would throw the log away.
+		return fmt.Errorf("%w: only its log is there", errDamaged)
+	}
+	return nil
+}
+
+// dsn: the locking mode comes before the log, which is indexed in memory then
+// and not in a file that is mapped; FULL: a commit is flushed.
+func dsn(path string) string {
+	path = filepath.ToSlash(path)
+	if filepath.VolumeName(path) != "" {
+		path = "/" + path
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=1000&_dqs=0&_defensive=1" +
+		"&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=mmap_size(0)" +
+		"&_pragma=cache_size(-4000)&_pragma=journal_size_limit(16777216)&_pragma=cell_size_check(ON)&_pragma=trusted_schema(OFF)"
+}
+
+// check makes sure that the database is whole and of this version. It makes the
+// tables of a new one.
+func (d *database) check() error {
+	var answer string
+	if err := d.conn.each(func(rows *sql.Rows) error { return rows.Scan(&answer) }, "PRAGMA quick_check(1)"); err != nil {
+		return err
+	}
+	if answer != "ok" {
+		return fmt.Errorf("%w: %s", errDamaged, answer)
+	}
+	var version, tables int
+	err := d.conn.QueryRowContext(context.Background(), "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version").Scan(&version, &tables)
+	switch {
+	case err != nil:
+		return err
+	case version == d.version:
+		return nil
+	case version != 0 || tables != 0:
+		return &versionError{version, d.version}
+	}
+	return d.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", d.layout, d.version))
+}
+
+// versionError says that a database is whole but not ours to read.
+type versionError struct{ got, want int }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("it is of another version of this program: layout %d, not %d", e.got, e.want)
+}
+
+// connectCopy is for a directory that nothing can be written to: SQLite reads no
+// log there.
+func (d *database) connectCopy() error {
+	dir, err := copyOf(d.path)
+	if err != nil {
+		return err
+	}
+	if err := d.connect(filepath.Join(dir, filepath.Base(d.path))); err != nil {
+		_ = os.RemoveAll(dir)
+		return err
+	}
+	d.copied = dir
+	return nil
+}
+
+// copyOf copies a database and its log into a directory of their own.
+func copyOf(path string) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "m365_defender_exporter"); err != nil {
+		return "", err
+	}
+	for _, name := range names(path) {
+		if err = copyFile(name, filepath.Join(dir, filepath.Base(name))); err != nil && !(name != path && errors.Is(err, fs.ErrNotExist)) {
+			_ = os.RemoveAll(dir)
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(out, in); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// damaged tells a complaint about the content from a failure of the system.
+func (d *database) damaged(err error) bool {
+	if errors.Is(err, ErrSetAside) {
+		return false // that has been seen to
+	}
+	if errors.Is(err, errDamaged) {
+		return true
+	}
+	e, is := errors.AsType[*sqlite.Error](err)
+	if !is {
+		return false
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS:
+		return true
+	case sqlite3.SQLITE_READONLY:
+		// It says so of itself if the file can be written.
+		f, err := os.OpenFile(d.path, os.O_RDWR, 0)
+		if err == nil {
+			_ = f.Close()
+		}
+		return err == nil
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
+		sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL:
+		return false
+	}
+	return true
+}
+
+// setAside renames the files for somebody to look at. The next use begins anew.
+func (d *database) setAside(suffix string, why error) error {
+	d.close()
+	to := d.asideName(suffix)
+	for i, name := range names(d.path) {
+		if err := os.Rename(name, names(to)[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w; it cannot be set aside: %w", why, err)
+		}
+	}
+	d.aside = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
+	return d.aside
+}
+
+// asideName is a dated name that is free.
+func (d *database) asideName(suffix string) string {
+	for at := time.Now().UTC(); ; at = at.Add(time.Millisecond) {
+		name := fmt.Sprintf("%s.%s-%s", d.path, suffix, at.Format("20060102T150405.000Z"))
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return name
+		}
+	}
+}
+
+// setRowsAside moves the rows of some tables that a condition selects to a
+// database under a dated name.
+func (d *database) setRowsAside(c connection, why error, tables []string, where string, args ...any) error {
+	if d.copied == "" {
+		to := d.asideName("damaged")
+		if err := d.moveRows(c, to, tables, where, args...); err != nil {
+			return err
+		}
+		why = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
+	} else {
+		why = fmt.Errorf("%w later: %w", ErrSetAside, why)
+	}
+	d.aside = why
+	return nil
+}
+
+func (d *database) moveRows(c connection, to string, tables []string, where string, args ...any) error {
+	if err := d.prepare(to); err != nil {
+		return err
+	}
+	if err := c.exec("ATTACH ? AS aside", to); err != nil {
+		return err
+	}
+	defer func() { _ = c.exec("DETACH aside") }() // fails only if nothing is attached
+	for _, table := range tables {
+		statement := fmt.Sprintf("CREATE TABLE IF NOT EXISTS aside.%[1]s AS SELECT * FROM main.%[1]s WHERE %[2]s", table, where)
+		if err := c.exec(statement, args...); err != nil {
+			return err
+		}
+		if err := c.exec(fmt.Sprintf("DELETE FROM main.%s WHERE %s", table, where), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close lets go of the files. A log that is whole goes into the database.
+func (d *database) close() {
+	if d.pool != nil {
+		if d.conn.Conn != nil {
+			_ = d.conn.Close()
+		}
+		_ = d.pool.Close() // what is not written yet is read from the log next time
+		d.pool, d.conn = nil, connection{}
+	}
+	if d.copied != "" {
+		_ = os.RemoveAll(d.copied)
+		d.copied = ""
+	}
+}
+
+// finish is close, by who is not using the database.
+func (d *database) finish() {
+	d.turn <- struct{}{}
+	defer func() { <-d.turn }()
+	if d.pool != nil && d.copied == "" && !unchanged(d.left, d.look()) {
+		d.logger.Warn("The saved state was changed by somebody else, the last save may be lost", "file", d.path)
+	}
+	d.close()
+}
