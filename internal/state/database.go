@@ -42,12 +42,13 @@ type database struct {
 	conn connection
 	// opened counts how often it was opened. What was known of it then does not hold
 	// the next time.
-	opened  int
-	copied  string         // the directory of a copy, which is all that there is to be read
-	left    [2]fs.FileInfo // the database and its log as we left them
-	aside   error          // what was set aside last, and why
-	due     time.Time      // when the next flush may be, and far in the past after a pause
-	waiting struct {
+	opened   int
+	readOnly bool           // it could not be written to when it was opened
+	copied   string         // the directory of a copy, which is all that there is to be read
+	left     [2]fs.FileInfo // the database and its log as we left them
+	aside    error          // what was set aside last, and why
+	due      time.Time      // when the next flush may be, and far in the past after a pause
+	waiting  struct {
 		sync.Mutex
 		group []*write
 	}
@@ -198,6 +199,9 @@ func (d *database) view(do func(connection) error) error {
 // settle notes how we leave the files, and sets them aside if they turned out to
 // be damaged.
 func (d *database) settle(err error) error {
+	if e, is := errors.AsType[*sqlite.Error](err); is && e.Code() == sqlite3.SQLITE_FULL {
+		_ = d.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)") // what is in the log only may make room
+	}
 	d.left = d.look()
 	if err != nil && d.damaged(err) {
 		return d.setAside("damaged", err)
@@ -216,7 +220,7 @@ func (d *database) open(write bool) error {
 		d.logger.Warn("The saved state was changed by somebody else while it was in use", "file", d.path)
 		d.close()
 	}
-	if d.pool != nil && (d.copied == "" || !write) {
+	if d.pool != nil && (!d.readOnly || !write) {
 		return nil
 	}
 	d.close()
@@ -270,9 +274,11 @@ func unchanged(a, b [2]fs.FileInfo) bool {
 // connect opens the database at the path, makes it if it is not there, and checks
 // it.
 func (d *database) connect(path string) error {
-	if err := d.prepare(path); err != nil {
+	writable, err := prepare(path)
+	if err != nil {
 		return err
 	}
+	d.readOnly = !writable
 	connector, err := sqlite.NewConnector(dsn(path))
 	if err != nil {
 		return err
@@ -295,21 +301,23 @@ func (d *database) connect(path string) error {
 }
 
 // prepare makes the file, readable by its owner only, as the log will be.
-func (*database) prepare(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err != nil {
-		return err
+func prepare(path string) (writable bool, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if writable = err == nil; !writable {
+		if f, err = os.Open(path); err != nil {
+			return false, err
+		}
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 && info.Size() == 0 {
 		// SQLite would throw the log away.
-		return fmt.Errorf("%w: only its log is there", errDamaged)
+		return false, damagedf("only its log is there")
 	}
-	return nil
+	return writable, nil
 }
 
 // dsn: the locking mode comes before the log, which is indexed in memory then
@@ -321,7 +329,7 @@ func dsn(path string) string {
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=1000&_dqs=0&_defensive=1" +
 		"&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=mmap_size(0)" +
-		"&_pragma=cache_size(-4000)&_pragma=journal_size_limit(16777216)&_pragma=cell_size_check(ON)&_pragma=trusted_schema(OFF)"
+		"&_pragma=cache_size(-4000)&_pragma=wal_autocheckpoint(400)&_pragma=journal_size_limit(16777216)&_pragma=cell_size_check(ON)&_pragma=trusted_schema(OFF)"
 }
 
 // check makes sure that the database is whole and of this version. It makes the
@@ -365,7 +373,7 @@ func (d *database) connectCopy() error {
 		_ = os.RemoveAll(dir)
 		return err
 	}
-	d.copied = dir
+	d.copied, d.readOnly = dir, true
 	return nil
 }
 
@@ -416,12 +424,7 @@ func (d *database) damaged(err error) bool {
 	case sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS:
 		return true
 	case sqlite3.SQLITE_READONLY:
-		// It says so of itself if the file can be written.
-		f, err := os.OpenFile(d.path, os.O_RDWR, 0)
-		if err == nil {
-			_ = f.Close()
-		}
-		return err == nil
+		return !d.readOnly // it says so of itself
 	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
@@ -471,7 +474,7 @@ func (d *database) setRowsAside(c connection, why error, tables []string, where 
 }
 
 func (d *database) moveRows(c connection, to string, tables []string, where string, args ...any) error {
-	if err := d.prepare(to); err != nil {
+	if _, err := prepare(to); err != nil {
 		return err
 	}
 	if err := c.exec("ATTACH ? AS aside", to); err != nil {

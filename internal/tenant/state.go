@@ -43,6 +43,7 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 		s.known = true
 		return restore(saved)
 	})
+	s.size.Store(s.state.Size())
 	if err != nil {
 		s.known = true
 		s.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
