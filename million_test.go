@@ -34,7 +34,7 @@ func TestE2EMillion(t *testing.T) {
 		if took > 10*time.Second { // three on a machine that does nothing else
 			t.Errorf("the first scrape was served after %v", took)
 		}
-		t.Logf("first scrape after %v, %v MiB of state, %v MiB resident", took.Round(10*time.Millisecond),
+		t.Logf("first scrape after %v, %v s of processor time, %v MiB of state, %v MiB resident", took.Round(10*time.Millisecond), m["process_cpu_seconds_total"][""],
 			int(m["state_size_bytes"][""])>>20, int(m["process_resident_memory_bytes"][""])>>20)
 		p.kill()
 	}
