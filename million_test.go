@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
@@ -67,8 +68,8 @@ func saveMillion(t *testing.T, dir string, n int) {
 	}
 	m.Snapshot(now)
 	progress, err := json.Marshal(map[string]any{
-		"version": 2, "phase": "steady", "lookback": cfg.Lookback, "watermark": now, "published_at": now, "next_sweep": now.Add(time.Hour),
-		"coverage": incident.Coverage{Open: true, All: true, Statuses: [incident.NumStatuses]bool{true, true, true, true, true, true}},
+		"version": 3, "phase": 3, "lookback": cfg.Lookback, "watermark": map[string]any{"at": now}, "published_at": now, "next_sweep": now.Add(time.Hour),
+		"status": refresh.Status{Coverage: incident.Coverage{Open: true, All: true, Statuses: [incident.NumStatuses]bool{true, true, true, true, true, true}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 func gzipped(text string) []byte {
@@ -68,7 +69,7 @@ func TestTooLarge(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			_, err := c.List(t.Context(), req)
 			runtime.ReadMemStats(&after)
-			if e := failure(t, err); !e.TooLarge || e.Reason != listing.ReasonDecode || e.Status != 200 {
+			if e := failure(t, err); !e.TooLarge || e.Reason != reason.Decode || e.Status != 200 {
 				t.Errorf("got %+v", e)
 			}
 			if got := after.TotalAlloc - before.TotalAlloc; got > test.mem {
@@ -89,7 +90,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestBoundedReader: past its bound it fails, as often as it is asked.
 func TestBoundedReader(t *testing.T) {
-	b := &boundedReader{r: strings.NewReader("0123456789"), max: 5}
+	b := &boundedReader{Reader: http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("0123456789")), 5)}
 	got := 0
 	for range 10 {
 		n, err := b.Read(make([]byte, 3))

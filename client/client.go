@@ -13,11 +13,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -25,13 +24,14 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
 )
 
 // Call is the account of one request.
 type Call struct {
-	Operation string // list or get
-	Code      int    // HTTP status, 0 if there was no answer
+	Operation listing.Operation
+	Code      int // HTTP status, 0 if there was no answer
 	Duration  time.Duration
 	Bytes     int64 // of the body, decompressed, as far as it was read
 	Err       error // a *listing.Error, nil if the request brought what it asked for
@@ -39,25 +39,19 @@ type Call struct {
 
 // Options are the settings of a [Client]. BaseURL, HTTP and Tokens are required.
 type Options struct {
-	// BaseURL is https, or http to loopback.
-	BaseURL string
+	BaseURL string // https, or http to loopback
 	// HTTP is used for its Transport alone, which adds nothing to a request: the
 	// client sets Authorization itself.
 	HTTP *http.Client
 	// Tokens has an access token at hand, or gets one. Its errors may implement
-	// FailureReason() string, the name of a [listing.Reason]; their text is then
-	// fit to be shown.
+	// FailureReason() reason.Reason; their text is then fit to be shown.
 	Tokens oauth2.TokenSource
-	// Renew drops the access token at hand after an answer 401. nil: nothing is
-	// done.
+	// Renew drops the access token at hand after an answer 401; it may be nil.
 	Renew func()
 	// Timeout of one request, from sending it to the end of the answer's body.
-	// 0: 30 s.
-	Timeout time.Duration
-	// MaxResponseBytes bounds a body, decompressed. 0: 64 MiB.
-	MaxResponseBytes int64
-	// Observe is told of every request that was sent.
-	Observe func(Call)
+	Timeout          time.Duration // 0: 30 s
+	MaxResponseBytes int64         // bounds a body, decompressed; 0: 64 MiB
+	Observe          func(Call)    // is told of every request that was sent
 	// Scrubber knows the secrets that no text of the server's may show. nil: it
 	// removes what looks like a credential.
 	Scrubber  *scrub.Scrubber
@@ -65,27 +59,15 @@ type Options struct {
 	UserAgent string
 }
 
-// api is what the two APIs say differently.
-type api struct {
-	// path of the list; an incident's is below it.
-	path   string
-	header http.Header
-	// updated is the field of the last update in a condition.
-	updated  string
-	statuses map[incident.Status]string
-	// names of the members of an answer that are read, see [names].
-	names map[string]string
-	offer listing.Offer
-}
-
-// Client makes requests to one API for one tenant. It is safe for concurrent
-// use.
+// Client makes requests to one API for one tenant. Its methods may be called
+// concurrently; none tries again or waits for quota.
 type Client struct {
 	opts      Options
 	api       *api
 	list      *url.URL
+	header    http.Header
 	transport http.RoundTripper
-	decoder   decoder
+	decoder   *decoder
 	// plain: the last list was asked for without alerts.
 	plain atomic.Bool
 	// warned: rows that cannot be used were mentioned.
@@ -101,27 +83,25 @@ func newClient(opts Options, is *api) (*Client, error) {
 		return nil, errors.New("a client needs an HTTP client and a source of access tokens")
 	}
 	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
-	opts.MaxResponseBytes = min(cmp.Or(opts.MaxResponseBytes, 64<<20), 1<<40)
+	opts.MaxResponseBytes = cmp.Or(opts.MaxResponseBytes, 64<<20)
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
 	if opts.Renew == nil {
 		opts.Renew = func() {}
 	}
 	if opts.Observe == nil {
 		opts.Observe = func(Call) {}
 	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+	header := is.header.Clone()
+	if opts.UserAgent != "" {
+		header.Set("User-Agent", opts.UserAgent)
 	}
-	c := &Client{
-		opts: opts, api: is, list: base.JoinPath(is.path),
+	return &Client{
+		opts: opts, api: is, list: base.JoinPath(is.path), header: header,
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
-		transport: opts.HTTP.Transport,
-		decoder:   decoder{names: is.names},
-	}
-	if c.transport == nil {
-		c.transport = http.DefaultTransport
-	}
-	return c, nil
+		transport: cmp.Or(opts.HTTP.Transport, http.DefaultTransport),
+		decoder:   newDecoder(is),
+	}, nil
 }
 
 // Offer is what the API is documented to take.
@@ -132,10 +112,8 @@ func (c *Client) Offer() listing.Offer { return c.api.offer }
 // it may wait for as long as the source of tokens does. Its error is a
 // *[listing.Error] of the reason that the source tells, or auth.
 func (c *Client) Authorize(ctx context.Context) error {
-	if _, e := c.token(ctx, "list", listing.Request{}); e != nil {
-		return e
-	}
-	return nil
+	_, err := (&attempt{Client: c, call: Call{Operation: listing.OperationList}}).token(ctx)
+	return err
 }
 
 // List makes the one request that req describes. It returns within
@@ -147,52 +125,32 @@ func (c *Client) Authorize(ctx context.Context) error {
 // whole or not at all. It matches context.Canceled if ctx was canceled before
 // there was an answer.
 func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, error) {
-	target, err := c.target(&req)
-	if err != nil {
-		return listing.Page{}, &listing.Error{Op: "list", Request: req, Reason: listing.ReasonOther, Err: err}
+	a := attempt{Client: c, call: Call{Operation: listing.OperationList}, request: req, element: (*reading).readIncident}
+	var err error
+	if a.target, err = c.target(&req); err != nil {
+		return listing.Page{}, a.failure(reason.Other, err)
 	}
-	if req.Link == "" {
+	switch {
+	case req.Link == "":
 		c.plain.Store(!req.Alerts)
+	case req.AlertsOf != 0:
+		a.element = (*reading).readAlert
 	}
-	var page listing.Page
-	date, e := c.exchange(ctx, &question{op: "list", request: req, target: target, read: func(body io.Reader) (err error) {
-		if req.AlertsOf != 0 && req.Link != "" {
-			page, err = c.decoder.alertPage(body)
-		} else {
-			page, err = c.decoder.page(body)
-		}
-		return err
-	}})
-	if e != nil {
-		return listing.Page{}, e
-	}
-	page.Date = date
+	page, err := a.exchange(ctx)
 	if c.api.offer.Expand && !req.Alerts && req.Link == "" {
 		page.MoreAlerts = nil
 		for i := range page.Rows {
 			page.Rows[i].Alerts, page.Rows[i].AlertsUnknown = nil, true
 		}
 	}
-	c.mention(ctx, page.Rows)
-	return page, nil
-}
-
-// mention logs that rows of a page cannot be used, loudly the first time.
-func (c *Client) mention(ctx context.Context, rows []incident.Incident) {
-	unusable := 0
-	for i := range rows {
-		if rows[i].ID == 0 {
-			unusable++
+	if n := unusable(page.Rows); n > 0 {
+		level := slog.LevelDebug
+		if !c.warned.Swap(true) {
+			level = slog.LevelWarn
 		}
+		c.opts.Logger.Log(ctx, level, "Incidents in an answer have no id and cannot be counted; the others are", "rows", len(page.Rows), "unusable", n)
 	}
-	if unusable == 0 {
-		return
-	}
-	level := slog.LevelDebug
-	if c.warned.CompareAndSwap(false, true) {
-		level = slog.LevelWarn
-	}
-	c.opts.Logger.Log(ctx, level, "Incidents in an answer have no id and cannot be counted; the others are", "rows", len(rows), "unusable", unusable)
+	return page, err
 }
 
 // Incident looks one incident up by its id, with one request and within the
@@ -200,22 +158,14 @@ func (c *Client) mention(ctx context.Context, rows []incident.Incident) {
 // them if the last List did. Its error is a *[listing.Error]; it matches
 // [listing.ErrNotFound] if the server says that there is no such incident.
 func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, error) {
-	target := fmt.Sprintf("%s/%d", c.list, id)
+	target := c.list.JoinPath(strconv.FormatInt(id, 10))
 	if c.api.offer.Expand && !c.plain.Load() {
-		target += "?$expand=alerts"
+		target.RawQuery = "$expand=alerts"
 	}
-	var in incident.Incident
-	_, e := c.exchange(ctx, &question{op: "get", target: target, read: func(body io.Reader) (err error) {
-		if in, err = c.decoder.incident(body); err == nil && in.ID != id {
-			err = errOther
-		}
-		return err
-	}})
-	switch {
-	case e == nil:
-		return in, nil
-	case e.Status == http.StatusNotFound, e.Status == http.StatusGone:
-		e.Err = listing.ErrNotFound
+	a := attempt{Client: c, call: Call{Operation: listing.OperationGet}, target: target, id: id}
+	page, err := a.exchange(ctx)
+	if err != nil {
+		return incident.Incident{}, err
 	}
-	return incident.Incident{}, e
+	return page.Rows[0], nil
 }

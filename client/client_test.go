@@ -17,6 +17,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 // roundTrip is a transport made of a function.
@@ -118,28 +119,27 @@ func TestPage(t *testing.T) {
 	}
 }
 
-type tokenError string
+type tokenError reason.Reason
 
-func (f tokenError) Error() string         { return "no token: " + string(f) }
-func (f tokenError) FailureReason() string { return string(f) }
+func (f tokenError) Error() string                { return "no token: " + f.FailureReason().String() }
+func (f tokenError) FailureReason() reason.Reason { return reason.Reason(f) }
 
 func TestAuthorize(t *testing.T) {
 	refused := &oauth2.RetrieveError{Response: &http.Response{Status: "400 Bad Request", StatusCode: http.StatusBadRequest}, Body: []byte("\x1b" + strings.Repeat("secret ", 100))}
 	tests := []struct {
 		name   string
 		err    error
-		reason listing.Reason
+		reason reason.Reason
 		text   string
 	}{
-		{"auth", tokenError("auth"), listing.ReasonAuth, "list incidents: no token: auth"},
-		{"network", fmt.Errorf("wrapped: %w", tokenError("network")), listing.ReasonNetwork, "wrapped: no token: network"},
-		{"throttled", tokenError("throttled"), listing.ReasonThrottled, ""},
-		{"a reason that there is not", tokenError("moon"), listing.ReasonAuth, ""},
-		{"no reason", errors.New("\x1b[31m"), listing.ReasonAuth, `\x1b[31m`},
-		{"refused by the library", refused, listing.ReasonAuth, "400 Bad Request"},
-		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, listing.ReasonNetwork, ""},
-		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, listing.ReasonTimeout, ""},
-		{"nothing", nil, listing.ReasonAuth, "no access token"},
+		{"auth", tokenError(reason.Auth), reason.Auth, "list incidents: no token: auth"},
+		{"network", fmt.Errorf("wrapped: %w", tokenError(reason.Network)), reason.Network, "wrapped: no token: network"},
+		{"throttled", tokenError(reason.Throttled), reason.Throttled, ""},
+		{"no reason", errors.New("\x1b[31m"), reason.Auth, `\x1b[31m`},
+		{"refused by the library", refused, reason.Auth, "400 Bad Request"},
+		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, reason.Network, ""},
+		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, reason.Timeout, ""},
+		{"nothing", nil, reason.Auth, "no access token"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -159,11 +159,11 @@ func TestAuthorize(t *testing.T) {
 				t.Errorf("%v does not match %v", err, test.err)
 			}
 			_, err = c.List(t.Context(), first)
-			if e := failure(t, err); e.Reason != test.reason || e.Op != "list" || e.Request != first {
+			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationList || e.Request != first {
 				t.Errorf("list: got %+v", e)
 			}
 			_, err = c.Incident(t.Context(), 7)
-			if e := failure(t, err); e.Reason != test.reason || e.Op != "get" {
+			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationGet {
 				t.Errorf("get: got %+v", e)
 			}
 		})
@@ -191,7 +191,7 @@ func TestRenew(t *testing.T) {
 		o.Tokens = source(func() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: tokens[0]}, nil })
 		o.Renew = func() { tokens = tokens[1:] }
 	})
-	if _, err := c.List(t.Context(), first); failure(t, err).Reason != listing.ReasonAuth {
+	if _, err := c.List(t.Context(), first); failure(t, err).Reason != reason.Auth {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.List(t.Context(), first); err != nil {
@@ -221,7 +221,7 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	c := newTest(t, answer(200, `{"incidentId":8}`), nil)
-	if _, err := c.Incident(t.Context(), 7); failure(t, err).Reason != listing.ReasonDecode || errors.Is(err, listing.ErrNotFound) {
+	if _, err := c.Incident(t.Context(), 7); failure(t, err).Reason != reason.Decode || errors.Is(err, listing.ErrNotFound) {
 		t.Errorf("another incident: got %v", err)
 	}
 	// Alerts are asked for as the list does.

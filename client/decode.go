@@ -1,12 +1,15 @@
 package client
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -21,8 +24,174 @@ import (
 // absent, a row that cannot be used does not spoil the rest. It is safe for
 // concurrent use.
 type decoder struct {
-	names map[string]string
-	texts texts
+	list, row members
+	mu        sync.Mutex
+	interned  map[string]*text
+}
+
+// members are those of an object that are read, by their names in quotes, as
+// they are in JSON: none has in it what would be escaped.
+type members map[string]func(*reading)
+
+func newDecoder(is *api) *decoder {
+	return &decoder{interned: map[string]*text{}, list: members{
+		`"value"`:              (*reading).list,
+		strconv.Quote(is.list): (*reading).list,
+		`"@odata.nextLink"`:    func(r *reading) { r.page.Link = r.link() },
+		`"@odata.count"`:       (*reading).count,
+		`"error"`:              (*reading).failure,
+	}, row: members{
+		strconv.Quote(is.id):      func(r *reading) { r.in.ID = max(integer(r.value()), 0) },
+		strconv.Quote(is.created): func(r *reading) { r.in.Created = parseTime(unquote(r.value())) },
+		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = parseTime(unquote(r.value())) },
+		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID = max(integer(r.value()), 0) },
+		`"assignedTo"`:            func(r *reading) { r.in.Assigned = isOwner(unquote(r.value())) },
+		`"status"`:                func(r *reading) { r.in.Status = enum(r, incident.ParseStatus, incident.FieldStatus) },
+		`"severity"`:              func(r *reading) { r.in.Severity = enum(r, incident.ParseSeverity, incident.FieldSeverity) },
+		`"classification"`: func(r *reading) {
+			r.in.Classification = enum(r, incident.ParseClassification, incident.FieldClassification)
+		},
+		`"determination"`: func(r *reading) {
+			r.in.Determination = enum(r, incident.ParseDetermination, incident.FieldDetermination)
+		},
+		`"alerts"`:                (*reading).readAlerts,
+		`"alerts@odata.nextLink"`: func(r *reading) { r.more = r.link() },
+		`"error"`:                 (*reading).failure,
+	}}
+}
+
+var alertMembers = members{
+	`"severity"`:      func(r *reading) { r.alert.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
+	`"status"`:        func(r *reading) { r.alert.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
+	`"serviceSource"`: func(r *reading) { r.alert.Source = r.text().source },
+	`"category"`:      func(r *reading) { r.alert.Category = r.text().category },
+}
+
+// reading is one answer being read. Its first error ends it: nothing is read
+// after that, and values are empty.
+type reading struct {
+	*decoder
+	dec         *jsontext.Decoder
+	err         error
+	page        listing.Page
+	element     func(*reading)     // reads one of the list's
+	found, null bool               // there is a list, or null in its place
+	in          *incident.Incident // that is being read
+	more        string             // the link to further alerts of it
+	alert       *incident.Alert    // that is being read
+	alerts      int                // of all incidents
+}
+
+// read reads an answer to its end; a torn one is an error, not a short page. It
+// is a list of what element reads, or, without one, the incident with the id.
+func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listing.Page, error) {
+	var single incident.Incident
+	r := &reading{decoder: d, dec: newJSON(body), in: &single, element: element}
+	r.page = listing.Page{Count: -1, MoreAlerts: map[int64]string{}}
+	switch {
+	case r.dec.PeekKind() != '{':
+		return listing.Page{}, notJSON(r.dec)
+	case element == nil:
+		r.readIncident()
+	default:
+		r.object(d.list)
+	}
+	if r.err == nil {
+		// Only at the end a length or checksum that does not fit shows.
+		if _, r.err = r.dec.ReadToken(); r.err == nil {
+			r.err = errors.New("the JSON is followed by more")
+		} else if errors.Is(r.err, io.EOF) {
+			r.err = nil
+		}
+	}
+	if r.err != nil {
+		return listing.Page{}, fmt.Errorf("read answer: %w", r.err)
+	}
+	if err := r.wrong(id); err != nil {
+		return listing.Page{}, err
+	}
+	if element == nil && r.more != "" {
+		// A part of the alerts is no number of alerts.
+		r.in.Alerts, r.in.AlertsUnknown = nil, true
+	}
+	r.page.Alerts = single.Alerts // those of no row
+	return r.page, nil
+}
+
+// wrong tells what is wrong with an answer that could be read.
+func (r *reading) wrong(id int64) error {
+	n := len(r.page.Rows)
+	switch {
+	case r.element == nil && r.in.ID == 0:
+		return errors.New("the answer is not an incident")
+	case r.element == nil && r.in.ID != id:
+		return errors.New("the answer is another incident than was asked for")
+	case r.element != nil && !r.found && !r.null:
+		return &partialError{text: "the answer has no list"}
+	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0):
+		// Seen of an empty tenant, where neither is there.
+		return &partialError{text: "the answer has null for a list that is not empty"}
+	case n > 0 && unusable(r.page.Rows) == n:
+		return fmt.Errorf("none of the %d incidents in the answer has a usable id", n)
+	}
+	return nil
+}
+
+// unusable counts the rows that cannot be used.
+func unusable(rows []incident.Incident) (n int) {
+	for i := range rows {
+		if rows[i].ID == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *reading) list() {
+	r.null = r.null || r.dec.PeekKind() == 'n'
+	r.found = r.loop('[', ']', r.element) || r.found
+}
+
+func (r *reading) count() {
+	r.page.Count = -1
+	if n := integer(r.value()); n <= math.MaxInt32 {
+		r.page.Count = int(n)
+	}
+}
+
+// failure reads an error beside what was asked for; null is none, and a row may
+// have one of its own.
+func (r *reading) failure() {
+	if r.dec.PeekKind() == 'n' || r.dec.StackDepth() > 1 {
+		r.skip()
+		return
+	}
+	raw := r.raw()
+	code, message := serverError(fmt.Appendf(nil, `{"error":%s}`, raw[:min(len(raw), maxErrorBody)]))
+	r.fail(&partialError{"the answer has an error in it", code, message})
+}
+
+// readIncident reads a row; one that cannot be used has the ID 0.
+func (r *reading) readIncident() {
+	if r.page.Rows = append(r.page.Rows, incident.Incident{AlertsUnknown: true}); len(r.page.Rows) > maxRows {
+		r.fail(fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows))
+	}
+	r.in, r.more = &r.page.Rows[len(r.page.Rows)-1], ""
+	r.object(r.row)
+	if r.in.Status == incident.StatusRedirected {
+		// Its alerts were moved to another one; that none are sent is normal.
+		r.in.AlertsUnknown = false
+	}
+	if r.more != "" && r.in.ID != 0 {
+		r.page.MoreAlerts[r.in.ID] = r.more
+	}
+}
+
+func (r *reading) readAlerts() {
+	if r.dec.PeekKind() == '[' {
+		r.in.Alerts, r.in.AlertsUnknown = r.in.Alerts[:0], false
+	}
+	r.loop('[', ']', (*reading).readAlert)
 }
 
 // Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
@@ -33,274 +202,202 @@ const (
 	maxPageAlerts = 100_000
 )
 
-// reading is one answer being read.
-type reading struct {
-	*decoder
-	dec *jsontext.Decoder
-	// alerts counts those of all rows.
-	alerts int
-}
-
-func (d *decoder) read(body io.Reader) *reading { return &reading{decoder: d, dec: newJSON(body)} }
-
-// page reads a list of incidents to its end; a torn one is an error, not a
-// short page.
-func (d *decoder) page(body io.Reader) (listing.Page, error) {
-	r, page := d.read(body), listing.Page{Count: -1}
-	usable := 0
-	err := r.list(&page, func() error {
-		in, err := r.row(r.skip)
-		if err != nil {
-			return err
-		}
-		if page.Rows = append(page.Rows, in.Incident); len(page.Rows) > maxRows {
-			return fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows)
-		}
-		if in.ID == 0 {
-			return nil
-		}
-		if usable++; in.more != "" {
-			if page.MoreAlerts == nil {
-				page.MoreAlerts = make(map[int64]string)
-			}
-			page.MoreAlerts[in.ID] = in.more
-		}
-		return nil
-	})
-	if err == nil && usable == 0 && len(page.Rows) > 0 {
-		err = fmt.Errorf("none of the %d incidents in the answer has a usable id", len(page.Rows))
-	}
-	if err != nil {
-		return listing.Page{}, err
-	}
-	return page, nil
-}
-
-// alertPage reads a list of one incident's alerts to its end.
-func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
-	r, page := d.read(body), listing.Page{Count: -1}
-	var unrecognized incident.Fields
-	if err := r.list(&page, func() error { return r.alert(&page.Alerts, &unrecognized) }); err != nil {
-		return listing.Page{}, err
-	}
-	return page, nil
-}
-
-// incident reads the answer to a lookup.
-func (d *decoder) incident(body io.Reader) (incident.Incident, error) {
-	r := d.read(body)
+func (r *reading) readAlert() {
 	if r.dec.PeekKind() != '{' {
-		return incident.Incident{}, notJSON(r.dec)
+		r.skip()
+		return
 	}
-	in, err := r.row(func(name string) error {
-		if name == "error" {
-			return r.failure()
-		}
-		return r.skip(name)
-	})
-	if err == nil {
-		err = r.end()
+	if r.alerts++; len(r.in.Alerts) >= maxRowAlerts || r.alerts > maxPageAlerts {
+		r.fail(fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts))
 	}
-	switch {
-	case err != nil:
-		return incident.Incident{}, fmt.Errorf("read answer: %w", err)
-	case in.ID == 0:
-		return incident.Incident{}, errors.New("the answer is not an incident")
-	case in.more != "":
-		// A part of the alerts is no number of alerts.
-		in.Alerts, in.AlertsUnknown = nil, true
-	}
-	return in.Incident, nil
-}
-
-// list reads an object that holds a list, and what is said about it.
-func (r *reading) list(page *listing.Page, element func() error) error {
-	if r.dec.PeekKind() != '{' {
-		return notJSON(r.dec)
-	}
-	found, null := false, false
-	err := r.object(func(name string) (err error) {
-		switch name {
-		case "value":
-			if r.dec.PeekKind() == '[' {
-				found = true
-				return array(r.dec, element)
-			}
-			null = null || r.dec.PeekKind() == 'n'
-			return r.dec.SkipValue()
-		case "error":
-			return r.failure()
-		case "@odata.nextLink":
-			page.Link, err = r.link()
-		case "@odata.count":
-			page.Count, err = r.count()
-		default:
-			return r.dec.SkipValue()
-		}
-		return err
-	})
-	if err == nil {
-		err = r.end()
-	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("read answer: %w", err)
-	case found:
-		return nil
-	case !null:
-		return &partialError{text: "the answer has no list"}
-	case page.Link != "" || page.Count > 0:
-		// Seen of an empty tenant, where neither is there.
-		return &partialError{text: "the answer has null for a list that is not empty"}
-	}
-	return nil
-}
-
-// failure reads an error beside what was asked for; null is none.
-func (r *reading) failure() error {
-	raw, err := r.dec.ReadValue()
-	if err != nil || raw.Kind() == 'n' {
-		return err
-	}
-	return &partialError{text: "the answer has an error in it", member: slices.Clone(raw[:min(len(raw), maxErrorBody)])}
-}
-
-// row is an incident as it was sent.
-type row struct {
-	incident.Incident
-	// more is the link to further alerts.
-	more string
-}
-
-// row reads one element of a list of incidents; one that cannot be used has the
-// ID 0. Members that are no incident's are given to also.
-func (r *reading) row(also func(string) error) (in row, err error) {
-	if r.dec.PeekKind() != '{' {
-		return in, r.dec.SkipValue()
-	}
-	in.AlertsUnknown = true
-	err = r.object(func(name string) (err error) {
-		switch name {
-		case "incidentId":
-			in.ID, err = r.id()
-		case "redirectIncidentId":
-			in.RedirectID, err = r.id()
-		case "createdTime":
-			in.Created, err = r.time()
-		case "lastUpdateTime":
-			in.Updated, err = r.time()
-		case "assignedTo":
-			in.Assigned, err = r.assigned()
-		case "status":
-			in.Status, err = enum(r, incident.ParseStatus, incident.FieldStatus, &in.Unrecognized)
-		case "severity":
-			in.Severity, err = enum(r, incident.ParseSeverity, incident.FieldSeverity, &in.Unrecognized)
-		case "classification":
-			in.Classification, err = enum(r, incident.ParseClassification, incident.FieldClassification, &in.Unrecognized)
-		case "determination":
-			in.Determination, err = enum(r, incident.ParseDetermination, incident.FieldDetermination, &in.Unrecognized)
-		case "alerts@odata.nextLink":
-			in.more, err = r.link()
-		case "alerts":
-			if r.dec.PeekKind() != '[' {
-				return r.dec.SkipValue()
-			}
-			in.Alerts, in.AlertsUnknown = in.Alerts[:0], false
-			err = array(r.dec, func() error { return r.alert(&in.Alerts, &in.Unrecognized) })
-		default:
-			err = also(name)
-		}
-		return err
-	})
-	if in.Status == incident.StatusRedirected {
-		// Its alerts were moved to another one; that none are sent is normal.
-		in.AlertsUnknown = false
-	}
-	return in, err
-}
-
-func (r *reading) alert(list *[]incident.Alert, unrecognized *incident.Fields) error {
-	if r.dec.PeekKind() != '{' {
-		return r.dec.SkipValue()
-	}
-	if r.alerts++; len(*list) >= maxRowAlerts || r.alerts > maxPageAlerts {
-		return fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts)
-	}
-	a := incident.Alert{Source: "unknown", Category: "unknown"}
-	err := r.object(func(name string) (err error) {
-		var raw jsontext.Value
-		switch name {
-		case "severity":
-			a.Severity, err = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity, unrecognized)
-		case "status":
-			a.Status, err = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus, unrecognized)
-		case "serviceSource":
-			raw, err = r.value()
-			a.Source = r.texts.of(raw).source
-		case "category":
-			raw, err = r.value()
-			a.Category = r.texts.of(raw).category
-		default:
-			err = r.dec.SkipValue()
-		}
-		return err
-	})
-	*list = append(*list, a)
-	return err
+	r.in.Alerts = append(r.in.Alerts, incident.Alert{Source: "unknown", Category: "unknown"})
+	r.alert = &r.in.Alerts[len(r.in.Alerts)-1]
+	r.object(alertMembers)
 }
 
 // enum reads a text; null is unknown like an absent one, a value of another type
 // is not recognised.
-func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields, unrecognized *incident.Fields) (T, error) {
+func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields) T {
 	kind := r.dec.PeekKind()
-	raw, err := r.value()
-	value, ok := parse(r.texts.of(raw).plain)
+	value, ok := parse(r.text().plain)
 	if !ok || kind != '"' && kind != 'n' {
-		*unrecognized |= field
+		r.in.Unrecognized |= field
 	}
-	return value, err
+	return value
 }
 
-// id reads a positive integer; anything else is 0.
-func (r *reading) id() (int64, error) {
-	raw, err := r.value()
-	n, _ := integer(raw)
-	return n, err
-}
+// text is the value of an enum or label, and the label values made of it.
+type text struct{ plain, source, category string }
 
-// count reads a number of rows; anything else is -1.
-func (r *reading) count() (int, error) {
-	raw, err := r.value()
-	if n, ok := integer(raw); ok && n <= math.MaxInt32 {
-		return int(n), err
+// text reads a text; what is none reads as empty. Texts are interned, so that
+// repeating them costs nothing.
+func (r *reading) text() *text {
+	// Longer ones are no enums. Past that many all are forgotten, which costs a
+	// moment and nothing else.
+	const maxText, maxInterned = 256, 4096
+	raw := r.value()
+	raw = raw[:min(len(raw), maxText)]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.interned[string(raw)]
+	if known == nil {
+		plain := unquote(raw)
+		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain)}
+		if len(r.interned) >= maxInterned {
+			clear(r.interned)
+		}
+		r.interned[string(raw)] = known
 	}
-	return -1, err
-}
-
-// time reads a point in time; what is none reads as the zero time. The texts
-// are all different, so that they are not worth interning.
-func (r *reading) time() (time.Time, error) {
-	raw, err := r.value()
-	return parseTime(unquote(raw)), err
-}
-
-// assigned tells whether a text names an owner. The name is personal data and
-// not kept. Microsoft's portal shows Unassigned where there is none.
-func (r *reading) assigned() (bool, error) {
-	raw, err := r.value()
-	// Blanks, and the zero-width characters that were seen in names.
-	name := strings.TrimFunc(unquote(raw), func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
-	})
-	return name != "" && !strings.EqualFold(name, "unassigned"), err
+	return known
 }
 
 // link reads an address of the server's.
-func (r *reading) link() (string, error) {
-	raw, err := r.value()
-	link, _ := jsontext.AppendUnquote(nil, raw)
+func (r *reading) link() string {
+	link, _ := jsontext.AppendUnquote(nil, r.value())
 	if len(link) > maxLink {
-		return "", errLink
+		r.fail(errLink)
+		return ""
 	}
-	return string(link), err
+	return string(link)
+}
+
+var byteOrderMark = []byte("\ufeff")
+
+// newJSON reads JSON, and before it a byte order mark if there is one.
+func newJSON(r io.Reader) *jsontext.Decoder {
+	from := bufio.NewReader(r)
+	if start, _ := from.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
+		_, _ = from.Discard(len(start))
+	}
+	dec := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if bounded, ok := r.(*boundedReader); ok {
+		bounded.decoded = dec.InputOffset
+	}
+	return dec
+}
+
+// notJSON tells what came instead of an object.
+func notJSON(dec *jsontext.Decoder) error {
+	_, err := dec.ReadToken()
+	switch text := dec.UnreadBuffer(); {
+	case err == nil:
+		return errors.New("the body is not a JSON object")
+	case errors.Is(err, io.EOF):
+		return errors.New("the body is empty")
+	case len(text) > 0:
+		return fmt.Errorf("the body is not JSON: %s", text)
+	}
+	return fmt.Errorf("read answer: %w", err)
+}
+
+func (r *reading) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *reading) skip() {
+	if r.err == nil {
+		r.err = r.dec.SkipValue()
+	}
+}
+
+// raw reads any value, or the name of a member.
+func (r *reading) raw() (raw jsontext.Value) {
+	if r.err == nil {
+		raw, r.err = r.dec.ReadValue()
+	}
+	return raw
+}
+
+// value reads a text or a number; any other value is skipped, and nil.
+func (r *reading) value() jsontext.Value {
+	switch r.dec.PeekKind() {
+	case '"', '0':
+		return r.raw()
+	}
+	r.skip()
+	return nil
+}
+
+// object reads members of an object, and skips the others.
+func (r *reading) object(known members) {
+	r.loop('{', '}', func(r *reading) {
+		if read := known[string(r.raw())]; read != nil {
+			read(r)
+		} else {
+			r.skip()
+		}
+	})
+}
+
+// loop reads an object or array, which begins and ends so, and tells whether it
+// is one; any other value is skipped.
+func (r *reading) loop(begin, end jsontext.Kind, next func(*reading)) bool {
+	if r.err != nil || r.dec.PeekKind() != begin {
+		r.skip()
+		return false
+	}
+	_, r.err = r.dec.ReadToken()
+	for r.err == nil && r.dec.PeekKind() != end {
+		next(r)
+	}
+	if r.err == nil {
+		_, r.err = r.dec.ReadToken()
+	}
+	return true
+}
+
+// integer reads 7, "7" and 7.0, of which the last was seen of servers that keep
+// numbers as floats; anything else is -1.
+func integer(raw jsontext.Value) int64 {
+	text := string(raw)
+	if raw.Kind() == '"' {
+		text = unquote(raw)
+	}
+	if n, err := strconv.ParseUint(text, 10, 63); err == nil {
+		return int64(n)
+	}
+	const exact = 1 << 53 // floats hold every integer up to here
+	if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f >= 0 && f <= exact && f == math.Trunc(f) {
+		return int64(f)
+	}
+	return -1
+}
+
+// timeLayouts are the forms that were observed: the usual one, or with an
+// offset, and with no zone at all, which means UTC. Up to nine digits of a
+// second may follow each. The last but one is ISO 8601's other way to write an
+// offset.
+var timeLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02"}
+
+// parseTime reads a time of the API; the zero time if it is none.
+func parseTime(text string) time.Time {
+	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
+	for _, layout := range timeLayouts {
+		t, err := time.Parse(layout, text)
+		// The years that Unix nanoseconds can tell.
+		if err == nil && t.Year() >= 1970 && t.Year() < 2262 {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// isOwner tells whether a text names one. The name is personal data and not
+// kept. Microsoft's portal shows Unassigned where there is none.
+func isOwner(name string) bool {
+	// Blanks, and the zero-width characters that were seen in names.
+	name = strings.TrimFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	})
+	return name != "" && !strings.EqualFold(name, "unassigned")
+}
+
+// unquote returns the beginning of a text. What is wrong with it, and all that
+// can be is invalid UTF-8, is replaced.
+func unquote(raw jsontext.Value) string {
+	const limit = 256 // bytes; labels and names are shorter
+	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), limit)])
+	return string(plain)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"testing"
@@ -13,7 +14,17 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-func newDecoder(is *api) *decoder { return &decoder{names: is.names} }
+func (d *decoder) page(body io.Reader) (listing.Page, error) {
+	return d.read(body, (*reading).readIncident, 0)
+}
+
+func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
+	return d.read(body, (*reading).readAlert, 0)
+}
+
+func (d *decoder) incident(body io.Reader, id int64) (listing.Page, error) {
+	return d.read(body, nil, id)
+}
 
 func TestDecodeRow(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -76,9 +87,15 @@ func TestDecodeRow(t *testing.T) {
 			if got := fmt.Sprintf("%+v", page.Rows[0]); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}
-			in, err := newDecoder(&defender).incident(strings.NewReader(test.in))
-			if got := fmt.Sprintf("%+v", in); !strings.Contains(test.in, `"error"`) && (err != nil || got != want) {
-				t.Errorf("looked up: %v\ngot  %s\nwant %s", err, got, want)
+			page, err = newDecoder(&defender).incident(strings.NewReader(test.in), page.Rows[0].ID)
+			if strings.Contains(test.in, `"error"`) {
+				return
+			}
+			if err != nil || len(page.Rows) != 1 {
+				t.Fatalf("looked up: %d rows, %v", len(page.Rows), err)
+			}
+			if got := fmt.Sprintf("%+v", page.Rows[0]); got != want {
+				t.Errorf("looked up:\ngot  %s\nwant %s", got, want)
 			}
 		})
 	}
@@ -196,9 +213,9 @@ func TestDecodeMoreAlerts(t *testing.T) {
 	if err != nil || len(page.Alerts) != 2 || page.Alerts[1].Severity != incident.SeverityHigh || page.Link != "https://h/9" || len(page.Rows) > 0 {
 		t.Errorf("got %+v, %v", page, err)
 	}
-	in, err := d.incident(strings.NewReader(`{"id":"7","alerts":[{}],"alerts@odata.nextLink":"https://h/7"}`))
-	if err != nil || !in.AlertsUnknown || in.Alerts != nil {
-		t.Errorf("a part of the alerts passes for all: %+v, %v", in, err)
+	page, err = d.incident(strings.NewReader(`{"id":"7","alerts":[{}],"alerts@odata.nextLink":"https://h/7"}`), 7)
+	if err != nil || !page.Rows[0].AlertsUnknown || page.Rows[0].Alerts != nil {
+		t.Errorf("a part of the alerts passes for all: %+v, %v", page, err)
 	}
 }
 
@@ -276,8 +293,8 @@ func fuzzPage(t *testing.T, d *decoder, body []byte) {
 		t.Errorf("%d usable rows of %d, count %d", usable, len(page.Rows), page.Count)
 	}
 	m.Snapshot(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
-	if in, err := d.incident(bytes.NewReader(body)); err == nil && in.ID <= 0 {
-		t.Errorf("got %+v", in)
+	if page, err := d.incident(bytes.NewReader(body), 7); err == nil && (len(page.Rows) != 1 || page.Rows[0].ID != 7) || err != nil && page.Rows != nil {
+		t.Errorf("got %+v, %v", page, err)
 	}
 	if _, err := d.alertPage(bytes.NewReader(body)); err != nil && errors.Is(err, listing.ErrNotFound) {
 		t.Error(err)

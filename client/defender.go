@@ -1,6 +1,8 @@
 package client
 
 import (
+	"net/http"
+
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 )
@@ -10,6 +12,10 @@ import (
 // $select are not documented.
 var defender = api{
 	path:    "/api/incidents",
+	header:  http.Header{"Accept": {"application/json"}},
+	list:    "incidents", // observed
+	id:      "incidentId",
+	created: "createdTime",
 	updated: "lastUpdateTime",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "Active",
@@ -18,8 +24,6 @@ var defender = api{
 		incident.StatusResolved:       "Resolved",
 		incident.StatusRedirected:     "Redirected",
 	},
-	// incidents was observed in place of value.
-	names: names(map[string]string{"incidents": "value"}, "incidentId", "createdTime", "lastUpdateTime"),
 	// More rows a page are answered with 400
 	// (MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md).
 	offer: listing.Offer{MaxTop: 100, Skip: true},

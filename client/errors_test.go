@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
 )
 
@@ -20,44 +21,48 @@ func TestFailures(t *testing.T) {
 	tests := []struct {
 		name   string
 		via    roundTrip
-		reason listing.Reason
+		reason reason.Reason
 		text   string
 	}{
-		{"400", answer(400, body), listing.ReasonOther, "HTTP 400 Bad Request: Code: what went wrong"},
-		{"401", answer(401, body), listing.ReasonAuth, "HTTP 401"},
-		{"403", answer(403, body), listing.ReasonForbidden, "HTTP 403"},
-		{"404", answer(404, ""), listing.ReasonOther, "HTTP 404 Not Found"},
-		{"405 without a body", answer(405, ""), listing.ReasonOther, "HTTP 405"},
-		{"408", answer(408, ""), listing.ReasonTimeout, "HTTP 408"},
-		{"410", answer(410, ""), listing.ReasonOther, "HTTP 410"},
-		{"429", answer(429, `{"error":{"code":"429","message":"maximum allowed 45 per 00:01:00"}}`), listing.ReasonThrottled, "HTTP 429 Too Many Requests: 429: maximum"},
-		{"code as a number", answer(429, `{"error":{"code":429,"message":"m"}}`), listing.ReasonThrottled, ": 429: m"},
-		{"throttling as 500", answer(500, `{"error":{"code":"InternalServerError","message":"Rate limit reached because of too many requests"}}`), listing.ReasonThrottled, "HTTP 500"},
-		{"throttling as 400", answer(400, `TOO MANY requests`), listing.ReasonThrottled, "HTTP 400"},
-		{"throttling as 503 with a code", answer(503, `{"error":{"code":"TooManyRequests","message":""}}`), listing.ReasonThrottled, "HTTP 503"},
-		{"500", answer(500, body), listing.ReasonServer, "HTTP 500"},
-		{"501", answer(501, body), listing.ReasonServer, "HTTP 501"},
-		{"502 without JSON", answer(502, "<html>\x1b[31m\u202e"+strings.Repeat("x", 100_000)), listing.ReasonServer, `<html>\x1b[31m\u202exxx`},
-		{"an error that is a text", answer(500, `{"error":"text"}`), listing.ReasonServer, `{"error":"text"}`},
-		{"byte order mark", answer(400, "\ufeff"+body), listing.ReasonOther, ": Code: what went wrong"},
-		{"599", answer(599, ""), listing.ReasonServer, "HTTP 599"},
-		{"not JSON", answer(200, "<html>\x1b"), listing.ReasonDecode, `not JSON: <html>\x1b`},
-		{"no content", answer(204, ""), listing.ReasonDecode, "empty"},
-		{"rows without ids", answer(200, `{"value":[{"incidentId":"guid"}]}`), listing.ReasonDecode, "none of the 1 incidents"},
-		{"206", answer(206, `{"value":[]}`), listing.ReasonPartial, "HTTP 206"},
-		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), listing.ReasonPartial, `199 - "a provider\x1b failed"`},
-		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), listing.ReasonPartial, "Code: what went wrong: read answer: the answer has an error in it"},
-		{"no list", answer(200, `{}`), listing.ReasonPartial, "no list"},
-		{"300", answer(300, ""), listing.ReasonOther, "HTTP 300"},
-		{"304", answer(304, ""), listing.ReasonOther, "HTTP 304"},
-		{"101", answer(101, ""), listing.ReasonDecode, "switch protocols"},
+		{"400", answer(400, body), reason.Other, "HTTP 400 Bad Request: Code: what went wrong"},
+		{"401", answer(401, body), reason.Auth, "HTTP 401"},
+		{"403", answer(403, body), reason.Forbidden, "HTTP 403"},
+		{"404", answer(404, ""), reason.Other, "HTTP 404 Not Found"},
+		{"405 without a body", answer(405, ""), reason.Other, "HTTP 405"},
+		{"408", answer(408, ""), reason.Timeout, "HTTP 408"},
+		{"410", answer(410, ""), reason.Other, "HTTP 410"},
+		{"429", answer(429, `{"error":{"code":"429","message":"maximum allowed 45 per 00:01:00"}}`), reason.Throttled, "HTTP 429 Too Many Requests: 429: maximum"},
+		{"code as a number", answer(429, `{"error":{"code":429,"message":"m"}}`), reason.Throttled, ": 429: m"},
+		{"throttling as 500", answer(500, `{"error":{"code":"InternalServerError","message":"Rate limit reached because of too many requests"}}`), reason.Throttled, "HTTP 500"},
+		{"throttling as 400", answer(400, `TOO MANY requests`), reason.Throttled, "HTTP 400"},
+		{"throttling as 503 with a code", answer(503, `{"error":{"code":"TooManyRequests","message":""}}`), reason.Throttled, "HTTP 503"},
+		{"throttling in other words", answer(500, "RATE LIMIT REACHED"), reason.Throttled, "HTTP 500"},
+		{"throttling as 403", answer(403, "API calls quota exceeded! maximum allowed 45 per 00:01:00"), reason.Throttled, "HTTP 403"},
+		{"throttling as 503", answer(503, "The request was throttled"), reason.Throttled, "HTTP 503"},
+		{"another limit", answer(400, "The limit of '25' for Top query has been exceeded"), reason.Other, "HTTP 400"},
+		{"500", answer(500, body), reason.Server, "HTTP 500"},
+		{"501", answer(501, body), reason.Server, "HTTP 501"},
+		{"502 without JSON", answer(502, "<html>\x1b[31m\u202e"+strings.Repeat("x", 100_000)), reason.Server, `<html>\x1b[31m\u202exxx`},
+		{"an error that is a text", answer(500, `{"error":"text"}`), reason.Server, `{"error":"text"}`},
+		{"byte order mark", answer(400, "\ufeff"+body), reason.Other, ": Code: what went wrong"},
+		{"599", answer(599, ""), reason.Server, "HTTP 599"},
+		{"not JSON", answer(200, "<html>\x1b"), reason.Decode, `not JSON: <html>\x1b`},
+		{"no content", answer(204, ""), reason.Decode, "empty"},
+		{"rows without ids", answer(200, `{"value":[{"incidentId":"guid"}]}`), reason.Decode, "none of the 1 incidents"},
+		{"206", answer(206, `{"value":[]}`), reason.Partial, "HTTP 206"},
+		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), reason.Partial, `199 - "a provider\x1b failed"`},
+		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), reason.Partial, "Code: what went wrong: read answer: the answer has an error in it"},
+		{"no list", answer(200, `{}`), reason.Partial, "no list"},
+		{"300", answer(300, ""), reason.Other, "HTTP 300"},
+		{"304", answer(304, ""), reason.Other, "HTTP 304"},
+		{"101", answer(101, ""), reason.Decode, "switch protocols"},
 		{"broken connection", func(*http.Request) (*http.Response, error) {
 			return nil, &url.Error{Op: "Get", URL: "https://x", Err: io.ErrUnexpectedEOF}
-		}, listing.ReasonNetwork, "unexpected EOF"},
+		}, reason.Network, "unexpected EOF"},
 		{"a text of the server's in an error", func(*http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("malformed HTTP response %s", "\x1b[31m"+strings.Repeat("x", 4<<20))
-		}, listing.ReasonNetwork, `malformed HTTP response \x1b`},
-		{"a time limit of the transport's", func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }, listing.ReasonTimeout, "deadline"},
+		}, reason.Network, `malformed HTTP response \x1b`},
+		{"a time limit of the transport's", func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }, reason.Timeout, "deadline"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,13 +75,13 @@ func TestFailures(t *testing.T) {
 			req := listing.Request{Top: 9, Skip: 3, Order: listing.Ascending}
 			page, err := c.List(t.Context(), req)
 			e := failure(t, err)
-			if e.Reason != test.reason || e.Op != "list" || e.Request != req {
+			if e.Reason != test.reason || e.Operation != listing.OperationList || e.Request != req {
 				t.Errorf("got %+v, want the reason %s", e, test.reason)
 			}
 			if text := err.Error(); !strings.Contains(text, test.text) || len(text) > 700 || strings.ContainsAny(text, "\x1b\n\u202e") {
 				t.Errorf("text: got %q, want %q in it", err, test.text)
 			}
-			if sent != 1 || len(calls) != 1 || calls[0].Operation != "list" || calls[0].Code != e.Status || !errors.Is(calls[0].Err, err) {
+			if sent != 1 || len(calls) != 1 || calls[0].Operation != listing.OperationList || calls[0].Code != e.Status || !errors.Is(calls[0].Err, err) {
 				t.Errorf("%d requests, told of %+v", sent, calls)
 			}
 			if want := e.Status == 401; (renewed == 1) != want || renewed > 1 {
@@ -90,7 +95,7 @@ func TestFailures(t *testing.T) {
 				t.Errorf("lookup: got %v", err)
 			}
 			// A lookup has no list, and an id of its own.
-			if got := failure(t, err); got.Reason != test.reason && test.name != "no list" && test.name != "rows without ids" || got.Op != "get" {
+			if got := failure(t, err); got.Reason != test.reason && test.name != "no list" && test.name != "rows without ids" || got.Operation != listing.OperationGet {
 				t.Errorf("lookup: got %+v, want the reason %s", got, test.reason)
 			}
 		})
@@ -101,7 +106,7 @@ func TestRefusal(t *testing.T) {
 	long := strings.Repeat("9", 1000)
 	for retryAfter, want := range map[string]string{"": "", "7": "7", "Fri, 02 Jan 2026 03:04:05 GMT": "Fri, 02 Jan 2026 03:04:05 GMT", "-1": "-1", long: long[:64]} {
 		_, err := newTest(t, answer(503, "", "Retry-After", retryAfter), nil).List(t.Context(), first)
-		if e := failure(t, err); e.RetryAfter != want || e.Reason != listing.ReasonServer {
+		if e := failure(t, err); e.RetryAfter != want || e.Reason != reason.Server {
 			t.Errorf("Retry-After %q: got %+v", retryAfter, e)
 		}
 	}
@@ -154,7 +159,7 @@ func TestRedirect(t *testing.T) {
 				}), nil)
 				_, err := c.List(t.Context(), first)
 				e := failure(t, err)
-				if e.Reason != listing.ReasonOther || e.Status != status || e.Location != test.location || sent != 1 {
+				if e.Reason != reason.Other || e.Status != status || e.Location != test.location || sent != 1 {
 					t.Errorf("got %+v after %d requests, want the location %q", e, sent, test.location)
 				}
 				if text := err.Error(); !strings.Contains(text, test.text) || strings.Contains(text, "secret") || len(text) > 400 {

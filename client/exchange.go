@@ -1,126 +1,120 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
 	"time"
 
 	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
+	"m365_defender_exporter/internal/timeout"
 )
 
-// question is what one request asks, and how its answer is read.
-type question struct {
-	op      string // list or get
+// attempt is one request, and what has become of it so far.
+type attempt struct {
+	*Client
 	request listing.Request
-	target  string
-	read    func(body io.Reader) error
+	target  *url.URL
+	element func(*reading) // of the list
+	id      int64          // of the incident, if there is no list
+	call    Call
 }
 
-// exchange makes one request and reads its answer, within the time limit. It
-// returns the server's clock.
-func (c *Client) exchange(ctx context.Context, q *question) (date time.Time, e *listing.Error) {
-	token, e := c.token(ctx, q.op, q.request)
-	if e != nil {
-		return date, e
+// exchange sends the request and reads the answer, within the time limit. Its
+// error is a *[listing.Error], and then the page is empty.
+func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
+	token, err := a.token(ctx)
+	if err != nil {
+		return page, err
 	}
-	began := time.Now()
-	call := Call{Operation: q.op}
+	began, body := time.Now(), &boundedReader{}
 	defer func() {
-		call.Duration = time.Since(began)
-		if e != nil {
-			e.StatusText = http.StatusText(e.Status)
-			call.Err = e
-		}
-		c.opts.Observe(call)
+		a.call.Duration, a.call.Bytes, a.call.Err = time.Since(began), body.read, err
+		a.opts.Observe(a.call)
 	}()
-	limited, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	limited, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
 	sending, stop := context.WithCancelCause(limited)
 	defer stop(nil)
-	fail := func(err error) *listing.Error {
-		reason, err := c.broken(ctx, sending, err)
-		return &listing.Error{
-			Op: q.op, Request: q.request, Status: call.Code, Reason: reason,
-			TooLarge: errors.Is(err, errTooLarge), Err: err,
-		}
-	}
-	req, err := http.NewRequestWithContext(sentOnce(sending, stop), http.MethodGet, q.target, nil)
+	req, err := http.NewRequestWithContext(sentOnce(sending, stop), http.MethodGet, a.target.String(), nil)
 	if err != nil {
-		return date, fail(err)
+		return page, a.broken(ctx, sending, err)
 	}
-	for name, values := range c.api.header {
-		req.Header[name] = values
-	}
-	req.Header.Set("Accept", "application/json")
-	if c.opts.UserAgent != "" {
-		req.Header.Set("User-Agent", c.opts.UserAgent)
-	}
+	req.Header = a.header.Clone()
 	token.SetAuthHeader(req)
-	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // closeWithin does
+	resp, err := a.transport.RoundTrip(req) //nolint:bodyclose // closeWithin does
 	if err != nil {
-		return date, fail(err)
+		return page, a.broken(ctx, sending, err)
 	}
-	call.Code = resp.StatusCode
 	defer closeWithin(sending, resp.Body)
-	body := &boundedReader{r: resp.Body, max: c.opts.MaxResponseBytes}
-	defer func() { call.Bytes = body.read }()
-	date, _ = http.ParseTime(resp.Header.Get("Date"))
+	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
-		return date, c.unreadable(q, resp.StatusCode, errEncoding)
+		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
-		return date, c.refused(q, resp, body)
+		return page, a.refused(resp, body)
 	}
-	if err := q.read(body); body.err != nil {
-		return date, fail(body.err)
-	} else if err != nil {
-		return date, c.unreadable(q, resp.StatusCode, err)
+	answer, err := a.decoder.read(body, a.element, a.id)
+	switch {
+	case body.err != nil:
+		return page, a.broken(ctx, sending, body.err)
+	case err != nil:
+		return page, a.failure(reason.Decode, a.shown(err))
 	}
-	return date, nil
+	answer.Date, _ = http.ParseTime(resp.Header.Get("Date"))
+	return answer, nil
 }
 
 // token is the access token at hand, or a new one.
-func (c *Client) token(ctx context.Context, op string, req listing.Request) (*oauth2.Token, *listing.Error) {
+func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 	if err := ctx.Err(); err != nil {
-		reason, err := c.broken(ctx, ctx, err)
-		return nil, &listing.Error{Op: op, Request: req, Reason: reason, Err: err}
+		return nil, a.broken(ctx, ctx, err)
 	}
-	token, err := c.opts.Tokens.Token()
-	if err == nil && (token == nil || token.AccessToken == "") {
-		err = errNoToken
+	token, err := a.opts.Tokens.Token()
+	var classified interface{ FailureReason() reason.Reason }
+	var network net.Error
+	switch {
+	case err == nil && token != nil && token.AccessToken != "":
+		return token, nil
+	case err == nil:
+		err = errors.New("there is no access token")
+	case errors.As(err, &classified):
+		return nil, a.failure(classified.FailureReason(), err)
+	case errors.As(err, &network):
+		return nil, a.broken(context.Background(), context.Background(), err)
 	}
-	if err != nil {
-		reason, err := c.noToken(err)
-		return nil, &listing.Error{Op: op, Request: req, Reason: reason, Err: err}
-	}
-	return token, nil
+	return nil, a.failure(reason.Auth, a.shown(err))
 }
 
 // closeWithin closes a body, and does not wait for longer than the request may
 // last.
 func closeWithin(ctx context.Context, body io.Closer) {
-	closed := make(chan struct{})
+	ctx, closed := context.WithCancel(ctx)
 	go func() {
-		defer close(closed)
+		defer closed()
 		_ = body.Close()
 	}()
-	select {
-	case <-closed:
-	case <-ctx.Done():
-	}
+	<-ctx.Done()
 }
 
-// boundedReader fails rather than ends past its bound, and remembers how the
-// connection failed.
+// boundedReader reads a body of bounded size, and remembers how the connection
+// failed: a decoder tells it in words of its own.
 type boundedReader struct {
-	r         io.Reader
-	max, read int64
-	err       error
+	io.Reader
+	read int64
+	err  error
 	// decoded is how far the decoder has come, nil if there is none: what it has
 	// been given and not decoded it holds in memory several times over.
 	decoded func() int64
@@ -130,23 +124,167 @@ type boundedReader struct {
 const maxToken = 4 << 20
 
 func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
 	if b.decoded != nil && b.read-b.decoded() > maxToken {
 		b.err = errTooLarge
 		return 0, b.err
 	}
-	// One byte more than allowed tells a body that is too large from one that
-	// ends exactly there.
-	n, err := b.r.Read(p[:min(int64(len(p)), b.max-b.read+1)])
+	n, err := b.Reader.Read(p)
 	b.read += int64(n)
-	if b.read > b.max {
-		b.err = errTooManyBytes
-		return n - 1, b.err
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
 	return n, err
+}
+
+var errTooLarge = errors.New("the answer is too large")
+
+// partialError is an answer that says, or shows, that something is missing.
+type partialError struct{ text, code, message string }
+
+func (e *partialError) Error() string { return e.text }
+
+// shownError shows a scrubbed text and is still the error that it shows.
+type shownError struct {
+	text string
+	err  error
+}
+
+func (e *shownError) Error() string { return e.text }
+
+func (e *shownError) Unwrap() error { return e.err }
+
+// shown makes an error whose text the server may have chosen fit to be shown:
+// net/http quotes malformed headers and status lines, the decoder what it reads.
+func (c *Client) shown(err error) error {
+	return &shownError{c.opts.Scrubber.Text(err.Error()), err}
+}
+
+// failure makes the attempt's error of a cause that is fit to be shown.
+func (a *attempt) failure(why reason.Reason, err error) *listing.Error {
+	code := a.call.Code
+	if a.call.Operation == listing.OperationGet && (code == http.StatusNotFound || code == http.StatusGone) {
+		err = listing.ErrNotFound
+	}
+	e := &listing.Error{
+		Operation: a.call.Operation, Request: a.request, Status: code, StatusText: http.StatusText(code),
+		Reason: why, TooLarge: errors.Is(err, errTooLarge), Err: err,
+	}
+	if partial, ok := errors.AsType[*partialError](err); ok {
+		e.Reason = reason.Partial
+		e.Code, e.Message = a.opts.Scrubber.Text(partial.code), a.opts.Scrubber.Text(partial.message)
+	}
+	return e
+}
+
+// broken makes an error of a request that got no answer, or not all of it. ctx
+// is the caller's, sending the request's own.
+func (a *attempt) broken(ctx, sending context.Context, err error) error {
+	switch {
+	case errors.Is(err, errTooLarge):
+		return a.failure(reason.Decode, err)
+	case errors.Is(context.Cause(sending), errNotRepeated):
+		return a.failure(reason.Network, errNotRepeated)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return a.failure(reason.Other, context.Canceled)
+	case sending.Err() != nil:
+		return a.failure(reason.Timeout, context.DeadlineExceeded)
+	case timeout.Is(err):
+		return a.failure(reason.Timeout, a.shown(err))
+	}
+	return a.failure(reason.Network, a.shown(err))
+}
+
+// maxErrorBody bounds what is read of an error, in bytes.
+const maxErrorBody = 64 << 10
+
+var (
+	// throttled is what an error says that tells in words alone of too many calls:
+	// "Rate limit reached because of too many requests to query broker" was seen of
+	// Graph with HTTP 500 (rknightion/graph2otel, internal/graphclient), "API calls
+	// quota exceeded!" of the advanced hunting API (MicrosoftDocs/defender-docs,
+	// defender-xdr/api-advanced-hunting.md).
+	throttled = regexp.MustCompile(`(?i)rate *limit *(is *)?(reached|exceeded)|too *many *requests|quota *exceeded|throttled`)
+	// limitOfTop is what Graph says when $top is too large (measured by
+	// rknightion/graph2otel).
+	limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
+)
+
+// refused makes an error of an answer that is not a whole success.
+func (a *attempt) refused(resp *http.Response, body io.Reader) error {
+	if resp.StatusCode < 200 {
+		// Its body is the connection, and never ends.
+		return a.failure(reason.Decode, errors.New("the server wants to switch protocols"))
+	}
+	if resp.StatusCode < 300 {
+		// A page without a part of its rows looks like any other.
+		e := a.failure(reason.Partial, nil)
+		e.Message = a.opts.Scrubber.Text(resp.Header.Get("Warning"))
+		return e
+	}
+	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	code, message := serverError(text)
+	if code == "" && message == "" {
+		message = string(text)
+	}
+	e := a.failure(reasonOf(resp.StatusCode, code+" "+message), nil)
+	e.Code, e.Message = a.opts.Scrubber.Text(code), a.opts.Scrubber.Text(message)
+	if match := limitOfTop.FindStringSubmatch(message); match != nil {
+		e.TopLimit, _ = strconv.Atoi(match[1])
+	}
+	const maxRetryAfter = 64 // bytes
+	e.RetryAfter = resp.Header.Get("Retry-After")
+	e.RetryAfter = e.RetryAfter[:min(len(e.RetryAfter), maxRetryAfter)]
+	if resp.StatusCode < 400 {
+		to, err := a.follow(resp.Header.Get("Location"))
+		if err == nil && (resp.Header.Get("Location") == "" || to.String() == a.target.String()) {
+			err = errors.New("the server redirects to the same address, or to none")
+		}
+		if e.Err = err; err == nil {
+			e.Location = to.String()
+		}
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		a.opts.Renew()
+	}
+	return e
+}
+
+// reasonOf classifies a status of 300 or more.
+func reasonOf(status int, text string) reason.Reason {
+	switch {
+	case status == http.StatusTooManyRequests, status >= 400 && throttled.MatchString(text):
+		return reason.Throttled
+	case status == http.StatusUnauthorized:
+		return reason.Auth
+	case status == http.StatusForbidden:
+		return reason.Forbidden
+	case status == http.StatusRequestTimeout:
+		return reason.Timeout
+	case status >= 500:
+		return reason.Server
+	}
+	return reason.Other
+}
+
+// serverError reads {"error": {"code": …, "message": …}}, empty if a body is of
+// another shape. The code is a string, at times one that holds a number, at
+// times a number.
+func serverError(body []byte) (code, message string) {
+	var is struct {
+		Error struct {
+			Code    json.RawMessage `json:"code"`
+			Message string          `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &is) != nil {
+		return "", ""
+	}
+	if json.Unmarshal(is.Error.Code, &code) != nil {
+		code = string(is.Error.Code)
+	}
+	return code, is.Error.Message
 }

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestTimeout: one limit holds for the answer and for its body, and the
@@ -29,14 +29,14 @@ func TestTimeout(t *testing.T) {
 		name   string
 		via    roundTrip
 		status int
-		reason listing.Reason
+		reason reason.Reason
 	}{
-		{"no answer", hang, 0, listing.ReasonTimeout},
-		{"a body that drips", drip(200), 200, listing.ReasonTimeout},
-		{"an error that drips", drip(500), 500, listing.ReasonServer},
+		{"no answer", hang, 0, reason.Timeout},
+		{"a body that drips", drip(200), 200, reason.Timeout},
+		{"an error that drips", drip(500), 500, reason.Server},
 		{"a body that cannot be closed", func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusForbidden, Body: stuck{strings.NewReader("x")}}, nil
-		}, 403, listing.ReasonForbidden},
+		}, 403, reason.Forbidden},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTimeout(t *testing.T) {
 				})
 				began := time.Now()
 				_, err := c.List(t.Context(), first)
-				if e := failure(t, err); e.Reason != test.reason || e.Status != test.status || test.reason == listing.ReasonTimeout && !errors.Is(err, context.DeadlineExceeded) {
+				if e := failure(t, err); e.Reason != test.reason || e.Status != test.status || test.reason == reason.Timeout && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %+v", e)
 				}
 				if took := time.Since(began); took != 5*time.Second || call.Duration != took {
@@ -69,7 +69,7 @@ func TestTimeout(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, stop)
 				_, err = c.List(ctx, first)
-				if e := failure(t, err); test.status < 300 && (!errors.Is(err, context.Canceled) || e.Reason != listing.ReasonOther) {
+				if e := failure(t, err); test.status < 300 && (!errors.Is(err, context.Canceled) || e.Reason != reason.Other) {
 					t.Errorf("got %+v", e)
 				}
 			})

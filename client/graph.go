@@ -12,7 +12,10 @@ import (
 var graph = api{
 	path: "/v1.0/security/incidents",
 	// Without it the members that enums have got since read unknownFutureValue.
-	header:  http.Header{"Prefer": {"include-unknown-enum-members"}},
+	header:  http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}},
+	list:    "value",
+	id:      "id",
+	created: "createdDateTime",
 	updated: "lastUpdateDateTime",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "active",
@@ -21,7 +24,6 @@ var graph = api{
 		incident.StatusResolved:       "resolved",
 		incident.StatusRedirected:     "redirected",
 	},
-	names: names(map[string]string{"id": "incidentId", "createdDateTime": "createdTime", "lastUpdateDateTime": "lastUpdateTime"}),
 	// More rows a page were answered with "The limit of '50' for Top query has been
 	// exceeded".
 	offer: listing.Offer{MaxTop: 50, Order: true, Count: true, Skip: true, Expand: true},

@@ -7,12 +7,10 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"sync"
+	"sync/atomic"
 )
 
-var (
-	errNotRepeated   = errors.New("the connection broke when the request had been sent; it was not sent again")
-	errInformational = errors.New("too many informational answers (1xx)")
-)
+var errNotRepeated = errors.New("the connection broke when the request had been sent; it was not sent again")
 
 // maxInformational bounds the answers 1xx before the one that counts.
 const maxInformational = 10
@@ -28,41 +26,33 @@ func sentOnce(ctx context.Context, stop context.CancelCauseFunc) context.Context
 		sent   bool // at least in part
 		again  bool
 		conn   net.Conn
-		others int
+		others atomic.Int32
 	)
 	// A connection that broke before anything was written to it is replaced.
-	begin := func() {
+	begin := func(on net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
 		if again = sent; again {
 			stop(errNotRepeated)
 		}
+		conn = on
 	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) {
-			mu.Lock()
-			defer mu.Unlock()
-			begin()
-		},
-		GotConn: func(info httptrace.GotConnInfo) {
-			mu.Lock()
-			defer mu.Unlock()
-			begin()
-			conn = info.Conn
-		},
+		GetConn: func(string) { begin(nil) },
+		GotConn: func(info httptrace.GotConnInfo) { begin(info.Conn) },
 		WroteHeaderField: func(name string, _ []string) {
 			mu.Lock()
 			defer mu.Unlock()
 			sent = true
 			// HTTP/2 looks at the context before it writes. HTTP/1 does not, but has
 			// nothing on the wire yet when it writes Host, and a connection per request.
-			if again && name == "Host" {
+			if again && conn != nil && name == "Host" {
 				_ = conn.Close()
 			}
 		},
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if others++; others > maxInformational {
-				return errInformational
+			if others.Add(1) > maxInformational {
+				return errors.New("too many informational answers (1xx)")
 			}
 			return nil
 		},

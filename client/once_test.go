@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestSentOnce: a server that closes kept connections on the next request makes
@@ -56,7 +57,7 @@ func TestSentOnce(t *testing.T) {
 				}
 				calls.Wait()
 				_, err := c.List(t.Context(), test.req(base))
-				if e := failure(t, err); e.Reason != listing.ReasonNetwork || !strings.Contains(err.Error(), "not sent again") || errors.Is(err, context.Canceled) {
+				if e := failure(t, err); e.Reason != reason.Network || !strings.Contains(err.Error(), "not sent again") || errors.Is(err, context.Canceled) {
 					t.Errorf("got %+v, %q", e, err)
 				}
 				// A request that was sent all the same may be on its way.
@@ -245,7 +246,7 @@ func (w *h2Conn) answer(id uint32) {
 
 // TestSentOnceHTTP2: the server refuses a stream, or says goodbye, and net/http
 // would send the request again. Another tenant's request on the same connection
-// is not disturbed.
+// goes on.
 func TestSentOnceHTTP2(t *testing.T) {
 	const path = "/b/api/incidents?$top=100"
 	for _, test := range []struct {
@@ -282,7 +283,7 @@ func TestSentOnceHTTP2(t *testing.T) {
 			<-arrived
 			_, err := b.List(t.Context(), first)
 			close(refused)
-			if e := failure(t, err); e.Reason != listing.ReasonNetwork || !strings.Contains(err.Error(), "not sent again") {
+			if e := failure(t, err); e.Reason != reason.Network || !strings.Contains(err.Error(), "not sent again") {
 				t.Errorf("refused: got %+v", e)
 			}
 			if err := <-done; err != nil {
@@ -326,7 +327,7 @@ func TestInformational(t *testing.T) {
 			if flood <= maxInformational && err != nil {
 				t.Errorf("%d: %v", flood, err)
 			} else if flood > maxInformational {
-				if e := failure(t, err); e.Reason != listing.ReasonNetwork || e.Status != 0 {
+				if e := failure(t, err); e.Reason != reason.Network || e.Status != 0 {
 					t.Errorf("%d: got %+v", flood, e)
 				}
 			}
@@ -345,25 +346,25 @@ func TestWire(t *testing.T) {
 		name, answer string
 		hang         bool
 		status       int
-		reason       listing.Reason
+		reason       reason.Reason
 		text         string
 	}{
-		{"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", true, 101, listing.ReasonDecode, "switch protocols"},
-		{"nothing", "", true, 0, listing.ReasonTimeout, "deadline"},
-		{"a torn header", "HTTP/1.1 200 OK\r\nContent-", true, 0, listing.ReasonTimeout, "deadline"},
-		{"a torn body", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]", true, 200, listing.ReasonTimeout, "deadline"},
-		{"a body that does not end", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]}", true, 200, listing.ReasonTimeout, "deadline"},
-		{"an error that does not end", "HTTP/1.1 503 X\r\nContent-Length: 40\r\n\r\nx", true, 503, listing.ReasonServer, "HTTP 503"},
-		{"closed at once", "", false, 0, listing.ReasonNetwork, "EOF"},
-		{"a length that does not fit", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]}", false, 200, listing.ReasonNetwork, "EOF"},
-		{"a chunk missing", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{\"value\":[]}\r\n", false, 200, listing.ReasonNetwork, "EOF"},
-		{"a wrong checksum", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + zipped(8), false, 200, listing.ReasonNetwork, "checksum"},
-		{"a wrong size", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + zipped(4), false, 200, listing.ReasonNetwork, "checksum"},
-		{"no gzip", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}", false, 200, listing.ReasonNetwork, ""},
-		{"no HTTP", "SSH-2.0-OpenSSH_9.6\x1b[31m\r\n", false, 0, listing.ReasonNetwork, `malformed`},
-		{"a long status line", "HTTP/1.1 2000 " + strings.Repeat("x", 4<<20) + "\r\n\r\n", false, 0, listing.ReasonNetwork, "malformed"},
-		{"a malformed header", "HTTP/1.1 200 OK\r\n\x1b[31m\r\n\r\n", false, 0, listing.ReasonNetwork, "malformed"},
-		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", false, 0, listing.ReasonNetwork, ""},
+		{"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", true, 101, reason.Decode, "switch protocols"},
+		{"nothing", "", true, 0, reason.Timeout, "deadline"},
+		{"a torn header", "HTTP/1.1 200 OK\r\nContent-", true, 0, reason.Timeout, "deadline"},
+		{"a torn body", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]", true, 200, reason.Timeout, "deadline"},
+		{"a body that does not end", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]}", true, 200, reason.Timeout, "deadline"},
+		{"an error that does not end", "HTTP/1.1 503 X\r\nContent-Length: 40\r\n\r\nx", true, 503, reason.Server, "HTTP 503"},
+		{"closed at once", "", false, 0, reason.Network, "EOF"},
+		{"a length that does not fit", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"value\":[]}", false, 200, reason.Network, "EOF"},
+		{"a chunk missing", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{\"value\":[]}\r\n", false, 200, reason.Network, "EOF"},
+		{"a wrong checksum", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + zipped(8), false, 200, reason.Network, "checksum"},
+		{"a wrong size", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + zipped(4), false, 200, reason.Network, "checksum"},
+		{"no gzip", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}", false, 200, reason.Network, ""},
+		{"no HTTP", "SSH-2.0-OpenSSH_9.6\x1b[31m\r\n", false, 0, reason.Network, `malformed`},
+		{"a long status line", "HTTP/1.1 2000 " + strings.Repeat("x", 4<<20) + "\r\n\r\n", false, 0, reason.Network, "malformed"},
+		{"a malformed header", "HTTP/1.1 200 OK\r\n\x1b[31m\r\n\r\n", false, 0, reason.Network, "malformed"},
+		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", false, 0, reason.Network, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -382,7 +383,7 @@ func TestWire(t *testing.T) {
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
 			limit := 20 * time.Second
-			if test.reason == listing.ReasonTimeout || test.status == 503 {
+			if test.reason == reason.Timeout || test.status == 503 {
 				limit = 500 * time.Millisecond
 			}
 			c := newTest(t, transport, func(o *Options) { o.BaseURL, o.Timeout = "http://"+address, limit })

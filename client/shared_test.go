@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,8 +39,11 @@ func TestPublishedPayloads(t *testing.T) {
 				page, err = d.page(bytes.NewReader(body))
 			} else {
 				// A single incident, as a lookup answers.
-				page.Rows = make([]incident.Incident, 1)
-				page.Rows[0], err = d.incident(bytes.NewReader(body))
+				var asked struct{ IncidentID int64 }
+				if err := json.Unmarshal(body, &asked); err != nil {
+					t.Fatal(err)
+				}
+				page, err = d.incident(bytes.NewReader(body), asked.IncidentID)
 			}
 			if torn := strings.Contains(file, ".invalid."); torn != (err != nil) {
 				t.Fatalf("torn: %v, error: %v", torn, err)

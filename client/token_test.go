@@ -12,7 +12,7 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-// TestLongTokens: one text or one stretch of blanks that takes all that an answer
+// TestLongTokens: one text or one run of blanks that takes all that an answer
 // may have is refused before it is held in memory.
 func TestLongTokens(t *testing.T) {
 	const size = 60 << 20

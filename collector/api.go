@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"m365_defender_exporter/internal/listing"
 )
 
 // API counts a tenant's calls. Its methods are safe for concurrent use.
@@ -41,12 +43,12 @@ func NewAPI() *API {
 		tokenFails:  tokenFailures.counters(),
 	}
 	// What can be counted starts at zero, so that the first increase is seen.
-	for _, reason := range []string{"minute", "hour", "retry_after"} {
-		a.waits.WithLabelValues(reason)
-		a.waitSeconds.WithLabelValues(reason)
+	for _, rule := range []string{"minute", "hour", "retry_after"} {
+		a.waits.WithLabelValues(rule)
+		a.waitSeconds.WithLabelValues(rule)
 	}
-	a.requests.WithLabelValues("list", "200")
-	a.duration.WithLabelValues("list")
+	a.requests.WithLabelValues(string(listing.OperationList), "200")
+	a.duration.WithLabelValues(string(listing.OperationList))
 	return a
 }
 
@@ -58,16 +60,16 @@ func (m *Metric) counters() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
 }
 
-// Request counts one call: its operation (list or get), HTTP status (0 if
+// Request counts one call: its operation, HTTP status (0 if
 // there was no answer), duration and the size of the answer's body.
-func (a *API) Request(operation string, code int, took time.Duration, bytes int64) {
+func (a *API) Request(operation listing.Operation, code int, took time.Duration, bytes int64) {
 	defer a.changes.Add(1)
 	status := "error"
 	if code != 0 {
 		status = strconv.Itoa(code)
 	}
-	a.requests.WithLabelValues(operation, status).Inc()
-	a.duration.WithLabelValues(operation).Observe(took.Seconds())
+	a.requests.WithLabelValues(string(operation), status).Inc()
+	a.duration.WithLabelValues(string(operation)).Observe(took.Seconds())
 	a.bytes.Add(float64(bytes))
 	if code == 429 {
 		a.tooMany.Inc()
@@ -76,10 +78,10 @@ func (a *API) Request(operation string, code int, took time.Duration, bytes int6
 
 // Waited counts a wait for quota by the rule that made us wait: minute, hour
 // or retry_after.
-func (a *API) Waited(reason string, d time.Duration) {
+func (a *API) Waited(rule string, d time.Duration) {
 	defer a.changes.Add(1)
-	a.waits.WithLabelValues(reason).Inc()
-	a.waitSeconds.WithLabelValues(reason).Add(d.Seconds())
+	a.waits.WithLabelValues(rule).Inc()
+	a.waitSeconds.WithLabelValues(rule).Add(d.Seconds())
 }
 
 // Token counts a request for an access token; reason is empty if it succeeded.

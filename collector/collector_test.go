@@ -15,6 +15,8 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 var update = flag.Bool("update", false, "write the expositions in testdata anew")
@@ -56,11 +58,11 @@ func tenantMirror() *incident.Mirror {
 
 func statusOf(coverage incident.Coverage) *refresh.Status {
 	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage}
-	s.Kinds[refresh.PassFirst] = refresh.Kind{LastAttempt: epoch}
+	s.Passes[pass.First] = refresh.PassStatus{LastAttempt: epoch}
 	if coverage.All {
-		s.Kinds[refresh.PassFirst] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
-		s.Kinds[refresh.PassDelta] = refresh.Kind{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
-		s.Kinds[refresh.PassDelta].Failures[listing.ReasonThrottled] = 2
+		s.Passes[pass.First] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
+		s.Passes[pass.Delta] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: 250 * time.Millisecond, Refreshes: 7}
+		s.Passes[pass.Delta].Failures[reason.Throttled] = 2
 		s.Corrections[0] = 3
 	}
 	return s
@@ -171,9 +173,9 @@ func TestNativeHistogram(t *testing.T) {
 
 func TestAPI(t *testing.T) {
 	api := NewAPI()
-	api.Request("list", 200, 120*time.Millisecond, 1000)
-	api.Request("list", 429, 20*time.Millisecond, 100)
-	api.Request("get", 0, 30*time.Second, 0)
+	api.Request(listing.OperationList, 200, 120*time.Millisecond, 1000)
+	api.Request(listing.OperationList, 429, 20*time.Millisecond, 100)
+	api.Request(listing.OperationGet, 0, 30*time.Second, 0)
 	api.Waited("minute", 1500*time.Millisecond)
 	api.Token("")
 	api.Token("invalid_client")

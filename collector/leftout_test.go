@@ -30,7 +30,7 @@ func (m *moody) samples(to *sink) {
 	}
 }
 
-// TestLeftOut: a tenant that cannot be encoded is left out as a whole, nobody
+// TestLeftOut: a tenant that cannot be encoded is left out as a whole, no other
 // else is, and it is back as soon as it can be.
 func TestLeftOut(t *testing.T) {
 	for _, format := range formats {

@@ -19,6 +19,7 @@ import (
 
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 var formats = []expfmt.Format{
@@ -42,8 +43,8 @@ func fleet(now func() time.Time) (all []*Series, refreshers []*live, apis []*API
 		if !coverage.Open {
 			r.snapshot = nil
 		}
-		api.Request("list", 200, 120*time.Millisecond, int64(i)<<40)
-		api.Request("get", 0, time.Second/3, 5)
+		api.Request(listing.OperationList, 200, 120*time.Millisecond, int64(i)<<40)
+		api.Request(listing.OperationGet, 0, time.Second/3, 5)
 		api.Token("invalid_client")
 		values := NewFunc(QuotaUsed, func(emit func(float64, ...string)) {
 			for j, v := range []float64{0, 1, -1, 1.5, 999_999, 1e6, 1_234_567, 1e21, -0.001, math.NaN(), math.Inf(1), math.Inf(-1), 1.7955144e9, 5e-324, -1e6} {
@@ -80,7 +81,7 @@ func processRegistry() *prometheus.Registry {
 	return r
 }
 
-// write writes an exposition from which nobody is left out.
+// write writes an exposition from which no tenant is left out.
 func write(t testing.TB, w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(string) bool) {
 	t.Helper()
 	e, err := Encode(format, process, tenants, wanted)
@@ -176,7 +177,7 @@ func TestSeriesAreWhatTheLibraryWrites(t *testing.T) {
 	}{
 		{"first", func() {}},
 		{"nothing", func() {}},
-		{"call", func() { apis[0].Request("list", 429, time.Second, 10) }},
+		{"call", func() { apis[0].Request(listing.OperationList, 429, time.Second, 10) }},
 		{"wait", func() { apis[1].Waited("hour", time.Second) }},
 		{"token", func() { apis[4].Token("timeout") }},
 		{"status", func() {
@@ -287,10 +288,10 @@ func BenchmarkTenants(b *testing.B) {
 						b.StopTimer()
 						for i, r := range refreshers {
 							s, status := *r.snapshot, *r.status
-							status.Kinds[0].Refreshes++
-							status.Kinds[0].LastSuccess = status.Kinds[0].LastSuccess.Add(time.Second)
+							status.Passes[0].Refreshes++
+							status.Passes[0].LastSuccess = status.Passes[0].LastSuccess.Add(time.Second)
 							r.publish(&s, &status)
-							apis[i].Request("list", 200, time.Second/10, 1e6)
+							apis[i].Request(listing.OperationList, 200, time.Second/10, 1e6)
 						}
 						b.StartTimer()
 					}

@@ -8,6 +8,8 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Refresher holds the last results of refreshing. Neither method blocks.
@@ -94,8 +96,8 @@ func collectStatus(to *sink, s *refresh.Status) {
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
 	to.value(refreshInterval, s.Interval.Seconds())
-	for i, kind := range refresh.Passes {
-		k := &s.Kinds[i]
+	for i, kind := range pass.Names {
+		k := &s.Passes[i]
 		if !k.LastSuccess.IsZero() {
 			to.value(lastSuccess, seconds(k.LastSuccess), kind)
 		}
@@ -106,15 +108,15 @@ func collectStatus(to *sink, s *refresh.Status) {
 		if k.Refreshes > 0 {
 			to.value(lastDuration, k.LastDuration.Seconds(), kind)
 		}
-		for reason, n := range k.Failures {
-			to.value(refreshFailures, float64(n), kind, listing.Reason(reason).String())
+		for why, n := range k.Failures {
+			to.value(refreshFailures, float64(n), kind, reason.Reason(why).String())
 		}
 	}
 	for i, kind := range refresh.Corrections {
 		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
 	}
-	for i, reason := range refresh.Skipped {
-		to.value(rowsSkipped, float64(s.Skipped[i]), reason)
+	for i, why := range refresh.Skipped {
+		to.value(rowsSkipped, float64(s.Skipped[i]), why)
 	}
 	for o := range listing.Option(listing.NumOptions) {
 		if o != listing.OptionSkip {

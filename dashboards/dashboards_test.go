@@ -135,9 +135,9 @@ func TestNoGaugeBelowZero(t *testing.T) {
 	}
 }
 
-// TestTroubleOnTop: with hundreds of tenants, one that never worked is at the
+// TestProblemsOnTop: with hundreds of tenants, one that never worked is at the
 // end of a list, and in no sum and no largest value.
-func TestTroubleOnTop(t *testing.T) {
+func TestProblemsOnTop(t *testing.T) {
 	for _, d := range []*Dashboard{Incidents(), Exporter()} {
 		without, tables := "", 0
 		for _, p := range d.Panels {
@@ -306,7 +306,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestRunbook: whoever is paged follows the link and finds a section.
+// TestRunbook: a person who is paged follows the link and finds a section.
 func TestRunbook(t *testing.T) {
 	text, err := os.ReadFile("../docs/runbook.md")
 	if err != nil {

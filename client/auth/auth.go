@@ -64,13 +64,13 @@ type Attempt struct {
 type Source struct {
 	opts Options
 	kind string
-	load func() (*proof, error)
+	load func() (*loaded, error)
 	// ctx is of all requests: oauth2.TokenSource has no other place for it.
 	ctx  context.Context
 	stop context.CancelFunc
 
-	asking  chan struct{} // holds one while a token is asked for: one request at a time
-	failure failure
+	requesting chan struct{} // holds one while a token is asked for: one request at a time
+	failure    failure
 
 	// mu is never held for long: a scrape asks when the token ends.
 	mu               sync.Mutex
@@ -81,12 +81,12 @@ type Source struct {
 	note             string
 }
 
-// proof is a credential as it is at present.
-type proof struct {
+// loaded is a credential as it was read for one token.
+type loaded struct {
 	// digest changes when the credential does.
 	digest [sha256.Size]byte
 	// request asks for a token. It also returns when the token should be
-	// replaced, zero if nobody says.
+	// replaced, zero if the answer does not tell.
 	request func(context.Context) (*oauth2.Token, time.Time, error)
 	// expires is when the credential ends, zero if that is not known.
 	expires time.Time
@@ -107,14 +107,14 @@ const (
 	renewEvery = 5 * time.Minute
 )
 
-func newSource(kind string, opts Options, load func() (*proof, error)) *Source {
-	s := &Source{opts: opts, kind: kind, load: load, asking: make(chan struct{}, 1)}
+func newSource(kind string, opts Options, load func() (*loaded, error)) *Source {
+	s := &Source{opts: opts, kind: kind, load: load, requesting: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
 // Close ends the request that is being made, if one is, and all later ones
-// before they are made.
+// before they are made. It does not wait for it, and may be called twice.
 func (s *Source) Close() { s.stop() }
 
 func (o Options) withDefaults() Options {
@@ -152,14 +152,14 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		return token, nil
 	}
 	select {
-	case s.asking <- struct{}{}:
+	case s.requesting <- struct{}{}:
 	default:
 		if token, _ := lasting(s.present(), time.Now(), nil); token != nil {
 			return token, nil
 		}
-		s.asking <- struct{}{}
+		s.requesting <- struct{}{}
 	}
-	defer func() { <-s.asking }()
+	defer func() { <-s.requesting }()
 	began := time.Now()
 	if token := s.fresh(began); token != nil {
 		return token, nil
@@ -173,7 +173,7 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		}
 	}
 	fresh, refresh, err := s.attempt(p, err)
-	if err == nil || s.ctx.Err() == nil { // that we were closed is nobody's failure
+	if err == nil || s.ctx.Err() == nil { // a request that Close has ended has not failed
 		s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
 	}
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *Source) fresh(now time.Time) *oauth2.Token {
 	return nil
 }
 
-func (s *Source) learn(p *proof) {
+func (s *Source) learn(p *loaded) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.credentialExpiry, s.note = p.expires, s.opts.scrubber.Text(p.note)
@@ -216,7 +216,7 @@ func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
 }
 
 // attempt makes one request with a credential, if that could be loaded.
-func (s *Source) attempt(p *proof, unloaded error) (*oauth2.Token, time.Time, error) {
+func (s *Source) attempt(p *loaded, unloaded error) (*oauth2.Token, time.Time, error) {
 	if unloaded != nil {
 		return nil, time.Time{}, local(unloaded)
 	}
@@ -270,8 +270,9 @@ func renewal(t *oauth2.Token, issued time.Time) time.Time {
 	return at
 }
 
-// Renew drops the token, because the API has refused it. It does so at most
-// every five minutes.
+// Renew drops the token, because the API has refused it, so that the next call
+// of Token gets another. It does so at most every five minutes. It makes no
+// request, does not wait, and may be called at any time from anywhere.
 func (s *Source) Renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,7 +283,8 @@ func (s *Source) Renew() {
 	s.token, s.renewed = nil, now
 }
 
-// Expiry is when the present token ends, zero if there is none.
+// Expiry is when the present token ends, zero if there is none. Like all that
+// follows it makes no request and does not wait.
 func (s *Source) Expiry() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,7 +302,7 @@ func (s *Source) CredentialExpiry() time.Time {
 	return s.credentialExpiry
 }
 
-// Describe tells a person what the source proves itself with, such as
+// Describe tells a person what the credential is, such as
 // "certificate CN=exporter".
 func (s *Source) Describe() string {
 	s.mu.Lock()

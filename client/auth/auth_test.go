@@ -145,7 +145,7 @@ func TestShortLivedToken(t *testing.T) {
 	})
 }
 
-// TestClose: a login host that does not answer holds nobody who wants to stop,
+// TestClose: a login host that does not answer keeps no tenant from stopping,
 // and that is no failure to be counted.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

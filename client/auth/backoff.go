@@ -7,9 +7,9 @@ import (
 	"m365_defender_exporter/internal/retryafter"
 )
 
-// A failure that passes by itself is tried again soon. One that somebody has
-// to mend is tried again slowly: a wrong secret sent every few seconds looks
-// like an attack.
+// A failure that passes by itself is tried again soon. One that the operator has
+// to fix is tried again slowly: a wrong secret sent every few seconds looks like
+// an attack.
 const (
 	firstTransient, maxTransient = time.Second, time.Minute
 	firstRefused, maxRefused     = 15 * time.Second, 10 * time.Minute

@@ -23,7 +23,7 @@ import (
 func Certificate(opts Options, path string, password func() (string, error)) *Source {
 	opts = opts.withDefaults()
 	file := &certificateFile{path: path, password: password}
-	return newSource("certificate", opts, func() (*proof, error) {
+	return newSource("certificate", opts, func() (*loaded, error) {
 		id, err := file.read()
 		if err != nil {
 			return nil, err
@@ -32,7 +32,7 @@ func Certificate(opts Options, path string, password func() (string, error)) *So
 		if err := id.valid(now); err != nil {
 			return nil, err
 		}
-		return &proof{
+		return &loaded{
 			digest:  id.digest,
 			expires: id.certificate.NotAfter,
 			note:    id.certificate.Subject.String(),

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/scrub"
 	"m365_defender_exporter/internal/timeout"
@@ -54,19 +55,25 @@ func (e *Error) Message() string { return e.text }
 // Unwrap returns the failure of the network, if it was one.
 func (e *Error) Unwrap() error { return e.cause }
 
-// FailureReason classifies the failure of the call that needed the token.
-func (e *Error) FailureReason() string {
+// FailureReason is why the call that needed the token fails.
+func (e *Error) FailureReason() reason.Reason {
 	switch e.Reason {
-	case "timeout", "network", "server", "throttled", "decode":
-		return e.Reason
-	case "server_error", "temporarily_unavailable":
-		return "server"
+	case "timeout":
+		return reason.Timeout
+	case "network":
+		return reason.Network
+	case "server", "server_error", "temporarily_unavailable":
+		return reason.Server
+	case "throttled":
+		return reason.Throttled
+	case "decode":
+		return reason.Decode
 	}
-	return "auth"
+	return reason.Auth
 }
 
 // transient tells whether the failure may pass by itself.
-func (e *Error) transient() bool { return e.FailureReason() != "auth" }
+func (e *Error) transient() bool { return e.FailureReason() != reason.Auth }
 
 // Reason is the label value of a token error.
 func Reason(err error) string {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestTokenErrors: class, hint, and never the secret.
@@ -60,8 +62,8 @@ func TestTokenErrors(t *testing.T) {
 			if got := Reason(err); got != test.reason {
 				t.Errorf("reason: got %s, want %s", got, test.reason)
 			}
-			var classified interface{ FailureReason() string }
-			if !errors.As(err, &classified) || classified.FailureReason() != test.class {
+			var classified interface{ FailureReason() reason.Reason }
+			if !errors.As(err, &classified) || classified.FailureReason().String() != test.class {
 				t.Errorf("class: want %s", test.class)
 			}
 			if got := hinted(err); !strings.Contains(got, test.hint) || (got == "") != (test.hint == "") {

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Federated is the client credentials flow with a token that somebody else
-// issued to the workload, such as Kubernetes to a service account. The file is
-// read for every token, for whoever writes it replaces it before it expires.
+// Federated is the client credentials flow with a token that another issuer
+// gave the workload, such as Kubernetes a service account. The file is read for
+// every token, because the platform replaces it before it expires.
 func Federated(opts Options, path string) *Source {
 	opts = opts.withDefaults()
-	return newSource("federated token", opts, func() (*proof, error) {
+	return newSource("federated token", opts, func() (*loaded, error) {
 		file, err := readFile("federated token", path)
 		if err != nil {
 			return nil, err
@@ -32,10 +32,10 @@ func Federated(opts Options, path string) *Source {
 		if end := claims.ExpiresAt; end != nil && now.After(end.Add(skew)) {
 			return nil, &credentialError{
 				text: fmt.Sprintf("the federated token in %s expired at %s", path, end.UTC().Format(time.RFC3339)),
-				hint: "whoever writes the file has stopped doing so",
+				hint: "the platform that writes the file has stopped doing so",
 			}
 		}
-		return &proof{
+		return &loaded{
 			digest: sha256.Sum256([]byte(text)),
 			note:   fmt.Sprintf("(issuer %s, subject %s)", opts.scrubber.Text(claims.Issuer), opts.scrubber.Text(claims.Subject)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {

@@ -169,7 +169,7 @@ func TestScrubber(t *testing.T) {
 	})
 }
 
-// TestTokenWaits: with a token that lasts nobody waits for the next; without
+// TestTokenWaits: with a token that lasts no caller waits for the next; without
 // one all wait for one request, and for its end only.
 func TestTokenWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,8 @@ import (
 // ClientID that user assigned one. The environment tells which it is.
 //
 // azidentity speaks the protocols. Its retries are off and its cache is passed
-// by, for a Source has its own.
+// by, because a Source has its own. It makes no request yet; its error is that of
+// azidentity, which refuses what the environment says.
 func ManagedIdentity(opts Options) (*Source, error) {
 	opts = opts.withDefaults()
 	// App Service and its kin hand these over, and they are sent along.
@@ -59,8 +60,8 @@ func ManagedIdentity(opts Options) (*Source, error) {
 		}
 		return &oauth2.Token{AccessToken: token.Token, TokenType: "Bearer", Expiry: token.ExpiresOn}, token.RefreshOn, nil
 	}
-	return newSource(kind, opts, func() (*proof, error) {
-		return &proof{digest: sha256.Sum256([]byte(opts.ClientID)), request: request}, nil
+	return newSource(kind, opts, func() (*loaded, error) {
+		return &loaded{digest: sha256.Sum256([]byte(opts.ClientID)), request: request}, nil
 	}), nil
 }
 

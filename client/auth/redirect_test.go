@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/reason"
 )
 
 // elsewhere is a server that must not be asked for anything. It would give a
@@ -81,7 +83,7 @@ func TestRedirects(t *testing.T) {
 					if text := err.Error(); !strings.Contains(text, to) || !strings.Contains(text, fmt.Sprint(status)) || strings.Contains(text, "path") || strings.Contains(text, canary) {
 						t.Errorf("got %q", text)
 					}
-					if e, ok := errors.AsType[*Error](err); !ok || e.FailureReason() != "auth" || e.Status != status {
+					if e, ok := errors.AsType[*Error](err); !ok || e.FailureReason() != reason.Auth || e.Status != status {
 						t.Errorf("class or status of %#v", err)
 					}
 				})

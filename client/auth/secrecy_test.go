@@ -16,7 +16,7 @@ import (
 // canary must not sing, in whatever form.
 const canary = "kan&ri=envogel/42"
 
-// formats are all the ways to print a value that somebody may come upon.
+// formats are all the ways to print a value.
 var formats = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"}
 
 func silent(t *testing.T, what string, value any, secrets ...string) {

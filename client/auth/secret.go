@@ -17,16 +17,16 @@ import (
 )
 
 // ClientSecret is the client credentials flow with a secret, which is read for
-// every token.
+// every token. What keeps it from being read is an error of Token.
 func ClientSecret(opts Options, read func() (string, error)) *Source {
 	opts = opts.withDefaults()
-	return newSource("client secret", opts, func() (*proof, error) {
+	return newSource("client secret", opts, func() (*loaded, error) {
 		secret, err := read()
 		if err != nil {
 			return nil, err
 		}
 		opts.scrubber.Secret("secret", secret)
-		return &proof{
+		return &loaded{
 			digest: sha256.Sum256([]byte(secret)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, secret, nil)

@@ -3,6 +3,8 @@ package quota
 import (
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // busy is a ledger whose hour is full, and the instant at which the next grant
@@ -13,22 +15,22 @@ func busy(b *testing.B) (*Ledger, time.Time) {
 	now := start
 	for range 1199 {
 		now = now.Add(3*s + ms)
-		spend(b, l, now, Delta, 1)
+		spend(b, l, now, pass.Delta, 1)
 	}
 	return l, now
 }
 
 func BenchmarkTakeSettle(b *testing.B) {
-	for p := range Sweep + 1 {
+	for p := range pass.Sweep + 1 {
 		b.Run(p.String(), func(b *testing.B) {
 			l, now := busy(b)
 			b.ReportAllocs()
 			for b.Loop() {
 				now = now.Add(3*s + ms)
-				if p != Delta {
+				if p != pass.Delta {
 					l.Settle(l.Take(now, p).Grant, now)
 				}
-				d := l.Take(now, Delta)
+				d := l.Take(now, pass.Delta)
 				l.Settle(d.Grant, now.Add(300*time.Millisecond))
 			}
 		})
@@ -37,11 +39,11 @@ func BenchmarkTakeSettle(b *testing.B) {
 
 func BenchmarkPeekRefused(b *testing.B) {
 	l, now := busy(b)
-	for l.Take(now, Delta).Grant != 0 {
+	for l.Take(now, pass.Delta).Grant != 0 {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Peek(now, Sweep)
+		l.Peek(now, pass.Sweep)
 	}
 }
 

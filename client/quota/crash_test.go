@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // ending is how a life of the process ends, and what the next one knows.
@@ -40,7 +42,7 @@ type mortal struct {
 
 // sent is a call in flight.
 type sent struct {
-	grant         Grant
+	grant         uint64
 	received, end time.Duration
 }
 
@@ -73,7 +75,7 @@ func (m *mortal) live(now, end time.Duration, how ending) (flights []sent) {
 		}
 		wake := end
 		if len(flights) < m.workers {
-			d := m.ledger.Take(at(now), Priority(m.random.IntN(3)))
+			d := m.ledger.Take(at(now), pass.Pass(m.random.IntN(3)))
 			if d.Grant != 0 {
 				if how == silent {
 					m.save(m.ledger.Log(at(now)))

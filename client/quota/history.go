@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 const (
@@ -17,39 +19,37 @@ const (
 	// a process that was killed: what it had handed to the network may arrive
 	// later.
 	maxFlight = 15 * time.Minute
-
-	numPriorities = int(Sweep) + 1
 )
 
 // history is the sliding log. Instants keep their monotonic reading, so a step
 // of the wall clock moves no window.
 type history struct {
-	// settled are the ends of attempts, by priority and in order of time. Those
+	// settled are the ends of attempts, by pass and in order of time. Those
 	// of attempts that a predecessor left in flight lie ahead.
-	settled [numPriorities][]time.Time
+	settled [pass.NumPasses][]time.Time
 	flights []flight
 }
 
 // flight is a grant that was taken and not settled.
 type flight struct {
-	grant    Grant
-	taken    time.Time
-	priority Priority
+	grant uint64
+	taken time.Time
+	pass  pass.Pass
 }
 
 // settle ends the flight of a grant. One that is unknown, or was settled
 // before, is ignored.
-func (h *history) settle(g Grant, now time.Time) {
-	i := slices.IndexFunc(h.flights, func(f flight) bool { return f.grant == g })
+func (h *history) settle(grant uint64, now time.Time) {
+	i := slices.IndexFunc(h.flights, func(f flight) bool { return f.grant == grant })
 	if i < 0 {
 		return
 	}
 	f := h.flights[i]
 	h.flights = slices.Delete(h.flights, i, i+1)
-	h.insert(later(f.taken, now), f.priority)
+	h.insert(later(f.taken, now), f.pass)
 }
 
-func (h *history) insert(t time.Time, p Priority) {
+func (h *history) insert(t time.Time, p pass.Pass) {
 	h.settled[p] = slices.Insert(h.settled[p], after(h.settled[p], t), t)
 }
 
@@ -64,32 +64,32 @@ func after(instants []time.Time, t time.Time) int {
 // within are the instants that count in the period that ends now. Later ones
 // count as well: callers read their clock before they queue for the ledger, so
 // now may lie a little behind; and what a predecessor left in flight ends later.
-func (h *history) within(now time.Time, period time.Duration, p Priority) []time.Time {
+func (h *history) within(now time.Time, period time.Duration, p pass.Pass) []time.Time {
 	return h.settled[p][after(h.settled[p], now.Add(-period-slack)):]
 }
 
 // used is how many grants count in the period that ends now.
 func (h *history) used(now time.Time, period time.Duration) int {
 	n := len(h.flights)
-	for p := range Sweep + 1 {
+	for p := range pass.Sweep + 1 {
 		n += len(h.within(now, period, p))
 	}
 	return n
 }
 
 // free is the earliest instant at which fewer than limit grants of the given
-// rank or a lower one count in the period: zero if that is so now. A call in
+// pass and those after it count in the period: zero if that is so now. A call in
 // flight cannot end before now, hence not free its place before now + period.
-func (h *history) free(now time.Time, period time.Duration, rank Priority, limit int) time.Time {
+func (h *history) free(now time.Time, period time.Duration, p pass.Pass, limit int) time.Time {
 	counted := queues{}
 	excess := 1 - limit
-	for p := rank; p <= Sweep; p++ {
-		counted[p] = h.within(now, period, p)
-		excess += len(counted[p])
+	for from := p; from <= pass.Sweep; from++ {
+		counted[from] = h.within(now, period, from)
+		excess += len(counted[from])
 	}
 	flights := 0
 	for i := range h.flights {
-		if h.flights[i].priority >= rank {
+		if h.flights[i].pass >= p {
 			flights++
 		}
 	}
@@ -109,13 +109,13 @@ func (h *history) free(now time.Time, period time.Duration, rank Priority, limit
 	return leaves.Add(period + slack)
 }
 
-// queues are instants by priority, each in order of time.
-type queues [numPriorities][]time.Time
+// queues are instants by pass, each in order of time.
+type queues [pass.NumPasses][]time.Time
 
 // counted are all instants that count in the period that ends now.
 func (h *history) counted(now time.Time, period time.Duration) (q queues) {
 	for p := range q {
-		q[p] = h.within(now, period, Priority(p))
+		q[p] = h.within(now, period, pass.Pass(p))
 	}
 	return q
 }
@@ -152,7 +152,7 @@ func (h *history) forget(now time.Time, longest time.Duration) {
 	}
 	for p := range h.settled {
 		all := h.settled[p]
-		if dead := len(all) - len(h.within(now, longest, Priority(p))); 2*dead > len(all) {
+		if dead := len(all) - len(h.within(now, longest, pass.Pass(p))); 2*dead > len(all) {
 			h.settled[p] = slices.Delete(all, 0, dead)
 		}
 	}

@@ -5,10 +5,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // Ledger hands out grants, one for each attempt to call the API. It belongs to
-// one app, tenant and API. All methods may be called concurrently.
+// one app, tenant and API. All methods may be called concurrently; none waits,
+// none makes a call, and none fails.
 type Ledger struct {
 	mu      sync.Mutex
 	windows []window
@@ -17,17 +20,15 @@ type Ledger struct {
 	jitter  func() float64
 
 	history history
-	last    Grant
+	last    uint64
 	share   share
 
-	blockedUntil   time.Time
-	throttledUntil time.Time // the part of the block that a 429 caused
-	consecutive    int       // 429 answers since the last success
-	saidLong       bool      // since the last success: that a Retry-After was too long
+	blockedUntil time.Time
+	consecutive  int  // refusals since the last success
+	saidLong     bool // since the last success: that a Retry-After was too long
 }
 
-// New returns an empty ledger. The only error is one of the options, and says
-// which.
+// New returns an empty ledger. Its error says which option cannot be used.
 func New(o Options) (*Ledger, error) {
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
@@ -47,12 +48,13 @@ func New(o Options) (*Ledger, error) {
 	return l, nil
 }
 
-// SetReserve says how many grants of each window, in the order of Usage, Delta
-// is expected to use per period. First and Sweep leave them free, except for
-// those that Delta has used already, and one more: with its next call Delta is
-// briefly one over, because the call that it replaces counts until a full
-// period has passed since its end. One First or Sweep call per period is
-// always possible. What is missing or negative counts as 0: nothing reserved.
+// SetReserve says how many grants of each window, in the order of Usage, deltas
+// are expected to use per period. The first sync and sweeps leave them free,
+// except for those that deltas have used already, and one more: with its next
+// call a delta is briefly one over, because the call that it replaces counts
+// until a full period has passed since its end. One call of the first sync or of
+// a sweep per period is always possible. What is missing or negative counts as
+// 0: nothing is reserved.
 func (l *Ledger) SetReserve(perWindow []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,23 +72,24 @@ func (l *Ledger) setReserve(perWindow []int) {
 }
 
 // Take asks for a grant. If it is given it is recorded, and must be handed to
-// Settle once the attempt is over, whatever came of it.
-func (l *Ledger) Take(now time.Time, p Priority) Decision {
+// Settle once the attempt is over, whatever came of it. Otherwise the decision
+// says when to ask again; Take itself does not wait.
+func (l *Ledger) Take(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.decide(now, p)
-	if d.Reason != None {
+	if d.Rule != None {
 		return d
 	}
 	l.last++
 	d.Grant = l.last
-	l.history.flights = append(l.history.flights, flight{d.Grant, now, min(p, Sweep)})
+	l.history.flights = append(l.history.flights, flight{d.Grant, now, min(p, pass.Sweep)})
 	return d
 }
 
 // Peek tells what Take would answer, without taking: At is now if a grant
 // would be given.
-func (l *Ledger) Peek(now time.Time, p Priority) Decision {
+func (l *Ledger) Peek(now time.Time, p pass.Pass) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.decide(now, p)
@@ -94,13 +97,13 @@ func (l *Ledger) Peek(now time.Time, p Priority) Decision {
 
 // Settle ends an attempt: from now on its grant counts as spent at now, the
 // latest instant at which the server can have received the call. Grants that
-// are unknown or settled already are ignored. A grant that nobody settles
-// counts as settled 15 minutes after it was taken.
-func (l *Ledger) Settle(g Grant, now time.Time) {
+// are unknown or settled already are ignored. One that is never settled counts
+// as settled 15 minutes after it was taken.
+func (l *Ledger) Settle(grant uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.forget(now, l.longest)
-	l.history.settle(g, now)
+	l.history.settle(grant, now)
 }
 
 // Usage reports each window, in the order of Options.Windows.
@@ -120,46 +123,46 @@ func (l *Ledger) Usage(now time.Time) []Usage {
 }
 
 // decide finds the rule that binds longest.
-func (l *Ledger) decide(now time.Time, p Priority) Decision {
+func (l *Ledger) decide(now time.Time, p pass.Pass) Decision {
 	l.history.forget(now, l.longest)
 	d := Decision{At: now}
 	for i := range l.windows {
 		if at := l.free(now, i, p); at.After(d.At) {
-			d.At, d.Reason = at, l.windows[i].Reason()
+			d.At, d.Rule = at, l.windows[i].Rule()
 		}
 	}
 	// A limit may grow before enough grants have left the window.
-	if next := l.grows(now); d.Reason != None && !next.IsZero() && next.Before(d.At) {
+	if next := l.grows(now); d.Rule != None && !next.IsZero() && next.Before(d.At) {
 		d.At = next
 	}
 	if l.blockedUntil.After(d.At) {
-		d.At, d.Reason = l.blockedUntil, RetryAfter
+		d.At, d.Rule = l.blockedUntil, RetryAfter
 	}
 	return d
 }
 
-// free is when the window has room for a call of the priority: zero if it has.
+// free is when the window has room for a call of the pass: zero if it has.
 //
-// All calls together stay within the effective limit. What is not Delta stays
-// within what the reserve leaves of it: leaving free the reserve less Delta's
-// own grants comes to the same, without a count of Delta. Sweep stays within
-// half of that.
-func (l *Ledger) free(now time.Time, window int, p Priority) time.Time {
+// All calls together stay within the effective limit. The first sync and sweeps
+// stay within what the reserve leaves of it: leaving free the reserve less the
+// deltas' own grants comes to the same, without a count of deltas. A sweep stays
+// within half of that.
+func (l *Ledger) free(now time.Time, window int, p pass.Pass) time.Time {
 	w := &l.windows[window]
 	limit := l.effective(now, w)
-	at := l.history.free(now, w.Period, Delta, limit)
-	if p == Delta {
+	at := l.history.free(now, w.Period, pass.Delta, limit)
+	if p == pass.Delta {
 		return at
 	}
 	spare := limit
 	if window < len(l.reserve) {
 		spare = max(1, limit-l.reserve[window])
 	}
-	at = later(at, l.history.free(now, w.Period, First, spare))
-	if p == First {
+	at = later(at, l.history.free(now, w.Period, pass.First, spare))
+	if p == pass.First {
 		return at
 	}
-	return later(at, l.history.free(now, w.Period, Sweep, max(1, spare/2)))
+	return later(at, l.history.free(now, w.Period, pass.Sweep, max(1, spare/2)))
 }
 
 // grows is when a limit is going to be higher than now, zero if none is.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 )
 
@@ -25,14 +26,14 @@ type Log struct {
 	// Learned are the limits in effect that the server named.
 	Learned []Learned
 	// Factor is the fraction of the configured share that was in effect at
-	// RefusedAt, the instant of the last 429. Zero is taken for 1.
+	// RefusedAt, the instant of the last refusal. Zero is taken for 1.
 	Factor    float64
 	RefusedAt time.Time
 	// HalvedAt is when the share was last halved.
 	HalvedAt time.Time
 	// BlockedUntil is the end of the latest block.
 	BlockedUntil time.Time
-	// Consecutive counts the 429 answers since the last success.
+	// Consecutive counts the refusals since the last success.
 	Consecutive int
 }
 
@@ -40,7 +41,7 @@ type Log struct {
 type Entry struct {
 	// At is when its attempt ended, or was granted if it is in flight.
 	At       time.Time
-	Priority Priority
+	Pass     pass.Pass
 	InFlight bool
 }
 
@@ -95,16 +96,16 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 	for p := counted.oldest(); p >= 0; p = counted.oldest() {
 		t := counted.pop(p)
 		if t.After(now) {
-			ahead = append(ahead, Entry{wall.of(t.Add(-maxFlight)), Priority(p), true})
+			ahead = append(ahead, Entry{wall.of(t.Add(-maxFlight)), pass.Pass(p), true})
 		} else {
-			log.Grants = append(log.Grants, Entry{wall.of(t), Priority(p), false})
+			log.Grants = append(log.Grants, Entry{wall.of(t), pass.Pass(p), false})
 		}
 	}
 	for _, f := range l.history.flights {
 		if closed {
-			log.Grants = append(log.Grants, Entry{wall.of(later(f.taken, now)), f.priority, false})
+			log.Grants = append(log.Grants, Entry{wall.of(later(f.taken, now)), f.pass, false})
 		} else {
-			ahead = append(ahead, Entry{wall.of(f.taken), f.priority, true})
+			ahead = append(ahead, Entry{wall.of(f.taken), f.pass, true})
 		}
 	}
 	slices.SortStableFunc(ahead, func(a, b Entry) int { return a.At.Compare(b.At) })
@@ -117,7 +118,7 @@ func (l *Ledger) log(now time.Time, closed bool) Log {
 //
 // What is in flight in the log stays so until 15 minutes after it was granted: a
 // predecessor that fell silent may have sent it, and that it ended is not known.
-// It counts as First if it was Delta, lest it take a place that is reserved.
+// It counts as first if it was a delta, lest it take a place that is reserved.
 //
 // Limits that were learned are taken over if the settings are the same. Instants
 // after now come from a clock that was set back: they count as now, and nothing
@@ -129,9 +130,9 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 		l.restoreLearned(now, log.Learned)
 	}
 	for _, e := range log.Grants {
-		at, p := fromWallClock(now, e.At, 0), min(e.Priority, Sweep)
+		at, p := fromWallClock(now, e.At, 0), min(e.Pass, pass.Sweep)
 		if e.InFlight {
-			at, p = at.Add(maxFlight), max(p, First)
+			at, p = at.Add(maxFlight), max(p, pass.First)
 		}
 		if now.Sub(at) < l.longest+slack {
 			l.history.insert(at, p)
@@ -148,9 +149,6 @@ func (l *Ledger) Restore(now time.Time, log Log) {
 	}
 	l.blockedUntil = later(l.blockedUntil, fromWallClock(now, log.BlockedUntil, retryafter.Max))
 	l.consecutive = max(l.consecutive, min(log.Consecutive, maxConsecutive))
-	if l.consecutive > 0 {
-		l.throttledUntil = l.blockedUntil
-	}
 }
 
 // restoreLearned takes over limits that hold still.
@@ -159,7 +157,7 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 		until := fromWallClock(now, limit.Until, learnedFor)
 		for i := range l.windows {
 			if w := &l.windows[i]; w.Period == limit.Period && limit.Limit > 0 && until.After(now) {
-				w.lower(now, limit.Limit, until)
+				w.believe(now, limit.Limit, until)
 			}
 		}
 	}
@@ -174,12 +172,12 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 // history has more calls in any time that ends now, so that every window stays
 // exact, in a crash loop as well. With the native limits the first grant comes
 // after half an hour, with those of Graph after 16 minutes. Whatever there was
-// counts as Sweep, lest Delta have to wait for others once there is room.
+// counts as a sweep, lest a delta have to wait for others once there is room.
 func (l *Ledger) RestoreLost(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, end := range slices.Backward(l.latest(now)) {
-		l.history.insert(end, Sweep)
+		l.history.insert(end, pass.Sweep)
 	}
 }
 

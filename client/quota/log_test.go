@@ -5,18 +5,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // worn is a ledger that has something of everything to remember.
 func worn(t testing.TB) *Ledger {
 	t.Helper()
 	l := newLedger(t, Options{})
-	spend(t, l, at(0), Sweep, 3)
-	spend(t, l, at(s+300*time.Microsecond), First, 1)
-	spend(t, l, at(2*s), Delta, 2)
-	l.Take(at(3*s), First)
-	l.Refused(at(4*s), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
-	l.Refused(at(64*s), Refusal{Status: 429, Message: "900 per hour"})
+	spend(t, l, at(0), pass.Sweep, 3)
+	spend(t, l, at(s+300*time.Microsecond), pass.First, 1)
+	spend(t, l, at(2*s), pass.Delta, 2)
+	l.Take(at(3*s), pass.First)
+	l.Refused(at(4*s), Refusal{RetryAfter: "60", Message: perMinuteText})
+	l.Refused(at(64*s), Refusal{Message: "900 per hour"})
 	return l
 }
 
@@ -26,10 +28,10 @@ func TestLog(t *testing.T) {
 		At:       at(70 * s),
 		Settings: Settings{native(), usualShare},
 		Grants: []Entry{
-			{at(0), Sweep, false}, {at(0), Sweep, false}, {at(0), Sweep, false},
-			{at(s + ms), First, false}, // rounded up
-			{at(2 * s), Delta, false}, {at(2 * s), Delta, false},
-			{at(3 * s), First, true},
+			{at(0), pass.Sweep, false}, {at(0), pass.Sweep, false}, {at(0), pass.Sweep, false},
+			{at(s + ms), pass.First, false}, // rounded up
+			{at(2 * s), pass.Delta, false}, {at(2 * s), pass.Delta, false},
+			{at(3 * s), pass.First, true},
 		},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + 4*s)}, {time.Hour, 900, at(24*time.Hour + 64*s)}},
 		Factor:       0.25,
@@ -48,7 +50,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("got %v after a day, want nothing learned", old.Learned)
 	}
 
-	want.Closed, want.Grants[6] = true, Entry{at(70 * s), First, false}
+	want.Closed, want.Grants[6] = true, Entry{at(70 * s), pass.First, false}
 	if got := worn(t).Final(at(70 * s)); !reflect.DeepEqual(got, want) {
 		t.Errorf("final: got %+v\nwant %+v", got, want)
 	}
@@ -58,13 +60,13 @@ func TestLog(t *testing.T) {
 func TestLogRounding(t *testing.T) {
 	const us = time.Microsecond
 	l := newLedger(t, Options{})
-	spend(t, l, at(us), Delta, 1)
-	l.Take(at(2*us), Delta)
-	l.Refused(at(3*us), Refusal{Status: 429, RetryAfter: "60", Message: perMinuteText})
+	spend(t, l, at(us), pass.Delta, 1)
+	l.Take(at(2*us), pass.Delta)
+	l.Refused(at(3*us), Refusal{RetryAfter: "60", Message: perMinuteText})
 	want := Log{
 		At:           at(ms),
 		Settings:     Settings{native(), usualShare},
-		Grants:       []Entry{{at(ms), Delta, false}, {at(ms), Delta, true}},
+		Grants:       []Entry{{at(ms), pass.Delta, false}, {at(ms), pass.Delta, true}},
 		Learned:      []Learned{{time.Minute, 45, at(24*time.Hour + ms)}},
 		Factor:       0.5,
 		RefusedAt:    at(ms),
@@ -86,8 +88,8 @@ func TestLogMonotonic(t *testing.T) {
 		t.Skip("no monotonic clock")
 	}
 	l := newLedger(t, Options{})
-	l.Settle(l.Take(now, Delta).Grant, now.Add(s))
-	if got := l.Refused(now.Add(s), Refusal{Status: 429}).Until; !clock(got) {
+	l.Settle(l.Take(now, pass.Delta).Grant, now.Add(s))
+	if got := l.Refused(now.Add(s), Refusal{}).Until; !clock(got) {
 		t.Errorf("got %v without, want a monotonic reading", got)
 	}
 	log := l.Log(now.Add(2 * s))
@@ -96,7 +98,7 @@ func TestLogMonotonic(t *testing.T) {
 	}
 	restored := newLedger(t, Options{})
 	restored.Restore(now.Add(3*s), log)
-	if got := restored.history.settled[Delta][0]; !clock(got) {
+	if got := restored.history.settled[pass.Delta][0]; !clock(got) {
 		t.Errorf("got %v without, want the monotonic reading of now", got)
 	}
 	if got := restored.BlockedUntil(); !clock(got) {
@@ -121,33 +123,33 @@ func TestRestore(t *testing.T) {
 		used []int // per window at 0
 	}{
 		"nothing": {Log{}, nil, []int{0, 0}},
-		"recent":  {Log{Grants: grants(10, Entry{At: at(-10 * s)})}, []ask{{at: 0, wait: 50*s + ms, reason: Minute}}, []int{10, 10}},
-		"older":   {Log{Grants: grants(20, Entry{At: at(-10 * time.Minute)})}, []ask{{at: 0, wait: 50*time.Minute + ms, reason: Hour}}, []int{0, 20}},
+		"recent":  {Log{Grants: grants(10, Entry{At: at(-10 * s)})}, []ask{{at: 0, wait: 50*s + ms, rule: Minute}}, []int{10, 10}},
+		"older":   {Log{Grants: grants(20, Entry{At: at(-10 * time.Minute)})}, []ask{{at: 0, wait: 50*time.Minute + ms, rule: Hour}}, []int{0, 20}},
 		"old":     {Log{Grants: grants(20, Entry{At: at(-2 * time.Hour)})}, nil, []int{0, 0}},
 		"in flight": {Log{Grants: grants(10, Entry{At: at(-30 * s), InFlight: true})}, []ask{
-			{at: 0, wait: 15*m + 30*s + ms, reason: Minute},
-			{at: 15 * m, wait: 15*m + 30*s + ms, reason: Minute},
+			{at: 0, wait: 15*m + 30*s + ms, rule: Minute},
+			{at: 15 * m, wait: 15*m + 30*s + ms, rule: Minute},
 			{at: 15*m + 30*s + ms},
 		}, []int{10, 10}},
-		"in flight for long": {Log{Grants: grants(10, Entry{At: at(-15*m - 10*s), InFlight: true})}, []ask{{at: 0, wait: 50*s + ms, reason: Minute}}, []int{10, 10}},
-		"lost in flight":     {Log{Grants: grants(20, Entry{At: at(-30 * m), InFlight: true})}, []ask{{at: 0, wait: 45*m + ms, reason: Hour}}, []int{0, 20}},
+		"in flight for long": {Log{Grants: grants(10, Entry{At: at(-15*m - 10*s), InFlight: true})}, []ask{{at: 0, wait: 50*s + ms, rule: Minute}}, []int{10, 10}},
+		"lost in flight":     {Log{Grants: grants(20, Entry{At: at(-30 * m), InFlight: true})}, []ask{{at: 0, wait: 45*m + ms, rule: Hour}}, []int{0, 20}},
 		"old, in flight":     {Log{Grants: grants(10, Entry{At: at(-2 * time.Hour), InFlight: true})}, []ask{{at: 0}}, []int{0, 0}},
-		"future, in flight":  {Log{Grants: grants(10, Entry{At: at(time.Hour), InFlight: true})}, []ask{{at: 0, wait: 16*m + ms, reason: Minute}}, []int{10, 10}},
+		"future, in flight":  {Log{Grants: grants(10, Entry{At: at(time.Hour), InFlight: true})}, []ask{{at: 0, wait: 16*m + ms, rule: Minute}}, []int{10, 10}},
 		"delta in flight does not take what is reserved": {Log{Grants: grants(10, Entry{At: at(-s), InFlight: true})[:1]}, []ask{
-			{at: 0, rank: First}, {at: 0, rank: First}, {at: 0, rank: First}, {at: 0, rank: First},
-			{at: 0, rank: First, wait: 60*s + ms, reason: Minute},
-			{at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First}, {at: 0, pass: pass.First},
+			{at: 0, pass: pass.First, wait: 60*s + ms, rule: Minute},
+			{at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}, []int{1, 1}},
-		"future": {Log{Grants: grants(10, Entry{At: at(time.Hour)})}, []ask{{at: 0, wait: 60*s + ms, reason: Minute}}, []int{10, 10}},
-		"priorities": {Log{Grants: grants(5, Entry{At: at(-s), Priority: Sweep})}, []ask{
-			{at: 0, rank: Sweep, wait: 59*s + ms, reason: Minute}, {at: 0, rank: First},
+		"future": {Log{Grants: grants(10, Entry{At: at(time.Hour)})}, []ask{{at: 0, wait: 60*s + ms, rule: Minute}}, []int{10, 10}},
+		"passes": {Log{Grants: grants(5, Entry{At: at(-s), Pass: pass.Sweep})}, []ask{
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, rule: Minute}, {at: 0, pass: pass.First},
 		}, []int{5, 5}},
-		"an unknown priority": {Log{Grants: grants(5, Entry{At: at(-s), Priority: 200})}, []ask{
-			{at: 0, rank: Sweep, wait: 59*s + ms, reason: Minute},
+		"an unknown pass": {Log{Grants: grants(5, Entry{At: at(-s), Pass: 200})}, []ask{
+			{at: 0, pass: pass.Sweep, wait: 59*s + ms, rule: Minute},
 		}, []int{5, 5}},
-		"a block":              {Log{BlockedUntil: at(40 * s)}, []ask{{at: 0, wait: 40 * s, reason: RetryAfter}, {at: 40 * s}}, []int{0, 0}},
+		"a block":              {Log{BlockedUntil: at(40 * s)}, []ask{{at: 0, wait: 40 * s, rule: RetryAfter}, {at: 40 * s}}, []int{0, 0}},
 		"a block that is over": {Log{BlockedUntil: at(-s)}, []ask{{at: 0}}, []int{0, 0}},
-		"an absurd block":      {Log{BlockedUntil: at(1e5 * time.Hour)}, []ask{{at: 0, wait: time.Hour, reason: RetryAfter}}, []int{0, 0}},
+		"an absurd block":      {Log{BlockedUntil: at(1e5 * time.Hour)}, []ask{{at: 0, wait: time.Hour, rule: RetryAfter}}, []int{0, 0}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +222,7 @@ func TestRestoreLearnedClock(t *testing.T) {
 // TestLearnedOverRestarts: they do not make it hold longer, and say nothing again.
 func TestLearnedOverRestarts(t *testing.T) {
 	l := newLedger(t, Options{})
-	l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: "1 per minute"})
+	l.Refused(at(0), Refusal{RetryAfter: "1", Message: "1 per minute"})
 	for hour := range 25 {
 		now := at(time.Duration(hour) * time.Hour)
 		next := newLedger(t, Options{})
@@ -234,10 +236,10 @@ func TestLearnedOverRestarts(t *testing.T) {
 		}
 		l = next
 	}
-	l.Refused(at(0), Refusal{Status: 429, Message: perMinuteText})
+	l.Refused(at(0), Refusal{Message: perMinuteText})
 	next := newLedger(t, Options{})
 	next.Restore(at(s), l.Log(at(s)))
-	if got := next.Refused(at(2*s), Refusal{Status: 429, Message: perMinuteText}).Learned; got != (Learned{}) {
+	if got := next.Refused(at(2*s), Refusal{Message: perMinuteText}).Learned; got != (Learned{}) {
 		t.Errorf("got %+v, want nothing new", got)
 	}
 }
@@ -249,7 +251,7 @@ func TestRestoreContinues(t *testing.T) {
 	after := newLedger(t, Options{})
 	after.Restore(at(70*s), before.Final(at(70*s)))
 	for _, at := range []time.Time{at(80 * s), at(184 * s)} {
-		refusal := Refusal{Status: 429}
+		refusal := Refusal{}
 		if got, want := after.Refused(at, refusal).Until, before.Refused(at, refusal).Until; !got.Equal(want) {
 			t.Errorf("at %v: got %v, want %v", at.Sub(start), got.Sub(start), want.Sub(start))
 		}
@@ -279,14 +281,14 @@ func TestRestoreMerges(t *testing.T) {
 func TestInheritedFlights(t *testing.T) {
 	const m = time.Minute
 	l := perMinute(t, 2)
-	l.Take(at(0), Delta)
+	l.Take(at(0), pass.Delta)
 	for i := range 10 {
 		now := at(time.Duration(i) * 10 * s)
 		log := l.Log(now)
 		if i%2 == 1 {
 			log = l.Final(now)
 		}
-		if want := []Entry{{at(0), First, true}}; i > 0 && !reflect.DeepEqual(log.Grants, want) {
+		if want := []Entry{{at(0), pass.First, true}}; i > 0 && !reflect.DeepEqual(log.Grants, want) {
 			t.Errorf("%d: got %v, want %v", i, log.Grants, want)
 		}
 		l = perMinute(t, 2)
@@ -294,18 +296,18 @@ func TestInheritedFlights(t *testing.T) {
 	}
 	run(t, l, []ask{
 		{at: 2 * m},
-		{at: 2 * m, wait: 3*m + ms, reason: Minute},
+		{at: 2 * m, wait: 3*m + ms, rule: Minute},
 		{at: 15*m + 59*s},
-		{at: 15*m + 59*s, wait: 16*m + ms, reason: Minute},
+		{at: 15*m + 59*s, wait: 16*m + ms, rule: Minute},
 		{at: 16*m + ms},
 	})
 
 	t.Run("beside a flight of its own", func(t *testing.T) {
 		l := perMinute(t, 2)
-		l.Restore(at(0), Log{Grants: []Entry{{at(0), Delta, true}}})
-		l.Take(at(s), Delta)
+		l.Restore(at(0), Log{Grants: []Entry{{at(0), pass.Delta, true}}})
+		l.Take(at(s), pass.Delta)
 		// The own one may end now.
-		run(t, l, []ask{{at: 2 * s, wait: 62*s + ms, reason: Minute}})
+		run(t, l, []ask{{at: 2 * s, wait: 62*s + ms, rule: Minute}})
 	})
 }
 
@@ -319,24 +321,24 @@ func TestRestoreLost(t *testing.T) {
 		asks    []ask
 	}{
 		"native": {Options{}, []int{40, 1200}, []ask{
-			{at: 0, wait: time.Hour + ms - before(29), reason: Hour},
+			{at: 0, wait: time.Hour + ms - before(29), rule: Hour},
 			{at: time.Hour + ms - before(29)},
 		}},
 		"graph": {Options{Windows: []Window{{m, 150}}}, []int{120}, []ask{
-			{at: 0, wait: 16*m + ms, reason: Minute},
-			{at: 15 * m, rank: Sweep, wait: 16*m + ms, reason: Minute},
-			{at: 16*m + ms, rank: Sweep},
+			{at: 0, wait: 16*m + ms, rule: Minute},
+			{at: 15 * m, pass: pass.Sweep, wait: 16*m + ms, rule: Minute},
+			{at: 16*m + ms, pass: pass.Sweep},
 		}},
 		"a remainder": {Options{Windows: []Window{{m, 4}, {time.Hour, 6}}, Share: 1}, []int{4, 6}, []ask{
-			{at: 0, wait: time.Hour + ms - before(1), reason: Hour},
+			{at: 0, wait: time.Hour + ms - before(1), rule: Hour},
 			{at: time.Hour + ms - before(1)}, {at: time.Hour + ms - before(1)},
-			{at: time.Hour + ms - before(1), wait: 75*m + ms, reason: Hour},
+			{at: time.Hour + ms - before(1), wait: 75*m + ms, rule: Hour},
 		}},
 		"the longer window binds": {Options{Windows: []Window{{m, 50}, {time.Hour, 5}}, Share: 1}, []int{5, 5}, []ask{
-			{at: 0, wait: 75*m + ms, reason: Hour},
+			{at: 0, wait: 75*m + ms, rule: Hour},
 		}},
 		"deltas come first": {Options{Windows: []Window{{m, 10}, {time.Hour, 20}}, Share: 1, Reserve: []int{2, 12}}, []int{10, 20}, []ask{
-			{at: time.Hour + ms - before(1), rank: First, wait: 75*m + ms, reason: Hour},
+			{at: time.Hour + ms - before(1), pass: pass.First, wait: 75*m + ms, rule: Hour},
 			{at: time.Hour + ms - before(1)},
 		}},
 	}

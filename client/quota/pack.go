@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // ErrDamaged says that bytes are no packed Log, or not all of one, or that they
@@ -24,7 +26,7 @@ var ErrDamaged = errors.New("quota: the log is damaged")
 //	factor, consecutive 429s, and RefusedAt, HalvedAt, BlockedUntil where flagged
 //	number of learned limits, and for each: period, limit, until
 //	number of grants that ended, and for each: milliseconds since the one before
-//	(the first: since At, signed) times 4, plus the priority
+//	(the first: since At, signed) times 4, plus the pass
 //	the same of those in flight
 //	CRC-32C of all that, 4 bytes, little-endian
 //
@@ -162,7 +164,7 @@ func (p *packer) grants(all []Entry, inFlight bool) {
 	last := p.at
 	for i, e := range of {
 		ms := p.millis(e.At)
-		packed := (ms-last)<<2 | int64(min(e.Priority, Sweep))
+		packed := (ms-last)<<2 | int64(min(e.Pass, pass.Sweep))
 		if i == 0 {
 			p.data = binary.AppendVarint(p.data, packed)
 		} else {
@@ -301,9 +303,9 @@ func (u *unpacker) grants(all []Entry, inFlight bool) []Entry {
 			packed = int64(u.number(4*2*maxMillis | 3))
 		}
 		last += packed >> 2
-		e := Entry{At: u.time(last), Priority: Priority(packed & 3), InFlight: inFlight}
-		if e.Priority > Sweep {
-			u.fail("an unknown priority")
+		e := Entry{At: u.time(last), Pass: pass.Pass(packed & 3), InFlight: inFlight}
+		if e.Pass > pass.Sweep {
+			u.fail("an unknown pass")
 		}
 		if u.err != nil {
 			return nil

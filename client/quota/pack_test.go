@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 )
 
@@ -35,16 +36,16 @@ func logs(t testing.TB) map[string]Log {
 		"fresh":     newLedger(t, Options{}).Log(at(0)),
 		"lost":      lost.Log(at(s)),
 		"zero":      {},
-		"in future": {At: at(0), Grants: []Entry{{at(time.Hour), Delta, false}, {at(2 * time.Hour), Sweep, true}}},
-		"long ago":  {At: at(0), Grants: []Entry{{time.Unix(0, 0).UTC(), Delta, false}}, RefusedAt: time.Unix(-1, 0).UTC()},
+		"in future": {At: at(0), Grants: []Entry{{at(time.Hour), pass.Delta, false}, {at(2 * time.Hour), pass.Sweep, true}}},
+		"long ago":  {At: at(0), Grants: []Entry{{time.Unix(0, 0).UTC(), pass.Delta, false}}, RefusedAt: time.Unix(-1, 0).UTC()},
 	}
 }
 
 func packedBytes(t testing.TB) []byte {
 	l := newLedger(t, Options{})
-	spend(t, l, at(0), Delta, 3)
-	l.Take(at(s), First)
-	l.Refused(at(2*s), Refusal{Status: 429, Message: perMinuteText})
+	spend(t, l, at(0), pass.Delta, 3)
+	l.Take(at(s), pass.First)
+	l.Refused(at(2*s), Refusal{Message: perMinuteText})
 	return pack(t, l.Log(at(3*s)))
 }
 
@@ -67,11 +68,11 @@ func TestPack(t *testing.T) {
 	t.Run("unsorted, and rounded", func(t *testing.T) {
 		log := Log{
 			At: at(1), HalvedAt: at(ms + 1), RefusedAt: at(ms + 1),
-			Grants: []Entry{{at(2 * s), Delta, true}, {at(s + 1), Sweep, false}, {at(0), 77, false}, {at(s), First, true}},
+			Grants: []Entry{{at(2 * s), pass.Delta, true}, {at(s + 1), pass.Sweep, false}, {at(0), 77, false}, {at(s), pass.First, true}},
 		}
 		want := Log{
 			At: at(ms), HalvedAt: at(ms), RefusedAt: at(2 * ms),
-			Grants: []Entry{{at(0), Sweep, false}, {at(s + ms), Sweep, false}, {at(s), First, true}, {at(2 * s), Delta, true}},
+			Grants: []Entry{{at(0), pass.Sweep, false}, {at(s + ms), pass.Sweep, false}, {at(s), pass.First, true}, {at(2 * s), pass.Delta, true}},
 		}
 		var got Log
 		if err := got.UnmarshalBinary(pack(t, log)); err != nil {
@@ -87,10 +88,10 @@ func TestPack(t *testing.T) {
 func TestPackedSize(t *testing.T) {
 	rest, full := newLedger(t, Options{}), newLedger(t, Options{})
 	for i := range 120 {
-		spend(t, rest, at(time.Duration(i)*30*s), Delta, 1)
+		spend(t, rest, at(time.Duration(i)*30*s), pass.Delta, 1)
 	}
 	for i := range 1200 {
-		spend(t, full, at(time.Duration(i)*3*s), Delta, 1)
+		spend(t, full, at(time.Duration(i)*3*s), pass.Delta, 1)
 	}
 	for _, tt := range []struct {
 		ledger *Ledger

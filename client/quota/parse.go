@@ -7,29 +7,6 @@ import (
 	"time"
 )
 
-// Throttled tells whether an answer says that there were too many calls: by its
-// status, 429, or by the text of its error, whatever the status. "Rate limit
-// reached because of too many requests to query broker" was seen of Graph with
-// HTTP 500 (rknightion/graph2otel, internal/graphclient).
-func Throttled(status int, message string) bool {
-	if status == statusTooManyRequests {
-		return true
-	}
-	if status < 400 {
-		return false
-	}
-	message = strings.ToLower(message)
-	for _, text := range [...]string{
-		"too many requests", "toomanyrequests", "rate limit reached", "rate limit exceeded", "rate limit is exceeded",
-		"quota exceeded", "throttled",
-	} {
-		if strings.Contains(message, text) {
-			return true
-		}
-	}
-	return false
-}
-
 // ParseLimit finds the limit that the error text of a refusal names, in any
 // case and anywhere in the text: a number, perhaps "calls" or "requests",
 // "per", and a period. The period is a .NET TimeSpan, [days.]hours:minutes:seconds,
@@ -40,7 +17,8 @@ func Throttled(status int, message string) bool {
 // (MicrosoftDocs/defender-docs, defender-xdr/api-advanced-hunting.md).
 //
 // A Period of 0 says that "allowed N per" is followed by something else: there
-// is a limit, for a period that is not known.
+// is a limit, for a period that is not known. It is false if the text names
+// none.
 func ParseLimit(message string) (Window, bool) {
 	const per = " per "
 	before, after, found := strings.Cut(strings.ToLower(message), per)

@@ -67,31 +67,6 @@ func TestParseLimit(t *testing.T) {
 	}
 }
 
-func TestThrottled(t *testing.T) {
-	for _, tt := range []struct {
-		status  int
-		message string
-		want    bool
-	}{
-		{429, "", true},
-		{500, "Rate limit reached because of too many requests to query broker. Please retry after sometime.", true},
-		{500, "RATE LIMIT REACHED", true},
-		{403, perMinuteText, true},
-		{503, "The request was throttled", true},
-		{400, "TooManyRequests: slow down", true},
-		{500, "", false},
-		{500, "An error occurred", false},
-		{503, "Service unavailable", false},
-		{400, "The limit of '25' for Top query has been exceeded", false},
-		{200, "too many requests", false},
-		{0, "too many requests", false},
-	} {
-		if got := Throttled(tt.status, tt.message); got != tt.want {
-			t.Errorf("%d %q: got %v, want %v", tt.status, tt.message, got, tt.want)
-		}
-	}
-}
-
 func FuzzLimit(f *testing.F) {
 	for _, seed := range []string{
 		perMinuteText,

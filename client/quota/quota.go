@@ -12,6 +12,10 @@
 // jitter of the network can put one receipt too many into a window, wherever
 // the server lets its windows begin.
 //
+// Calls are made in passes, package pass, and a ledger keeps their priority:
+// only a delta may use what is reserved, and a sweep lives on spare quota. A
+// value that is no pass is taken for a sweep.
+//
 // Nothing here reads a clock or sleeps: time is an argument everywhere.
 package quota
 
@@ -21,42 +25,19 @@ import (
 	"time"
 )
 
-// Priority ranks callers: a lower value goes first.
-type Priority uint8
+// Rule is what makes a caller wait.
+type Rule uint8
 
-// The priorities. Only Delta may use what is reserved; Sweep lives on spare
-// quota. Any other value is taken for Sweep.
+// The rules. A window of up to one minute is Minute, a longer one Hour.
 const (
-	Delta Priority = iota // fetches changes: what freshness depends on
-	First                 // pages of the first synchronisation
-	Sweep                 // the slow re-read of everything
-)
-
-// String is the name of the priority in lower case.
-func (p Priority) String() string {
-	switch p {
-	case Delta:
-		return "delta"
-	case First:
-		return "first"
-	default:
-		return "sweep"
-	}
-}
-
-// Reason is the rule that makes a caller wait.
-type Reason uint8
-
-// The reasons. A window of up to one minute is Minute, a longer one Hour.
-const (
-	None Reason = iota
+	None Rule = iota
 	Minute
 	Hour
 	RetryAfter // the server asked for silence
 )
 
-// String is the value of the reason as a label: empty for None.
-func (r Reason) String() string {
+// String is the label value: empty for None.
+func (r Rule) String() string {
 	switch r {
 	case Minute:
 		return "minute"
@@ -75,8 +56,8 @@ type Window struct {
 	Limit  int
 }
 
-// Reason is what a caller is told that waits for this window.
-func (w Window) Reason() Reason {
+// Rule is the rule that the window is. Its name is that of the window, too.
+func (w Window) Rule() Rule {
 	if w.Period <= time.Minute {
 		return Minute
 	}
@@ -90,7 +71,7 @@ type Options struct {
 	// Share is the fraction of each limit to use, above 0 and up to 1. The rest is
 	// for other tools of the same app registration.
 	Share float64
-	// Reserve is kept for Delta; see Ledger.SetReserve.
+	// Reserve is kept for deltas, in calls of each window; see Ledger.SetReserve.
 	Reserve []int
 	// Jitter returns a number in [0, 1) that spreads the waits after a 429
 	// without a usable Retry-After; nil means math/rand/v2.
@@ -134,18 +115,16 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Grant identifies a grant of one ledger. Zero is no grant.
-type Grant uint64
-
 // Decision answers a request for a grant.
 type Decision struct {
-	// Grant is zero if the caller has to wait.
-	Grant Grant
-	// At is when the grant was given, or else the earliest instant worth
-	// asking again.
+	// Grant identifies the grant among those of one ledger; zero if the caller has
+	// to wait.
+	Grant uint64
+	// At is when the grant was given, or else the earliest instant at which another
+	// Take can succeed.
 	At time.Time
-	// Reason is the rule that binds until At; None if nothing does.
-	Reason Reason
+	// Rule is the rule that binds until At; None if nothing does.
+	Rule Rule
 }
 
 // Usage is how much of a window is spent.

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 var start = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
@@ -47,7 +49,7 @@ func perMinute(t testing.TB, limit int) *Ledger {
 }
 
 // spend takes n grants at the instant and settles them at once.
-func spend(t testing.TB, l *Ledger, now time.Time, p Priority, n int) {
+func spend(t testing.TB, l *Ledger, now time.Time, p pass.Pass, n int) {
 	t.Helper()
 	for i := range n {
 		d := l.Take(now, p)
@@ -63,29 +65,29 @@ const (
 	ms = time.Millisecond
 )
 
-// ask is one call of Take. A grant is settled after latency; wait and reason
+// ask is one call of Take. A grant is settled after latency; wait and rule
 // describe a refusal, wait as the instant to ask again.
 type ask struct {
 	at      time.Duration
-	rank    Priority
+	pass    pass.Pass
 	latency time.Duration
 	wait    time.Duration
-	reason  Reason
+	rule    Rule
 }
 
 func run(t *testing.T, l *Ledger, asks []ask) {
 	t.Helper()
 	for i, a := range asks {
 		now, want := at(a.at), at(a.at)
-		if a.reason != None {
+		if a.rule != None {
 			want = at(a.wait)
 		}
-		if got := l.Peek(now, a.rank); got.Grant != 0 || !got.At.Equal(want) || got.Reason != a.reason {
-			t.Errorf("%d: peek at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
+		if got := l.Peek(now, a.pass); got.Grant != 0 || !got.At.Equal(want) || got.Rule != a.rule {
+			t.Errorf("%d: peek at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Rule, want.Sub(start), a.rule)
 		}
-		got := l.Take(now, a.rank)
-		if (got.Grant != 0) != (a.reason == None) || !got.At.Equal(want) || got.Reason != a.reason {
-			t.Errorf("%d: take at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Reason, want.Sub(start), a.reason)
+		got := l.Take(now, a.pass)
+		if (got.Grant != 0) != (a.rule == None) || !got.At.Equal(want) || got.Rule != a.rule {
+			t.Errorf("%d: take at %v: got %v %q, want %v %q", i, a.at, got.At.Sub(start), got.Rule, want.Sub(start), a.rule)
 		}
 		l.Settle(got.Grant, now.Add(a.latency))
 	}
@@ -99,42 +101,42 @@ func TestTake(t *testing.T) {
 	}{
 		"one window": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 0}, {at: 10 * s},
-			{at: 10 * s, wait: 60*s + ms, reason: Minute},
-			{at: 60 * s, wait: 60*s + ms, reason: Minute}, // exactly a period is too early
+			{at: 10 * s, wait: 60*s + ms, rule: Minute},
+			{at: 60 * s, wait: 60*s + ms, rule: Minute}, // exactly a period is too early
 			{at: 60*s + ms},
-			{at: 60*s + ms, wait: 70*s + ms, reason: Minute},
+			{at: 60*s + ms, wait: 70*s + ms, rule: Minute},
 		}},
 		"the longer wait binds": {Options{Windows: two, Share: 1}, []ask{
 			{at: 0}, {at: 1 * s},
-			{at: 2 * s, wait: 60*s + ms, reason: Minute},
+			{at: 2 * s, wait: 60*s + ms, rule: Minute},
 			{at: 90 * s},
-			{at: 91 * s, wait: 3600*s + ms, reason: Hour},
+			{at: 91 * s, wait: 3600*s + ms, rule: Hour},
 			{at: 3600*s + ms},
-			{at: 3600*s + ms, wait: 3601*s + ms, reason: Hour},
+			{at: 3600*s + ms, wait: 3601*s + ms, rule: Hour},
 		}},
 		"a share": {Options{Windows: []Window{{time.Minute, 5}}, Share: 0.4}, []ask{
-			{at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0}, {at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}},
 		"never less than one": {Options{Windows: two[:1], Share: 0.01}, []ask{
-			{at: 0}, {at: 0, wait: 60*s + ms, reason: Minute},
+			{at: 0}, {at: 0, wait: 60*s + ms, rule: Minute},
 		}},
 		"the end of the attempt counts": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 0, latency: 20 * s}, {at: 21 * s},
-			{at: 60*s + ms, wait: 80*s + ms, reason: Minute},
+			{at: 60*s + ms, wait: 80*s + ms, rule: Minute},
 			{at: 80*s + ms},
 		}},
 		"a clock a little behind": {Options{Windows: two[:1], Share: 1}, []ask{
 			{at: 10 * s}, {at: 9 * s},
-			{at: 8 * s, wait: 69*s + ms, reason: Minute},
+			{at: 8 * s, wait: 69*s + ms, rule: Minute},
 		}},
 		"a short window is a minute": {Options{Windows: []Window{{10 * s, 1}}, Share: 1}, []ask{
-			{at: 0}, {at: 0, wait: 10*s + ms, reason: Minute},
+			{at: 0}, {at: 0, wait: 10*s + ms, rule: Minute},
 		}},
 		"any other is an hour": {Options{Windows: []Window{{61 * s, 1}}, Share: 1}, []ask{
-			{at: 0}, {at: 0, wait: 61*s + ms, reason: Hour},
+			{at: 0}, {at: 0, wait: 61*s + ms, rule: Hour},
 		}},
-		"an unknown priority is the last": {Options{Windows: []Window{{time.Minute, 4}}, Share: 1}, []ask{
-			{at: 0, rank: 9}, {at: 0, rank: 9}, {at: 0, rank: 9, wait: 60*s + ms, reason: Minute}, {at: 0},
+		"an unknown pass is the last": {Options{Windows: []Window{{time.Minute, 4}}, Share: 1}, []ask{
+			{at: 0, pass: 9}, {at: 0, pass: 9}, {at: 0, pass: 9, wait: 60*s + ms, rule: Minute}, {at: 0},
 		}},
 	}
 	for name, tt := range tests {
@@ -145,20 +147,20 @@ func TestTake(t *testing.T) {
 // TestFlight: a call in flight counts until it is settled, however long.
 func TestFlight(t *testing.T) {
 	l := perMinute(t, 1)
-	slow := l.Take(at(0), Delta).Grant
+	slow := l.Take(at(0), pass.Delta).Grant
 	run(t, l, []ask{
-		{at: s, wait: 61*s + ms, reason: Minute}, // if it ended this very moment
-		{at: 10 * time.Minute, wait: 11*time.Minute + ms, reason: Minute},
+		{at: s, wait: 61*s + ms, rule: Minute}, // if it ended this very moment
+		{at: 10 * time.Minute, wait: 11*time.Minute + ms, rule: Minute},
 	})
 	l.Settle(slow, at(12*time.Minute))
 	run(t, l, []ask{
-		{at: 12 * time.Minute, wait: 13*time.Minute + ms, reason: Minute},
+		{at: 12 * time.Minute, wait: 13*time.Minute + ms, rule: Minute},
 		{at: 13*time.Minute + ms},
 	})
 
 	t.Run("settled twice", func(t *testing.T) {
 		l := perMinute(t, 1)
-		g := l.Take(at(0), Delta).Grant
+		g := l.Take(at(0), pass.Delta).Grant
 		l.Settle(g, at(s))
 		l.Settle(g, at(30*s))
 		l.Settle(0, at(30*s))
@@ -167,25 +169,25 @@ func TestFlight(t *testing.T) {
 	})
 	t.Run("settled before it was taken", func(t *testing.T) {
 		l := perMinute(t, 1)
-		l.Settle(l.Take(at(10*s), Delta).Grant, at(0))
-		run(t, l, []ask{{at: 61 * s, wait: 70*s + ms, reason: Minute}})
+		l.Settle(l.Take(at(10*s), pass.Delta).Grant, at(0))
+		run(t, l, []ask{{at: 61 * s, wait: 70*s + ms, rule: Minute}})
 	})
 	t.Run("settled out of order", func(t *testing.T) {
 		l := perMinute(t, 2)
-		first, second := l.Take(at(0), Delta).Grant, l.Take(at(s), Delta).Grant
+		first, second := l.Take(at(0), pass.Delta).Grant, l.Take(at(s), pass.Delta).Grant
 		l.Settle(second, at(2*s))
 		l.Settle(first, at(10*s))
 		run(t, l, []ask{
-			{at: 11 * s, wait: 62*s + ms, reason: Minute},
+			{at: 11 * s, wait: 62*s + ms, rule: Minute},
 			{at: 62*s + ms},
-			{at: 63 * s, wait: 70*s + ms, reason: Minute},
+			{at: 63 * s, wait: 70*s + ms, rule: Minute},
 		})
 	})
 	t.Run("never settled", func(t *testing.T) {
 		l := perMinute(t, 1)
-		lost := l.Take(at(0), Delta).Grant
+		lost := l.Take(at(0), pass.Delta).Grant
 		run(t, l, []ask{
-			{at: 15*time.Minute + s, wait: 16*time.Minute + ms, reason: Minute},
+			{at: 15*time.Minute + s, wait: 16*time.Minute + ms, rule: Minute},
 			{at: 16*time.Minute + ms},
 		})
 		l.Settle(lost, at(17*time.Minute)) // too late to count again
@@ -214,9 +216,9 @@ func TestUsage(t *testing.T) {
 	}
 
 	l := newLedger(t, Options{})
-	spend(t, l, at(0), Delta, 10)
-	spend(t, l, at(30*s), Sweep, 5)
-	l.Take(at(31*s), First)
+	spend(t, l, at(0), pass.Delta, 10)
+	spend(t, l, at(30*s), pass.Sweep, 5)
+	l.Take(at(31*s), pass.First)
 	for _, tt := range []struct {
 		at           time.Duration
 		minute, hour int
@@ -256,13 +258,8 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for i, want := range []string{"", "minute", "hour", "retry_after", ""} {
-		if got := Reason(i).String(); got != want {
-			t.Errorf("reason %d: got %q, want %q", i, got, want)
-		}
-	}
-	for i, want := range []string{"delta", "first", "sweep", "sweep"} {
-		if got := Priority(i).String(); got != want {
-			t.Errorf("priority %d: got %q, want %q", i, got, want)
+		if got := Rule(i).String(); got != want {
+			t.Errorf("rule %d: got %q, want %q", i, got, want)
 		}
 	}
 }
@@ -272,8 +269,8 @@ func TestConcurrent(t *testing.T) {
 	l := newLedger(t, Options{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	granted := map[Grant]bool{}
-	for p := range Sweep + 1 {
+	granted := map[uint64]bool{}
+	for p := range pass.Sweep + 1 {
 		wg.Go(func() {
 			for i := range 50 {
 				now := at(time.Duration(i) * ms)
@@ -292,7 +289,7 @@ func TestConcurrent(t *testing.T) {
 				l.Final(now)
 				l.Succeeded()
 				l.BlockedUntil()
-				l.Refused(now, Refusal{Status: 503})
+				l.Refused(now.Add(-2*time.Hour), Refusal{}) // forgiven by now
 			}
 		})
 	}

@@ -15,17 +15,14 @@ const (
 	// minBackoff is the least wait after a 429, also where Retry-After says 0
 	// or a date that has passed: calls that are refused count as well.
 	minBackoff = time.Second
-
-	statusTooManyRequests = 429
 )
 
-// Refusal is an answer of the server that asks for fewer calls.
+// Refusal is an answer of the server that asks for fewer calls: HTTP 429, or
+// another that says so in words.
 type Refusal struct {
-	// Status is the HTTP status: 429, or another that may carry Retry-After.
-	Status int
 	// RetryAfter is the header as received; empty if there was none.
 	RetryAfter string
-	// Message is the error text of the body; see Throttled and ParseLimit.
+	// Message is the error text of the body; see ParseLimit.
 	Message string
 }
 
@@ -44,15 +41,11 @@ type Outcome struct {
 
 // Refused records a refusal. It never shortens a wait.
 //
-// Where too many calls are the reason, see Throttled, it blocks until
-// Retry-After or, without a usable one, for a minute, twice as long with each
-// further refusal without a success in between, up to 15 minutes. If it came
-// although no window was full then other tools are spending, and the effective
-// share is halved. Any other refusal blocks only with a Retry-After. A limit that
-// the text names is believed for 24 hours.
-//
-// Every answer that is no success may be handed in: one that asks for nothing
-// changes nothing.
+// Every caller is blocked until Retry-After or, without a usable one, for a
+// minute, twice as long with each further refusal without a success in between,
+// up to 15 minutes. If it came although no window was full then other tools are
+// spending, and the effective share is halved. A limit that the text names is
+// believed for 24 hours. The outcome tells what of that is new.
 func (l *Ledger) Refused(now time.Time, r Refusal) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,27 +58,23 @@ func (l *Ledger) Refused(now time.Time, r Refusal) Outcome {
 		}
 		wait = retryafter.Max
 	}
-	if Throttled(r.Status, r.Message) {
-		// Learn first: a window that is full by the limit that the server has just
-		// named was filled by us, not by other tools.
-		if w, ok := ParseLimit(r.Message); ok {
-			out.Learned = l.learn(now, w)
-		}
-		l.share.refused(now, !l.full(now))
-		l.throttled(now, wait, told)
-	} else if told {
-		l.blockedUntil = later(l.blockedUntil, now.Add(wait))
+	// Learn first: a window that is full by the limit that the server has just
+	// named was filled by us, not by other tools.
+	if w, ok := ParseLimit(r.Message); ok {
+		out.Learned = l.learn(now, w)
 	}
+	l.share.refused(now, !l.full(now))
+	l.block(now, wait, told)
 	out.Until = l.blockedUntil
 	return out
 }
 
-// throttled blocks every caller: for as long as the server told, or as it seems
+// block lets every caller wait: for as long as the server told, or as it seems
 // wise.
-func (l *Ledger) throttled(now time.Time, wait time.Duration, told bool) {
+func (l *Ledger) block(now time.Time, wait time.Duration, told bool) {
 	// Calls that were in flight when the block began are refused as well. That
 	// is the same event: it counts once.
-	again := now.Before(l.throttledUntil)
+	again := now.Before(l.blockedUntil)
 	if !again {
 		l.consecutive++
 	}
@@ -97,11 +86,11 @@ func (l *Ledger) throttled(now time.Time, wait time.Duration, told bool) {
 	default:
 		wait = l.backoff()
 	}
-	l.throttledUntil = later(l.throttledUntil, now.Add(wait))
-	l.blockedUntil = later(l.blockedUntil, l.throttledUntil)
+	l.blockedUntil = later(l.blockedUntil, now.Add(wait))
 }
 
-// Succeeded records a successful answer: the next 429 is the first again.
+// Succeeded records an answer that asks for nothing: the next refusal is the
+// first again.
 func (l *Ledger) Succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

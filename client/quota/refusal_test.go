@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 const perMinuteText = "API calls quota exceeded! maximum allowed 45 per 00:01:00"
@@ -11,13 +13,13 @@ const perMinuteText = "API calls quota exceeded! maximum allowed 45 per 00:01:00
 // answer is what the server says to a call, and until when that blocks.
 type answer struct {
 	at      time.Duration
-	refusal Refusal // the zero value is a success
+	refusal *Refusal // nil: a success
 	until   time.Duration
 }
 
 func TestRefused(t *testing.T) {
-	tooMany := Refusal{Status: 429}
-	after := func(header string) Refusal { return Refusal{Status: 429, RetryAfter: header} }
+	tooMany := &Refusal{}
+	after := func(header string) *Refusal { return &Refusal{RetryAfter: header} }
 	tests := map[string]struct {
 		jitter  float64
 		answers []answer
@@ -35,7 +37,7 @@ func TestRefused(t *testing.T) {
 			{420 * s, tooMany, 900 * s}, {900 * s, tooMany, 1800 * s}, {1800 * s, tooMany, 2700 * s},
 		}},
 		"a success between": {0, []answer{
-			{0, tooMany, 60 * s}, {60 * s, tooMany, 180 * s}, {180 * s, Refusal{}, 180 * s}, {181 * s, tooMany, 241 * s},
+			{0, tooMany, 60 * s}, {60 * s, tooMany, 180 * s}, {180 * s, nil, 180 * s}, {181 * s, tooMany, 241 * s},
 		}},
 		"a header counts as well": {0, []answer{
 			{0, after("10"), 10 * s}, {10 * s, tooMany, 130 * s},
@@ -45,17 +47,10 @@ func TestRefused(t *testing.T) {
 		}},
 		"never shortened": {0, []answer{
 			{0, after("60"), 60 * s}, {s, after("5"), 60 * s}, {2 * s, after("90"), 92 * s},
-			{3 * s, Refusal{Status: 503, RetryAfter: "1"}, 92 * s},
+			{3 * s, after("1"), 92 * s},
 		}},
-		"longer than an hour":   {0, []answer{{0, after("86400"), time.Hour}, {s, after("7200"), time.Hour + s}}},
-		"a date next year":      {0, []answer{{0, after("Mon, 01 Mar 2027 12:00:00 GMT"), time.Hour}}},
-		"unavailable for a day": {0, []answer{{0, Refusal{Status: 503, RetryAfter: "86400"}, time.Hour}}},
-		"throttled as 500": {0, []answer{
-			{0, Refusal{Status: 500, Message: "Rate limit reached because of too many requests"}, 60 * s}, {60 * s, tooMany, 180 * s},
-		}},
-		"unavailable":                 {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}}},
-		"unavailable does not double": {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {20 * s, tooMany, 80 * s}}},
-		"a 429 while unavailable":     {0, []answer{{0, Refusal{Status: 503, RetryAfter: "20"}, 20 * s}, {10 * s, tooMany, 70 * s}}},
+		"longer than an hour": {0, []answer{{0, after("86400"), time.Hour}, {s, after("7200"), time.Hour + s}}},
+		"a date next year":    {0, []answer{{0, after("Mon, 01 Mar 2027 12:00:00 GMT"), time.Hour}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,9 +59,9 @@ func TestRefused(t *testing.T) {
 				t.Errorf("got a block until %v, want none", l.BlockedUntil())
 			}
 			for i, a := range tt.answers {
-				if a.refusal.Status == 0 {
+				if a.refusal == nil {
 					l.Succeeded()
-				} else if got := l.Refused(at(a.at), a.refusal).Until; !got.Equal(at(a.until)) {
+				} else if got := l.Refused(at(a.at), *a.refusal).Until; !got.Equal(at(a.until)) {
 					t.Errorf("%d: got %v, want %v", i, got.Sub(start), a.until)
 				}
 				if got := l.BlockedUntil(); !got.Equal(at(a.until)) {
@@ -74,39 +69,24 @@ func TestRefused(t *testing.T) {
 				}
 			}
 			end := tt.answers[len(tt.answers)-1].until
-			for p := range Sweep + 1 {
-				run(t, l, []ask{{at: end - ms, rank: p, wait: end, reason: RetryAfter}})
+			for p := range pass.Sweep + 1 {
+				run(t, l, []ask{{at: end - ms, pass: p, wait: end, rule: RetryAfter}})
 			}
-			for p := range Sweep + 1 {
-				run(t, l, []ask{{at: end, rank: p}})
+			for p := range pass.Sweep + 1 {
+				run(t, l, []ask{{at: end, pass: p}})
 			}
 		})
-	}
-}
-
-func TestRefusedWithoutEffect(t *testing.T) {
-	for _, r := range []Refusal{
-		{Status: 503}, {Status: 503, RetryAfter: "soon"}, {Status: 503, RetryAfter: "-1"}, {Status: 500, Message: "maximum allowed 45 per 00:01:00"},
-		{Status: 404, Message: "no such incident"},
-	} {
-		l := newLedger(t, Options{})
-		if got := l.Refused(at(0), r); got != (Outcome{}) {
-			t.Errorf("%+v: got %+v, want nothing", r, got)
-		}
-		if got := l.Usage(at(0))[0]; got.Effective != 40 {
-			t.Errorf("%+v: got %+v, want it unchanged", r, got)
-		}
 	}
 }
 
 // TestBlockAndWindow: what waits longer binds.
 func TestBlockAndWindow(t *testing.T) {
 	l := perMinute(t, 1)
-	spend(t, l, at(0), Delta, 1)
-	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "30"})
-	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, reason: Minute}})
-	l.Refused(at(3*s), Refusal{Status: 429, RetryAfter: "90"})
-	run(t, l, []ask{{at: 4 * s, wait: 93 * s, reason: RetryAfter}})
+	spend(t, l, at(0), pass.Delta, 1)
+	l.Refused(at(s), Refusal{RetryAfter: "30"})
+	run(t, l, []ask{{at: 2 * s, wait: 60*s + ms, rule: Minute}})
+	l.Refused(at(3*s), Refusal{RetryAfter: "90"})
+	run(t, l, []ask{{at: 4 * s, wait: 93 * s, rule: RetryAfter}})
 }
 
 func TestShare(t *testing.T) {
@@ -145,7 +125,7 @@ func TestShare(t *testing.T) {
 					l.Settle(l.take(at(step.at)), at(step.at))
 				}
 				if step.refuse {
-					l.Refused(at(step.at), Refusal{Status: 429, RetryAfter: "1"})
+					l.Refused(at(step.at), Refusal{RetryAfter: "1"})
 				}
 				if got, want := l.Usage(at(step.at))[0].Effective, int(math.Round(step.want*100)); got != want {
 					t.Errorf("%d: at %v: got %d of 100, want %d", i, step.at, got, want)
@@ -156,9 +136,9 @@ func TestShare(t *testing.T) {
 }
 
 // take records a grant whatever the rules say.
-func (l *Ledger) take(now time.Time) Grant {
+func (l *Ledger) take(now time.Time) uint64 {
 	l.last++
-	l.history.flights = append(l.history.flights, flight{l.last, now, Delta})
+	l.history.flights = append(l.history.flights, flight{l.last, now, pass.Delta})
 	return l.last
 }
 
@@ -166,12 +146,12 @@ func (l *Ledger) take(now time.Time) Grant {
 // which anything changes.
 func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
 	l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
-	spend(t, l, at(0), Delta, 10)
-	l.Refused(at(s), Refusal{Status: 429, RetryAfter: "1"})
+	spend(t, l, at(0), pass.Delta, 10)
+	l.Refused(at(s), Refusal{RetryAfter: "1"})
 	run(t, l, []ask{
-		{at: 2 * s, wait: 301 * s, reason: Hour},
+		{at: 2 * s, wait: 301 * s, rule: Hour},
 		{at: 301 * s}, // 11 of 20
-		{at: 302 * s, wait: 601 * s, reason: Hour},
+		{at: 302 * s, wait: 601 * s, rule: Hour},
 	})
 }
 
@@ -179,19 +159,19 @@ func TestShareGrowsBeforeGrantsLeave(t *testing.T) {
 func TestLongWaitIsSaidOnce(t *testing.T) {
 	l := newLedger(t, Options{})
 	for i, tt := range []struct {
-		refusal Refusal
+		refusal *Refusal // nil: a success
 		want    time.Duration
 	}{
-		{Refusal{Status: 429, RetryAfter: "3600"}, 0},
-		{Refusal{Status: 503, RetryAfter: "86400"}, 24 * time.Hour},
-		{Refusal{Status: 429, RetryAfter: "86400"}, 0},
-		{}, // a success
-		{Refusal{Status: 429, RetryAfter: "7200"}, 2 * time.Hour},
-		{Refusal{Status: 429, RetryAfter: "99999999999999999999"}, 0},
+		{&Refusal{RetryAfter: "3600"}, 0},
+		{&Refusal{RetryAfter: "86400"}, 24 * time.Hour},
+		{&Refusal{RetryAfter: "86400"}, 0},
+		{nil, 0},
+		{&Refusal{RetryAfter: "7200"}, 2 * time.Hour},
+		{&Refusal{RetryAfter: "99999999999999999999"}, 0},
 	} {
-		if tt.refusal.Status == 0 {
+		if tt.refusal == nil {
 			l.Succeeded()
-		} else if got := l.Refused(at(0), tt.refusal).Asked; got != tt.want {
+		} else if got := l.Refused(at(0), *tt.refusal).Asked; got != tt.want {
 			t.Errorf("%d: got %v, want %v", i, got, tt.want)
 		}
 	}
@@ -231,7 +211,7 @@ func TestLearn(t *testing.T) {
 			l := newLedger(t, Options{Share: 1})
 			warnings := 0
 			for _, m := range tt.messages {
-				if got := l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: m}).Learned; got != (Learned{}) {
+				if got := l.Refused(at(0), Refusal{RetryAfter: "1", Message: m}).Learned; got != (Learned{}) {
 					if warnings++; got.Until != at(24*time.Hour) {
 						t.Errorf("got %+v, want it for 24 hours", got)
 					}
@@ -263,7 +243,7 @@ func TestLearn(t *testing.T) {
 		l := newLedger(t, Options{Share: 1})
 		const h = time.Hour
 		for _, when := range []time.Duration{0, 23 * h} {
-			l.Refused(at(when), Refusal{Status: 429, RetryAfter: "1", Message: perMinuteText})
+			l.Refused(at(when), Refusal{RetryAfter: "1", Message: perMinuteText})
 		}
 		for _, tt := range []struct {
 			at   time.Duration
@@ -273,26 +253,26 @@ func TestLearn(t *testing.T) {
 				t.Errorf("at %v: got %d, want %d", tt.at, got, tt.want)
 			}
 		}
-		if got := l.Refused(at(48*h), Refusal{Status: 429, Message: perMinuteText}).Learned; got != (Learned{time.Minute, 45, at(72 * h)}) {
+		if got := l.Refused(at(48*h), Refusal{Message: perMinuteText}).Learned; got != (Learned{time.Minute, 45, at(72 * h)}) {
 			t.Errorf("got %+v, want it learned anew", got)
 		}
 	})
 	t.Run("its end is worth asking at", func(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{{time.Hour, 20}}, Share: 1})
 		end := 24 * time.Hour
-		l.Refused(at(0), Refusal{Status: 429, RetryAfter: "1", Message: "10 per hour"})
-		spend(t, l, at(end-time.Minute), Delta, 10)
-		run(t, l, []ask{{at: end - 59*s, wait: end, reason: Hour}, {at: end}})
+		l.Refused(at(0), Refusal{RetryAfter: "1", Message: "10 per hour"})
+		spend(t, l, at(end-time.Minute), pass.Delta, 10)
+		run(t, l, []ask{{at: end - 59*s, wait: end, rule: Hour}, {at: end}})
 	})
 	t.Run("binds at once", func(t *testing.T) {
 		l := newLedger(t, Options{Windows: []Window{minute}, Share: 1})
-		spend(t, l, at(0), Delta, 30)
-		spend(t, l, at(10*s), Delta, 16)
-		l.Refused(at(11*s), Refusal{Status: 429, RetryAfter: "1", Message: perMinuteText})
+		spend(t, l, at(0), pass.Delta, 30)
+		spend(t, l, at(10*s), pass.Delta, 16)
+		l.Refused(at(11*s), Refusal{RetryAfter: "1", Message: perMinuteText})
 		// 46 are full by the limit just learned: we did it, nothing is halved.
 		if got := l.Usage(at(11 * s))[0]; got.Effective != 45 || got.Used != 46 {
 			t.Errorf("got %+v, want 46 of 45", got)
 		}
-		run(t, l, []ask{{at: 12 * s, wait: 60*s + ms, reason: Minute}, {at: 60*s + ms}})
+		run(t, l, []ask{{at: 12 * s, wait: 60*s + ms, rule: Minute}, {at: 60*s + ms}})
 	})
 }

@@ -3,25 +3,25 @@ package quota
 import "time"
 
 const (
-	// halving happens at most this often: one outburst of somebody else is
-	// seen by many of our calls.
+	// halveEvery is how often the share is halved at most: one outburst of another
+	// tool is seen by many of our calls.
 	halveEvery = 30 * time.Second
 
 	// regain is added to the effective share for each regainEvery without a
-	// 429.
+	// refusal.
 	regain      = 0.05
 	regainEvery = 5 * time.Minute
 
-	// minShare is what is left to us whatever others do, so that the mirror
-	// still moves.
+	// minShare is the least share that is used, whatever other tools do, so that
+	// the mirror still moves.
 	minShare = 0.1
 )
 
-// share is the fraction of the limits that is used: halved when somebody else
+// share is the fraction of the limits that is used: halved when another tool
 // spends, regained slowly. What was regained is computed when it is asked for.
 type share struct {
 	full        float64 // as configured
-	current     float64 // at the instant of the last 429
+	current     float64 // at the instant of the last refusal
 	lastRefusal time.Time
 	lastHalving time.Time
 }
@@ -46,7 +46,7 @@ func (s *share) steps(now time.Time) int64 {
 	return int64(max(0, now.Sub(s.lastRefusal)/regainEvery))
 }
 
-// refused records a 429. It restarts the wait for the next regain.
+// refused records a refusal. It restarts the wait for the next regain.
 func (s *share) refused(now time.Time, halve bool) {
 	s.current = s.at(now)
 	s.lastRefusal = later(s.lastRefusal, now)

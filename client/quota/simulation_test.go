@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // busiest is an independent meter: the most receipts that lie in any window of
@@ -61,15 +63,15 @@ func checkMeter(t *testing.T, receipts []time.Duration, windows []Window) {
 
 // worker makes one call after another.
 type worker struct {
-	rank    Priority
+	pass    pass.Pass
 	latency time.Duration // at most; how long exactly is random
 	pause   time.Duration // at most, between calls; random
-	every   time.Duration // instead of pause: on the beat
+	every   time.Duration // instead of pause: at this interval
 	steady  bool          // the latency is exact
 
 	next    time.Duration // when it acts
-	grant   Grant         // in flight until next
-	last    time.Duration // its last beat
+	grant   uint64        // in flight until next
+	last    time.Duration // of every
 	refusal *Refusal      // how the call in flight ends
 }
 
@@ -79,10 +81,10 @@ type simulation struct {
 	ledger   *Ledger
 	random   *rand.Rand
 	workers  []worker
-	receipts [Sweep + 1][]time.Duration
+	receipts [pass.Sweep + 1][]time.Duration
 
-	refuse  func() *Refusal                             // how a call ends; nil: well
-	refused func(now time.Time, p Priority, d Decision) // a grant was
+	refuse  func() *Refusal                              // how a call ends; nil: well
+	refused func(now time.Time, p pass.Pass, d Decision) // a grant was
 	granted func(now time.Time)
 }
 
@@ -90,7 +92,7 @@ func newSimulation(l *Ledger, seed uint64) *simulation {
 	return &simulation{
 		ledger: l, random: rand.New(rand.NewPCG(seed, 1)),
 		refuse:  func() *Refusal { return nil },
-		refused: func(time.Time, Priority, Decision) {},
+		refused: func(time.Time, pass.Pass, Decision) {},
 		granted: func(time.Time) {},
 	}
 }
@@ -123,9 +125,9 @@ func (sim *simulation) run(length time.Duration) {
 
 func (sim *simulation) ask(w *worker) {
 	now := at(w.next)
-	d := sim.ledger.Take(now, w.rank)
+	d := sim.ledger.Take(now, w.pass)
 	if d.Grant == 0 {
-		sim.refused(now, w.rank, d)
+		sim.refused(now, w.pass, d)
 		w.next = d.At.Sub(start)
 		if sim.random.IntN(8) == 0 { // impatient, but no busy loop
 			w.next = now.Sub(start) + 1 + sim.upTo(w.next-now.Sub(start))
@@ -138,7 +140,7 @@ func (sim *simulation) ask(w *worker) {
 		latency = sim.upTo(latency)
 	}
 	w.last, w.grant, w.refusal = w.next, d.Grant, sim.refuse()
-	sim.receipts[w.rank] = append(sim.receipts[w.rank], w.next+sim.upTo(latency))
+	sim.receipts[w.pass] = append(sim.receipts[w.pass], w.next+sim.upTo(latency))
 	w.next += latency
 }
 
@@ -183,13 +185,13 @@ func TestNeverTooMany(t *testing.T) {
 				l := newLedger(t, Options{Share: tt.share, Reserve: []int{2, 120}})
 				sim := newSimulation(l, seed)
 				for i := range 4 {
-					sim.add(worker{rank: Priority(i % 3), latency: tt.latency, pause: tt.pause})
+					sim.add(worker{pass: pass.Pass(i % 3), latency: tt.latency, pause: tt.pause})
 				}
 				sim.refuse = func() *Refusal {
 					if tt.refuse == 0 || sim.random.IntN(tt.refuse) > 0 {
 						return nil
 					}
-					return &Refusal{Status: 429, RetryAfter: retryAfter[sim.random.IntN(len(retryAfter))]}
+					return &Refusal{RetryAfter: retryAfter[sim.random.IntN(len(retryAfter))]}
 				}
 				sim.granted = func(now time.Time) {
 					if until := l.BlockedUntil(); now.Before(until) {
@@ -204,7 +206,7 @@ func TestNeverTooMany(t *testing.T) {
 				}
 				for p, kept := range l.history.settled {
 					if got, want := cap(kept), 4*1500; got > want {
-						t.Errorf("got room for %d grants of %v, want at most %d", got, Priority(p), want)
+						t.Errorf("got room for %d grants of %v, want at most %d", got, pass.Pass(p), want)
 					}
 				}
 			}
@@ -222,13 +224,13 @@ func TestNothingWasted(t *testing.T) {
 	for _, share := range []float64{1, 0.8} {
 		l := newLedger(t, Options{Share: share})
 		sim := newSimulation(l, 1)
-		sim.add(worker{rank: Delta, latency: ms})
+		sim.add(worker{pass: pass.Delta, latency: ms})
 		sim.run(24 * time.Hour)
 		most := int(24 * 1500 * share)
-		got := len(sim.receipts[Delta])
+		got := len(sim.receipts[pass.Delta])
 		if got > most || got*100 < most*99 {
 			t.Errorf("share %v: got %d calls, want %d to %d", share, got, most*99/100, most)
 		}
-		checkMeter(t, sim.receipts[Delta], []Window{{time.Minute, int(50 * share)}, {time.Hour, int(1500 * share)}})
+		checkMeter(t, sim.receipts[pass.Delta], []Window{{time.Minute, int(50 * share)}, {time.Hour, int(1500 * share)}})
 	}
 }

@@ -28,6 +28,9 @@ type Learned struct {
 	Until time.Time
 }
 
+// Rule is the rule that the lowered window is.
+func (l Learned) Rule() Rule { return Window{Period: l.Period}.Rule() }
+
 // Settings are the rules of a ledger as configured. A limit that was learned
 // holds only under those that it was learned under.
 type Settings struct {
@@ -60,9 +63,9 @@ func (w *window) heldUntil(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// lower believes a limit until the given instant, unless it is higher than what
+// believe takes a limit for true until the given instant, unless it is higher than what
 // is known. It tells whether the limit is another one than before.
-func (w *window) lower(now time.Time, limit int, until time.Time) bool {
+func (w *window) believe(now time.Time, limit int, until time.Time) bool {
 	known := w.limit(now)
 	if limit > known || limit >= w.Limit {
 		return false
@@ -80,7 +83,7 @@ func (w *window) lower(now time.Time, limit int, until time.Time) bool {
 // minutes", further refusals halve the share.
 func (l *Ledger) learn(now time.Time, named Window) (added Learned) {
 	w := l.nearest(named.Period)
-	if w.lower(now, named.Limit, now.Add(learnedFor)) {
+	if w.believe(now, named.Limit, now.Add(learnedFor)) {
 		added = Learned{w.Period, w.learned, w.learnedUntil}
 	}
 	return added

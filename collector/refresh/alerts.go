@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 )
 
 // A source may fail to deliver alerts for a while. The incidents are counted
@@ -13,64 +14,57 @@ import (
 
 // alertWatch is whether the source delivers alerts.
 type alertWatch struct {
-	lost bool // the last page came without
-	// refused: they are not even asked for.
-	refused bool
-	// told: since the last delta there were rows that tell.
-	told bool
-	due  bool // they are back: what was read without is to be read again
-	wait time.Duration
+	Lost  bool `json:"lost,omitempty"` // the last page came without, or they are not even asked for
+	told  bool // since the last delta there were rows that tell
+	asked bool // for the sweep that reads again what was read without
+	wait  time.Duration
 }
 
-// note looks at the rows of a page, or at none after a failure, and at whether
-// the server refuses alerts now. Incidents that were merged away have no alerts,
-// and tell nothing.
-func (a *alertWatch) note(rows []incident.Incident, refused bool) {
-	if refused {
-		a.lost, a.refused = true, true
+// noteAlerts looks at the rows of a page, or at none after a failure, and at
+// whether the server refuses alerts now. Incidents that were merged away have no
+// alerts, and tell nothing.
+func (l *Loop) noteAlerts(rows []incident.Incident) {
+	a := &l.Alerts
+	if l.Server.Unsupported(listing.OptionAlerts) {
+		a.Lost = true
 		return
 	}
-	if a.refused {
-		a.lost, a.refused, a.due = false, false, true
+	if l.Draft.Unsupported[listing.OptionAlerts] { // until now
+		a.Lost, a.asked = false, false
 	}
 	some, without := false, true
 	for i := range rows {
 		if in := &rows[i]; in.Status != incident.StatusRedirected {
-			some = true
-			without = without && in.AlertsUnknown
+			some, without = true, without && in.AlertsUnknown
 		}
 	}
-	if !some {
-		return
+	if some {
+		a.told, a.asked = true, a.asked && (without || !a.Lost)
+		a.Lost = without
 	}
-	a.told = true
-	if a.lost && !without {
-		a.due = true
-	}
-	a.lost = without
 }
 
 // firstAlertWait is how long the second sweep in a row waits that was begun for
 // the alerts. A server that fails now and then must not be swept for ever.
 const firstAlertWait = 10 * time.Minute
 
-// rereadAlerts begins a sweep, at once the first time, if alerts are back and
+// sweepForAlerts begins a sweep, at once the first time, if alerts are back and
 // some were missed.
-func (l *Loop) rereadAlerts(now time.Time) {
-	a := &l.alerts
+func (l *Loop) sweepForAlerts(now time.Time) {
+	a := &l.Alerts
 	told := a.told
 	a.told = false
 	if l.mirror.AlertsMissing() == 0 {
-		a.due, a.wait = false, 0
+		a.asked, a.wait = true, 0
 		// What is known is right, and a quiet tenant shows no row that says more.
-		a.lost = a.refused || a.lost && told
+		a.Lost = l.Server.Unsupported(listing.OptionAlerts) || a.Lost && told
 		return
 	}
-	if a.lost || !a.due || l.scan != nil {
+	if a.Lost || a.asked || l.Scan != nil {
 		return
 	}
-	a.due = false
-	l.nextSweep = earlier(l.nextSweep, now.Add(a.wait))
+	a.asked = true
+	l.NextSweep = earlier(l.NextSweep, now.Add(a.wait))
 	a.wait = min(max(2*a.wait, firstAlertWait), l.opts.SweepInterval)
-	l.opts.Logger.Info("Alerts are delivered again, reading those that were missed", "incidents", l.mirror.AlertsMissing(), "from", l.nextSweep)
+	l.opts.Logger.Info("Alerts are delivered again, reading those that were missed", "incidents", l.mirror.AlertsMissing(), "from", l.NextSweep)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/pass"
 )
 
 // TestAlertsLost: while the server cannot deliver alerts the incidents are
@@ -34,7 +35,7 @@ func TestAlertsLost(t *testing.T) {
 		lose(false)
 		sleep(2 * time.Hour)
 		available(true)
-		if n := len(f.of(PassSweep)); n > 0 {
+		if n := len(f.of(pass.Sweep)); n > 0 {
 			t.Errorf("%d calls of a sweep", n)
 		}
 
@@ -46,10 +47,10 @@ func TestAlertsLost(t *testing.T) {
 		available(false)
 		lose(false)
 		f.set(8, nil) // which shows that they are back
-		before := len(f.of(PassSweep))
+		before := len(f.of(pass.Sweep))
 		sleep(70 * time.Minute)
 		available(true)
-		if n := len(f.of(PassSweep)) - before; n == 0 || n > 40 {
+		if n := len(f.of(pass.Sweep)) - before; n == 0 || n > 40 {
 			t.Errorf("%d calls of a sweep", n)
 		}
 		if got := r.Status().Corrections; got != [3]uint64{} {
@@ -64,7 +65,7 @@ func TestAlertsComeAndGo(t *testing.T) {
 	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(60)
 		f.fails(func(c call) error {
-			f.change(func() { f.noAlerts = c.pass == PassSweep || len(f.calls) < 20 })
+			f.change(func() { f.noAlerts = c.pass == pass.Sweep || len(f.calls) < 20 })
 			return nil
 		})
 		r := start(t, f, Options{SweepInterval: 6 * time.Hour})
@@ -76,7 +77,7 @@ func TestAlertsComeAndGo(t *testing.T) {
 		if r.Snapshot().AlertsAvailable {
 			t.Error("alerts are shown that were never read")
 		}
-		if n := len(f.of(PassSweep)); n > 13*30 {
+		if n := len(f.of(pass.Sweep)); n > 13*30 {
 			t.Errorf("%d calls of sweeps in a day", n)
 		}
 	})

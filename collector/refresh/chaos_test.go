@@ -38,8 +38,8 @@ func TestChaos(t *testing.T) {
 				f.skew = time.Duration(rng.IntN(5)-2) * time.Hour
 				f.noDate = rng.IntN(6) == 0 && f.skew == 0
 				f.fill(rng.IntN(250))
-				for pass := range f.every {
-					f.every[pass] = time.Duration(rng.IntN(4)) * time.Second
+				for p := range f.every {
+					f.every[p] = time.Duration(rng.IntN(4)) * time.Second
 				}
 				// One generator each, because the source's calls are on another goroutine.
 				failing := rand.New(rand.NewPCG(seed, 4))

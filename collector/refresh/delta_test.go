@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestSteadyTenantCostsOneCall: one call per interval as long as nothing
@@ -43,10 +44,10 @@ func TestBurstThenSilence(t *testing.T) {
 				sleep(time.Second)
 			}
 		}
-		before := len(f.of(PassDelta))
-		until(t, "seen", func() bool { return len(f.of(PassDelta)) > before+30 })
+		before := len(f.of(pass.Delta))
+		until(t, "seen", func() bool { return len(f.of(pass.Delta)) > before+30 })
 		until(t, "done", func() bool { return r.Snapshot().Incidents == f.counts() })
-		calls := len(f.of(PassDelta)) - before
+		calls := len(f.of(pass.Delta)) - before
 		if got, want := r.Status().Interval, 3*time.Second*time.Duration(calls); got < want-9*time.Second || got > want+9*time.Second {
 			t.Errorf("interval after a delta of %d calls: got %v, want about %v", calls, got, want)
 		}
@@ -121,7 +122,7 @@ func TestClocks(t *testing.T) {
 				if n := len(f.lookups()); n > 0 && name != "not told, ahead" {
 					t.Errorf("%d lookups, although no row was in the server's future", n)
 				}
-				if got := len(f.of(PassSweep)); got > 0 && name != "not told, ahead" && name != "5 hours ahead" {
+				if got := len(f.of(pass.Sweep)); got > 0 && name != "not told, ahead" && name != "5 hours ahead" {
 					t.Errorf("%d calls of a sweep", got)
 				}
 			})
@@ -200,7 +201,8 @@ func TestFuture(t *testing.T) {
 	}
 }
 
-// TestSavedWatermarkOfTheFuture heals.
+// TestSavedWatermarkOfTheFuture: a watermark of a clock that was ahead is put
+// right when it is loaded.
 func TestSavedWatermarkOfTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, d := native(100), newDisk()
@@ -208,7 +210,7 @@ func TestSavedWatermarkOfTheFuture(t *testing.T) {
 		opts := Options{Store: d, SweepInterval: 24 * time.Hour}
 		r := start(t, f, opts)
 		r.synced(t)
-		f.change(func() { r.marks.at = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
+		f.change(func() { r.Watermark.At = time.Now().AddDate(99, 0, 0) }) // the loop sleeps
 		sleep(time.Minute)
 		f.resolve(1)
 		sleep(20 * time.Minute)
@@ -241,7 +243,7 @@ func TestBackwards(t *testing.T) {
 						in.Updated, in.Status = in.Updated.Add(-back), incident.StatusResolved
 					})
 					sleep(31 * time.Second)
-					until(t, "swept", func() bool { return r.Status().Kinds[PassSweep].LastSuccess.After(time.Now().Add(-time.Minute)) })
+					until(t, "swept", func() bool { return r.Status().Passes[pass.Sweep].LastSuccess.After(time.Now().Add(-time.Minute)) })
 					sleep(20 * time.Minute)
 					r.equal(t)
 				})
@@ -253,10 +255,10 @@ func TestBackwards(t *testing.T) {
 // TestFailureKeepsWhatIsKnown goes through every way to fail: the last good
 // counts stay, the reason is counted, and afterwards nothing is missing.
 func TestFailureKeepsWhatIsKnown(t *testing.T) {
-	reasons := map[string]listing.Reason{
-		"hangs": listing.ReasonTimeout, "network": listing.ReasonNetwork, "500": listing.ReasonServer, "503, with Retry-After": listing.ReasonServer,
-		"400": listing.ReasonOther, "429": listing.ReasonThrottled, "206": listing.ReasonPartial, "401": listing.ReasonAuth, "403": listing.ReasonForbidden,
-		"no JSON": listing.ReasonDecode, "incomplete": listing.ReasonIncomplete, "untyped": listing.ReasonOther, "panics": listing.ReasonPanic,
+	reasons := map[string]reason.Reason{
+		"hangs": reason.Timeout, "network": reason.Network, "500": reason.Server, "503, with Retry-After": reason.Server,
+		"400": reason.Other, "429": reason.Throttled, "206": reason.Partial, "401": reason.Auth, "403": reason.Forbidden,
+		"no JSON": reason.Decode, "incomplete": reason.Incomplete, "untyped": reason.Other, "panics": reason.Panic,
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +282,7 @@ func TestFailureKeepsWhatIsKnown(t *testing.T) {
 				if s.Up || s.LastReason != reasons[name] {
 					t.Errorf("up %v, reason %v", s.Up, s.LastReason)
 				}
-				if got := s.Kinds[PassDelta].Failures[reasons[name]]; got < 3 {
+				if got := s.Passes[pass.Delta].Failures[reasons[name]]; got < 3 {
 					t.Errorf("failures counted: got %d, want at least 3", got)
 				}
 				if r.Snapshot().Incidents != known {
@@ -303,12 +305,12 @@ func TestFailureKeepsWhatIsKnown(t *testing.T) {
 // the schedule was.
 func TestLongOutage(t *testing.T) {
 	for name, fault := range faults {
-		for _, phase := range []Phase{openScan, fullScan, steady} {
+		for _, phase := range []phase{openScan, fullScan, steady} {
 			t.Run(fmt.Sprint(name, " in ", phase), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := native(10)
 					f.fill(60)
-					f.every[PassFirst], f.every[PassSweep] = 2*time.Second, 2*time.Second
+					f.every[pass.First], f.every[pass.Sweep] = 2*time.Second, 2*time.Second
 					r := start(t, f, Options{Store: newDisk(), SweepInterval: 10 * time.Minute})
 					switch phase {
 					case openScan:
@@ -370,7 +372,7 @@ func TestFailureInTheMiddle(t *testing.T) {
 	})
 }
 
-// TestMovingTenant changes incidents before every single call, at the borders of
+// TestMovingTenant changes incidents before every single call, at the boundaries of
 // pages above all, and wants the exact truth when the tenant rests.
 func TestMovingTenant(t *testing.T) {
 	for seed := range uint64(8) {
@@ -436,11 +438,11 @@ func TestRetryAfterOfADelta(t *testing.T) {
 					if test.header == "tomorrow" && failed > 20 {
 						return nil
 					}
-					reason := listing.ReasonServer
+					why := reason.Server
 					if test.status == 429 {
-						reason = listing.ReasonThrottled
+						why = reason.Throttled
 					}
-					return answered(c, test.status, reason, test.header)
+					return answered(c, test.status, why, test.header)
 				})
 				until(t, "failed", func() bool { return !r.Status().Up })
 				at := time.Now()
@@ -464,7 +466,7 @@ func TestNoTokenTakesNoGrant(t *testing.T) {
 		f.fill(30)
 		r := start(t, f, Options{})
 		r.synced(t)
-		f.change(func() { f.token = answered(call{}, 0, listing.ReasonAuth, "") })
+		f.change(func() { f.token = answered(call{}, 0, reason.Auth, "") })
 		before := f.last
 		sleep(10 * time.Minute)
 		f.change(func() {
@@ -473,7 +475,7 @@ func TestNoTokenTakesNoGrant(t *testing.T) {
 			}
 			f.token = nil
 		})
-		if s := r.Status(); s.Up || s.LastReason != listing.ReasonAuth {
+		if s := r.Status(); s.Up || s.LastReason != reason.Auth {
 			t.Errorf("status: %+v", s)
 		}
 		f.set(0, nil)
@@ -491,18 +493,18 @@ func TestHeartbeat(t *testing.T) {
 		r.synced(t)
 		for _, block := range []func(){
 			func() { f.blocked = time.Now().Add(time.Hour) },
-			func() { f.next[PassDelta] = time.Now().Add(50 * time.Minute) },
+			func() { f.next[pass.Delta] = time.Now().Add(50 * time.Minute) },
 		} {
 			f.change(block)
 			waits := 0
-			f.change(func() { waits = f.waits[PassDelta] })
+			f.change(func() { waits = f.waits[pass.Delta] })
 			for range 3600 {
 				sleep(time.Second)
 				if age := time.Since(r.Heartbeat()); age > 30*time.Second {
 					t.Fatalf("no heartbeat for %v", age)
 				}
 			}
-			if f.change(func() { waits = f.waits[PassDelta] - waits }); waits == 0 {
+			if f.change(func() { waits = f.waits[pass.Delta] - waits }); waits == 0 {
 				t.Error("the ledger is not told of who waits")
 			}
 			if !r.Status().Up {
@@ -529,7 +531,7 @@ func TestOwnPhase(t *testing.T) {
 		sleep(12 * time.Minute)
 		phases := make(map[time.Duration]bool)
 		for _, f := range tenants {
-			calls := f.of(PassDelta)
+			calls := f.of(pass.Delta)
 			at := calls[len(calls)-1].at
 			phases[time.Duration(at.UnixNano())%(30*time.Second)] = true
 		}

@@ -17,6 +17,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // tenant is the incidents of a tenant, the server that lists them, and the quota
@@ -52,24 +54,24 @@ type tenant struct {
 type call struct {
 	n    int // from 1
 	at   time.Time
-	pass Pass
+	pass pass.Pass
 	req  listing.Request
 	id   int64 // of the incident that is looked up; 0: the list
 }
 
 // ledger grants calls.
 type ledger struct {
-	every   [NumPasses]time.Duration // between two grants
-	next    [NumPasses]time.Time
+	every   [pass.NumPasses]time.Duration // between two grants
+	next    [pass.NumPasses]time.Time
 	blocked time.Time
 	perHour int
 
 	last      uint64
-	pass      Pass // of the last grant
+	pass      pass.Pass // of the last grant
 	open      map[uint64]bool
 	wrong     []string // what must never be
 	throttled []string
-	waits     [NumPasses]int
+	waits     [pass.NumPasses]int
 	reserved  int
 }
 
@@ -133,7 +135,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		req = f.links[req.Link]
 	}
 	if f.refuse[req.Status] {
-		return listing.Page{}, &listing.Error{Op: "list", Request: req, Status: 400, Reason: listing.ReasonOther, Message: "unknown status"}
+		return listing.Page{}, &listing.Error{Operation: listing.OperationList, Request: req, Status: 400, Reason: reason.Other, Message: "unknown status"}
 	}
 	page := listing.Page{Count: -1}
 	if !f.noDate {
@@ -178,31 +180,31 @@ func (f *tenant) Incident(ctx context.Context, id int64) (incident.Incident, err
 	defer f.mu.Unlock()
 	in, ok := f.incidents[cmp.Or(f.other, id)]
 	if !ok {
-		return in, &listing.Error{Op: "get", Status: 404, Reason: listing.ReasonOther, Err: listing.ErrNotFound}
+		return in, &listing.Error{Operation: listing.OperationGet, Status: 404, Reason: reason.Other, Err: listing.ErrNotFound}
 	}
 	return in, nil
 }
 
-func (f *tenant) Ready(now time.Time, pass Pass) time.Time {
+func (f *tenant) Ready(now time.Time, p pass.Pass) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ready(now, pass)
+	return f.ready(now, p)
 }
 
-func (f *tenant) ready(now time.Time, pass Pass) time.Time {
-	return later(now, later(f.next[pass], f.blocked))
+func (f *tenant) ready(now time.Time, p pass.Pass) time.Time {
+	return later(now, later(f.next[p], f.blocked))
 }
 
-func (f *tenant) Waits(_ time.Time, pass Pass) {
+func (f *tenant) Waits(_ time.Time, p pass.Pass) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waits[pass]++
+	f.waits[p]++
 }
 
-func (f *tenant) Take(now time.Time, pass Pass) (uint64, time.Time) {
+func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at := f.ready(now, pass); at.After(now) {
+	if at := f.ready(now, p); at.After(now) {
 		return 0, at
 	}
 	if len(f.open) > 0 {
@@ -211,7 +213,7 @@ func (f *tenant) Take(now time.Time, pass Pass) (uint64, time.Time) {
 	if int(f.last) != len(f.calls) {
 		f.wrong = append(f.wrong, fmt.Sprintf("%d grants for %d calls", f.last, len(f.calls)))
 	}
-	f.next[pass], f.pass = now.Add(f.every[pass]), pass
+	f.next[p], f.pass = now.Add(f.every[p]), p
 	f.last++
 	f.open[f.last] = true
 	return f.last, now
@@ -226,11 +228,11 @@ func (f *tenant) Settle(grant uint64, _ time.Time) {
 	delete(f.open, grant)
 }
 
-func (f *tenant) Throttled(now time.Time, status int, retryAfter, _ string) {
+func (f *tenant) Throttled(now time.Time, retryAfter, _ string) {
 	wait := max(f.RetryAfter(now, retryAfter).Sub(now), time.Second)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.throttled = append(f.throttled, fmt.Sprint(status, " ", retryAfter))
+	f.throttled = append(f.throttled, retryAfter)
 	f.blocked = now.Add(wait)
 }
 
@@ -321,7 +323,7 @@ func (f *tenant) pick(keep func(call) bool) (picked []call) {
 
 func (f *tenant) made() int { return len(f.pick(func(call) bool { return true })) }
 
-func (f *tenant) of(pass Pass) []call { return f.pick(func(c call) bool { return c.pass == pass }) }
+func (f *tenant) of(p pass.Pass) []call { return f.pick(func(c call) bool { return c.pass == p }) }
 
 func (f *tenant) lookups() []call { return f.pick(func(c call) bool { return c.id != 0 }) }
 
@@ -344,32 +346,32 @@ func (f *tenant) counts() (c counts) {
 }
 
 // answered is an error as a client makes it of an answer.
-func answered(c call, status int, reason listing.Reason, retryAfter string) error {
-	op := "list"
+func answered(c call, status int, why reason.Reason, retryAfter string) error {
+	operation := listing.OperationList
 	if c.id != 0 {
-		op = "get"
+		operation = listing.OperationGet
 	}
-	return &listing.Error{Op: op, Request: c.req, Status: status, Reason: reason, RetryAfter: retryAfter}
+	return &listing.Error{Operation: operation, Request: c.req, Status: status, Reason: why, RetryAfter: retryAfter}
 }
 
 // faults are the ways in which a request fails.
 var faults = map[string]func(call) error{
 	"hangs": func(c call) error {
 		time.Sleep(30 * time.Second)
-		return answered(c, 0, listing.ReasonTimeout, "")
+		return answered(c, 0, reason.Timeout, "")
 	},
-	"network": func(c call) error { return answered(c, 0, listing.ReasonNetwork, "") },
-	"500":     func(c call) error { return answered(c, 500, listing.ReasonServer, "") },
+	"network": func(c call) error { return answered(c, 0, reason.Network, "") },
+	"500":     func(c call) error { return answered(c, 500, reason.Server, "") },
 	"503, with Retry-After": func(c call) error {
-		return answered(c, 503, listing.ReasonServer, "100")
+		return answered(c, 503, reason.Server, "100")
 	},
-	"400":        func(c call) error { return answered(c, 400, listing.ReasonOther, "") },
-	"429":        func(c call) error { return answered(c, 429, listing.ReasonThrottled, "60") },
-	"206":        func(c call) error { return answered(c, 206, listing.ReasonPartial, "") },
-	"401":        func(c call) error { return answered(c, 401, listing.ReasonAuth, "") },
-	"403":        func(c call) error { return answered(c, 403, listing.ReasonForbidden, "") },
-	"no JSON":    func(c call) error { return answered(c, 200, listing.ReasonDecode, "") },
-	"incomplete": func(c call) error { return answered(c, 0, listing.ReasonIncomplete, "") },
+	"400":        func(c call) error { return answered(c, 400, reason.Other, "") },
+	"429":        func(c call) error { return answered(c, 429, reason.Throttled, "60") },
+	"206":        func(c call) error { return answered(c, 206, reason.Partial, "") },
+	"401":        func(c call) error { return answered(c, 401, reason.Auth, "") },
+	"403":        func(c call) error { return answered(c, 403, reason.Forbidden, "") },
+	"no JSON":    func(c call) error { return answered(c, 200, reason.Decode, "") },
+	"incomplete": func(c call) error { return answered(c, 0, reason.Incomplete, "") },
 	"untyped":    func(call) error { return errors.New("something else") },
 	"panics":     func(call) error { panic("a mistake") },
 }

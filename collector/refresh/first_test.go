@@ -11,6 +11,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestPhases: the open incidents are known first and counted at once, all of
@@ -19,7 +21,7 @@ import (
 func TestPhases(t *testing.T) {
 	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(300)
-		f.every[PassFirst] = time.Second
+		f.every[pass.First] = time.Second
 		truth := f.counts()
 		r := start(t, f, Options{})
 		until(t, "open incidents counted", func() bool {
@@ -29,7 +31,7 @@ func TestPhases(t *testing.T) {
 			return r.Snapshot() != nil
 		})
 		open := 150
-		if got, most := len(f.of(PassFirst)), open/9+3*3; got > most {
+		if got, most := len(f.of(pass.First)), open/9+3*3; got > most {
 			t.Errorf("open counts after %d calls, want at most %d", got, most)
 		}
 		for range 200 {
@@ -53,11 +55,11 @@ func TestPhases(t *testing.T) {
 			t.Fatalf("first sync not complete: %+v", r.Status())
 		}
 		r.equal(t)
-		if got := r.Status().Kinds[PassFirst]; got.Refreshes != 1 || got.LastSuccess.IsZero() {
+		if got := r.Status().Passes[pass.First]; got.Refreshes != 1 || got.LastSuccess.IsZero() {
 			t.Errorf("first sync: %+v", got)
 		}
 		// A delta is the last thing of a first sync.
-		first, deltas := f.of(PassFirst), f.of(PassDelta)
+		first, deltas := f.of(pass.First), f.of(pass.Delta)
 		if !deltas[len(deltas)-1].at.Equal(first[len(first)-1].at) && deltas[len(deltas)-1].n < first[len(first)-1].n {
 			t.Error("no delta after the last page")
 		}
@@ -85,7 +87,7 @@ func TestNoStatusFilter(t *testing.T) {
 		f := native(10)
 		f.fill(100)
 		f.refuse = map[incident.Status]bool{incident.StatusActive: true, incident.StatusInProgress: true, incident.StatusAwaitingAction: true}
-		f.every[PassFirst] = time.Second
+		f.every[pass.First] = time.Second
 		r := start(t, f, Options{})
 		sleep(5 * time.Second)
 		if r.Snapshot() != nil {
@@ -112,7 +114,7 @@ func TestStatusThatTheServerDoesNotKnow(t *testing.T) {
 			}
 		})
 		f.refuse = map[incident.Status]bool{incident.StatusAwaitingAction: true}
-		f.every[PassFirst] = time.Second
+		f.every[pass.First] = time.Second
 		r := start(t, f, Options{})
 		until(t, "open", func() bool { return r.Snapshot() != nil })
 		if c := r.Snapshot().Coverage; !c.Open || c.All || c.Statuses[incident.StatusAwaitingAction] || !c.Statuses[incident.StatusActive] {
@@ -180,7 +182,7 @@ func TestFirstSyncInterrupted(t *testing.T) {
 func TestFirstSyncStops(t *testing.T) {
 	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(60)
-		f.every[PassFirst] = time.Second
+		f.every[pass.First] = time.Second
 		d := newDisk()
 		for f.made() < 200 {
 			before := f.made()
@@ -193,7 +195,7 @@ func TestFirstSyncStops(t *testing.T) {
 				break
 			}
 		}
-		if got := len(f.of(PassFirst)); got > 60 {
+		if got := len(f.of(pass.First)); got > 60 {
 			t.Errorf("%d calls, want hardly more than without a stop", got)
 		}
 		if got := start(t, f, Options{Store: d}).Snapshot(); got == nil || !got.Coverage.All {
@@ -208,7 +210,7 @@ func TestRestartAnywhere(t *testing.T) {
 	const saves = 60
 	life := func(t *testing.T, f *tenant) {
 		f.fill(60)
-		f.every[PassFirst], f.every[PassSweep] = time.Second, time.Second
+		f.every[pass.First], f.every[pass.Sweep] = time.Second, time.Second
 	}
 	for kill := 1; kill < saves; kill++ {
 		synctest.Test(t, func(t *testing.T) {
@@ -244,7 +246,7 @@ func TestRestartAnywhere(t *testing.T) {
 			until(t, "synced", func() bool { return r.Snapshot() != nil && r.Snapshot().Coverage.All })
 			sleep(10 * time.Minute)
 			r.equal(t)
-			if !r.Status().Up || r.Status().Kinds[PassDelta].Failures != [listing.NumReasons]uint64{} {
+			if !r.Status().Up || r.Status().Passes[pass.Delta].Failures != [reason.NumReasons]uint64{} {
 				t.Errorf("killed at save %d: %+v", kill, r.Status())
 			}
 		})
@@ -263,10 +265,10 @@ func TestPartialAnswersAreNoEmptyTenant(t *testing.T) {
 		if r.Snapshot() != nil || r.Status().Up {
 			t.Error("counts are shown that are not known")
 		}
-		if n := r.Status().Kinds[PassFirst].Failures[listing.ReasonPartial]; n == 0 {
-			t.Errorf("failures: %v", r.Status().Kinds)
+		if n := r.Status().Passes[pass.First].Failures[reason.Partial]; n == 0 {
+			t.Errorf("failures: %v", r.Status().Passes)
 		}
-		if r.Status().Kinds[PassFirst].LastSuccess != (time.Time{}) {
+		if r.Status().Passes[pass.First].LastSuccess != (time.Time{}) {
 			t.Error("a first sync has succeeded")
 		}
 		f.fails(nil)
@@ -282,14 +284,14 @@ func TestIncompleteFirstSyncRests(t *testing.T) {
 		f := native(10)
 		f.fill(100)
 		f.fails(func(c call) error {
-			if c.pass == PassFirst && c.req.Status == incident.StatusInProgress {
-				return answered(c, 0, listing.ReasonIncomplete, "")
+			if c.pass == pass.First && c.req.Status == incident.StatusInProgress {
+				return answered(c, 0, reason.Incomplete, "")
 			}
 			return nil
 		})
 		start(t, f, Options{})
 		sleep(10 * time.Hour)
-		if got := len(f.of(PassFirst)); got > 400 {
+		if got := len(f.of(pass.First)); got > 400 {
 			t.Errorf("%d calls in ten hours that all were in vain", got)
 		}
 	})
@@ -313,7 +315,7 @@ func TestStop(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("took %v", took)
 		}
-		if k := l.Status().Kinds[PassFirst]; k.Refreshes != 0 {
+		if k := l.Status().Passes[pass.First]; k.Refreshes != 0 {
 			t.Error("a stop was counted as a failure")
 		}
 	})
@@ -345,7 +347,7 @@ func TestFirstSyncLeavesHalf(t *testing.T) {
 		f := native(10)
 		f.fill(300)
 		f.perHour = 60
-		f.every[PassFirst] = 30 * time.Second
+		f.every[pass.First] = 30 * time.Second
 		r := start(t, f, Options{})
 		until(t, "open", func() bool { return r.Snapshot() != nil })
 		sleep(10 * time.Minute)
@@ -371,7 +373,7 @@ func TestLookbackGrows(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, d := native(10), newDisk()
 				f.fill(600)
-				f.every[PassFirst], f.every[PassSweep] = time.Second, time.Second
+				f.every[pass.First], f.every[pass.Sweep] = time.Second, time.Second
 				const short = 3*time.Hour + 30*time.Second
 				r := start(t, f, Options{Store: d, Lookback: short, SweepInterval: time.Hour})
 				switch at {
@@ -446,9 +448,9 @@ func TestSavedNonsense(t *testing.T) {
 	for name, broken := range map[string]func(string) string{
 		"no JSON":        func(string) string { return "{" },
 		"no version":     func(string) string { return "{}" },
-		"another phase":  func(s string) string { return strings.Replace(s, `"phase":"steady"`, `"phase":"later"`, 1) },
+		"another phase":  func(s string) string { return strings.Replace(s, `"phase":3`, `"phase":4`, 1) },
 		"another reason": func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"last_reason":99`, 1) },
-		"no listing":     func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"scan":{}`, 1) },
+		"no listing":     func(s string) string { return strings.Replace(s, `"status":`, `"scan":{},"status":`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -458,11 +460,11 @@ func TestSavedNonsense(t *testing.T) {
 				r.synced(t)
 				r.stop()
 				d.progress = []byte(broken(string(d.progress)))
-				before := len(f.of(PassFirst))
+				before := len(f.of(pass.First))
 				r = start(t, f, Options{Store: d})
 				r.synced(t)
 				r.equal(t)
-				if len(f.of(PassFirst)) == before {
+				if len(f.of(pass.First)) == before {
 					t.Error("the state was used")
 				}
 			})

@@ -8,22 +8,22 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // missing are the incidents that a sweep should have seen and did not. Each is
 // looked up by its id; what is dropped is decided when all answers are there,
 // because a list that hides incidents which exist is not to be believed.
 type missing struct {
-	// Left are those still to be looked up, Unasked those beyond the bound.
+	// Left are those still to be looked up. Gone do not exist any more. Unknown
+	// could not be looked up, or lie beyond the bound.
 	Left    []int64 `json:"left,omitempty"`
-	Unasked []int64 `json:"unasked,omitempty"`
-	// Gone do not exist any more, Unanswered could not be looked up.
-	Gone       []int64 `json:"gone,omitempty"`
-	Unanswered []int64 `json:"unanswered,omitempty"`
-	// Hidden exist, and should have been on the list.
-	Hidden int `json:"hidden,omitempty"`
+	Gone    []int64 `json:"gone,omitempty"`
+	Unknown []int64 `json:"unknown,omitempty"`
+	// Found exist, and Hidden of them should have been on the list.
 	Found  int `json:"found,omitempty"`
-	Tries  int `json:"tries,omitempty"`
+	Hidden int `json:"hidden,omitempty"`
 	// Hangs: a look-up got no answer as often as one is tried.
 	Hangs bool `json:"hangs,omitempty"`
 }
@@ -39,251 +39,180 @@ const (
 	maxHidden = 5
 )
 
-// findMissing is called when a sweep has read the whole list.
 func (l *Loop) findMissing(ctx context.Context, now time.Time) {
-	s := l.scan
-	if !l.takesOpen(now) && s.bounded() {
-		s.allOpen = false
-	}
-	ids := l.mirror.Unseen(s.since.Add(time.Second), s.allOpen)
+	m := &l.Scan.Missing
+	ids := l.mirror.Unseen(l.swept(now))
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
-		// Any of them, not the oldest: they may be missing for different reasons.
-		for i, id := range ids {
-			if n := len(s.missing.Left); i == n*len(ids)/maxLookups {
-				s.missing.Left = append(s.missing.Left, id)
-			} else {
-				s.missing.Unasked = append(s.missing.Unasked, id)
-			}
-		}
-	} else {
-		s.missing.Left = ids
 	}
-	if len(s.missing.Left) == 0 {
+	for i, id := range ids {
+		// Any of too many, not the oldest: they may be missing for different reasons.
+		if n := len(m.Left); i >= n*len(ids)/maxLookups {
+			m.Left = append(m.Left, id)
+		} else {
+			m.Unknown = append(m.Unknown, id)
+		}
+	}
+	if len(m.Left) == 0 {
 		l.completeSweep(ctx, now)
 	}
 }
 
-// lookupStep looks up the next of the incidents that the sweep did not see.
+// swept is what the sweep has read: everything since some instant, and the open
+// incidents of any age, by their status, unless the server has refused that
+// meanwhile, or because it had no bound.
+func (l *Loop) swept(now time.Time) (since time.Time, open bool) {
+	const second = time.Second // bounds are whole ones
+	open = l.takesOpen(now) || slices.Contains(l.Scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
+	return l.Scan.Started.Add(second - l.opts.Lookback), open
+}
+
+// lookupStep looks up the next of the incidents that the sweep did not see. One
+// that makes the program panic is left alone.
 func (l *Loop) lookupStep(ctx context.Context) {
-	s := l.scan
-	m := &s.missing
-	if len(m.Left) == 0 {
-		l.completeSweep(ctx, time.Now())
-		return
-	}
-	id := m.Left[0]
-	if _, known := l.mirror.Updated(id); known && !l.mirror.Seen(id) {
-		in, retryAt, err := l.lookUp(ctx, id)
-		now := time.Now()
+	m, retry := &l.Scan.Missing, &l.retries[pass.Sweep]
+	if len(m.Left) > 0 {
+		id := m.Left[0]
+		_, known := l.mirror.Updated(id)
 		switch {
-		case errors.Is(err, errNotGranted):
+		case !known || l.mirror.Seen(id):
+		case retry.panics > 1:
+			m.Unknown = append(m.Unknown, id)
+		case !l.lookUpMissing(ctx, id):
 			return
-		case errors.Is(err, listing.ErrNotFound):
-			m.Gone = append(m.Gone, id)
-		case err != nil:
-			if l.lookupFailed(ctx, now, asError(err), retryAt) {
-				return
-			}
-			m.Unanswered = append(m.Unanswered, id)
-		default:
-			m.Found++
-			if l.shouldHaveSeen(&in, s) {
-				m.Hidden++
-			}
-			l.applyOne(&in, PassSweep, l.clock(now, time.Time{}), false)
 		}
+		m.Left, retry.tries = m.Left[1:], 0
 	}
-	m.done()
 	if len(m.Left) == 0 || m.Hidden >= maxHidden {
 		l.completeSweep(ctx, time.Now())
 	}
 }
 
-// lookupFailed tells whether the same incident is to be looked up again: where
-// nothing was said about it, or nothing three times.
-func (l *Loop) lookupFailed(ctx context.Context, now time.Time, err *listing.Error, retryAt time.Time) (again bool) {
-	m := &l.scan.missing
-	m.Tries++
-	switch err.Reason {
-	case listing.ReasonThrottled, listing.ReasonAuth:
-	case listing.ReasonTimeout, listing.ReasonNetwork:
-		// Once one was given up that way while deltas succeed, it is not an outage.
-		if m.Tries >= maxTries || m.Hangs && l.deltaOK {
-			m.Hangs = true
-			return false
+// lookUpMissing makes one request. It tells whether that settles what there is to
+// know of the incident; otherwise it is to be looked up again.
+func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
+	m, retry := &l.Scan.Missing, &l.retries[pass.Sweep]
+	in, failure := l.lookUp(ctx, id)
+	now := time.Now()
+	switch {
+	case failure == errNotGranted:
+		return false
+	case failure == nil:
+		m.Found++
+		// It should have been on the list, unless it has moved since.
+		since, open := l.swept(now)
+		open = open && slices.Contains(openStatuses, in.Status)
+		if !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
+			m.Hidden++
 		}
-	case listing.ReasonServer:
-		l.scanRetry = later(now.Add(backoff(m.Tries)), retryAt)
-		return m.Tries < maxTries
-	default:
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), false)
+		return true
+	case errors.Is(failure, listing.ErrNotFound):
+		m.Gone = append(m.Gone, id)
+		return true
+	}
+	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network
+	switch {
+	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth,
+		silent && (!m.Hangs || !l.deltaOK) && retry.again(now):
+		// Nothing was said about it. Once one was given up that way while deltas
+		// succeed, it is not an outage.
+		retry.due = later(retry.due, now.Add(sweepRetry))
+		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
+		return false
+	case failure.Reason == reason.Server && retry.again(now):
 		return false
 	}
-	l.scanRetry = later(now.Add(sweepRetry), retryAt)
-	l.ended(ctx, PassSweep, l.scan.started, err)
+	m.Hangs = m.Hangs || silent
+	m.Unknown = append(m.Unknown, id)
 	return true
 }
 
-// done goes on to the next incident.
-func (m *missing) done() { m.Left, m.Tries = m.Left[1:], 0 }
-
-// giveUp goes on to the next incident although nothing is known of this one.
-func (m *missing) giveUp() {
-	if len(m.Left) > 0 {
-		m.Unanswered = append(m.Unanswered, m.Left[0])
-		m.done()
-	}
-}
-
-// lookUp makes one request for one incident.
-func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, retryAt time.Time, err error) {
-	retryAt, err = l.attempt(ctx, PassSweep, func(ctx context.Context) (err error) {
+func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, failure *listing.Error) {
+	failure = l.attempt(ctx, pass.Sweep, func(ctx context.Context) (err error) {
 		in, err = l.opts.Source.Incident(ctx, id)
 		return err
 	})
-	if err == nil && in.ID != id {
-		err = &listing.Error{Op: "get", Reason: listing.ReasonDecode, Err: errors.New("the answer is another incident")}
+	if failure == nil && in.ID != id {
+		failure = &listing.Error{Operation: listing.OperationGet, Reason: reason.Decode, Err: errors.New("the answer is another incident")}
 	}
-	return in, retryAt, err
-}
-
-// shouldHaveSeen tells that an incident that exists was in the list's range
-// while the sweep read it, and has not moved since.
-func (l *Loop) shouldHaveSeen(in *incident.Incident, s *scan) bool {
-	if in.Updated.IsZero() || !in.Updated.Before(s.listing.Started) {
-		return false
-	}
-	return s.allOpen && slices.Contains(openStatuses, in.Status) || in.Updated.After(s.since.Add(time.Second))
-}
-
-// bounded tells that nothing was read of incidents older than the look-back but
-// the open ones.
-func (s *scan) bounded() bool {
-	return !slices.Contains(s.listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
+	return in, failure
 }
 
 // completeSweep drops what does not exist any more, unless the list has proven
 // to hide what does.
 func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
-	s := l.scan
-	m := &s.missing
-	lost := len(m.Gone) + len(m.Unanswered) + len(m.Unasked)
+	s, m := l.Scan, &l.Scan.Missing
+	lost := len(m.Gone) + len(m.Unknown)
 	unbelieved := len(m.Gone)+m.Found == 0 && lost > suspicious
-	l.endScan(now)
-	if m.Hidden > 0 || unbelieved {
+	l.mirror.EndSweep()
+	l.Scan, l.NextSweep = nil, later(l.NextSweep, now)
+	l.PublishedAt, l.publishing = now, true
+	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
-		l.nextSweep = earlier(l.nextSweep, now.Add(longestScanRetry))
-		l.due(now)
-		l.hidden = true
-		l.ended(ctx, PassSweep, s.started, &listing.Error{Op: "list", Reason: listing.ReasonIncomplete, Err: errHidden})
+		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
+		failure := &listing.Error{Operation: listing.OperationList, Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
+		l.ended(ctx, pass.Sweep, s.Started, failure)
 		return
 	}
-	l.hidden = false
-	for _, id := range m.Gone {
-		l.vanished(id)
-	}
-	// The others are dropped if the sweep before did not see them either.
-	for _, id := range slices.Concat(m.Unanswered, m.Unasked) {
+	for _, id := range m.Unknown {
 		if l.mirror.Missed(id) {
-			l.vanished(id)
+			m.Gone = append(m.Gone, id) // the sweep before did not see it either
+		}
+	}
+	for _, id := range m.Gone {
+		l.trust(id)
+		if l.mirror.Drop(id) {
+			l.Draft.Corrections[correctionVanished]++
 		}
 	}
 	// Where the server could not deliver alerts in the middle of it, again.
-	l.alerts.due = true
-	l.due(now)
-	l.opts.Logger.Info("Sweep complete", "calls", s.calls, "incidents", l.mirror.Len(), "took", now.Sub(s.started),
-		"missed", l.draft.Corrections[correctionMissed], "changed", l.draft.Corrections[correctionChanged],
-		"vanished", l.draft.Corrections[correctionVanished])
-	l.ended(ctx, PassSweep, s.started, nil)
+	l.Alerts.asked = false
+	l.opts.Logger.Info("Sweep complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started),
+		"missed", l.Draft.Corrections[correctionMissed], "changed", l.Draft.Corrections[correctionChanged],
+		"vanished", l.Draft.Corrections[correctionVanished])
+	l.ended(ctx, pass.Sweep, s.Started, nil)
 }
-
-var errHidden = errors.New("the list hides incidents that exist")
-
-func (l *Loop) endScan(now time.Time) {
-	l.mirror.EndSweep()
-	l.scan, l.draft.Sweeping, l.draft.SweepPages = nil, false, 0
-	l.nextSweep = later(l.nextSweep, now)
-}
-
-func (l *Loop) vanished(id int64) {
-	delete(l.rereads, id)
-	if l.mirror.Drop(id) {
-		l.draft.Corrections[correctionVanished]++
-	}
-}
-
-// rereadEvery is how often an incident is looked up whose last update lies in
-// the server's future, or went backwards: the list may show its next version
-// where no delta looks.
-const rereadEvery = 10 * time.Minute
 
 const (
+	// rereadEvery is how often an incident is looked up whose last update lies in
+	// the server's future, or went backwards: the list may show its next version
+	// where no delta looks.
+	rereadEvery = 10 * time.Minute
 	// rereadPause is between any two of them, so that a server whose header Date
 	// lags behind costs little.
 	rereadPause = 5 * time.Minute
-	// maxRereads bounds how many are kept in mind.
-	maxRereads = 20
+	// maxDoubts bounds how many are kept in mind.
+	maxDoubts = 20
 )
 
-// doubt has an incident looked up later.
-func (l *Loop) doubt(id int64, at time.Time) {
-	if _, waits := l.rereads[id]; !waits && len(l.rereads) < maxRereads {
-		l.rereads[id] = at
+// doubt is an incident whose known last update is not to be trusted, and when it
+// is to be looked up.
+type doubt struct {
+	ID int64     `json:"id"`
+	At time.Time `json:"at"`
+}
+
+func (l *Loop) doubt(id int64) {
+	waits := slices.ContainsFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
+	if !waits && len(l.Doubts) < maxDoubts {
+		l.Doubts = append(l.Doubts, doubt{id, time.Now().Add(rereadEvery)})
 	}
 }
 
-// findAhead finds those that were known before a restart, once the server's
-// clock is known.
-func (l *Loop) findAhead(now, clock time.Time) {
-	if !l.aheadUnknown {
-		return
-	}
-	l.aheadUnknown = false
-	for _, id := range l.mirror.Ahead(clock.Add(tolerance)) {
-		l.doubt(id, now)
-	}
+func (l *Loop) trust(id int64) {
+	l.Doubts = slices.DeleteFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
 }
 
-// rereadDue is when the first of them is to be looked up, zero if there is none.
-func (l *Loop) rereadDue() time.Time {
-	due := l.nextReread()
-	if due.IsZero() {
-		return due
-	}
-	return later(due, l.reread.Add(rereadPause))
-}
-
-func (l *Loop) nextReread() (due time.Time) {
-	for _, at := range l.rereads {
-		if due.IsZero() || at.Before(due) {
-			due = at
-		}
-	}
-	return due
-}
-
-// rereadStep looks the first of them up.
 func (l *Loop) rereadStep(ctx context.Context) {
-	due := l.nextReread()
-	for id, at := range l.rereads {
-		if !at.Equal(due) {
-			continue
-		}
-		// First of all, so that others have their turn even if this one fails.
-		l.reread = time.Now()
-		l.rereads[id] = l.reread.Add(rereadEvery)
-		in, retryAt, err := l.lookUp(ctx, id)
+	id := l.Doubts[0].ID
+	// First of all, so that others have their turn even if this one fails. Then the
+	// list goes on to show it, and a sweep finds out if it does not.
+	l.reread = time.Now()
+	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
+	if in, failure := l.lookUp(ctx, id); failure == nil {
 		now := time.Now()
-		switch {
-		case errors.Is(err, errNotGranted):
-			l.rereads[id] = at
-		case err != nil:
-			// The list goes on to show it, and a sweep finds out if it does not.
-			l.scanRetry = later(l.scanRetry, retryAt)
-		default:
-			l.applyOne(&in, PassSweep, l.clock(now, time.Time{}), true)
-			l.due(now)
-		}
-		return
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
+		l.PublishedAt, l.publishing = now, true
 	}
 }

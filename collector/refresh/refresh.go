@@ -8,6 +8,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,9 +18,12 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
-// Source makes one request at a time. Errors are of the type *listing.Error.
+// Source makes one request at a time. Errors are of the type *listing.Error, and
+// a call ends with its context.
 type Source interface {
 	Offer() listing.Offer
 	// Authorize has an access token at hand, without a call of the API.
@@ -31,20 +35,22 @@ type Source interface {
 	Incident(context.Context, int64) (incident.Incident, error)
 }
 
-// Ledger grants the calls that may be made.
+// Ledger grants the calls that may be made. None of its methods waits, except for
+// the disk.
 type Ledger interface {
 	// Ready is the earliest instant at which a call of the pass may be made.
-	Ready(now time.Time, pass Pass) time.Time
+	Ready(now time.Time, p pass.Pass) time.Time
 	// Waits notes that a call of the pass waits for nothing but the quota.
-	Waits(now time.Time, pass Pass)
+	Waits(now time.Time, p pass.Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
 	// that is given survives a crash.
-	Take(now time.Time, pass Pass) (grant uint64, at time.Time)
+	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
-	// Throttled reports an answer that says that too many calls are made. No pass
-	// is granted any until some later instant.
-	Throttled(now time.Time, status int, retryAfter, message string)
+	// Throttled reports an answer that says that too many calls are made: its
+	// header Retry-After as received, and its text. No pass is granted any until
+	// some later instant.
+	Throttled(now time.Time, retryAfter, message string)
 	// Succeeded reports an answer that says nothing of the kind.
 	Succeeded()
 	// RetryAfter reads the header; zero if it says nothing.
@@ -80,85 +86,56 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&o.Interval, 30 * time.Second},
-		{&o.SweepInterval, 6 * time.Hour},
-		{&o.Overlap, 10 * time.Minute},
-		{&o.Lookback, 180 * 24 * time.Hour},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
+	o.Interval = cmp.Or(o.Interval, 30*time.Second)
+	o.SweepInterval = cmp.Or(o.SweepInterval, 6*time.Hour)
+	o.Overlap = cmp.Or(o.Overlap, 10*time.Minute)
+	o.Lookback = cmp.Or(o.Lookback, 180*24*time.Hour)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 }
 
+func (o *Options) mirror() incident.MirrorOptions {
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+}
+
 // Loop keeps one tenant's mirror up to date.
 type Loop struct {
-	opts     Options
-	mirror   *incident.Mirror
-	server   *listing.Server
-	phase    Phase
-	coverage incident.Coverage
+	opts   Options
+	mirror *incident.Mirror
+	progress
 
-	delta       *deltaRead // nil between deltas
-	deltas      int        // that were begun
-	incompletes int        // of them in a row that were incomplete
-	scan        *scan      // the first sync's reading or a sweep's; nil between sweeps
-	marks       watermark
-	skew        time.Duration // of the server's clock against ours, when it was last believed
-	// beyondOurs are a few incidents whose last update lies in the future by our
-	// clock and not by the server's, beyondServers such by the server's and not by
-	// ours.
-	beyondOurs, beyondServers map[int64]bool
-	// rereads is when to look up, by their ids, the incidents whose known last
-	// update is not to be trusted, and reread when one last was; aheadUnknown: since
-	// a restart it is not known which lie in the server's future.
-	rereads      map[int64]time.Time
-	reread       time.Time
-	aheadUnknown bool
-	alerts       alertWatch
+	delta   *reading // nil between deltas
+	deltas  int      // that were begun
+	retries [pass.NumPasses]retry
+	clock   clock
+	reread  time.Time // when a doubt was last looked up
 
-	nextDelta, nextSweep time.Time
-	deltaRetry           time.Time // of the delta under way
-	scanRetry            time.Time
-	scanned              bool           // see view
-	deltaOK              bool           // the last delta succeeded
-	hidden               bool           // the last sweep has shown that the list hides incidents
-	answer               time.Duration  // of the last request that was none of a delta's
-	panics               [NumPasses]int // in a row
-	lastPanic            string
+	deltaOK   bool          // the last delta succeeded
+	answer    time.Duration // see view
+	hidden    bool          // the last sweep has shown that the list hides incidents
+	lastPanic string
 
-	unsaved     bool
-	publishing  time.Time // the counts as of this instant are to be published; zero: none
-	publishedAt time.Time
+	unsaved    bool
+	publishing bool // the counts are to be published once they are saved
 
-	draft     Status // of the next published status
 	status    atomic.Pointer[Status]
 	snapshot  atomic.Pointer[incident.Snapshot]
 	heartbeat atomic.Int64
 }
 
-// New returns a loop that has not made a call yet, and knows nothing: see Load.
+// New returns a loop that has not made a call yet, and knows nothing: see
+// [Loop.Load] and [Loop.Run]. Snapshot, Status and Heartbeat may be called at any
+// time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, server: listing.NewServer(opts.Source.Offer()), rereads: make(map[int64]time.Time)}
-	l.beyondOurs, l.beyondServers = make(map[int64]bool), make(map[int64]bool)
-	l.mirror = incident.NewMirror(l.mirrorOptions())
-	l.draft.Interval = opts.Interval
-	l.alerts.due = true
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
+	l.Draft.Interval = opts.Interval
+	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
-	l.beat()
+	l.turned()
 	return l
-}
-
-func (l *Loop) mirrorOptions() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: l.opts.Lookback, Thresholds: l.opts.Thresholds}
 }
 
 // Snapshot is the last good one, nil before there is any.
@@ -171,19 +148,21 @@ func (l *Loop) Status() *Status { return l.status.Load() }
 // between, as long as one request takes.
 func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
 
-func (l *Loop) beat() { l.heartbeat.Store(time.Now().UnixNano()) }
+func (l *Loop) turned() { l.heartbeat.Store(time.Now().UnixNano()) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each
-// request, and at the end.
+// request, and at the end. It is called once, and returns after at most one
+// request and one save; a request ends with the context.
 func (l *Loop) Run(ctx context.Context) error {
 	now := time.Now()
-	start := now.Add(l.offset())
-	l.nextDelta, l.scanRetry = start, start
+	for p := range l.retries {
+		l.retries[p].due = now.Add(l.offset())
+	}
 	l.repace(now, 1)
 	l.publishStatus()
 	for ctx.Err() == nil {
-		l.beat()
+		l.turned()
 		l.step(ctx)
 	}
 	l.save()
@@ -207,8 +186,8 @@ func (l *Loop) step(ctx context.Context) {
 	task, until := next(now, v)
 	switch task {
 	case wait:
-		if pass, waits := v.waits(now); waits {
-			l.opts.Ledger.Waits(now, pass)
+		if p, waits := v.waits(now); waits {
+			l.opts.Ledger.Waits(now, p)
 		}
 		sleepUntil(ctx, until)
 		return
@@ -218,97 +197,74 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	l.unsaved = true
+	p := l.passOf(task)
 	switch task {
-	case delta:
-		l.deltaStep(ctx)
-	case scanPage:
-		l.scanStep(ctx)
 	case lookup:
 		l.lookupStep(ctx)
 	case reread:
 		l.rereadStep(ctx)
+	default:
+		l.readStep(ctx, p)
 	}
-	l.panics[l.passOf(task)] = 0
+	l.retries[p].panics = 0
 }
 
-// passOf is the pass that a task belongs to.
-func (l *Loop) passOf(t task) Pass {
+func (l *Loop) passOf(t task) pass.Pass {
 	switch {
-	case t == scanPage && l.phase < steady:
-		return PassFirst
-	case t == scanPage, t == lookup, t == reread:
-		return PassSweep
+	case t <= delta:
+		return pass.Delta
+	case l.Phase < steady:
+		return pass.First
 	}
-	return PassDelta
+	return pass.Sweep
 }
 
-// view is what the schedule decides on.
 func (l *Loop) view(now time.Time) view {
 	v := view{
-		phase: l.phase, unsaved: l.unsaved, deltaOK: l.deltaOK, scanned: l.scanned, answer: l.answer,
-		deltaDue: l.nextDelta, scanDue: l.scanRetry, rereadDue: l.rereadDue(),
+		phase: l.Phase, unsaved: l.unsaved, deltaOK: l.deltaOK, answer: l.answer,
+		deltaDue: l.retries[pass.Delta].due, scanDue: l.retries[l.passOf(scanPage)].due,
 	}
-	if l.delta != nil && l.delta.running {
-		v.deltaDue = l.deltaRetry
-	}
-	if l.phase == steady {
-		if v.sweeping = l.scan != nil; !v.sweeping {
-			v.scanDue = later(v.scanDue, l.nextSweep)
+	if l.Phase == steady {
+		if len(l.Doubts) > 0 {
+			v.rereadDue = later(later(l.Doubts[0].At, l.reread.Add(rereadPause)), v.scanDue)
+		}
+		if v.sweeping = l.Scan != nil; v.sweeping {
+			v.lookups = l.Scan.Listing.Done()
 		} else {
-			v.lookups = l.scan.listing.Done()
-		}
-		if !v.rereadDue.IsZero() {
-			v.rereadDue = later(v.rereadDue, l.scanRetry)
+			v.scanDue = later(v.scanDue, l.NextSweep)
 		}
 	}
-	for p := range Pass(NumPasses) {
+	for p := range pass.Pass(pass.NumPasses) {
 		v.granted[p] = l.opts.Ledger.Ready(now, p)
 	}
 	return v
 }
 
 // panicked survives a mistake of ours in a task. The pass that it belongs to
-// rests, longer each time. What it was reading is begun again if that happens
-// twice in a row, in case that is what it is about.
+// rests, longer each time.
 func (l *Loop) panicked(ctx context.Context, t task, cause any) {
-	now, pass := time.Now(), l.passOf(t)
-	l.panics[pass]++
-	times := l.panics[pass]
-	until := now.Add(min(time.Second<<min(times, 9), 5*time.Minute))
-	l.ended(ctx, pass, now, l.mistake(pass, cause))
-	switch t {
-	case delta:
-		if times > 1 {
-			l.delta = nil
-		}
-		l.deltaRetry, l.nextDelta = until, until
-	case scanPage:
-		if times > 1 && l.scan != nil {
-			l.ranges(l.scan, now)
-		}
-		l.scanRetry = until
-	case lookup:
-		if times > 1 && l.scan != nil {
-			l.scan.missing.giveUp()
-		}
-		l.scanRetry = until
-	case reread:
-		l.scanRetry = until
-	default:
+	now, p := time.Now(), l.passOf(t)
+	retry := &l.retries[p]
+	retry.panics++
+	until := now.Add(min(time.Second<<min(retry.panics, 9), 5*time.Minute))
+	l.ended(ctx, p, now, l.mistake(p, cause))
+	if t == wait || t == save {
 		// No schedule was made, or none was obeyed.
 		l.publishStatus()
 		sleepUntil(ctx, until)
+		return
 	}
+	retry.due = until
 }
 
 // mistake is the error that a panic is. Its stack is logged, once for the same
 // panic again and again.
-func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
-	err := &listing.Error{Op: "list", Reason: listing.ReasonPanic, Err: fmt.Errorf("panic: %v", cause)}
+func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
+	err := &listing.Error{Operation: listing.OperationList, Reason: reason.Panic, Err: fmt.Errorf("panic: %v", cause)}
 	if text := err.Error(); text != l.lastPanic {
 		l.lastPanic = text
 		l.opts.Logger.Error("A mistake in this program, the last good counts are kept and it is tried again",
-			"kind", pass, "stack", string(debug.Stack()), "err", err)
+			"pass", p.String(), "stack", string(debug.Stack()), "err", err)
 	}
 	return err
 }
@@ -317,31 +273,23 @@ func (l *Loop) mistake(pass Pass, cause any) *listing.Error {
 const longestSleep = 30 * time.Second
 
 func sleepUntil(ctx context.Context, at time.Time) {
-	timer := time.NewTimer(min(max(time.Until(at), time.Millisecond), longestSleep))
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// due notes that the counts as of now are to be published once they are saved.
-func (l *Loop) due(now time.Time) {
-	if l.coverage.Open {
-		l.publishing = now
+	case <-time.After(min(max(time.Until(at), time.Millisecond), longestSleep)):
 	}
 }
 
 // publish shows what was saved. That nothing is shown before it is saved keeps
-// counters from stepping back after a crash.
+// counters from stepping back after a crash. Counts that are not complete are
+// not shown.
 func (l *Loop) publish() {
 	l.publishStatus()
-	if l.publishing.IsZero() {
+	if !l.publishing || !l.Draft.Coverage.Open {
 		return
 	}
-	s := l.mirror.Snapshot(l.publishing)
-	s.Coverage = l.coverage
-	s.AlertsAvailable = s.AlertsAvailable && !l.alerts.lost
-	l.publishedAt, l.publishing = l.publishing, time.Time{}
+	s := l.mirror.Snapshot(l.PublishedAt)
+	s.Coverage = l.Draft.Coverage
+	s.AlertsAvailable = s.AlertsAvailable && !l.Alerts.Lost
+	l.publishing = false
 	l.snapshot.Store(s)
 }

@@ -1,43 +1,24 @@
 package refresh
 
-import "time"
+import (
+	"time"
 
-// Phase is how far the reading of a tenant has come.
-type Phase uint8
+	"m365_defender_exporter/internal/pass"
+)
+
+// phase is how far the reading of a tenant has come.
+type phase uint8
 
 // The phases, in their order. Each begins when the one before is complete; a
 // look-back that grows leads back to fullScan.
 const (
-	openScan   Phase = iota // the open incidents are read for the first time
+	openScan   phase = iota // the open incidents are read for the first time
 	fullScan                // the rest of the look-back is; deltas run beside it
 	finalDelta              // what changed since then is, and the first sync is complete
 	steady                  // deltas, and a sweep now and then
 )
 
-var phaseNames = [...]string{"open_scan", "full_scan", "final_delta", "steady"}
-
-// String is the name of the phase, as it is saved.
-func (p Phase) String() string { return phaseNames[p] }
-
-// Pass says for which part of the schedule a call is made. Its order is the
-// order of priority, most urgent first.
-type Pass uint8
-
-// The passes.
-const (
-	PassDelta Pass = iota // what changed since the last refresh
-	PassFirst             // first sync
-	PassSweep             // background re-reading of everything
-	NumPasses = int(iota)
-)
-
-// Passes lists their label values.
-var Passes = [NumPasses]string{"delta", "first", "sweep"}
-
-// String is the label value.
-func (p Pass) String() string { return Passes[p] }
-
-// task is what the loop does next.
+// task is what the loop does next. Those after delta run beside the deltas.
 type task uint8
 
 const (
@@ -52,7 +33,7 @@ const (
 // view is all that the schedule depends on, as of one instant. Instants that
 // are zero have passed.
 type view struct {
-	phase   Phase
+	phase   phase
 	unsaved bool
 	// deltaOK: the last delta succeeded. Sweeps wait until it does.
 	deltaOK bool
@@ -66,12 +47,11 @@ type view struct {
 	lookups  bool
 	// rereadDue is when an incident is to be read again by its id.
 	rereadDue time.Time
-	// scanned: since the last delta a request was made that was none of a delta's.
-	// answer is how long the last one took.
-	scanned bool
-	answer  time.Duration
+	// answer is how long the last request took that was none of a delta's, zero if
+	// none was made since the last delta.
+	answer time.Duration
 	// granted is when the quota has a call left for each pass.
-	granted [NumPasses]time.Time
+	granted [pass.NumPasses]time.Time
 }
 
 // next decides what the loop does now or, for wait, until when nothing is to be
@@ -82,60 +62,49 @@ type view struct {
 // time the next one is due, as far as the last answer tells; but between two
 // deltas one request may always be made, so that a slow server is read, too.
 func next(now time.Time, v view) (task, time.Time) {
-	if v.unsaved {
+	deltaAt := later(v.deltaDue, v.granted[pass.Delta])
+	switch {
+	case v.unsaved:
 		return save, now
-	}
-	deltaAt := later(v.deltaDue, v.granted[PassDelta])
-	scanAt := later(v.scanDue, v.granted[PassFirst])
-	switch v.phase {
-	case openScan:
-		return at(now, scanPage, scanAt)
-	case finalDelta:
+	case v.phase == openScan:
+		return at(now, scanPage, later(v.scanDue, v.granted[pass.First]))
+	case v.phase == finalDelta, !v.deltaDue.After(now):
 		return at(now, delta, deltaAt)
 	}
-	if !deltaAt.After(now) {
-		return delta, now
-	}
-	background, backgroundAt := scanPage, scanAt
-	if v.phase == steady {
-		background, backgroundAt = v.steady()
-	}
-	if v.scanned && later(now, backgroundAt).Add(v.answer+v.answer/2).After(deltaAt) || v.deltaDue.Before(backgroundAt) {
-		// It would keep the next delta waiting, or the delta comes first anyway.
+	background, due := v.background()
+	if later(now, due).Add(v.answer + v.answer/2).After(deltaAt) {
 		return wait, deltaAt
 	}
-	if backgroundAt.After(now) {
-		return wait, earlier(backgroundAt, deltaAt)
-	}
-	return background, now
+	background, due = at(now, background, due)
+	return background, earlier(due, deltaAt)
 }
 
-// steady is what runs beside the deltas once the first sync is complete.
-func (v *view) steady() (task, time.Time) {
-	granted := v.granted[PassSweep]
-	background, due := scanPage, v.scanDue
+// background is what runs beside the deltas, and when.
+func (v *view) background() (background task, due time.Time) {
+	background, due = scanPage, v.scanDue
 	switch {
+	case v.phase == fullScan:
+		return scanPage, later(due, v.granted[pass.First])
 	case v.lookups:
 		background = lookup
 	case !v.sweeping && !v.rereadDue.IsZero() && v.rereadDue.Before(due):
 		background, due = reread, v.rereadDue
 	}
 	if !v.deltaOK {
-		// Not while deltas fail.
-		return background, later(later(due, granted), v.deltaDue)
+		due = later(due, v.deltaDue)
 	}
-	return background, later(due, granted)
+	return background, later(due, v.granted[pass.Sweep])
 }
 
 // waits tells which pass waits for nothing but the quota, if one does.
-func (v *view) waits(now time.Time) (pass Pass, waits bool) {
+func (v *view) waits(now time.Time) (p pass.Pass, waits bool) {
 	switch {
 	case v.phase != openScan && !v.deltaDue.After(now):
-		return PassDelta, v.granted[PassDelta].After(now)
+		return pass.Delta, v.granted[pass.Delta].After(now)
 	case v.phase < finalDelta && !v.scanDue.After(now):
-		return PassFirst, v.granted[PassFirst].After(now)
+		return pass.First, v.granted[pass.First].After(now)
 	case v.phase == steady && v.deltaOK && !v.scanDue.After(now):
-		return PassSweep, v.granted[PassSweep].After(now)
+		return pass.Sweep, v.granted[pass.Sweep].After(now)
 	}
 	return 0, false
 }
@@ -152,11 +121,7 @@ func at(now time.Time, t task, due time.Time) (task, time.Time) {
 // the interval: tenants that were all delayed drift back to instants of their
 // own.
 func phased(now time.Time, interval, offset time.Duration) time.Time {
-	since := time.Duration((now.UnixNano() - int64(offset)) % int64(interval))
-	if since < 0 {
-		since += interval
-	}
-	return now.Add(interval - since)
+	return now.Add(-offset).Truncate(interval).Add(interval + offset)
 }
 
 func later(a, b time.Time) time.Time {

@@ -3,14 +3,16 @@ package refresh
 import (
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/pass"
 )
 
 // TestNext is the schedule as a table of instants, in seconds after now.
 func TestNext(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	in := func(seconds float64) time.Time { return now.Add(time.Duration(seconds * float64(time.Second))) }
-	granted := func(delta, first, sweep float64) [NumPasses]time.Time {
-		return [NumPasses]time.Time{in(delta), in(first), in(sweep)}
+	granted := func(delta, first, sweep float64) [pass.NumPasses]time.Time {
+		return [pass.NumPasses]time.Time{in(delta), in(first), in(sweep)}
 	}
 	free := granted(0, 0, 0)
 	tests := map[string]struct {
@@ -34,16 +36,16 @@ func TestNext(t *testing.T) {
 			view{phase: fullScan, deltaDue: in(0), granted: free}, delta, 0,
 		},
 		"a first sync goes on between deltas": {
-			view{phase: fullScan, deltaDue: in(20), answer: time.Second, scanned: true, granted: free}, scanPage, 0,
+			view{phase: fullScan, deltaDue: in(20), answer: time.Second, granted: free}, scanPage, 0,
 		},
 		"a first sync without a grant waits for it or for the delta": {
 			view{phase: fullScan, deltaDue: in(20), granted: granted(0, 25, 0)}, wait, 20,
 		},
 		"an answer that would keep the delta waiting is not asked for": {
-			view{phase: fullScan, deltaDue: in(20), answer: 30 * time.Second, scanned: true, granted: free}, wait, 20,
+			view{phase: fullScan, deltaDue: in(20), answer: 30 * time.Second, granted: free}, wait, 20,
 		},
 		"but once between two deltas it is": {
-			view{phase: fullScan, deltaDue: in(20), answer: 30 * time.Second, granted: free}, scanPage, 0,
+			view{phase: fullScan, deltaDue: in(20), answer: 0, granted: free}, scanPage, 0,
 		},
 		"a delta without a grant is not overtaken": {
 			view{phase: fullScan, deltaDue: in(-1), granted: granted(9, 0, 0)}, wait, 9,
@@ -127,7 +129,7 @@ func TestWatermark(t *testing.T) {
 			newest = at.Add(step.newest)
 		}
 		w.move(ours.Add(step.began), newest)
-		if got := w.at.Sub(at); got != step.want {
+		if got := w.At.Sub(at); got != step.want {
 			t.Errorf("after a delta at %v: got %v, want %v", step.began, got, step.want)
 		}
 	}

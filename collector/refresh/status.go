@@ -6,6 +6,8 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Corrections lists what a sweep can have to correct, as label values: an
@@ -29,87 +31,109 @@ const (
 	SkippedTooHeavy
 )
 
-// Status is an immutable account of a loop.
+// Status is an immutable account of a loop. What is true of a process alone is
+// not saved.
 type Status struct {
 	// Up tells that the last refresh succeeded, and that the list is not known to
 	// hide incidents; false before any was tried. After a restart it is what it was
 	// before, unless that was too long ago.
-	Up bool
+	Up bool `json:"up"`
 	// Interval is the live one between deltas.
-	Interval time.Duration
+	Interval time.Duration `json:"interval"`
 	// NextDelta is when the next one is due, zero if none is yet.
-	NextDelta time.Time
-	Kinds     [NumPasses]Kind
+	NextDelta time.Time                  `json:"-"`
+	Passes    [pass.NumPasses]PassStatus `json:"kinds"`
 	// Coverage of the first sync.
-	Coverage incident.Coverage
-	// FirstPages and SweepPages count what the reading in progress has read.
-	FirstPages, SweepPages int
-	Sweeping               bool
-	Corrections            [len(Corrections)]uint64
-	Skipped                [len(Skipped)]uint64
+	Coverage incident.Coverage `json:"coverage"`
+	// ScanPages counts what the first sync or the sweep in progress has read.
+	ScanPages   int                      `json:"-"`
+	Sweeping    bool                     `json:"-"`
+	Corrections [len(Corrections)]uint64 `json:"corrections"`
+	Skipped     [len(Skipped)]uint64     `json:"skipped"`
 	// Unsupported are the options that the server was seen not to take.
-	Unsupported [listing.NumOptions]bool
-	LastError   string
-	LastErrorAt time.Time
-	LastReason  listing.Reason
+	Unsupported [listing.NumOptions]bool `json:"unsupported"`
+	LastError   string                   `json:"last_error,omitempty"`
+	LastErrorAt time.Time                `json:"last_error_at,omitzero"`
+	LastReason  reason.Reason            `json:"last_reason,omitempty"`
 }
 
-// Kind is the account of one kind of refresh.
-type Kind struct {
-	LastSuccess, LastAttempt time.Time
-	LastDuration             time.Duration
-	Refreshes                uint64
-	Failures                 [listing.NumReasons]uint64
+// PassStatus is the account of the refreshes of one pass.
+type PassStatus struct {
+	LastSuccess  time.Time                 `json:"last_success,omitzero"`
+	LastAttempt  time.Time                 `json:"last_attempt,omitzero"`
+	LastDuration time.Duration             `json:"-"`
+	Refreshes    uint64                    `json:"-"`
+	Failures     [reason.NumReasons]uint64 `json:"-"`
 }
 
 func (l *Loop) publishStatus() {
-	s := l.draft
-	s.NextDelta = l.nextDelta
-	if l.phase == openScan {
-		s.NextDelta = time.Time{}
+	s := l.Draft
+	if l.Phase != openScan {
+		s.NextDelta = l.retries[pass.Delta].due
 	}
-	s.Coverage = l.coverage
+	if l.Scan != nil {
+		s.ScanPages, s.Sweeping = l.Scan.Calls, l.Phase == steady
+	}
 	l.status.Store(&s)
 }
 
 // ended notes how a refresh ended. An end because the process stops is none.
-func (l *Loop) ended(ctx context.Context, pass Pass, start time.Time, err *listing.Error) {
+func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure *listing.Error) {
 	if ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
-	k := &l.draft.Kinds[pass]
+	k := &l.Draft.Passes[p]
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)
-	if err == nil {
+	if p == pass.Delta {
+		l.deltaOK = failure == nil
+	}
+	if failure == nil {
 		k.LastSuccess = now
-		l.succeeded(pass)
-	} else {
-		l.failed(pass, now, err)
+		l.succeeded(p)
+		return
+	}
+	k.Failures[failure.Reason]++
+	if text := failure.Error(); l.Draft.Up || text != l.Draft.LastError {
+		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "pass", p.String(), "reason", failure.Reason.String(), "err", failure)
+		l.Draft.LastError = text
+	}
+	l.Draft.Up, l.Draft.LastErrorAt, l.Draft.LastReason = false, now, failure.Reason
+}
+
+// succeeded notes that the API did as it was asked. A list that hides incidents
+// is no success, however it is answered.
+func (l *Loop) succeeded(p pass.Pass) {
+	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
+		l.opts.Logger.Info("Refreshing again", "pass", p.String())
+	}
+	l.Draft.Up = !l.hidden
+}
+
+// noteOptions logs each option that the server turns out not to take, once.
+func (l *Loop) noteOptions() {
+	for o := range listing.Option(listing.NumOptions) {
+		is := l.Server.Unsupported(o)
+		if was := l.Draft.Unsupported[o]; is && !was {
+			l.opts.Logger.Warn("The server does not take an option, it is left out and tried again later", "option", o.String())
+		} else if was && !is {
+			l.opts.Logger.Info("The server takes an option again", "option", o.String())
+		}
+		l.Draft.Unsupported[o] = is
 	}
 }
 
-// succeeded notes that the API did as it was asked.
-func (l *Loop) succeeded(pass Pass) {
-	if !l.draft.Up && !l.hidden && !l.draft.LastErrorAt.IsZero() {
-		l.opts.Logger.Info("Refreshing again", "kind", pass)
+// noteSkipped counts the rows of a page, and those too heavy for one, that
+// cannot be used.
+func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, skipped int, failure *listing.Error) {
+	for i := range rows {
+		if rows[i].ID == 0 {
+			l.Draft.Skipped[SkippedNoID]++
+		}
 	}
-	if pass == PassDelta {
-		l.deltaOK = true
+	if skipped > 0 {
+		l.Draft.Skipped[SkippedTooHeavy] += uint64(skipped)
+		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p.String(), "err", failure)
 	}
-	// A list that hides incidents is no success, however it is answered.
-	l.draft.Up = !l.hidden
-}
-
-// failed notes that it did not.
-func (l *Loop) failed(pass Pass, now time.Time, err *listing.Error) {
-	l.draft.Kinds[pass].Failures[err.Reason]++
-	if text := err.Error(); l.draft.Up || text != l.draft.LastError {
-		l.opts.Logger.Warn("Refresh failed, the last good counts are kept", "kind", pass, "reason", err.Reason, "err", err)
-		l.draft.LastError = text
-	}
-	if pass == PassDelta {
-		l.deltaOK = false
-	}
-	l.draft.Up, l.draft.LastErrorAt, l.draft.LastReason = false, now, err.Reason
 }

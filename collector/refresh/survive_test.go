@@ -4,13 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestPanic: a mistake stays in its tenant; it is counted, told once with its
@@ -41,7 +43,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("the other tenant's deltas were late: %q", late)
 		}
 		s := broken.Status()
-		if s.Up || s.Kinds[PassDelta].Failures[listing.ReasonPanic] == 0 || broken.Snapshot().Incidents != known {
+		if s.Up || s.Passes[pass.Delta].Failures[reason.Panic] == 0 || broken.Snapshot().Incidents != known {
 			t.Errorf("status: %+v", s)
 		}
 		if n := bad.made() - calls; n < 12 || n > 40 {
@@ -65,14 +67,14 @@ type panicky struct {
 	broken bool
 }
 
-func (p *panicky) Ready(now time.Time, pass Pass) time.Time {
-	p.mu.Lock()
-	broken := p.broken
-	p.mu.Unlock()
+func (b *panicky) Ready(now time.Time, p pass.Pass) time.Time {
+	b.mu.Lock()
+	broken := b.broken
+	b.mu.Unlock()
 	if broken {
 		panic("a mistake of the ledger's")
 	}
-	return p.tenant.Ready(now, pass)
+	return b.tenant.Ready(now, p)
 }
 
 // TestPanicOfTheSchedule does not make it turn without a rest.
@@ -91,7 +93,7 @@ func TestPanicOfTheSchedule(t *testing.T) {
 		if age := time.Since(l.Heartbeat()); age > 30*time.Second {
 			t.Errorf("no heartbeat for %v", age)
 		}
-		if s := l.Status(); s.Up || s.Kinds[PassDelta].Failures[listing.ReasonPanic] < 3 || s.Kinds[PassDelta].Failures[listing.ReasonPanic] > 200 {
+		if s := l.Status(); s.Up || s.Passes[pass.Delta].Failures[reason.Panic] < 3 || s.Passes[pass.Delta].Failures[reason.Panic] > 200 {
 			t.Errorf("status: %+v", s)
 		}
 		f.change(func() { p.broken = false })
@@ -108,10 +110,10 @@ func TestPanicOfTheSchedule(t *testing.T) {
 // TestPanicOfAPass: one that always panics is no hindrance to the others.
 func TestPanicOfAPass(t *testing.T) {
 	for name, hits := range map[string]func(call) bool{
-		"sweep":   func(c call) bool { return c.pass == PassSweep && c.id == 0 },
+		"sweep":   func(c call) bool { return c.pass == pass.Sweep && c.id == 0 },
 		"lookup":  func(c call) bool { return c.id == 3 },
 		"reread":  func(c call) bool { return c.id == 9 },
-		"at last": func(c call) bool { return c.pass == PassDelta && c.n < 30 },
+		"at last": func(c call) bool { return c.pass == pass.Delta && c.n < 30 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -178,8 +180,8 @@ func TestSavedBeforePublished(t *testing.T) {
 			if s.At.After(before.PublishedAt) || s.Flows.Created[0] > flowsBefore.Flows.Created[0] {
 				t.Error("a snapshot is shown before it is saved")
 			}
-			if got := r.Status().Corrections; got != before.Corrections {
-				t.Errorf("corrections are shown before they are saved: %v, saved were %v", got, before.Corrections)
+			if got := r.Status().Corrections; got != before.Draft.Corrections {
+				t.Errorf("corrections are shown before they are saved: %v, saved were %v", got, before.Draft.Corrections)
 			}
 		}
 		r = start(t, f, Options{Store: d, SweepInterval: time.Hour})
@@ -190,7 +192,7 @@ func TestSavedBeforePublished(t *testing.T) {
 		}
 		sleep(2 * time.Hour)
 		r.equal(t)
-		if saved.Corrections == [3]uint64{} || flows.Flows.Created[0] == 0 {
+		if saved.Draft.Corrections == [3]uint64{} || flows.Flows.Created[0] == 0 {
 			t.Error("the test shows nothing")
 		}
 	})
@@ -216,7 +218,7 @@ func TestStoreFails(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, d := native(10), newDisk()
 					f.fill(60)
-					f.every[PassFirst] = 500 * time.Millisecond
+					f.every[pass.First] = 500 * time.Millisecond
 					if from == 0 {
 						fail(d, true)
 					}
@@ -236,7 +238,7 @@ func TestStoreFails(t *testing.T) {
 						if n := strings.Count(log.String(), "stack="); n != 1 {
 							t.Errorf("%d stacks are logged", n)
 						}
-						if got := r.Status().Kinds[PassDelta].Failures[listing.ReasonPanic]; got == 0 {
+						if got := r.Status().Passes[pass.Delta].Failures[reason.Panic]; got == 0 {
 							t.Error("not counted")
 						}
 					}
@@ -264,5 +266,46 @@ func TestStoreFailsAtTheEnd(t *testing.T) {
 		sleep(time.Minute)
 		d.change(func() { d.during = func() { panic("a mistake of the store's") } })
 		r.stop()
+	})
+}
+
+// TestLogNames: a log of JSON, too, has passes, reasons and options by their
+// names, not by their numbers.
+func TestLogNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(40)
+		f.fails(func(c call) error {
+			if c.req.Before.IsZero() {
+				return nil
+			}
+			return faults["400"](c)
+		})
+		var log journal
+		r := start(t, f, Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		r.synced(t)
+		for _, name := range []string{"500", "panics", "400"} {
+			f.fails(faults[name])
+			sleep(5 * time.Minute)
+			f.fails(nil)
+			sleep(10 * time.Minute)
+		}
+		seen := map[string]bool{}
+		for line := range strings.Lines(log.String()) {
+			var entry map[string]any
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range []string{"pass", "reason", "option"} {
+				value, has := entry[key]
+				seen[key] = seen[key] || has
+				if _, ok := value.(string); has && !ok {
+					t.Errorf("%s is %v: %s", key, value, line)
+				}
+			}
+		}
+		if !seen["pass"] || !seen["reason"] || !seen["option"] {
+			t.Errorf("saw only %v:\n%s", seen, log.String())
+		}
 	})
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestSweepCorrects: what deltas cannot see is found by the next sweep, and
@@ -70,7 +71,7 @@ func TestSweepFindsOldOpenIncidents(t *testing.T) {
 // more than an answer takes.
 func lateDeltas(f *tenant, since time.Time, most time.Duration) (late []string) {
 	var last time.Time
-	for _, c := range f.of(PassDelta) {
+	for _, c := range f.of(pass.Delta) {
 		if gap := c.at.Sub(last); !last.IsZero() && c.at.After(since) && gap > most {
 			late = append(late, fmt.Sprintf("%v at call %d", gap, c.n))
 		}
@@ -80,7 +81,7 @@ func lateDeltas(f *tenant, since time.Time, most time.Duration) (late []string) 
 }
 
 // TestDeltaIsNeverLate: neither a sweep nor a first sync that is slow, fails or
-// is told to wait delays a delta, but for one answer.
+// is throttled delays a delta, but for one answer.
 func TestDeltaIsNeverLate(t *testing.T) {
 	const interval = 30 * time.Second
 	for name, test := range map[string]struct {
@@ -92,26 +93,26 @@ func TestDeltaIsNeverLate(t *testing.T) {
 		"30 s an answer":               {0, "hangs", 2 * interval},
 		"fails":                        {0, "500", interval},
 		"fails at once":                {0, "network", interval},
-		"is told to wait":              {0, "503, with Retry-After", interval},
+		"is throttled":                 {0, "503, with Retry-After", interval},
 		"is refused":                   {0, "400", interval},
 		"partial":                      {0, "206", interval},
 		"panics":                       {0, "panics", interval},
 		"cannot be completed":          {0, "incomplete", interval},
 		"is not authorized every time": {0, "401", interval},
 	} {
-		for _, pass := range []Pass{PassFirst, PassSweep} {
+		for _, p := range []pass.Pass{pass.First, pass.Sweep} {
 			for _, lookups := range []bool{false, true} {
-				if lookups && pass == PassFirst {
+				if lookups && p == pass.First {
 					continue
 				}
-				t.Run(fmt.Sprint(name, " ", pass, " lookups ", lookups), func(t *testing.T) {
+				t.Run(fmt.Sprint(name, " ", p, " lookups ", lookups), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						f := native(10)
 						f.fill(300)
-						f.every[PassFirst] = 2 * time.Second
+						f.every[pass.First] = 2 * time.Second
 						r := start(t, f, Options{SweepInterval: 5 * time.Minute})
 						until(t, "open", func() bool { return r.Snapshot() != nil })
-						if pass == PassSweep {
+						if p == pass.Sweep {
 							r.synced(t)
 						}
 						sleep(time.Minute)
@@ -121,7 +122,7 @@ func TestDeltaIsNeverLate(t *testing.T) {
 							f.drop(1, 2, 3)
 						}
 						f.fails(func(c call) error {
-							if test.fault != "" && c.pass == pass && (!lookups || c.id != 0) {
+							if test.fault != "" && c.pass == p && (!lookups || c.id != 0) {
 								return faults[test.fault](c)
 							}
 							return nil
@@ -130,7 +131,7 @@ func TestDeltaIsNeverLate(t *testing.T) {
 						if late := lateDeltas(f, since, test.most); len(late) > 0 {
 							t.Errorf("deltas were late: %q", late)
 						}
-						if n := len(f.of(pass)); n < 3 {
+						if n := len(f.of(p)); n < 3 {
 							t.Errorf("%d calls", n)
 						}
 						f.fails(nil)
@@ -150,13 +151,13 @@ func TestRetryAfterOfASweep(t *testing.T) {
 		f.fill(100)
 		start(t, f, Options{SweepInterval: 5 * time.Minute})
 		f.fails(func(c call) error {
-			if c.pass == PassSweep {
-				return answered(c, 503, listing.ReasonServer, "1800")
+			if c.pass == pass.Sweep {
+				return answered(c, 503, reason.Server, "1800")
 			}
 			return nil
 		})
 		sleep(4 * time.Hour)
-		if n := len(f.of(PassSweep)); n < 6 || n > 8 {
+		if n := len(f.of(pass.Sweep)); n < 6 || n > 8 {
 			t.Errorf("%d calls in four hours, want one each half of an hour", n)
 		}
 	})
@@ -171,9 +172,9 @@ func TestSweepOfSlowServer(t *testing.T) {
 		start(t, f, Options{SweepInterval: time.Minute, Interval: 10 * time.Second})
 		sleep(30 * time.Second)
 		f.change(func() { f.took = 12 * time.Second })
-		before := len(f.of(PassSweep))
+		before := len(f.of(pass.Sweep))
 		sleep(time.Hour)
-		if n := len(f.of(PassSweep)) - before; n < 60 {
+		if n := len(f.of(pass.Sweep)) - before; n < 60 {
 			t.Errorf("the sweep made %d calls in an hour", n)
 		}
 	})
@@ -186,9 +187,9 @@ func TestSweepRestsWhileDeltasFail(t *testing.T) {
 		start(t, f, Options{SweepInterval: 10 * time.Minute})
 		sleep(5 * time.Minute)
 		f.fails(faults["network"])
-		before := len(f.of(PassSweep))
+		before := len(f.of(pass.Sweep))
 		sleep(time.Hour)
-		if n := len(f.of(PassSweep)) - before; n > 0 {
+		if n := len(f.of(pass.Sweep)) - before; n > 0 {
 			t.Errorf("%d calls of a sweep that had to fail", n)
 		}
 	})
@@ -203,18 +204,18 @@ func TestIncompleteSweep(t *testing.T) {
 		r := start(t, f, Options{SweepInterval: time.Hour})
 		r.synced(t)
 		f.fails(func(c call) error {
-			if c.pass == PassSweep && c.req.Status == incident.StatusUnknown {
-				return answered(c, 0, listing.ReasonIncomplete, "")
+			if c.pass == pass.Sweep && c.req.Status == incident.StatusUnknown {
+				return answered(c, 0, reason.Incomplete, "")
 			}
 			return nil
 		})
 		f.drop(1)
 		sleep(20 * time.Hour)
 		s := r.Status()
-		if s.Kinds[PassSweep].Failures[listing.ReasonIncomplete] == 0 || !s.Kinds[PassSweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} {
+		if s.Passes[pass.Sweep].Failures[reason.Incomplete] == 0 || !s.Passes[pass.Sweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} {
 			t.Errorf("status: %+v", s)
 		}
-		if n := len(f.of(PassSweep)); n > 20*2*20 {
+		if n := len(f.of(pass.Sweep)); n > 20*2*20 {
 			t.Errorf("%d calls of sweeps", n)
 		}
 		if late := lateDeltas(f, time.Now().Add(-20*time.Hour), 31*time.Second); len(late) > 0 {
@@ -312,7 +313,7 @@ func TestListHides(t *testing.T) {
 				if got := r.Snapshot().Incidents; got != want {
 					t.Errorf("counts\ngot  %v\nwant %v", got, want)
 				}
-				if s.Corrections[correctionVanished] != 0 || s.Kinds[PassSweep].Failures[listing.ReasonIncomplete] < 2 {
+				if s.Corrections[correctionVanished] != 0 || s.Passes[pass.Sweep].Failures[reason.Incomplete] < 2 {
 					t.Errorf("status: %+v", s)
 				}
 				if !strings.Contains(log.String(), "hides incidents") {
@@ -356,7 +357,7 @@ func TestNothingIsBelieved(t *testing.T) {
 				if got := r.Snapshot().Incidents; got != want {
 					t.Errorf("counts\ngot  %v\nwant %v", got, want)
 				}
-				if r.Status().Kinds[PassSweep].Failures[listing.ReasonIncomplete] < 2 {
+				if r.Status().Passes[pass.Sweep].Failures[reason.Incomplete] < 2 {
 					t.Errorf("status: %+v", r.Status())
 				}
 				f.fails(nil)
@@ -406,7 +407,7 @@ func TestSweepGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, d := native(10), newDisk()
 		f.fill(200)
-		f.every[PassSweep] = 5 * time.Second
+		f.every[pass.Sweep] = 5 * time.Second
 		opts := Options{Store: d, SweepInterval: time.Hour}
 		r := start(t, f, opts)
 		r.synced(t)
@@ -428,7 +429,7 @@ func TestSweepGoesOn(t *testing.T) {
 		if n := len(f.lookups()); n != 4 {
 			t.Errorf("%d lookups, want 4", n)
 		}
-		if n := len(f.of(PassSweep)); n > 120 {
+		if n := len(f.of(pass.Sweep)); n > 120 {
 			t.Errorf("%d calls of one sweep", n)
 		}
 	})

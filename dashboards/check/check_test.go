@@ -18,7 +18,7 @@ import (
 
 // unused are the metrics that no dashboard and no rule uses, and why.
 var unused = map[string]string{
-	"m365_defender_config_last_reload_success_timestamp_seconds": "for whoever asks when; whether it failed is on the dashboard",
+	"m365_defender_config_last_reload_success_timestamp_seconds": "to ask when; whether it failed is on the dashboard",
 }
 
 // exposed maps what a Prometheus that scrapes the exporter knows to its labels.
@@ -127,7 +127,7 @@ func TestQueriesNameWhatIsExposed(t *testing.T) {
 	}
 }
 
-// TestRunbookQueries: nobody has the time to mend a query at three o'clock.
+// TestRunbookQueries: there is no time to fix a query at three o'clock.
 func TestRunbookQueries(t *testing.T) {
 	text, err := os.ReadFile("../../docs/runbook.md")
 	if err != nil {

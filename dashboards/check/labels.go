@@ -18,7 +18,8 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // variables are what Grafana puts in their place where only a duration is one.
@@ -139,10 +140,10 @@ func values(label string) (known []string) {
 			known = append(known, fmt.Sprint(bound))
 		}
 	case "kind":
-		return slices.Concat(refresh.Passes[:], refresh.Corrections[:])
+		return slices.Concat(pass.Names[:], refresh.Corrections[:])
 	case "reason":
-		for r := range listing.NumReasons {
-			known = append(known, listing.Reason(r).String())
+		for r := range reason.NumReasons {
+			known = append(known, reason.Reason(r).String())
 		}
 	case "assigned":
 		return []string{"true", "false"}

@@ -39,7 +39,7 @@ func TestCheckOfFile(t *testing.T) {
 // TestCheckJSON: the names that pipelines read.
 func TestCheckJSON(t *testing.T) {
 	withoutEnvironment(t)
-	// What a platform sets does not disturb the demo.
+	// What a platform sets does not change the demo.
 	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/token")
 	t.Setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
 	var stdout, stderr bytes.Buffer
@@ -107,8 +107,8 @@ func TestCheckExitCodes(t *testing.T) {
 	}
 }
 
-// TestCheckMakesNothing: whoever checks before the exporter has ever run may
-// be somebody else, whose files the exporter could not write.
+// TestCheckMakesNothing: a check before the exporter has ever run may be made by
+// another user, and the exporter could not write that user's files.
 func TestCheckMakesNothing(t *testing.T) {
 	withoutEnvironment(t)
 	t.Setenv("AZURE_CLIENT_SECRET", "s")

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/simulator/service"
 )
 
 // demoInterval is the default of --refresh.interval in a demo: a person is
@@ -29,9 +29,9 @@ func startDemo(ctx context.Context, cfg config.Tenant, logger *slog.Logger) (ten
 		_ = listener.Close()
 		return tenant, nil, fmt.Errorf("settings: %w", err)
 	}
-	sim := simulator.New(simulator.Demo(uint64(time.Now().UnixNano())))
+	sim := service.New(service.Demo(uint64(time.Now().UnixNano())))
 	if tenant.API == config.Graph {
-		sim.SetRoles(simulator.DefaultGraphRole)
+		sim.SetRoles(service.DefaultGraphRole)
 	}
 	server := &http.Server{Handler: sim.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
@@ -43,8 +43,8 @@ func startDemo(ctx context.Context, cfg config.Tenant, logger *slog.Logger) (ten
 // in its place.
 func demoTenant(t config.Tenant, url string) config.Tenant {
 	t.Name = "demo"
-	t.TenantID, t.ClientID = simulator.DefaultTenantID, simulator.DefaultClientID
-	t.ClientSecret, t.ClientSecretFile = simulator.DefaultClientSecret, ""
+	t.TenantID, t.ClientID = service.DefaultTenantID, service.DefaultClientID
+	t.ClientSecret, t.ClientSecretFile = service.DefaultClientSecret, ""
 	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
 	t.APIURL, t.AuthURL, t.AuthScope = url, url, url+"/.default"
 	return t

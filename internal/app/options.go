@@ -66,7 +66,7 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	app.Version(version.Print("m365_defender_exporter"))
 	app.VersionFlag.Short('V')
 	app.Command("serve", "Refresh the counts and serve them. This is the default.").Default()
-	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to mend it, and exit.")
+	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to fix it, and exit.")
 	formatFlag(check, &o.checkFormat)
 
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)

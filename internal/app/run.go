@@ -30,11 +30,11 @@ const (
 
 // Run is the program: it does what the arguments, less the program's name, and
 // the environment say, until that is done or ctx ends. It returns the exit code.
-// SIGHUP, which would end the process, is taken from the first statement on.
+// SIGHUP, which would end the process, is taken from the first statement on, and
+// not given back: one that comes as the program ends must not be how it ends.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	o, err := Parse(args, stdout, stderr)
 	if errors.Is(err, ErrDone) {
 		return ExitOK

@@ -96,9 +96,9 @@ func (t *Tenant) addresses(p place) error {
 				return err
 			}
 		}
-		if whose := t.ownerOf(a.value, a.login); whose != "" {
+		if owner := t.ownerOf(a.value, a.login); owner != "" {
 			return p.wrong(a.field, "is %q, which belongs to %s; with %s %s and %s %s it must be %s",
-				a.value, whose, fieldCloud, t.Cloud, fieldAPI, t.API, a.belong)
+				a.value, owner, fieldCloud, t.Cloud, fieldAPI, t.API, a.belong)
 		}
 	}
 	return nil

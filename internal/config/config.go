@@ -87,7 +87,9 @@ type Connection struct {
 // ByAPI is a quota that is not given: Complete puts the API's in its place.
 const ByAPI = -1
 
-// Default is a tenant with every setting that has a default.
+// Default is a tenant with every setting that has a default. The look-back is as
+// long as the service keeps incidents, 180 days (MicrosoftDocs/defender-docs,
+// defender-xdr/api-list-incidents.md).
 func Default() Tenant {
 	return Tenant{Settings: Settings{
 		API:       Defender,
@@ -104,7 +106,7 @@ func Default() Tenant {
 	}}
 }
 
-// Account identifies whose incidents are counted, and whose quota is spent: one
+// Account identifies what incidents are counted and what quota is spent: one
 // tenant by one API. Its state has one owner, so no two tenants of a
 // configuration may share it.
 func (t *Tenant) Account() string {

@@ -63,7 +63,7 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 	all := make([]Tenant, 0, len(list.Content))
 	names, accounts := map[string]place{}, map[string]place{}
 	for i, node := range list.Content {
-		t, where := base, whose(i, resolve(node))
+		t, where := base, placeOf(i, resolve(node))
 		if err := read(node, reflect.ValueOf(&t).Elem(), ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
@@ -90,8 +90,8 @@ func tenants(base Tenant, list *yaml.Node, directory string) ([]Tenant, error) {
 	return all, nil
 }
 
-// whose names a tenant before it has been read.
-func whose(i int, n *yaml.Node) place {
+// placeOf names a tenant before it has been read.
+func placeOf(i int, n *yaml.Node) place {
 	known := map[string]string{}
 	for k := 0; k+1 < len(n.Content) && n.Kind == yaml.MappingNode; k += 2 {
 		// What is wrong with a value is told when it is read.

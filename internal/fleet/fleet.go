@@ -33,7 +33,7 @@ type Fleet struct {
 	mu         sync.Mutex // of Replace
 	transports Transports
 	slots      map[string]*slot   // by name
-	ledgers    map[string]account // by account
+	accounts   map[string]account // by config.Tenant.Account
 
 	showing sync.Mutex // of what follows; never held for long
 	order   []*slot    // of the configuration
@@ -65,8 +65,8 @@ type slot struct {
 // shown is the tenant that is served.
 func (s *slot) shown() *tenant.Tenant { return cmp.Or(s.before, s.Tenant) }
 
-// account is the ledger of an account and the use that is made of it. It
-// outlives its tenant: what was spent must not be spent again when a tenant is
+// account is one tenant by one API, under whatever name it is configured: its
+// ledger, and whether a loop still spends from that. It outlives its tenant: what was spent must not be spent again when a tenant is
 // changed, renamed, or removed and added again.
 type account struct {
 	ledger *tenant.AccountLedger
@@ -78,7 +78,7 @@ type account struct {
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
 		store: o.Store, logger: o.Logger, transports: Transports{open: o.NewTransport},
-		slots: map[string]*slot{}, ledgers: map[string]account{},
+		slots: map[string]*slot{}, accounts: map[string]account{},
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.list.Store(new([]*tenant.Tenant))
@@ -96,11 +96,11 @@ type Changes struct{ Added, Changed, Removed, Unchanged int }
 var ErrStopping = errors.New("the exporter is stopping")
 
 // Replace makes the fleet what the configuration says. Tenants that are the same
-// go on undisturbed. If one cannot be made nothing changes, and the error names
+// go on as they are. If one cannot be made nothing changes, and the error names
 // it; it matches ErrStopping after Stop, and state.ErrInUse if another process
 // has a tenant's state. Replace reads the saved states and makes no call. It
 // does not wait for the tenants that it stops: their replacements do. It may be
-// called by anyone; one call waits for the other.
+// called concurrently; one call waits for the other.
 func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -226,7 +226,7 @@ func (f *Fleet) open(order []*slot) error {
 		opened  []*slot
 	)
 	for _, r := range order {
-		before, known := f.ledgers[accountOf(r)]
+		before, known := f.accounts[accountOf(r)]
 		if r.cancel != nil || known && before.used() {
 			continue
 		}
@@ -253,9 +253,9 @@ func (f *Fleet) open(order []*slot) error {
 // start runs a tenant once the tenant that had its account before has stopped.
 func (f *Fleet) start(r *slot) {
 	key := accountOf(r)
-	before := f.ledgers[key]
+	before := f.accounts[key]
 	done := make(chan struct{})
-	f.ledgers[key] = account{r.Ledger(), done}
+	f.accounts[key] = account{r.Ledger(), done}
 	ctx, cancel := context.WithCancel(f.ctx)
 	r.cancel = cancel
 	f.loops.Go(func() {
@@ -283,7 +283,7 @@ func (f *Fleet) begin(r *slot, before *tenant.AccountLedger) {
 	f.show(func() { r.before = nil })
 }
 
-// accountOf names whose ledger a tenant spends from.
+// accountOf names the account that a tenant spends from.
 func accountOf(s *slot) string {
 	cfg := s.Config()
 	return cfg.Account()
@@ -301,14 +301,15 @@ func (a account) used() bool {
 
 // forget drops the ledgers of removed tenants that no window sees any more.
 func (f *Fleet) forget(now time.Time) {
-	for key, a := range f.ledgers {
+	for key, a := range f.accounts {
 		if !a.used() && a.ledger.Idle(now) {
-			delete(f.ledgers, key)
+			delete(f.accounts, key)
 		}
 	}
 }
 
-// Stop ends all loops and waits for them, at most for so long.
+// Stop ends all loops and waits for them, at most for so long; those that are
+// late are logged. Replace fails from then on.
 func (f *Fleet) Stop(patience time.Duration) {
 	f.cancel()
 	done := make(chan struct{})

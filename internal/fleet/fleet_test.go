@@ -144,9 +144,9 @@ func TestReplaceRefusesWhole(t *testing.T) {
 	})
 }
 
-// TestOneTenantsTroubleIsItsOwn: a tenant whose answers take longer than
-// anybody waits, and one that is refused, delay nobody.
-func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
+// TestOneTenantsFailureIsItsOwn: a tenant whose answers take longer than
+// any caller waits, and one that is refused, delay no other.
+func TestOneTenantsFailureIsItsOwn(t *testing.T) {
 	inFleet(t, func(f *many) {
 		f.replace(f.Tenant("slow"), f.Tenant("dead"), f.Tenant("well"))
 		f.Sims["slow"].Fault(simulator.Faults{Delay: time.Hour})
@@ -157,7 +157,7 @@ func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
 				t.Errorf("%s: up is %v", name, got)
 			}
 		}
-		if got := f.of("well").Status(time.Now()).Refresh.Kinds[0].Refreshes; got < 18 {
+		if got := f.of("well").Status(time.Now()).Refresh.Passes[0].Refreshes; got < 18 {
 			t.Errorf("%d refreshes in 10 minutes, want about 19", got)
 		}
 		// Nor does replacing it wait for it.
@@ -170,7 +170,7 @@ func TestOneTenantsTroubleIsItsOwn(t *testing.T) {
 }
 
 // TestStagger: the starts are spread over the interval, alike at every start,
-// nobody starves, and a single tenant does not wait.
+// no tenant starves, and a single tenant does not wait.
 func TestStagger(t *testing.T) {
 	inFleet(t, func(f *many) {
 		var configs []config.Tenant
@@ -198,7 +198,7 @@ func TestStagger(t *testing.T) {
 		f.wait(20 * time.Minute)
 		low, high := uint64(1<<60), uint64(0)
 		for _, t := range f.set.Tenants() {
-			n := t.Status(time.Now()).Refresh.Kinds[0].Refreshes
+			n := t.Status(time.Now()).Refresh.Passes[0].Refreshes
 			low, high = min(low, n), max(high, n)
 		}
 		if high > 2*low {

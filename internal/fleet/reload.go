@@ -70,7 +70,7 @@ func (r *Reloader) ended(err error) {
 }
 
 // LastReload is when the configuration was last applied, and what was wrong with
-// it when that was tried again since; nil if nothing was.
+// it when that was tried again since; nil if nothing was. It does not wait.
 func (r *Reloader) LastReload() (at time.Time, err error) {
 	r.last.Lock()
 	defer r.last.Unlock()

@@ -102,8 +102,8 @@ func TestAddedAgain(t *testing.T) {
 		f.replace(b)
 		f.wait(2 * time.Hour)
 		f.replace(b)
-		if got := len(f.set.ledgers); got != 1 {
-			t.Errorf("%d ledgers are kept, want 1", got)
+		if got := len(f.set.accounts); got != 1 {
+			t.Errorf("%d accounts are kept, want 1", got)
 		}
 	})
 }
@@ -207,9 +207,9 @@ func TestReplaceClosesWhatItOpened(t *testing.T) {
 	})
 }
 
-// TestDeadLoginHoldsNobody: a login host that does not answer delays neither a
+// TestDeadLoginHoldsNoTenant: a login host that does not answer delays neither a
 // stop nor a replacement.
-func TestDeadLoginHoldsNobody(t *testing.T) {
+func TestDeadLoginHoldsNoTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := tenanttest.Config()
 		if err := cfg.Complete(); err != nil {

@@ -138,8 +138,8 @@ const (
 	// maxHeader bounds status line and headers of an answer, in bytes, those of
 	// 1xx answers included. Microsoft's have some kilobytes.
 	maxHeader = 64 << 10
-	// A connection without a frame for pingAfter is asked for a sign of life, and
-	// closed if none comes within pingAnswer: a firewall or a NAT that forgot it
+	// A connection without a frame for pingAfter gets an HTTP/2 ping, and is closed
+	// if there is no answer within pingAnswer: a firewall or a NAT that forgot it
 	// drops packets without a word, and HTTP/2 would send call after call into it.
 	// Together they are less than the time limit of a call (30 s), so that a
 	// connection costs one call at most.

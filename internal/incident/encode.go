@@ -13,8 +13,8 @@ import (
 //
 // A store marks what it keeps with [Encoding].
 
-// Encoding is the version of the encoding of rows and tables. Whoever keeps
-// them must not hand them to another version.
+// Encoding is the version of the encoding of rows and tables. A store must not
+// hand what it keeps to another version.
 const Encoding = 1
 
 // The flags as they are saved, whatever they are in memory.

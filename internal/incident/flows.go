@@ -17,7 +17,7 @@ type Flows struct {
 	// exact to what happened between two refreshes.
 	TimeToAssign  [NumSeverities]Histogram `json:"time_to_assign"`
 	TimeToResolve [NumSeverities]Histogram `json:"time_to_resolve"`
-	// Unrecognized counts new versions with a value nobody knows, by the bits of
+	// Unrecognized counts new versions with a value that this program does not know, by the bits of
 	// [Fields].
 	Unrecognized [len(FieldNames)]uint64 `json:"unrecognized"`
 }

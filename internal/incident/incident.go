@@ -22,8 +22,8 @@ type Incident struct {
 	Status         Status
 	Classification Classification
 	Determination  Determination
-	// Assigned tells whether somebody owns the incident. Who does is personal
-	// data and is not kept.
+	// Assigned tells whether the incident is assigned. To whom is personal data and
+	// is not kept.
 	Assigned bool
 
 	Alerts []Alert
@@ -45,9 +45,9 @@ type Alert struct {
 	Source, Category string
 }
 
-// Open tells whether somebody still has to do something: every status but
-// resolved and redirected. A status nobody knows counts as open, because the
-// opposite mistake would hide work.
+// Open tells whether there is work left: every status but resolved and
+// redirected. An unknown status counts as open, because the opposite mistake
+// would hide work.
 func (i *Incident) Open() bool { return i.Status.Open() }
 
 // Fields is a set of fields whose value was not recognised.

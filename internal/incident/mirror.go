@@ -26,7 +26,9 @@ const (
 
 // Mirror holds the incidents of one tenant in compact rows and keeps every
 // count up to date with each change, so that neither a refresh nor a
-// [Snapshot] has to walk all of them. It belongs to one goroutine.
+// [Snapshot] has to walk all of them. It belongs to one goroutine. Its methods
+// compute and do nothing else: none waits, and the cost of one is that of the
+// rows it concerns unless it says otherwise.
 type Mirror struct {
 	opts  MirrorOptions
 	index map[int64]uint32
@@ -74,25 +76,14 @@ func (m *Mirror) LacksAlerts(id int64) bool {
 	return ok && m.row(slot).has(flagNoAlerts)
 }
 
-// Updated is the last update of the known version of an incident.
+// Updated is the last update of the known version of an incident, false if none
+// is known.
 func (m *Mirror) Updated(id int64) (time.Time, bool) {
 	slot, ok := m.index[id]
 	if !ok {
 		return time.Time{}, false
 	}
 	return fromNano(m.row(slot).updated), true
-}
-
-// Ahead lists the incidents whose last update is after an instant. It walks all
-// rows.
-func (m *Mirror) Ahead(of time.Time) (ids []int64) {
-	from := unixNano(of)
-	for id, slot := range m.index {
-		if m.row(slot).updated > from {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // StartFlows begins to count transitions: what was seen until now is history.
@@ -153,7 +144,8 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 	return Changed
 }
 
-// Drop forgets an incident that the server no longer has.
+// Drop forgets an incident that the server no longer has. It is false if the
+// incident was not known.
 func (m *Mirror) Drop(id int64) bool {
 	slot, ok := m.index[id]
 	if ok {

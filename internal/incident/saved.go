@@ -27,7 +27,7 @@ type Saved struct {
 	NewSweep bool
 	// Tables is everything of the mirror that belongs to no single row.
 	Tables []byte
-	// Progress is for whoever owns the mirror; the mirror itself ignores it.
+	// Progress is of the owner of the mirror; the mirror itself ignores it.
 	Progress []byte
 }
 
@@ -47,7 +47,8 @@ func (m *Mirror) touch(id int64) {
 }
 
 // Export describes what changed since [Mirror.Kept] was last called, or
-// everything. It is valid until the mirror changes.
+// everything. It is valid until the mirror changes. Its error is that of encoding
+// the tables, which no value of theirs brings about.
 func (m *Mirror) Export(full bool) (*Saved, error) {
 	tables, err := json.Marshal(m.tables())
 	if err != nil {
@@ -122,7 +123,8 @@ var ErrSaved = errors.New("what was saved makes no sense")
 
 // RestoreMirror makes the mirror that was saved. Its settings may differ from
 // those of the mirror that was saved. It is equal to that one after the time up
-// to now has passed.
+// to now has passed. What makes no sense is an error that matches [ErrSaved]. It
+// walks all rows.
 func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error) {
 	var t tables
 	if err := json.Unmarshal(s.Tables, &t); err != nil {
@@ -132,10 +134,10 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 	if !m.setTables(&t) {
 		return nil, fmt.Errorf("%w: tables", ErrSaved)
 	}
-	texts := make(map[string]unique.Handle[string])
+	interned := make(map[string]unique.Handle[string])
 	at := now.UnixNano()
 	for id, data := range s.Rows {
-		if !m.restoreRow(id, data, at, texts) {
+		if !m.restoreRow(id, data, at, interned) {
 			return nil, fmt.Errorf("%w: row %d", ErrSaved, id)
 		}
 	}
@@ -156,11 +158,11 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 	return m, nil
 }
 
-// maxTexts bounds the shortcut around interning: it pays for the texts that
+// maxInterned bounds the shortcut around interning: it pays for the texts that
 // many rows share.
-const maxTexts = 1 << 14
+const maxInterned = 1 << 14
 
-func (m *Mirror) restoreRow(id int64, data []byte, now int64, texts map[string]unique.Handle[string]) bool {
+func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[string]unique.Handle[string]) bool {
 	if _, twice := m.index[id]; twice {
 		return false
 	}
@@ -170,10 +172,10 @@ func (m *Mirror) restoreRow(id int64, data []byte, now int64, texts map[string]u
 	if !ok || !m.knows(r, packed) {
 		return false
 	}
-	if r.alerts, ok = texts[string(packed)]; !ok {
+	if r.alerts, ok = interned[string(packed)]; !ok {
 		r.alerts = unique.Make(string(packed))
-		if len(texts) < maxTexts {
-			texts[string(packed)] = r.alerts
+		if len(interned) < maxInterned {
+			interned[string(packed)] = r.alerts
 		}
 	}
 	for r.created != noTime && int(r.age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[r.age]) <= now {

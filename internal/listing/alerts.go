@@ -1,6 +1,9 @@
 package listing
 
-import "m365_defender_exporter/internal/incident"
+import (
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
+)
 
 // pendingAlerts is a row that came with a part of its alerts, and the link to
 // the next part. What is saved of it is the row alone.
@@ -76,7 +79,7 @@ func (l *Listing) withoutAlerts() {
 // can be had at all, the row does without them after a few times.
 func (l *Listing) alertsFailed(err *Error) Verdict {
 	switch err.Reason {
-	case ReasonThrottled, ReasonAuth, ReasonNetwork:
+	case reason.Throttled, reason.Auth, reason.Network:
 		return passing(err)
 	}
 	p := &l.Pending[0]

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // partial is a page of two rows, the first with one alert of several.
@@ -18,7 +19,7 @@ func partial() Page {
 // begun is a listing that was given a partial page.
 func begun(t *testing.T) *Listing {
 	t.Helper()
-	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), ProveLarge, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
 	req, _ := l.Next(noon)
 	rows, err := l.Apply(noon, req, partial())
 	if err != nil || len(rows) != 1 || rows[0].ID != 2 {
@@ -91,17 +92,17 @@ func TestAlertsFail(t *testing.T) {
 		err   Error
 		after int // failures; 0: never
 	}{
-		{Error{Status: 404, Reason: ReasonOther}, 1},
-		{Error{Reason: ReasonOther}, 1}, // a link to another host, that is not even asked
-		{Error{Status: 500, Reason: ReasonServer}, 3},
-		{Error{Status: 206, Reason: ReasonPartial}, 3},
-		{Error{Status: 200, Reason: ReasonDecode}, 3},
-		{Error{Status: 302, Reason: ReasonOther, Location: "there"}, 3},
-		{Error{Status: 403, Reason: ReasonForbidden}, 3},
-		{Error{Reason: ReasonTimeout}, 3},
-		{Error{Status: 401, Reason: ReasonAuth}, 0},
-		{Error{Status: 429, Reason: ReasonThrottled}, 0},
-		{Error{Reason: ReasonNetwork}, 0},
+		{Error{Status: 404, Reason: reason.Other}, 1},
+		{Error{Reason: reason.Other}, 1}, // a link to another host, that is not even asked
+		{Error{Status: 500, Reason: reason.Server}, 3},
+		{Error{Status: 206, Reason: reason.Partial}, 3},
+		{Error{Status: 200, Reason: reason.Decode}, 3},
+		{Error{Status: 302, Reason: reason.Other, Location: "there"}, 3},
+		{Error{Status: 403, Reason: reason.Forbidden}, 3},
+		{Error{Reason: reason.Timeout}, 3},
+		{Error{Status: 401, Reason: reason.Auth}, 0},
+		{Error{Status: 429, Reason: reason.Throttled}, 0},
+		{Error{Reason: reason.Network}, 0},
 	} {
 		t.Run(fmt.Sprint(test.err.Status, test.err.Reason), func(t *testing.T) {
 			l := begun(t)

@@ -4,34 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"m365_defender_exporter/internal/reason"
 )
 
-// Reason classifies why a request, and with it a refresh, failed.
-type Reason uint8
+// Operation is what a call of the API does, as a label value.
+type Operation string
 
-// The reasons.
+// The operations.
 const (
-	ReasonAuth       Reason = iota // no access token, or it was not accepted
-	ReasonForbidden                // the token lacks a role, or the feature is off
-	ReasonThrottled                // the server asks to slow down
-	ReasonTimeout                  // no answer within the time limit
-	ReasonNetwork                  // no connection, or it broke
-	ReasonServer                   // the server says that it failed
-	ReasonDecode                   // the answer makes no sense, or is too large
-	ReasonPartial                  // the server says, or shows, that something is missing
-	ReasonIncomplete               // the server offers no way to read everything
-	ReasonState                    // the state cannot be saved or loaded
-	ReasonPanic                    // a mistake in this program
-	ReasonOther                    // anything else: the request was refused
-	NumReasons       = int(iota)
+	OperationList Operation = "list" // a page of the list
+	OperationGet  Operation = "get"  // one incident, by its id
 )
-
-var reasonNames = [NumReasons]string{
-	"auth", "forbidden", "throttled", "timeout", "network", "server", "decode", "partial", "incomplete", "state", "panic", "other",
-}
-
-// String is the label value.
-func (r Reason) String() string { return reasonNames[r] }
 
 // ErrNotFound says that no incident has this id.
 var ErrNotFound = errors.New("no such incident")
@@ -40,8 +24,7 @@ var ErrNotFound = errors.New("no such incident")
 // to be shown: no secret, no control character, no more than a few hundred
 // bytes.
 type Error struct {
-	// Op is list or get.
-	Op string
+	Operation Operation
 	// Request is what was asked for, zero for get: which options it carried.
 	Request Request
 	// Status is the HTTP status, 0 if there was no answer, and StatusText its text.
@@ -49,7 +32,7 @@ type Error struct {
 	StatusText string
 	// Code and Message are those of the error in the body.
 	Code, Message string
-	Reason        Reason
+	Reason        reason.Reason
 	// RetryAfter is the header as received.
 	RetryAfter string
 	// TopLimit is the page size that the server says is its limit, 0 if it does
@@ -68,7 +51,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s incidents", e.Op)
+	fmt.Fprintf(&b, "%s incidents", e.Operation)
 	if e.Status != 0 {
 		b.WriteString(strings.TrimRight(fmt.Sprintf(": HTTP %d %s", e.Status, e.StatusText), " "))
 	}
@@ -85,7 +68,7 @@ func (e *Error) Error() string {
 }
 
 // unsent tells that the request was not even made: its link leads elsewhere.
-func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == ReasonOther }
+func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == reason.Other }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

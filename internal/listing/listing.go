@@ -3,40 +3,28 @@
 // is given a page or an error for each, and is done when everything is proven to
 // be read, never before. It is a pure value: no I/O, no clock, no mirror.
 //
-// The list is cut into ranges of time in whole seconds. Where a server sorts its
-// rows by last update, a page that is not the last is continued from the second
-// of its last row, which is read again. Where it does not, the range is cut until
-// a page holds it. A second that no page holds is read by position, again and
-// again until two passes agree. Every page is compared with what was asked, and
+// The list is cut into ranges of time in whole seconds. Once pages have shown
+// that rows are sorted by last update and by nothing else, a page is continued
+// from the second of its last row, which is read again; until then, and where
+// rows are not sorted, a range is halved until a page holds it. What seems to be
+// the end is continued in the same way, to prove it. A second that no page holds
+// is read by position until two readings agree, or until there are as many rows
+// as the server has counted. Every page is compared with what was asked, and
 // what the server was seen not to take is left out, see [Server].
+//
+// Nothing here waits or blocks: a request costs the caller one call, and when it
+// is made is the caller's decision. A Listing and the Server that it shares with
+// other listings of a tenant belong to one goroutine.
 package listing
 
 import (
-	"encoding/binary"
 	"errors"
-	"hash/fnv"
+	"math/bits"
 	"slices"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-)
-
-// Proof says when the end of a list has to be proven with one more request that
-// asks for what is below the last row. A count that came with the page proves it
-// at no cost.
-type Proof uint8
-
-// The degrees of proof.
-const (
-	// ProveLarge: where pages are not known to be what they seem, or when more
-	// than a few rows came. A quiet tenant costs one request.
-	ProveLarge Proof = iota
-	// ProveUnlinked: unless the pages before had links and this one has none.
-	ProveUnlinked
-	// ProveRows: always, unless there are no rows.
-	ProveRows
-	// ProveAlways: always, and an empty page with a link is not believed.
-	ProveAlways
+	"m365_defender_exporter/internal/reason"
 )
 
 // Listing is a reading of some ranges of the list. Its exported fields are what
@@ -47,31 +35,30 @@ type Listing struct {
 	// the listing began with.
 	Todo  []Range `json:"todo"`
 	Whole []Range `json:"whole"`
-	Proof Proof   `json:"proof"`
+	// Prove: every end is proven with one more request, which asks again for the
+	// second of the last row and what lies behind it; and if nothing is Known the
+	// link of an empty page is followed. Otherwise an end is proven only where pages
+	// are not known to be what they seem, or when more than a few rows came, so that
+	// a quiet tenant costs one request. A count that came with the page proves the
+	// end at no cost.
+	Prove bool `json:"prove,omitempty"`
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
-	// Requests counts those that were answered.
-	Requests int `json:"requests"`
-	// Sorted: a page of this listing has shown that rows are sorted by their last
-	// update, and by nothing else. Linked: one that was continued had a link.
-	Sorted bool `json:"sorted,omitempty"`
-	Linked bool `json:"linked,omitempty"`
-	// Guesses counts the pages that were taken for sorted before one has shown it,
-	// Trusted those that were continued because they were taken for sorted.
+	// Up and Down count how often, in the pages of this listing that are sorted by
+	// last update, a row was created after the one before it, and before.
+	Up   int `json:"up,omitempty"`
+	Down int `json:"down,omitempty"`
+	// Guesses counts the pages that were taken for sorted before any had shown it.
 	Guesses int `json:"guesses,omitempty"`
-	Trusted int `json:"trusted,omitempty"`
-	// Ended counts the ranges that were taken for complete because of the size of
-	// their last page alone.
-	Ended int `json:"ended,omitempty"`
+	// Linked: a page that was continued had a link.
+	Linked bool `json:"linked,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
-	// Restarts counts how often it was begun again because rows were not sorted.
-	Restarts int `json:"restarts,omitempty"`
-	// Miscounts counts the pages without rows of which the server counted some.
-	Miscounts int `json:"miscounts,omitempty"`
+	// Distrust: rows were taken to be sorted, and then were not. All was begun again.
+	Distrust bool `json:"distrust,omitempty"`
 	// Largest is the most rows that a page had.
 	Largest int `json:"largest,omitempty"`
 	// Skipped counts the rows that could not be had.
@@ -79,20 +66,14 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Known tells whether the reader has this version of a row already; nil: it has
+	// Known tells whether the reader has this version of a row, or a later one; nil: it has
 	// none. Where the newest come first, what is behind a page of such rows alone is
 	// not worth a proof: the listing before has seen it.
 	Known func(*incident.Incident) bool `json:"-"`
 
 	server    *Server
 	diagnosis diagnosis
-	// density is how many rows a second had in the last range that was complete,
-	// where rows are not sorted; 0: not known.
-	density  float64
-	leftover []incident.Incident
-	// same counts pages in a row with the same rows, of which mark is one.
-	same int
-	mark uint64
+	leftover  []incident.Incident
 	// still counts requests since the last progress, linkFails links that failed.
 	still     int
 	linkFails int
@@ -100,10 +81,11 @@ type Listing struct {
 	alertFails int
 }
 
-// New returns a listing of the ranges, the first of which is read first.
-func New(server *Server, proof Proof, ranges ...Range) *Listing {
+// New returns a listing of the ranges, the first of which is read first. See
+// [Listing.Prove] for prove.
+func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
-	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Proof: proof, server: server}
+	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
 }
 
 // Resume makes a saved listing go on. It returns the rows that were held back
@@ -117,16 +99,8 @@ func (l *Listing) Resume(server *Server) []incident.Incident {
 	return l.Leftover()
 }
 
-// Inherit takes over what an unfinished listing had found out about the failure
-// that it met.
-func (l *Listing) Inherit(from *Listing) {
-	if from != nil {
-		l.diagnosis = from.diagnosis
-	}
-}
-
 // maxStill bounds the requests that bring no progress.
-const maxStill = 150
+const maxStill = 60
 
 var (
 	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
@@ -139,10 +113,11 @@ var (
 // was believed not to take is doubted.
 func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 	l.server.doubt(now)
-	return &Error{Op: "list", Request: *req, Reason: ReasonIncomplete, Err: why}
+	return &Error{Operation: OperationList, Request: *req, Reason: reason.Incomplete, Err: why}
 }
 
-// Next is the request to make now; false: everything is read.
+// Next is the request to make now; false: everything is read. Its answer has to
+// be handed to [Listing.Apply] or [Listing.Fail] before Next is called again.
 func (l *Listing) Next(now time.Time) (Request, bool) {
 	if len(l.Pending) > 0 {
 		p := &l.Pending[0]
@@ -173,29 +148,30 @@ func (l *Listing) current(now time.Time) *Range {
 			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
-			r.place = newPlace(l.Started)
+			r.place = newPlace()
 		}
-		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.takesSkip(p.skip, now) {
+		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.Takes(OptionSkip, now) {
 			p.byLink = true
 			p.rewind()
-		}
-		if r.place == nil {
-			l.cut(r)
-			r = &l.Todo[len(l.Todo)-1]
 		}
 		return r
 	}
 	return nil
 }
 
-// byPosition tells that the range's bounds cannot be sent, and that no order
-// makes up for it.
+// byPosition tells that one of the range's bounds cannot be sent, and that no
+// order makes up for it.
 func (l *Listing) byPosition(r *Range, now time.Time) bool {
-	if l.diagnosis.active() || r.Before == noBefore || l.server.Takes(OptionUpperBound, now) {
+	if l.diagnosis.active() {
 		return false
 	}
-	ascending := !l.server.Unsorted && (l.server.Direction == Ascending || l.server.Takes(OptionOrder, now))
-	return !ascending || r.Since == noSince || !l.server.takesSince(r.since(), now)
+	s := l.server
+	upper := r.Before == noBefore || s.Takes(OptionUpperBound, now)
+	lower := r.Since == noSince || s.takesSince(r.since(), now)
+	sorted := func(order Order) bool {
+		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
+	}
+	return !upper && (!lower || !sorted(Ascending)) || !lower && (!upper || !sorted(Descending))
 }
 
 // request asks for the range with all that the server takes.
@@ -217,22 +193,19 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	if p := r.place; p != nil {
-		p.fill(&req)
-		return req
+		req.Skip, req.Link = p.skip, p.link
 	}
-	if req.Link = r.hop; req.Link != "" {
-		req.Top = r.hopTop // which the link carries
-		return req
-	}
-	req.Count = s.Takes(OptionCount, now)
+	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
 	return req
 }
 
 // Apply takes in the answer to a request and returns the rows that can be used:
-// all of them are facts, wanted or not. The error is that of a page that does
-// not do.
+// all of them are facts, wanted or not, and are returned beside an error, too.
+//
+// The reason of the error is incomplete where the server allows no complete
+// reading, and the listing is then of no more use; or partial where the page
+// lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
-	l.Requests++
 	if l.Started.IsZero() {
 		l.Started = now
 		if !page.Date.IsZero() {
@@ -255,41 +228,23 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if r == nil {
 		return rows, nil
 	}
-	again, err := l.check(r, &req, &page, now)
+	secs := secondsOf(page.Rows)
+	again, err := l.check(r, &req, &page, &secs, now)
 	if again || err != nil {
 		return rows, err
 	}
 	s.accept(&req, now)
-	if l.again(&page) {
-		return rows, l.incomplete(&req, errNoProgress, now)
-	}
-	if r.place != nil {
-		err = l.applyPosition(r, &req, &page, now)
-	} else {
-		err = l.applyBounds(r, &req, &page, now)
+	switch {
+	case l.learn(&req, &page, &secs, now): // all over again
+	case r.place != nil:
+		err = l.applyPosition(r, &req, &page, &secs, now)
+	default:
+		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
 	if err == nil && l.coarse() {
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
-}
-
-// maxSame bounds the pages in a row that have the same rows, whatever was asked
-// for.
-const maxSame = 12
-
-// again tells that the same rows come again and again.
-func (l *Listing) again(page *Page) bool {
-	mark := fnv.New64a()
-	for i := range page.Rows {
-		_, _ = mark.Write(binary.AppendVarint(nil, page.Rows[i].ID))
-	}
-	if sum := mark.Sum64(); len(page.Rows) == 0 || sum != l.mark {
-		l.mark, l.same = sum, 0
-	} else {
-		l.same++
-	}
-	return l.same > maxSame
 }
 
 // pop ends the range that is being read.
@@ -316,9 +271,9 @@ func (l *Listing) replace(ranges ...Range) {
 // check compares the rows with what was asked for. It is true if an option was
 // ignored on which the page's use depends: it is left out from now on, and the
 // range is asked for again.
-func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (again bool, err *Error) {
+func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (again bool, err *Error) {
 	s := l.server
-	usable, older, newer, other, bare := 0, 0, 0, 0, 0
+	usable, older, newer, others, bare := 0, 0, 0, 0, 0
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		if in.ID == 0 {
@@ -326,7 +281,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 		}
 		usable++
 		if in.Status != req.Status && in.Status != incident.StatusUnknown {
-			other++
+			others++
 		}
 		if in.AlertsUnknown {
 			bare++
@@ -341,37 +296,33 @@ func (l *Listing) check(r *Range, req *Request, page *Page, now time.Time) (agai
 			newer++
 		}
 	}
-	if req.Link != "" && (s.DirectRows || r.place != nil) {
-		if (older+newer)*10 > usable || req.Status != incident.StatusUnknown && other*4 > usable {
-			// The link has lost the filter. If the page before was empty, it led to
-			// nothing of what was asked for.
-			s.LostLinks = true
-			s.LinkNoise = s.LinkNoise || r.hops > 0 || r.place != nil && r.place.hops > 0
-			r.hop, r.hops = "", 0
-			if r.place != nil {
-				if r.place.byLink {
-					return false, l.incomplete(req, errNoProgress, now)
-				}
-				r.place.rewind()
-			}
-			return true, nil
+	other := others*4 > usable && req.Status != incident.StatusUnknown
+	if req.Link != "" && s.DirectRows {
+		if (older+newer)*10 <= usable && !other {
+			return false, nil
 		}
-		return false, nil
+		// The link has lost the filter. If the page before was empty, it led to
+		// nothing of what was asked for.
+		s.LostLinks = true
+		s.LinkNoise = s.LinkNoise || r.place.hops > 0
+		if r.place.byLink {
+			return false, l.incomplete(req, errNoProgress, now)
+		}
+		r.place.rewind()
+		return true, nil
 	}
-	if req.Status != incident.StatusUnknown && other*4 > usable {
+	if other {
 		s.refuse(OptionStatus, now)
 		again = true
 	}
-	if newer*10 > usable || newer > 0 && sortedRows(page.Rows) {
+	if newer*10 > usable || newer > 0 && secs.sorted() {
 		l.refuseUpper(now)
 		again = true
 	}
 	if older*10 > usable {
 		s.refuse(OptionLowerBound, now)
 		// Sorted rows tell by themselves where the range ends.
-		if secs := secondsOf(page.Rows); !secs.desc || s.Unsorted || secs.min >= r.Since {
-			again = true
-		}
+		again = again || !secs.desc || s.Unsorted || secs.min >= r.Since
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -394,18 +345,14 @@ func (l *Listing) refuseUpper(now time.Time) {
 
 // more tells whether something of the range is not on the page.
 func (l *Listing) more(req *Request, page *Page) bool {
-	n := len(page.Rows)
-	full := n >= l.server.rows(req.Top)
+	s, n := l.server, len(page.Rows)
 	if counted(req, page) {
 		return page.Count > n
 	}
 	if n == 0 {
-		if l.server.LostLinks {
-			return page.Link != "" && !l.server.DirectRows
-		}
-		return page.Link != "" && (l.server.EmptyPages || l.Proof == ProveAlways || !l.server.LinkNoise)
+		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Prove && l.Known == nil || !s.LinkNoise))
 	}
-	return full || page.Link != "" && !l.server.LinkNoise
+	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
 }
 
 // counted tells that the server has said how many rows the range has. A count of
@@ -416,116 +363,120 @@ func counted(req *Request, page *Page) bool {
 	return req.Count && req.Skip == 0 && req.Link == "" && (page.Count > n || page.Count == n && page.Link == "")
 }
 
-// maxHops bounds the empty pages with a link in a row.
-const maxHops = 3
-
 // applyBounds moves on after a page that was asked for by its bounds alone.
-func (l *Listing) applyBounds(r *Range, req *Request, page *Page, now time.Time) *Error {
+func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	s, n := l.server, len(page.Rows)
 	more := l.more(req, page)
 	if n == 0 && more {
-		switch {
-		case page.Link == "":
-			if l.Miscounts++; l.Miscounts > 1 {
-				// Nor the second time: then it is the count that is wrong.
-				s.refuse(OptionCount, now)
-			}
-			return &Error{Op: "list", Request: *req, Reason: ReasonPartial, Err: errCount}
-		case s.LostLinks:
-			return l.incomplete(req, errNoProgress, now)
-		case r.hops < maxHops:
-			r.hops++
-			r.hop, r.hopTop = page.Link, req.Top
-			return nil
+		if page.Link == "" {
+			s.refuse(OptionCount, now) // and if there are none the next time it was that
+			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
-		s.LinkNoise, more = true, false
-	}
-	s.EmptyPages = s.EmptyPages || r.hop != "" && n > 0
-	r.hop, r.hops = "", 0
-	secs := secondsOf(page.Rows)
-	l.learn(req, page, &secs, now)
-	if !secs.sorted() || r.Check >= 0 && !r.Split && l.unseen(r, page) {
-		if l.unsorted() {
-			return nil
-		}
-	}
-	if r.Edges > 0 && !r.Proof {
-		// The second that the page before ended with has to come again, but for
-		// rows that moved. A server that compares more coarsely leaves it out.
-		if secs.at(r.Edge) > 0 {
-			l.Kept++
-		} else if l.Lost++; l.Lost > l.Kept+1 {
-			return l.incomplete(req, errCoarse, now)
-		}
+		return l.fromHere(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
 	descending := secs.desc && (!secs.asc || l.descending(req))
-	// Where a bound could not be sent, the order shows where the range ends.
-	if sorted && len(secs.all) > 0 && (descending && secs.min < r.Since || !descending && secs.max >= r.Before) {
+	if l.past(r, req, secs) {
 		more = false
 	}
 	switch {
-	case r.Proof && (len(secs.all) == 0 || secs.one() && secs.min == r.Edge):
+	case r.Check > 0 && l.before(r, page) > r.Check:
+		l.restart()
+		return nil
+	case r.Check > 0:
+		l.pop()
+		return nil
+	case r.EdgeRows == 0 && r.LastRows == 0:
+	case r.passed(secs):
+		// The second has to come again, but for rows that moved. A server that
+		// compares more coarsely leaves it out.
+		if secs.at(r.Edge) > 0 {
+			l.Kept++
+		} else if r.LastRows == 0 && l.Largest >= few {
+			l.Lost++
+		}
+		if l.Lost > l.Kept+1 {
+			return l.incomplete(req, errCoarse, now)
+		}
+		if r.LastRows > 0 {
+			// The page before was not the last one, whatever it looked like.
+			l.short(r.LastRows)
+			more = l.more(req, page)
+		}
+	default:
 		l.proven(r, page, more)
 		return nil
-	case r.Proof:
-		// The page before was not the last one, whatever it looked like.
-		l.short(r.Last)
-		more = l.more(req, page)
-		r.Proof = false
 	}
 	switch {
-	case r.Split && (l.unseen(r, page) || n*10 < r.Check*9):
-		// Nor was that: it has more rows, or not even those.
-		l.short(r.Last)
-		if l.Ended > 0 {
-			// What was taken for complete until now may not have been.
-			l.Todo, l.Ended = slices.Clone(l.Whole), 0
-			return nil
-		}
-		r.Split, r.Check = false, -1
-		switch {
-		case s.ShortPages:
-			r.place = newPlace(l.Started)
-		case l.more(req, page):
-			l.halve(r, &secs, now)
-		default:
-			l.split(r, &secs, n)
-		}
-	case !more:
-		l.ended(r, req, page, &secs, sorted, descending)
-	case len(secs.all) == 0, r.second(), req.Top == 1, r.Check >= 0 && n < s.rows(req.Top):
-		// The last: these may be the rows that a page has shown before, with a link
-		// that means nothing, or a part of more.
-		r.place = newPlace(l.Started)
-	case sorted:
-		if page.Link != "" {
-			l.Linked, s.Links = true, true
-		}
-		l.onward(r, &secs, n, descending)
+	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
+		l.pop()
+	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
+		l.Linked = l.Linked || more && page.Link != ""
+		l.onward(r, page, secs, descending, !more)
+	case !more && s.FullPages && !s.ShortPages && page.Link == "":
+		l.pop()
+	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
+		// Pages may end anywhere, or the link means nothing.
+		return l.fromHere(r, req, page, secs, now)
 	default:
-		l.halve(r, &secs, now)
+		l.halve(r, secs, now)
 	}
 	return nil
 }
 
-// maxRestarts bounds how often a listing is begun again because rows turned out
-// not to be sorted. What then follows is read without relying on it.
-const maxRestarts = 2
-
-// unsorted notes that rows are not sorted by last update. It is true if pages
-// were continued as if they were: then all is read again.
-func (l *Listing) unsorted() bool {
-	l.server.Unsorted, l.Sorted = true, false
-	if l.Trusted == 0 || l.Restarts >= maxRestarts {
-		return false
-	}
-	l.Restarts++
-	l.Todo, l.Trusted, l.Guesses = slices.Clone(l.Whole), 0, 0
-	return true
+// fromHere reads the range on by position, of which the page is the first.
+func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
+	r.place = newPlace()
+	return l.applyPosition(r, req, page, secs, now)
 }
 
-// descending tells which way rows go that one page does not tell.
+// sorted tells that pages have shown that rows are sorted by last update, and by
+// nothing else: their times of creation are not sorted.
+func (l *Listing) sorted() bool {
+	const enough = 3
+	return l.Up >= enough && l.Down >= enough && !l.Distrust
+}
+
+// trusts tells that the page may be continued as if rows were sorted. Where none
+// was ever updated it does not show by what they are: then a few of the pages are
+// read again to see whether they had all of their time.
+func (l *Listing) trusts(secs *seconds) bool {
+	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
+}
+
+// before counts the rows of the range that were there when the listing began.
+func (l *Listing) before(r *Range, page *Page) (n int) {
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if at := in.Updated.Unix(); in.ID != 0 && in.Updated.Before(l.Started) && at >= r.Since && at < r.Before {
+			n++
+		}
+	}
+	return n
+}
+
+// restart begins again, and does not rely on an order any more.
+func (l *Listing) restart() {
+	l.server.Unsorted, l.Distrust, l.Todo = true, true, slices.Clone(l.Whole)
+}
+
+// byChance is how many rows may follow one another in order by chance.
+const byChance = 4
+
+// past tells that sorted rows have left the range: where a bound could not be
+// sent, that shows where it ends. A few rows may be sorted by chance.
+func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && n < few {
+		return false
+	}
+	if secs.desc && (!secs.asc || l.descending(req)) {
+		return secs.min < r.Since
+	}
+	return secs.max >= r.Before
+}
+
+// descending tells which way rows go that one page does not tell. The native API
+// was seen to send the last updated first.
 func (l *Listing) descending(req *Request) bool {
 	if req.Order != Unordered {
 		return req.Order == Descending
@@ -533,13 +484,14 @@ func (l *Listing) descending(req *Request) bool {
 	return l.server.Direction != Ascending
 }
 
-// learn remembers what the page shows of the server.
-func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) {
+// learn remembers what the page shows of the server. It is true if pages were
+// continued as if rows were sorted, and they are not: then all is read again.
+func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) (restart bool) {
 	s, n := l.server, len(page.Rows)
 	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
 	}
-	l.Largest, s.Largest = max(l.Largest, n), max(s.Largest, n)
+	l.Largest = max(l.Largest, n)
 	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {
@@ -547,9 +499,10 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 	}
 	if secs.asc != secs.desc {
-		if byUpdate(page.Rows) && l.Restarts < maxRestarts {
-			l.Sorted, s.Unsorted = true, false
+		if up, down := turns(page.Rows); up+down >= byChance {
+			l.Up, l.Down = l.Up+up, l.Down+down
 		}
+		s.Unsorted = s.Unsorted && !l.sorted()
 		if req.Order == Unordered {
 			s.Direction = Ascending
 			if secs.desc {
@@ -560,71 +513,19 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
 		s.refuse(OptionOrder, now)
 	}
+	if !secs.sorted() {
+		restart = l.sorted() || l.Guesses > 0 && !l.Distrust
+		s.Unsorted, l.Up, l.Down = true, 0, 0
+	}
+	if restart {
+		l.restart()
+	}
+	return restart
 }
 
-// ended is called when a page seems to hold all that is left of the range.
-func (l *Listing) ended(r *Range, req *Request, page *Page, secs *seconds, sorted, descending bool) {
-	n := len(page.Rows)
-	if l.server.Unsorted {
-		from, to := max(r.Since, secs.min), min(r.Before, secs.max+1)
-		if r.Since != noSince && r.Before != noBefore {
-			from, to = r.Since, r.Before
-		}
-		l.density = float64(n) / max(float64(to-from), 1)
-		if n == 0 {
-			l.density = 0
-		}
-	}
-	last := *r
-	if counted(req, page) || last.Check >= 0 || !l.prove(n, page.Link) || len(secs.all) == 0 || sorted && descending && l.stale(page) {
-		l.pop()
-		return
-	}
-	next := last.part(last.Since, last.Before)
-	next.Proof, next.Last = true, n
-	switch {
-	case sorted && descending:
-		next.Before, next.Edge, next.Edges = secs.min+1, secs.min, secs.at(secs.min)
-		l.replace(next)
-	case sorted:
-		next.Since, next.Edge, next.Edges = secs.max, secs.max, secs.at(secs.max)
-		l.replace(next)
-	case l.server.ShortPages:
-		r.place = newPlace(l.Started)
-	case !l.server.FullPages && !secs.one():
-		l.split(r, secs, n)
-	default:
-		l.Ended++
-		l.pop()
-	}
-}
-
-// stale tells that a delta's page has nothing new.
+// stale tells that a page has nothing new.
 func (l *Listing) stale(page *Page) bool {
-	if l.Known == nil || l.Proof != ProveLarge {
-		return false
-	}
-	for i := range page.Rows {
-		if in := &page.Rows[i]; in.ID != 0 && !l.Known(in) {
-			return false
-		}
-	}
-	return true
-}
-
-// split reads the halves of a page's range, to see whether the page had all.
-func (l *Listing) split(r *Range, secs *seconds, n int) {
-	if secs.one() || len(secs.all) == 0 {
-		l.pop()
-		return
-	}
-	m := median(secs)
-	upper, lower := r.part(m, r.Before), r.part(r.Since, m)
-	upper.Check = secs.since(m)
-	lower.Check = n - upper.Check
-	upper.Split, lower.Split = true, true
-	upper.Last, lower.Last = n, n
-	l.replace(upper, lower)
+	return l.Known != nil && !l.Prove && !slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID != 0 && !l.Known(&in) })
 }
 
 // few rows need no proof that a delta has seen them all.
@@ -634,42 +535,50 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s := l.server
 	switch {
-	case n == 0:
-		return false
-	case link != "" && !s.FullPages:
-		return true // that it leads to nothing is a guess
-	case l.Proof >= ProveRows || s.ShortPages:
+	case l.Prove, s.ShortPages, link != "": // that it leads to nothing is a guess
 		return true
-	case l.Proof == ProveUnlinked:
-		return !l.Linked || s.LinkNoise
+	case l.Linked && !s.LinkNoise:
+		return false
 	}
-	return n >= few || n > 1 && !s.FullPages && (!s.Links || s.LinkNoise)
+	return n >= few || n > 1 && !s.FullPages
 }
 
-// proven is called when the page below the last row has nothing new. If it may
-// be the boundary's second that fills it, that is read by position.
+// proven is called when a page that goes on from the second of the last row has
+// nothing but that second, n rows of it. Where that second may have more, it is
+// read by position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	if !more && n >= r.Edges && n < few && n < s.Largest && l.Proof == ProveLarge && !s.ShortPages && !s.LinkNoise {
+	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
+	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return
 	}
-	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || s.LinkNoise && !s.FullPages)
-	if !more && n >= r.Edges && !doubtful {
-		l.pop()
-		return
+	l.crowded(r, r.Edge, r.EdgeRows, page, r.Since != r.Edge, r.Since == r.Edge)
+}
+
+// crowded reads a second of the range, of which so many rows are known, by
+// position, and apart from it what is below or above. If the page has rows of no
+// other second, and they are sorted, it is the first of that second; a server
+// that counts is asked for its count instead.
+func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
+	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
+	alone.place, alone.EdgeRows = newPlace(), rows
+	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
+		p, n := alone.place, len(first.Rows)
+		p.note(first.Rows, l.Started)
+		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
 	}
-	second, rest := r.part(r.Edge, r.Edge+1), r.part(r.Since, r.Before)
-	second.place, second.Edges = newPlace(l.Started), r.Edges
-	if rest.Since == r.Edge {
-		rest.Since = r.Edge + 1
-	} else {
-		rest.Before = r.Edge
+	// If this is empty, that page shows what a link is worth; if it is not, the page
+	// before was not the last one.
+	under.LastRows, over.LastRows = r.LastRows, r.LastRows
+	switch {
+	case !below:
+		l.replace(over, alone)
+	case !above:
+		l.replace(under, alone)
+	default:
+		l.replace(over, under, alone)
 	}
-	// The rest first: if it is empty, that page shows what a link is worth; if it is
-	// not, the page before was not the last one.
-	rest.Proof, rest.Edge, rest.Last = true, noSince, r.Last
-	l.replace(rest, second)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -684,62 +593,36 @@ func (l *Listing) short(n int) {
 	}
 }
 
-// onward continues a sorted page from the second of its last row.
-func (l *Listing) onward(r *Range, secs *seconds, n int, descending bool) {
-	edge, rest, shown := secs.max, r.part(secs.max, r.Before), r.part(r.Since, secs.max)
-	known := n - secs.since(edge)
-	if descending {
-		edge, rest, shown = secs.min, r.part(r.Since, secs.min+1), r.part(secs.min+1, r.Before)
-		known = secs.since(edge + 1)
-		if edge+2 < r.Before {
-			rest.Before = edge + 2 // a server that rounds counts half of the second to the next
-		}
-	}
-	if secs.one() {
-		// All of it at one instant, which does not tell where it goes on: what is on
-		// either side, and that second by position.
-		second := r.part(edge, edge+1)
-		second.place, second.Edges = newPlace(l.Started), n
-		l.replace(r.part(edge+1, r.Before), r.part(r.Since, edge), second)
+// onward goes on after a sorted page from the second of its last row, which comes
+// again. Last: there seems to be nothing more.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last bool) {
+	if secs.one() && !last {
+		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
 		return
 	}
-	l.Trusted++
-	if n >= few {
-		rest.Edge, rest.Edges = edge, secs.at(edge)
+	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
+	rest.Edge = secs.max
+	if descending {
+		// A server that rounds counts half of the second to the next.
+		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
+		rest.Edge = secs.min
+	}
+	rest.EdgeRows = secs.at(rest.Edge)
+	if last {
+		rest.LastRows = len(page.Rows)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
-		r.place = newPlace(l.Started)
-		return
+		rest.place = newPlace()
 	}
-	if l.Sorted {
-		l.replace(rest)
-		return
-	}
-	// It may be sorted by something else, and look like this by chance. What it
-	// shows is read again: always where pages are small, otherwise for the first,
-	// fourth, sixteenth ... page, as long as none has shown what it is sorted by.
-	l.Guesses++
-	if n >= few && !powerOf4(l.Guesses) {
-		l.replace(rest)
-		return
-	}
-	shown.Check = known
-	l.replace(shown, rest)
-}
-
-func powerOf4(n int) bool { return n&(n-1) == 0 && n&0x55555555 != 0 }
-
-// unseen tells that a range which a page has shown as a part of it has more
-// rows than that, other than such that came later.
-func (l *Listing) unseen(r *Range, page *Page) bool {
-	n := 0
-	for i := range page.Rows {
-		in := &page.Rows[i]
-		if in.ID != 0 && !in.Updated.IsZero() && in.Updated.Before(l.Started) && in.Updated.Unix() >= r.Since && in.Updated.Unix() < r.Before {
-			n++
+	if !last && !l.sorted() {
+		// The first, fourth, sixteenth page and so on.
+		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
+			shown.Check = len(page.Rows) - rest.EdgeRows
+			l.replace(shown, rest)
+			return
 		}
 	}
-	return n > r.Check
+	l.replace(rest)
 }
 
 // halve cuts a range whose rows are not sorted at the median of those on the
@@ -747,23 +630,15 @@ func (l *Listing) unseen(r *Range, page *Page) bool {
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	s := l.server
 	if !s.Takes(OptionUpperBound, now) || !s.takesSince(time.Unix(secs.max, 0), now) {
-		r.place = newPlace(l.Started)
+		r.place = newPlace()
 		return
 	}
 	if secs.one() {
-		second := r.part(secs.min, secs.min+1)
-		second.place, second.Edges = newPlace(l.Started), len(secs.all)
-		l.replace(r.part(secs.min+1, r.Before), second, r.part(r.Since, secs.min))
+		l.crowded(r, secs.min, len(secs.all), nil, true, true)
 		return
 	}
 	m := median(secs)
-	top := r.part(m, r.Before)
-	rows := secs.since(m)
-	if width := secs.max + 1 - m; width > 0 {
-		// At least so many; what does not fit shows soon.
-		l.density = max(l.density, float64(rows)/float64(width))
-	}
-	l.replace(top, r.part(r.Since, m))
+	l.replace(r.part(m, r.Before), r.part(r.Since, m))
 }
 
 // median is a second with rows before it and rows at or after it.
@@ -778,27 +653,8 @@ func median(secs *seconds) int64 {
 	return m
 }
 
-// cut takes from a range whose rows are not sorted as much as is likely to fit
-// on a page.
-func (l *Listing) cut(r *Range) {
-	if !l.server.Unsorted || l.density == 0 || r.Before == noBefore || r.second() || r.Proof || r.Split || r.Check >= 0 {
-		return
-	}
-	if !l.server.takesSince(time.Unix(r.Before-1, 0), l.Started) {
-		return
-	}
-	size := l.server.rows(l.server.size(l.Started))
-	const fill = 0.65
-	width := int64(min(max(fill*float64(size)/l.density, 1), 1e9))
-	if r.Since != noSince && r.Before-r.Since <= width+width/2 {
-		return
-	}
-	rest, top := r.part(r.Since, r.Before-width), r.part(r.Before-width, r.Before)
-	l.Todo[len(l.Todo)-1] = rest
-	l.Todo = append(l.Todo, top)
-}
-
-// Check tells what is wrong with a listing that was saved.
+// Check tells what is wrong with a listing that was saved; nil: it can go on
+// after [Listing.Resume].
 func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")

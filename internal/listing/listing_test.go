@@ -60,16 +60,16 @@ func (m *model) graph() {
 
 // kinds of listings.
 var kinds = map[string]struct {
-	proof  Proof
+	prove  bool
 	ranges func(now time.Time) []Range
 }{
-	"scan": {ProveAlways, func(now time.Time) []Range {
+	"scan": {true, func(now time.Time) []Range {
 		return []Range{Everything(incident.StatusUnknown, now.Add(-160*24*time.Hour))}
 	}},
-	"open": {ProveUnlinked, func(now time.Time) []Range {
+	"open": {false, func(now time.Time) []Range {
 		return []Range{Everything(incident.StatusActive, time.Time{}), Everything(incident.StatusInProgress, time.Time{})}
 	}},
-	"delta": {ProveLarge, func(now time.Time) []Range {
+	"delta": {false, func(now time.Time) []Range {
 		return []Range{Everything(incident.StatusUnknown, now.Add(-30*time.Hour))}
 	}},
 }
@@ -89,7 +89,7 @@ func TestComplete(t *testing.T) {
 						s := NewServer(m.offer)
 						began := m.now
 						ranges := k.ranges(m.now)
-						l := New(s, k.proof, ranges...)
+						l := New(s, k.prove, ranges...)
 						got, err := m.read(l, 20000)
 						if err != nil {
 							t.Fatalf("%v\n%v\n%s", err, m, tail(m.log))

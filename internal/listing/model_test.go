@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // how a server treats an option.
@@ -92,9 +93,9 @@ func (m *model) live() {
 func (m *model) refuse(req *Request, t treat) *Error {
 	switch t {
 	case refuses:
-		return &Error{Op: "list", Request: *req, Status: 400, Reason: ReasonOther}
+		return &Error{Operation: OperationList, Request: *req, Status: 400, Reason: reason.Other}
 	case fails:
-		return &Error{Op: "list", Request: *req, Status: 500, Reason: ReasonServer}
+		return &Error{Operation: OperationList, Request: *req, Status: 500, Reason: reason.Server}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package listing
 
 import (
 	"errors"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -12,75 +11,67 @@ import (
 // place is where the reading of a range is that is read by position, or by the
 // server's links: one second with more rows than a page holds, or everything
 // where the server does not select by time. Rows that leave the range move those
-// behind them forward, so that one pass may miss some: the range is read until
-// a pass finds nothing that those before have not seen.
+// behind them forward, so that one round of reading may miss some: the range is
+// read until a round finds nothing that those before have not seen, or until as
+// many rows of a second were seen as the server has counted.
 type place struct {
-	began  time.Time // server's clock: rows updated later do not count as missed
-	pass   int       // 0 is the first
-	skip   int
-	link   string
-	byLink bool
-	seen   map[int64]struct{}
-	fresh  int // rows of this pass that no pass before has seen
-	last   []int64
-	joins  bool                // the next page has to have rows of the last one
-	breaks int                 // of passes, by links that failed
-	ended  int                 // rows of the last page, if it looked like the end
-	marks  map[uint64]struct{} // pages of this pass that were reached by link
-	hops   int                 // empty pages in a row
-	sames  int                 // pages in a row that were the same once more
-	// single: one row at a time, because one of the next makes its page fail;
-	// singles counts them. skipped: that one was left out.
-	single, skipped bool
-	singles         int
-	most            int // how many rows that page had
+	round   int // 0 is the first
+	skip    int
+	link    string
+	byLink  bool
+	seen    map[int64]struct{}
+	fresh   int // rows of this round that no round before has seen
+	last    []int64
+	joins   bool                // the next page has to have rows of the last one
+	breaks  int                 // of rounds, by links that failed
+	ended   int                 // rows of the last page, if it looked like the end
+	links   map[string]struct{} // that were followed in this round
+	hops    int                 // empty pages in a row
+	sames   int                 // pages in a row that were the same once more
+	pages   int                 // of this round that had something new
+	total   int                 // rows of a second, where the server has counted them
+	skipped bool                // a row that makes its page fail, just before this position
 }
 
-func newPlace(began time.Time) *place {
-	return &place{began: began, seen: make(map[int64]struct{}), marks: make(map[uint64]struct{})}
+func newPlace() *place {
+	return &place{seen: make(map[int64]struct{}), links: make(map[string]struct{})}
 }
 
-// maxPasses bounds the passes of one range.
-const maxPasses = 12
+// maxHops bounds the empty pages with a link in a row.
+const maxHops = 3
+
+// maxRounds bounds the rounds of one range.
+const maxRounds = 12
 
 var errUnsteady = errors.New("the list changes faster than it can be read")
 
-// fill completes the request for the next page.
-func (p *place) fill(req *Request) {
-	if p.single {
-		req.Top = 1
-	}
-	req.Skip, req.Link = p.skip, p.link
-}
-
-// restart begins the next pass.
+// restart begins the next round.
 func (p *place) restart() {
-	p.pass++
+	p.round++
 	p.fresh = 0
 	p.rewind()
 }
 
-// rewind begins the same pass again.
+// rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
-	clear(p.marks)
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
+	clear(p.links)
 }
 
 // overlap is how many rows of a page are read again with the next one, so that
 // it can be seen to join on.
-func overlap(n int) int { return min(5, n/8) }
+func overlap(n int) int { return min(1, n/2) }
 
 // applyPosition moves on after a page that was read by position or by link.
-func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Time) *Error {
+func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	secs := secondsOf(page.Rows)
 	same, joined := p.compare(page.Rows)
 	if !same {
 		p.sames = 0
 	} else if p.sames++; n >= 8 {
 		p.sames += 2
 	}
-	beyond := req.Skip > len(p.seen)+2*s.rows(req.Top) // no list is that long
+	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
 	case (p.sames >= 3 || beyond && n > 0) && req.Skip > 0 && req.Link == "":
 		// The position was ignored.
@@ -91,13 +82,23 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.byLink = true
 		p.restart()
 		return nil
-	case n > 0 && !joined && req.Link == "" && p.skip > 0 && p.joins:
+	case !joined && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page.
 		p.skip = max(0, p.skip-n/2-1)
 		p.last, p.joins = nil, false
 		return nil
 	}
-	news := p.note(page.Rows) > 0
+	if n > 0 {
+		s.EmptyPages = s.EmptyPages || p.hops > 0
+		p.hops = 0
+	}
+	if req.Count {
+		p.total = page.Count
+	}
+	news := p.note(page.Rows, l.Started) > 0
+	if news {
+		p.pages++
+	}
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
@@ -107,10 +108,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		if p.hops++; !more || p.hops > maxHops {
 			more = false
 		}
-	case req.Link != "":
+	case req.Link != "" || page.Link != "":
 		more = page.Link != ""
 	}
-	if p.ended > 0 && news && p.pass == 0 {
+	if p.ended > 0 && news && p.round == 0 {
 		l.short(p.ended) // what looked like the end was none
 	}
 	p.ended = 0
@@ -118,7 +119,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 		p.ended = n
 	}
 	again := overlap(n)
-	linked := s.Links && !s.LinkNoise && !s.takesSkip(p.skip+n, now)
+	linked := l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
@@ -126,36 +127,26 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, now time.Tim
 			again = 0
 		}
 	}
-	if !s.Unsorted && secs.sorted() && len(secs.all) > 0 && !p.single {
-		descending := secs.desc && (!secs.asc || l.descending(req))
-		if descending && secs.min < r.Since || !descending && secs.max >= r.Before {
-			more = false
-		}
+	if l.past(r, req, secs) {
+		more = false
 	}
-	if p.single && n > 0 {
-		if p.singles++; p.skipped && l.passed(r, req, &secs) {
+	if p.skipped && n > 0 {
+		if p.skipped = false; l.passed(r, req, secs) {
 			return nil
-		}
-		switch {
-		case p.skipped:
-			p.single, p.skipped, p.singles = false, false, 0
-		case p.singles > p.most:
-			// None of those that the page had fails: it was too heavy.
-			s.shrink(p.most, now)
-			p.single, p.singles = false, 0
 		}
 	}
 	if more {
 		return l.follow(r, req, page, again, now)
 	}
 	switch {
-	case p.pass == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.Edges > 1:
+	case p.round == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.EdgeRows > 1:
 		return l.incomplete(req, errCoarse, now)
-	case p.pass == 0 && req.Skip == 0 && req.Link == "":
+	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
-	case p.pass > 0 && p.fresh == 0:
+	case p.round > 0 && p.fresh == 0 && (req.Top != 1 || p.round > 1), // single rows do not join on to one another
+		r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
-	case p.pass >= maxPasses:
+	case p.round >= maxRounds:
 		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
@@ -175,8 +166,9 @@ func (p *place) compare(rows []incident.Incident) (same, joined bool) {
 	return same && joined, joined
 }
 
-// note remembers the rows of a page and counts those that are new.
-func (p *place) note(rows []incident.Incident) (fresh int) {
+// note remembers the rows of a page and counts those that are new. Those that
+// were updated after the reading began were not missed before.
+func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
 	p.last = p.last[:0]
 	for i := range rows {
 		in := &rows[i]
@@ -186,7 +178,7 @@ func (p *place) note(rows []incident.Incident) (fresh int) {
 		}
 		p.seen[in.ID] = struct{}{}
 		fresh++
-		if !in.Updated.After(p.began) {
+		if !in.Updated.After(began) {
 			p.fresh++
 		}
 	}
@@ -197,21 +189,15 @@ func (p *place) note(rows []incident.Incident) (fresh int) {
 // those of this one, or by the server's link.
 func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	if n > 0 {
-		s.EmptyPages = s.EmptyPages || p.hops > 0
-		p.hops = 0
-	}
 	next := p.skip + n - again
-	if !p.byLink && n > 0 && req.Link == "" && s.takesSkip(next, now) {
+	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
 		p.skip, p.joins = next, again > 0
 		return nil
 	}
 	if page.Link == "" || s.LostLinks {
 		return l.incomplete(req, errNoProgress, now)
 	}
-	mark := fnv.New64a()
-	_, _ = mark.Write([]byte(page.Link))
-	if _, ok := p.marks[mark.Sum64()]; ok {
+	if _, ok := p.links[page.Link]; ok {
 		if n == 0 {
 			s.LinkNoise = true
 			p.hops = maxHops // and that is the end
@@ -219,8 +205,9 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		}
 		return l.incomplete(req, errLinkCycle, now)
 	}
-	p.marks[mark.Sum64()] = struct{}{}
+	p.links[page.Link] = struct{}{}
 	p.link = page.Link
+	l.Linked = l.Linked || n > 0
 	if n > 0 && !p.byLink && p.skip > 0 {
 		// The position was as far as it goes.
 		p.byLink = true
@@ -228,26 +215,25 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	return nil
 }
 
-// passed leaves the reading by position once a row is reached behind the one
-// that makes its page fail: from its second on, pages are asked for as before,
-// and what lies before it is read by position until nothing new comes. It is
-// false where rows are not known to be sorted.
+// passed leaves the reading by position behind a row that makes its page fail:
+// from the second of the next row on, pages are asked for as before, and what
+// lies before it is read by position until nothing new comes. It is false where
+// rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.Sorted || !secs.one() || p.pass > 0 {
+	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.round > 0 {
 		return false
 	}
-	at := secs.min
-	rest, again := r.part(r.Since, at+1), r.part(at, r.Before)
+	at := secs.all[0]
+	rest, before := r.part(r.Since, at+1), r.part(at, r.Before)
 	if !l.descending(req) {
-		rest, again = r.part(at, r.Before), r.part(r.Since, at+1)
+		rest, before = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
 	p.restart()
-	p.single, p.skipped, p.singles = false, false, 0
-	again.place = p
-	l.replace(again, rest)
+	before.place = p
+	l.replace(before, rest)
 	return true
 }

@@ -14,25 +14,17 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Proof: a page of Last rows seemed to be the last one, and this one is to show
-	// that nothing follows: it has no row but those of the second Edge, of which
-	// that page had Edges.
-	Proof bool  `json:"proof,omitempty"`
-	Edge  int64 `json:"edge,omitempty"`
-	Edges int   `json:"edges,omitempty"`
-	Last  int   `json:"last,omitempty"`
-	// Check is how many rows an earlier page has shown of this range, which is read
-	// again to see whether those were all; -1: nothing is checked. Split: because
-	// that page had all there seemed to be, otherwise because it seemed to be
-	// sorted.
-	Check int  `json:"check"`
-	Split bool `json:"split,omitempty"`
+	// Edge is the second of the last row of the page before, EdgeRows how many rows
+	// it had of it, which come again. LastRows is how many rows that page had, if it
+	// looked like the last one.
+	Edge     int64 `json:"edge,omitempty"`
+	EdgeRows int   `json:"edge_rows,omitempty"`
+	LastRows int   `json:"last_rows,omitempty"`
+	// Check is how many rows a page has shown of the range, which is read again to
+	// see whether those were all; 0: it is not.
+	Check int `json:"check,omitempty"`
 
 	place *place
-	// hop is a link to follow because the page was empty, hops how many were.
-	hop    string
-	hops   int
-	hopTop int
 }
 
 const (
@@ -43,7 +35,7 @@ const (
 // Everything of a status, or with StatusUnknown of all, last updated at or
 // after since; zero: of any age.
 func Everything(status incident.Status, since time.Time) Range {
-	r := Range{Since: noSince, Before: noBefore, Status: status, Check: -1}
+	r := Range{Since: noSince, Before: noBefore, Status: status}
 	if !since.IsZero() {
 		r.Since = since.Unix()
 	}
@@ -73,7 +65,18 @@ func (r *Range) empty() bool {
 
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
-	return Range{Since: since, Before: before, Status: r.Status, Check: -1}
+	return Range{Since: since, Before: before, Status: r.Status}
+}
+
+// passed tells that a page goes further than the second that it began with.
+func (r *Range) passed(s *seconds) bool {
+	switch {
+	case len(s.all) == 0 || r.EdgeRows == 0:
+		return len(s.all) > 0
+	case r.Since == r.Edge:
+		return s.max > r.Edge
+	}
+	return s.min < r.Edge
 }
 
 // seconds are those of the rows that tell their last update.
@@ -105,11 +108,6 @@ func secondsOf(rows []incident.Incident) (s seconds) {
 
 func (s *seconds) sorted() bool { return s.asc || s.desc }
 
-func sortedRows(rows []incident.Incident) bool {
-	s := secondsOf(rows)
-	return s.sorted()
-}
-
 // one tells that all rows have the same second.
 func (s *seconds) one() bool { return len(s.all) > 0 && s.min == s.max }
 
@@ -123,35 +121,23 @@ func (s *seconds) at(second int64) (n int) {
 	return n
 }
 
-// since counts the rows at or after a second.
-func (s *seconds) since(at int64) (n int) {
-	for _, t := range s.all {
-		if t >= at {
-			n++
-		}
-	}
-	return n
-}
-
-// byUpdate tells that rows which are sorted by last update are so on purpose:
-// their times of creation are not sorted.
-func byUpdate(rows []incident.Incident) bool {
-	var last int64
-	up, down := 0, 0
+// turns counts, among rows of different seconds, those that were created after
+// the one before them, and before it.
+func turns(rows []incident.Incident) (up, down int) {
+	var last *incident.Incident
 	for i := range rows {
-		if rows[i].ID == 0 || rows[i].Created.IsZero() {
+		in := &rows[i]
+		if in.ID == 0 || in.Created.IsZero() || last != nil && in.Updated.Unix() == last.Updated.Unix() {
 			continue
 		}
-		at := rows[i].Created.Unix()
 		switch {
-		case last == 0:
-		case at > last:
+		case last == nil:
+		case in.Created.After(last.Created):
 			up++
-		case at < last:
+		case in.Created.Before(last.Created):
 			down++
 		}
-		last = at
+		last = in
 	}
-	const few = 3
-	return up >= few && down >= few
+	return up, down
 }

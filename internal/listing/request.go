@@ -54,6 +54,35 @@ type Request struct {
 	AlertsOf int64
 }
 
+// leaveOut takes an option out of a request.
+func (r *Request) leaveOut(o Option) {
+	switch o {
+	case OptionOrder:
+		r.Order = Unordered
+	case OptionUpperBound:
+		r.Before = time.Time{}
+	case OptionLowerBound:
+		r.Since = time.Time{}
+	case OptionStatus:
+		r.Status = incident.StatusUnknown
+	case OptionAlerts:
+		r.Alerts = false
+	case OptionPageSize:
+		r.Top = 0
+	case OptionCount:
+		r.Count = false
+	case OptionSkip:
+		r.Skip = 0
+	}
+}
+
+// carries tells whether a request has an option.
+func (r *Request) carries(o Option) bool {
+	bare := *r
+	bare.leaveOut(o)
+	return bare != *r
+}
+
 // Page is what one call brought.
 type Page struct {
 	// Rows in the server's order. A row that cannot be used has the ID 0.

@@ -27,60 +27,63 @@ var optionNames = [NumOptions]string{"order", "upper_bound", "lower_bound", "sta
 // String is the label value.
 func (o Option) String() string { return optionNames[o] }
 
+// How long something is left out that failed, at first and at most.
 const (
-	// probeAfter is how long an option that was not taken is left out.
-	probeAfter = 24 * time.Hour
-	// firstWait and longestWait bound how long larger pages, or alerts, are left
-	// alone after they failed: twice as long each time.
-	firstWait   = time.Minute
+	firstWait   = time.Minute // larger pages, and alerts
 	longestWait = time.Hour
+	probeAfter  = 24 * time.Hour // options: to try one costs a few calls
 )
 
+// pause is how long something is left out that the server did not take: twice as
+// long each time.
+type pause struct {
+	Until time.Time     `json:"until,omitzero"`
+	Wait  time.Duration `json:"wait,omitempty"`
+}
+
+func (p *pause) over(now time.Time) bool { return !now.Before(p.Until) }
+
+func (p *pause) extend(now time.Time, first, longest time.Duration) {
+	p.Wait = min(max(2*p.Wait, first), longest)
+	p.Until = now.Add(p.Wait)
+}
+
 // Server is what the server of a tenant was seen to take and to do. All listings
-// of the tenant share it. It is a plain value that can be saved.
+// of the tenant share it, in one goroutine. It is a plain value that can be
+// saved.
 type Server struct {
-	offer Offer
-	// Refused is since when an option is left out, zero while it is used.
-	Refused [NumOptions]time.Time `json:"refused"`
+	offer   Offer
+	outages int // in a row: nothing at all was answered
+	// Refused are the options that are left out, Statuses those that are refused
+	// although others are not.
+	Refused  [NumOptions]pause           `json:"refused"`
+	Statuses [incident.NumStatuses]pause `json:"statuses"`
 	// Bound is the operator that works for upper bounds.
 	Bound Bound `json:"bound,omitempty"`
 	// OldBound is the age from which on lower bounds are refused; 0: none is.
-	OldBound   time.Duration `json:"old_bound,omitempty"`
-	OldBoundAt time.Time     `json:"old_bound_at,omitzero"`
-	// SkipFrom is the position from which on skipping is refused; 0: none is.
-	SkipFrom   int       `json:"skip_from,omitempty"`
-	SkipFromAt time.Time `json:"skip_from_at,omitzero"`
-	// Statuses that are refused although others are not.
-	Statuses [incident.NumStatuses]time.Time `json:"statuses"`
+	OldBound time.Duration `json:"old_bound,omitempty"`
+	Old      pause         `json:"old"`
 	// Unsorted: rows come in another order than that of their last update.
 	Unsorted bool `json:"unsorted,omitempty"`
 	// Direction is the order in which rows were last seen to come without being
 	// asked for any.
 	Direction Order `json:"direction,omitempty"`
 
-	// Top is the page size in use, 0: what the API offers. TopLimit is the most
-	// that the server said it takes.
-	Top      int       `json:"top,omitempty"`
-	TopLimit int       `json:"top_limit,omitempty"`
-	GrowAt   time.Time `json:"grow_at,omitzero"`
-	// Wait is how long the last wait was that led to GrowAt, or to the retrial of
-	// alerts.
-	Wait       time.Duration `json:"wait,omitempty"`
-	AlertsWait time.Duration `json:"alerts_wait,omitempty"`
+	// Top is the page size in use, 0: what the API offers. Grow is when a larger one
+	// is tried.
+	Top  int   `json:"top,omitempty"`
+	Grow pause `json:"grow"`
 
 	// PageMax is the most rows that the server puts on a page although more were
 	// asked for and exist; 0: as many as asked for. ShortPages: pages end early for
 	// no reason that can be seen.
 	PageMax    int  `json:"page_max,omitempty"`
 	ShortPages bool `json:"short_pages,omitempty"`
-	// Largest is the most rows that a page had.
-	Largest int `json:"largest,omitempty"`
-	// FullPages: a page with as many rows as asked for was seen. Links: a page with
-	// more behind it carried a link. LinkNoise: a link led to nothing. EmptyPages:
-	// the link of a page without rows led to some. LostLinks: links lead to rows that
-	// were not asked for. DirectRows: rows come without following a link first.
+	// FullPages: a page with as many rows as asked for was seen. LinkNoise: a link
+	// led to nothing. EmptyPages: the link of a page without rows led to some.
+	// LostLinks: links lead to rows that were not asked for. DirectRows: rows come
+	// without a link.
 	FullPages  bool `json:"full_pages,omitempty"`
-	Links      bool `json:"links,omitempty"`
 	LinkNoise  bool `json:"link_noise,omitempty"`
 	EmptyPages bool `json:"empty_pages,omitempty"`
 	LostLinks  bool `json:"lost_links,omitempty"`
@@ -96,7 +99,8 @@ func NewServer(offer Offer) *Server {
 	return &Server{offer: offer}
 }
 
-// Resume takes over what was saved of the same server.
+// Resume takes over what was saved of the same server. A page size that the API
+// does not offer is left out.
 func (s *Server) Resume(saved *Server) {
 	offer := s.offer
 	*s = *saved
@@ -108,67 +112,43 @@ func (s *Server) Resume(saved *Server) {
 
 // Takes tells whether requests carry an option at present.
 func (s *Server) Takes(o Option, now time.Time) bool {
-	switch o {
-	case OptionOrder:
-		if !s.offer.Order {
-			return false
-		}
-	case OptionCount:
-		if !s.offer.Count {
-			return false
-		}
-	case OptionAlerts:
-		if s.Refused[o].IsZero() {
-			return true
-		}
-		return now.Sub(s.Refused[o]) >= s.AlertsWait
-	case OptionPageSize:
-		if s.TopLimit > 0 {
-			return true
-		}
+	switch {
+	case o == OptionOrder && !s.offer.Order, o == OptionCount && !s.offer.Count, o == OptionSkip && !s.offer.Skip:
+		return false
 	}
-	return s.Refused[o].IsZero() || now.Sub(s.Refused[o]) >= probeAfter
+	return s.Refused[o].over(now)
 }
 
 // Unsupported tells whether the server was seen not to take an option; one
 // that it does not even offer is not meant.
 func (s *Server) Unsupported(o Option) bool {
+	refused := s.Refused[o].Wait > 0
 	switch o {
 	case OptionPageSize:
-		return !s.Refused[o].IsZero() || s.TopLimit > 0 && s.TopLimit < s.offer.MaxTop || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+		return refused || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
 	case OptionLowerBound:
-		return s.OldBound > 0 || !s.Refused[o].IsZero()
+		return refused || s.OldBound > 0
 	}
-	return !s.Refused[o].IsZero()
+	return refused
 }
 
 // TakesStatus tells whether the server selects by this status.
 func (s *Server) TakesStatus(status incident.Status, now time.Time) bool {
-	return s.Takes(OptionStatus, now) && (s.Statuses[status].IsZero() || now.Sub(s.Statuses[status]) >= probeAfter)
+	return s.Takes(OptionStatus, now) && s.Statuses[status].over(now)
 }
 
 // takesSince tells whether a lower bound may be sent.
 func (s *Server) takesSince(since, now time.Time) bool {
-	if !s.Takes(OptionLowerBound, now) {
-		return false
-	}
-	return s.OldBound == 0 || now.Sub(since) < s.OldBound || now.Sub(s.OldBoundAt) >= probeAfter
-}
-
-// takesSkip tells whether so many rows may be skipped.
-func (s *Server) takesSkip(skip int, now time.Time) bool {
-	if !s.offer.Skip || !s.Takes(OptionSkip, now) {
-		return false
-	}
-	return s.SkipFrom == 0 || skip < s.SkipFrom || now.Sub(s.SkipFromAt) >= probeAfter
+	return s.Takes(OptionLowerBound, now) && (s.OldBound == 0 || now.Sub(since) < s.OldBound || s.Old.over(now))
 }
 
 // refuse leaves an option out from now on.
 func (s *Server) refuse(o Option, now time.Time) {
 	if o == OptionAlerts {
-		s.AlertsWait = nextWait(s.AlertsWait)
+		s.Refused[o].extend(now, firstWait, longestWait)
+		return
 	}
-	s.Refused[o] = now
+	s.Refused[o].extend(now, probeAfter, probeAfter)
 }
 
 // doubt has everything that is left out tried again, once an hour: it may have
@@ -178,14 +158,11 @@ func (s *Server) doubt(now time.Time) {
 		return
 	}
 	s.DoubtedAt = now
-	for _, o := range blames[0] {
-		if o == OptionAlerts || o == OptionPageSize && s.TopLimit > 0 {
-			continue
-		}
-		s.Refused[o] = time.Time{}
-	}
+	alerts := s.Refused[OptionAlerts]
+	clear(s.Refused[:])
+	s.Refused[OptionAlerts] = alerts
 	clear(s.Statuses[:])
-	s.OldBound, s.SkipFrom = 0, 0
+	s.OldBound = 0
 }
 
 // accept notes that the server took the options that a request carried.
@@ -193,37 +170,15 @@ func (s *Server) accept(req *Request, now time.Time) {
 	if req.Link != "" {
 		return
 	}
-	for o, carried := range req.options() {
-		if carried && (Option(o) != OptionPageSize || s.TopLimit == 0) {
-			s.Refused[o] = time.Time{}
+	for o := range s.Refused {
+		if req.carries(Option(o)) {
+			s.Refused[o] = pause{}
 		}
 	}
-	if req.Alerts {
-		s.AlertsWait = 0
+	if !req.Since.IsZero() && now.Sub(req.Since) >= s.OldBound {
+		s.OldBound, s.Old = 0, pause{}
 	}
-	if !req.Since.IsZero() && s.OldBound > 0 && now.Sub(req.Since) >= s.OldBound {
-		s.OldBound = 0
-	}
-	if req.Status != incident.StatusUnknown {
-		s.Statuses[req.Status] = time.Time{}
-	}
-}
-
-func nextWait(last time.Duration) time.Duration {
-	return min(max(2*last, firstWait), longestWait)
-}
-
-// options lists what a request carries.
-func (r *Request) options() (carried [NumOptions]bool) {
-	carried[OptionOrder] = r.Order != Unordered
-	carried[OptionUpperBound] = !r.Before.IsZero()
-	carried[OptionLowerBound] = !r.Since.IsZero()
-	carried[OptionStatus] = r.Status != incident.StatusUnknown
-	carried[OptionAlerts] = r.Alerts
-	carried[OptionPageSize] = r.Top > 0
-	carried[OptionCount] = r.Count
-	carried[OptionSkip] = r.Skip > 0
-	return carried
+	s.Statuses[req.Status] = pause{}
 }
 
 // size is the page size to ask for; 0: none is asked for.
@@ -231,34 +186,27 @@ func (s *Server) size(now time.Time) int {
 	if !s.Takes(OptionPageSize, now) {
 		return 0
 	}
-	most := s.offer.MaxTop
-	if s.TopLimit > 0 && now.Sub(s.Refused[OptionPageSize]) < probeAfter {
-		most = min(most, s.TopLimit)
+	switch {
+	case s.Top == 0:
+		return s.offer.MaxTop
+	case !s.Grow.over(now):
+		return s.Top
 	}
-	if s.Top == 0 || s.Top >= most {
-		return most
-	}
-	if !now.Before(s.GrowAt) {
-		return min(2*s.Top, most)
-	}
-	return s.Top
+	return min(2*s.Top, s.offer.MaxTop)
 }
 
 // limitTop believes the page size that the server says is its limit.
 func (s *Server) limitTop(limit int, now time.Time) {
-	s.TopLimit = limit
-	s.Refused[OptionPageSize] = now
+	s.Top, s.Grow = limit, pause{Until: now.Add(probeAfter)}
 }
 
 // shrink halves the page size after one was too heavy.
 func (s *Server) shrink(top int, now time.Time) {
 	if s.Top == 0 || s.Top >= top {
-		s.Wait = nextWait(0)
-	} else {
-		s.Wait = nextWait(s.Wait) // a trial of a larger one failed
+		s.Grow = pause{} // otherwise a larger one was tried and failed
 	}
 	s.Top = max(1, top/2)
-	s.GrowAt = now.Add(s.Wait)
+	s.Grow.extend(now, firstWait, longestWait)
 }
 
 // rows is how many rows a full page has.
@@ -274,18 +222,12 @@ func (s *Server) rows(top int) int {
 
 // sized notes that a page of this size could be had.
 func (s *Server) sized(top int, now time.Time) {
-	if top == 0 {
-		return
-	}
-	switch {
-	case top > s.TopLimit && s.TopLimit > 0:
-		s.TopLimit, s.Refused[OptionPageSize] = 0, time.Time{}
-	case s.Top == 0 || top <= s.Top:
+	if s.Top == 0 || top <= s.Top {
 		return
 	}
 	// What lies between was waited for; what follows is tried at once.
 	if s.Top = top; s.Top >= s.offer.MaxTop {
-		s.Top, s.Wait = 0, 0
+		s.Top, s.Grow = 0, pause{}
 	}
-	s.GrowAt = now
+	s.Grow.Until = now
 }

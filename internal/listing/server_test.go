@@ -2,11 +2,11 @@ package listing
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // noon is when the tests of this package begin.
@@ -43,13 +43,13 @@ func TestPageSize(t *testing.T) {
 			{heavy, 100, time.Hour, 50}, {heavy, 100, time.Hour, 50}, {later, 0, time.Hour - time.Second, 50}, {later, 0, time.Second, 100},
 		},
 		"believes a limit for a day": {
-			{told, 25, 0, 25}, {had, 25, 0, 25}, {later, 0, 24*time.Hour - time.Second, 25}, {later, 0, time.Second, 100}, {had, 100, 0, 100}, {later, 0, time.Hour, 100},
+			{told, 25, 0, 25}, {had, 25, 0, 25}, {later, 0, 24*time.Hour - time.Second, 25}, {later, 0, time.Second, 50}, {had, 50, 0, 100}, {had, 100, 0, 100}, {later, 0, time.Hour, 100},
 		},
 		"a limit that still holds": {
-			{told, 25, 0, 25}, {later, 0, 24 * time.Hour, 100}, {told, 25, 0, 25}, {later, 0, 23 * time.Hour, 25},
+			{told, 25, 0, 25}, {later, 0, 24 * time.Hour, 50}, {told, 25, 0, 25}, {later, 0, 23 * time.Hour, 25},
 		},
 		"heavy below a limit": {
-			{told, 40, 0, 40}, {heavy, 40, 0, 20}, {later, 0, time.Minute, 40}, {had, 40, 0, 40},
+			{told, 40, 0, 40}, {heavy, 40, 0, 20}, {later, 0, time.Minute, 40}, {had, 40, 0, 80}, {told, 40, 0, 40}, {later, 0, time.Hour, 40},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,10 +97,15 @@ func TestTakes(t *testing.T) {
 		}
 	}
 	s := NewServer(full)
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		s.refuse(OptionAlerts, noon)
-		if want *= time.Minute; s.Takes(OptionAlerts, noon.Add(want-1)) || !s.Takes(OptionAlerts, noon.Add(want)) {
-			t.Errorf("alerts that were refused %d times: not left out for %v", i+1, want)
+	for o, hours := range map[Option][]float64{
+		OptionAlerts: {1. / 60, 2. / 60, 4. / 60, 8. / 60, 16. / 60, 32. / 60, 1, 1},
+		OptionOrder:  {24, 24},
+	} {
+		for i, h := range hours {
+			s.refuse(o, noon)
+			if want := time.Duration(h * float64(time.Hour)); s.Takes(o, noon.Add(want-1)) || !s.Takes(o, noon.Add(want)) {
+				t.Errorf("%v, refused %d times: not left out for %v", o, i+1, want)
+			}
 		}
 	}
 	s.accept(&Request{Link: "x", Alerts: true}, noon)
@@ -112,7 +117,7 @@ func TestTakes(t *testing.T) {
 		t.Errorf("no page size is taken: got %d, want none", got)
 	}
 	bare := NewServer(Offer{MaxTop: 100})
-	if bare.Takes(OptionOrder, noon) || bare.Takes(OptionCount, noon) || bare.takesSkip(1, noon) || bare.Unsupported(OptionOrder) {
+	if bare.Takes(OptionOrder, noon) || bare.Takes(OptionCount, noon) || bare.Takes(OptionSkip, noon) || bare.Unsupported(OptionOrder) {
 		t.Error("what is not offered is not asked for, nor missed")
 	}
 }
@@ -122,7 +127,7 @@ func TestTakes(t *testing.T) {
 func TestTakesPartly(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 100, Skip: true})
 	day := 24 * time.Hour
-	s.OldBound, s.OldBoundAt = 100*day, noon
+	s.OldBound, s.Old.Until = 100*day, noon.Add(day)
 	if s.takesSince(noon.Add(-100*day), noon) || !s.takesSince(noon.Add(-99*day), noon) || !s.takesSince(noon.Add(-200*day), noon.Add(day)) {
 		t.Error("old bounds")
 	}
@@ -136,11 +141,7 @@ func TestTakesPartly(t *testing.T) {
 	if s.accept(&Request{Since: noon.Add(-150 * day)}, noon); s.OldBound != 0 {
 		t.Error("an old bound was taken")
 	}
-	s.SkipFrom, s.SkipFromAt = 200, noon
-	if s.takesSkip(200, noon) || !s.takesSkip(199, noon) || !s.takesSkip(200, noon.Add(day)) {
-		t.Error("positions")
-	}
-	s.Statuses[incident.StatusAwaitingAction] = noon
+	s.Statuses[incident.StatusAwaitingAction].extend(noon, day, day)
 	if s.TakesStatus(incident.StatusAwaitingAction, noon) || !s.TakesStatus(incident.StatusActive, noon) || !s.TakesStatus(incident.StatusAwaitingAction, noon.Add(day)) {
 		t.Error("statuses")
 	}
@@ -154,23 +155,26 @@ func TestTakesPartly(t *testing.T) {
 // again, but not all the time.
 func TestDoubt(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true})
+	const day = 24 * time.Hour
 	blame := func(now time.Time) {
 		for o := range Option(NumOptions) {
 			s.refuse(o, now)
 		}
-		s.SkipFrom, s.OldBound, s.Statuses[incident.StatusActive] = 10, time.Hour, now
+		s.OldBound = time.Hour
+		s.Old.extend(now, day, day)
+		s.Statuses[incident.StatusActive].extend(now, day, day)
 	}
 	blame(noon)
-	l := New(s, ProveLarge, Everything(incident.StatusUnknown, noon))
-	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != ReasonIncomplete {
+	l := New(s, false, Everything(incident.StatusUnknown, noon))
+	if err := l.incomplete(&Request{}, errNoProgress, noon); err.Reason != reason.Incomplete {
 		t.Errorf("got %v", err)
 	}
-	for _, o := range blames[0] {
+	for o := range Option(NumOptions) {
 		if s.Takes(o, noon) != (o != OptionAlerts) {
 			t.Errorf("%v: taken %v", o, s.Takes(o, noon))
 		}
 	}
-	if !s.takesSkip(100, noon) || !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
+	if !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
 		t.Error("what is refused in part is not tried again")
 	}
 	blame(noon)
@@ -188,7 +192,7 @@ func TestServerResume(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true})
 	s.refuse(OptionOrder, noon)
 	s.shrink(50, noon)
-	s.Unsorted, s.Links, s.PageMax = true, true, 20
+	s.Unsorted, s.LostLinks, s.PageMax = true, true, 20
 	data, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -204,12 +208,12 @@ func TestServerResume(t *testing.T) {
 	}
 	for _, top := range []int{-1, 0, 51, 1 << 40} {
 		next = NewServer(Offer{MaxTop: 50})
-		next.Resume(&Server{Top: top, TopLimit: -top})
+		next.Resume(&Server{Top: top})
 		if got := next.size(noon); got != 50 {
 			t.Errorf("saved size %d: asks for %d", top, got)
 		}
 	}
-	if err := json.Unmarshal([]byte(`{"refused":["2026-03-01T00:00:00Z"],"statuses":[],"top":7}`), &saved); err != nil {
+	if err := json.Unmarshal([]byte(`{"refused":[{"until":"2026-03-01T00:00:00Z"}],"statuses":[],"top":7}`), &saved); err != nil {
 		t.Errorf("fewer options than there are: %v", err)
 	}
 }
@@ -239,7 +243,7 @@ func TestSeconds(t *testing.T) {
 		}
 	}
 	s := secondsOf(rowsAt(1, 2, 2, 9))
-	if at := noon.Unix() + 2; s.at(at) != 2 || s.since(at) != 3 || s.min != noon.Unix()+1 || s.max != noon.Unix()+9 {
+	if at := noon.Unix() + 2; s.at(at) != 2 || s.min != noon.Unix()+1 || s.max != noon.Unix()+9 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -259,55 +263,28 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestByUpdate: rows are sorted by last update on purpose if their creation is
-// not sorted.
-func TestByUpdate(t *testing.T) {
+// TestSorted: rows are sorted by last update on purpose if their creation is
+// not sorted, on one page or on several.
+func TestSorted(t *testing.T) {
 	for _, test := range []struct {
-		created []int
+		created [][]int
 		want    bool
 	}{
-		{nil, false}, {[]int{9, 8, 7, 6, 5, 4, 3}, false}, {[]int{1, 2, 3, 4, 5, 6, 7}, false}, {[]int{5, 5, 5, 5, 5, 5, 5, 5}, false},
-		{[]int{1, 3, 2, 5, 4, 7, 6}, true}, {[]int{1, 3, 2, 4, 5, 6}, false},
+		{nil, false}, {[][]int{{9, 8, 7, 6, 5, 4, 3}}, false}, {[][]int{{1, 2, 3, 4, 5, 6, 7}}, false}, {[][]int{{5, 5, 5, 5, 5, 5, 5, 5}}, false},
+		{[][]int{{1, 3, 2, 5, 4, 7, 6}}, true}, {[][]int{{1, 3, 2, 4, 5, 6}}, false},
+		{[][]int{{1, 3, 2, 3, 4}}, false}, {[][]int{{1, 3, 2, 3, 4}, {4, 3, 5, 1, 2}}, true}, {[][]int{{1, 3, 2}, {4, 3, 5}, {4, 3, 5}}, false},
 	} {
-		rows := rowsAt(test.created...)
-		for i := range rows {
-			rows[i].Created = rows[i].Updated
+		l := New(NewServer(Offer{MaxTop: 100}), false)
+		for _, page := range test.created {
+			rows := rowsAt(1, 2, 3, 4, 5, 6, 7, 8)[:len(page)]
+			for i, at := range page {
+				rows[i].Created = rowsAt(at)[0].Updated
+			}
+			secs := secondsOf(rows)
+			l.learn(&Request{}, &Page{Rows: append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})}, &secs, noon)
 		}
-		if got := byUpdate(append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})); got != test.want {
+		if got := l.sorted(); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
 		}
-	}
-}
-
-// TestCut takes from an unsorted range what is likely to fit on a page, and
-// nothing where it is not known, or all of it fits.
-func TestCut(t *testing.T) {
-	at := noon.Unix()
-	for _, test := range []struct {
-		name    string
-		density float64
-		r       Range
-		want    []Range // the next last
-	}{
-		{"not known", 0, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at, Check: -1}}},
-		{"one row a second", 1, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at - 65, Check: -1}, {Since: at - 65, Before: at, Check: -1}}},
-		{"no lower bound", 1, Range{Since: noSince, Before: at, Check: -1}, []Range{{Since: noSince, Before: at - 65, Check: -1}, {Since: at - 65, Before: at, Check: -1}}},
-		{"crowded", 500, Range{Since: 0, Before: at, Check: -1}, []Range{{Since: 0, Before: at - 1, Check: -1}, {Since: at - 1, Before: at, Check: -1}}},
-		{"fits", 1, Range{Since: at - 97, Before: at, Check: -1}, []Range{{Since: at - 97, Before: at, Check: -1}}},
-		{"no upper bound", 1, Range{Since: 0, Before: noBefore, Check: -1}, []Range{{Since: 0, Before: noBefore, Check: -1}}},
-		{"a proof", 1, Range{Since: 0, Before: at, Proof: true, Check: -1}, []Range{{Since: 0, Before: at, Proof: true, Check: -1}}},
-		{"to be checked", 1, Range{Since: 0, Before: at, Check: 3}, []Range{{Since: 0, Before: at, Check: 3}}},
-		{"hardly any", 1e-12, Range{Since: noSince, Before: at, Check: -1}, []Range{{Since: noSince, Before: at - 1e9, Check: -1}, {Since: at - 1e9, Before: at, Check: -1}}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := NewServer(Offer{MaxTop: 100})
-			s.Unsorted = true
-			l := New(s, ProveLarge, test.r)
-			l.density = test.density
-			l.cut(&l.Todo[0])
-			if !slices.Equal(l.Todo, test.want) {
-				t.Errorf("got %+v, want %+v", l.Todo, test.want)
-			}
-		})
 	}
 }

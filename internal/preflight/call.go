@@ -9,6 +9,7 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -160,18 +161,18 @@ func explainCall(t *tenant.Tenant, calls *fewCalls, err error) (detail, hint str
 		hint = need.read + " of " + need.api + " is missing or lacks admin consent, or Defender XDR is not licensed in this tenant"
 	case e.Status == http.StatusNotFound:
 		hint = "this is not the API: check --api and --api.url"
-	case e.Reason == listing.ReasonThrottled:
+	case e.Reason == reason.Throttled:
 		hint = "another program spends the quota of this app registration; register an own one, or lower --api.quota-share"
 		now := time.Now()
-		t.Ledger().Throttled(now, e.Status, e.RetryAfter, e.Message)
+		t.Ledger().Throttled(now, e.RetryAfter, e.Message)
 		if until := calls.ledger.Ready(now); until.After(now) {
 			hint = fmt.Sprintf("no call before %s; %s", until.UTC().Format(time.RFC3339), hint)
 		}
 	case e.Status >= 500:
 		hint = "the service has a problem; try again later"
-	case e.Reason == listing.ReasonDecode || e.Reason == listing.ReasonPartial:
+	case e.Reason == reason.Decode || e.Reason == reason.Partial:
 		hint = "something else answers in the API's place, a proxy perhaps"
-	case e.Reason == listing.ReasonTimeout:
+	case e.Reason == reason.Timeout:
 		hint = "the API took longer than --api.timeout"
 	}
 	return e.Error(), hint

@@ -1,5 +1,5 @@
 // Package preflight is the command check: it tries every step from the
-// configuration to one call of the API, says what is wrong and how to mend it.
+// configuration to one call of the API, says what is wrong and how to fix it.
 package preflight
 
 import (

@@ -36,7 +36,7 @@ func (c *Result) checkQuota(t *tenant.Tenant, page *firstPage, note string, now 
 	var share []string
 	e := &syncEstimate{}
 	for _, u := range t.Ledger().Usage(now) {
-		window := tenant.WindowName(u.Window.Period)
+		window := u.Window.Rule().String()
 		share = append(share, fmt.Sprintf("%d of %d calls a%s %s, %d used", u.Effective, u.Window.Limit, map[string]string{"hour": "n"}[window], window, u.Used))
 		if window == "minute" {
 			e.CallsPerMinute = u.Effective

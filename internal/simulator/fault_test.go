@@ -11,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/life"
 )
 
 const (
@@ -40,9 +43,9 @@ func TestFaultyAnswers(t *testing.T) {
 		"forbidden":            {Faults{Status: 403}, "", 403, "Forbidden", "", 0},
 		"empty":                {Faults{Status: 405, EmptyBody: true}, "", 405, "", "", 0},
 		"throttled":            {Faults{Status: 429, RetryAfter: "3"}, "", 429, "429", "maximum allowed 50 per 00:01:00", 0},
-		"throttled, no limit":  {Faults{Status: 429, ThrottleBody: ThrottleBodyPlain}, "", 429, "TooManyRequests", "", 0},
-		"throttled, page":      {Faults{Status: 429, ThrottleBody: ThrottleBodyHTML}, "", 429, "", "<html>", 0},
-		"throttled, silent":    {Faults{Status: 429, ThrottleBody: ThrottleBodyEmpty}, "", 429, "", "", 0},
+		"throttled, no limit":  {Faults{Status: 429, ThrottleBody: faults.ThrottleBodyPlain}, "", 429, "TooManyRequests", "", 0},
+		"throttled, page":      {Faults{Status: 429, ThrottleBody: faults.ThrottleBodyHTML}, "", 429, "", "<html>", 0},
+		"throttled, silent":    {Faults{Status: 429, ThrottleBody: faults.ThrottleBodyEmpty}, "", 429, "", "", 0},
 		"not JSON":             {Faults{NotJSON: true}, "", 200, "", "<!DOCTYPE html>", 0},
 		"padding":              {Faults{Padding: 1 << 20}, "", 200, "", "", 3},
 		"redirect":             {Faults{Redirect: Foreign + "/login"}, "", 302, "", "", 0},
@@ -65,7 +68,7 @@ func TestFaultyAnswers(t *testing.T) {
 		"foreign next":         {Faults{Links: Links{Host: Foreign}}, "$top=1", 200, "", `"@odata.nextLink":"https://foreign.invalid/api/`, 0},
 	} {
 		everywhere(t, name, Options{}, func(t *testing.T, tenant *Tenant, c *caller) {
-			for _, status := range []string{active, inProgress, resolved} {
+			for _, status := range []string{life.Active, life.InProgress, life.Resolved} {
 				tenant.Create(Spec{Status: status})
 			}
 			tenant.Fault(test.faults)

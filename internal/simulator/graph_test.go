@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/odata"
 )
 
 // graphCaller is a caller that holds the role and asks for the newer enums.
@@ -42,7 +45,7 @@ func (p preferring) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (c *graphCaller) list(options string) pageRead {
 	c.t.Helper()
-	a := c.get(graphPath + "?" + strings.ReplaceAll(options, " ", "%20"))
+	a := c.get("/v1.0/security/incidents" + "?" + strings.ReplaceAll(options, " ", "%20"))
 	if a.err != nil || a.status/100 != 2 {
 		c.t.Fatalf("%s: got %d %v %.300s", options, a.status, a.err, a.body)
 	}
@@ -65,7 +68,7 @@ func (c *graphCaller) follow(options string) (ids []string, pages int) {
 		if p.Next == "" {
 			return ids, pages
 		}
-		link, ok := strings.CutPrefix(p.Next, c.base+graphPath+"?")
+		link, ok := strings.CutPrefix(p.Next, c.base+"/v1.0/security/incidents"+"?")
 		if !ok || !strings.HasPrefix(link, "$skiptoken=") {
 			c.t.Fatalf("link: %s", p.Next)
 		}
@@ -76,7 +79,7 @@ func (c *graphCaller) follow(options string) (ids []string, pages int) {
 func TestGraphListIsTheTenant(t *testing.T) {
 	tenant, c := newGraph(t, Options{Seed: 1, Incidents: 230, Light: true})
 	want := tenant.IDs()
-	for _, order := range []Order{NewestUpdate, OldestUpdate, NewestCreated, OldestCreated, NoOrder} {
+	for _, order := range []odata.Order{odata.NewestUpdate, OldestUpdate, NewestCreated, odata.OldestCreated, NoOrder} {
 		for _, empty := range []bool{false, true} {
 			tenant.Fault(Faults{Order: order, Pages: Pages{Empty: empty}})
 			got, pages := c.follow("$expand=alerts")
@@ -106,7 +109,7 @@ func TestGraphOrderBy(t *testing.T) {
 		}
 	}
 	tenant.Fault(Faults{Takes: Takes{OrderBy: Refused}})
-	if a := c.get(graphPath + "?$orderby=lastUpdateDateTime%20asc"); a.status != http.StatusBadRequest {
+	if a := c.get("/v1.0/security/incidents" + "?$orderby=lastUpdateDateTime%20asc"); a.status != http.StatusBadRequest {
 		t.Errorf("got %d", a.status)
 	}
 }
@@ -132,22 +135,22 @@ func TestGraphFilters(t *testing.T) {
 		"$top=51", "$top=-1", "$filter=status%20eq%20'Sleeping'", "$filter=lastUpdateTime%20ge%202026-11-24T08:00:00Z%20or%201", "$select=id",
 		"$expand=evidence", "$skiptoken=%25", "$orderby=severity",
 	} {
-		a := c.get(graphPath + "?" + query)
+		a := c.get("/v1.0/security/incidents" + "?" + query)
 		if code, _ := errorCode(t, a); a.status != http.StatusBadRequest || code != "BadRequest" || !strings.Contains(a.body, `"innerError":{`) {
 			t.Errorf("%s: got %d %s", query, a.status, a.body)
 		}
 	}
-	if _, message := errorCode(t, c.get(graphPath+"?$top=51")); !strings.Contains(message, "limit of '50' for Top query has been exceeded") {
+	if _, message := errorCode(t, c.get("/v1.0/security/incidents"+"?$top=51")); !strings.Contains(message, "limit of '50' for Top query has been exceeded") {
 		t.Errorf("got %q", message)
 	}
 	tenant.Fault(Faults{SkipCap: 500})
-	if a := c.get(graphPath + "?$skip=501"); a.status != http.StatusBadRequest {
+	if a := c.get("/v1.0/security/incidents" + "?$skip=501"); a.status != http.StatusBadRequest {
 		t.Errorf("skip: got %d", a.status)
 	}
-	if a := c.get(fmt.Sprintf("%s/%d?$expand=alerts", graphPath, old)); a.status != http.StatusOK || !strings.Contains(a.body, `"alerts":[{`) {
+	if a := c.get(fmt.Sprintf("%s/%d?$expand=alerts", "/v1.0/security/incidents", old)); a.status != http.StatusOK || !strings.Contains(a.body, `"alerts":[{`) {
 		t.Errorf("by id: got %d %.200s", a.status, a.body)
 	}
-	if a := c.get(graphPath + "/1"); a.status != http.StatusNotFound {
+	if a := c.get("/v1.0/security/incidents" + "/1"); a.status != http.StatusNotFound {
 		t.Errorf("by id: got %d", a.status)
 	}
 	c.plain = true
@@ -176,23 +179,23 @@ func TestGraphWords(t *testing.T) {
 		t.Errorf("got %v", alert)
 	}
 	if rows := c.list("").Value; rows[0]["alerts"] != nil {
-		t.Error("alerts that nobody asked for")
+		t.Error("alerts that were not asked for")
 	}
 }
 
 func TestGraphFaults(t *testing.T) {
 	tenant, c := newGraph(t, Options{Seed: 1, Incidents: 20, Light: true})
-	status := func(query string) int { return c.get(graphPath + query).status }
+	status := func(query string) int { return c.get("/v1.0/security/incidents" + query).status }
 	tenant.Fault(Faults{Heavy: Heavy{Top: 10, Status: 500, WithAlerts: true}})
 	if a, b, d := status("?$expand=alerts"), status("?$expand=alerts&$top=10"), status(""); a != 500 || b != 200 || d != 200 {
 		t.Errorf("got %d, %d, %d", a, b, d)
 	}
-	tenant.Fault(Faults{Partial: Partial{Status206: true, Warning: true}})
-	if a := c.get(graphPath); a.status != http.StatusPartialContent || a.header.Get("Warning") == "" {
+	tenant.Fault(Faults{Partial: faults.Partial{Status206: true, Warning: true}})
+	if a := c.get("/v1.0/security/incidents"); a.status != http.StatusPartialContent || a.header.Get("Warning") == "" {
 		t.Errorf("got %d, %q", a.status, a.header.Get("Warning"))
 	}
 	tenant.Fault(Faults{Status: 429, RetryAfter: "7"})
-	a := c.get(graphPath)
+	a := c.get("/v1.0/security/incidents")
 	if code, _ := errorCode(t, a); a.status != 429 || code != "TooManyRequests" || a.header.Get("Retry-After") != "7" {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
@@ -215,7 +218,7 @@ func TestGraphLimits(t *testing.T) {
 	c := inProcess(t, tenant)
 	id := tenant.Create(Spec{})
 	for i := range 150 {
-		path := graphPath
+		path := "/v1.0/security/incidents"
 		if i%2 == 1 {
 			path += fmt.Sprint("/", id)
 		}
@@ -223,11 +226,11 @@ func TestGraphLimits(t *testing.T) {
 			t.Fatalf("call %d: got %d", i, a.status)
 		}
 	}
-	if a := c.get(graphPath); a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
+	if a := c.get("/v1.0/security/incidents"); a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
 		t.Errorf("got %d", a.status)
 	}
 	clock.add(2 * time.Minute)
-	if a := c.get(graphPath); a.status != http.StatusOK {
+	if a := c.get("/v1.0/security/incidents"); a.status != http.StatusOK {
 		t.Errorf("got %d", a.status)
 	}
 	if m := tenant.Meter(); m.GraphCalls != 152 || m.MaxGraphPerMinute != 151 || m.Throttled != 1 || m.Calls != 0 {

@@ -18,6 +18,9 @@ import (
 // start is where hand-driven clocks begin.
 var start = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 
+// day is for reading.
+const day = 24 * time.Hour
+
 // unlimited is for tests that are not about limits.
 var unlimited = []Limit{}
 

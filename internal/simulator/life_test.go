@@ -7,10 +7,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/life"
+	"m365_defender_exporter/internal/simulator/service"
 )
 
 // TestDeterminism: the same seed and instants give the same tenant, no matter
-// who looked in between.
+// what was asked in between.
 func TestDeterminism(t *testing.T) {
 	opts := fraction(5, 10)
 	clock := newClock()
@@ -35,10 +38,10 @@ func TestDeterminism(t *testing.T) {
 // fraction is a demo of a smaller tenant, for time is dear under the race
 // detector.
 func fraction(seed uint64, n int) Options {
-	opts := Demo(seed)
+	opts := service.Demo(seed)
 	opts.Incidents /= n
 	r, f := &opts.Rates, float64(n)
-	*r = Rates{r.Create / f, r.Assign / f, r.Change / f, r.Merge / f, r.Resolve / f, r.Reopen / f}
+	*r = Rates{Create: r.Create / f, Assign: r.Assign / f, Change: r.Change / f, Merge: r.Merge / f, Resolve: r.Resolve / f, Reopen: r.Reopen / f}
 	opts.Light, opts.Limits = true, unlimited
 	return opts
 }
@@ -49,15 +52,16 @@ func TestDemoStaysSane(t *testing.T) {
 	opts := fraction(1, 4)
 	opts.Now = clock.now
 	tenant := New(opts)
-	started := len(tenant.open.ids)
+	open := func() []int64 { return tenant.IDs(life.Active, life.InProgress, life.AwaitingAction) }
+	started := len(open())
 	for range 30 {
 		clock.add(day)
 		tenant.Advance()
-		if got := len(tenant.open.ids); got < started/2 || got > 2*started {
+		if got := len(open()); got < started/2 || got > 2*started {
 			t.Errorf("got %d open incidents after %v, started with %d", got, clock.now().Sub(start), started)
 		}
 	}
-	if created := len(tenant.records) - opts.Incidents; created < 29*24*60 || created > 31*24*60 {
+	if created := len(tenant.IDs()) - opts.Incidents; created < 29*24*60 || created > 31*24*60 {
 		t.Errorf("got %d incidents created, want about %d", created, 30*24*60)
 	}
 	truth := tenant.Truth(clock.now(), 0)
@@ -72,17 +76,18 @@ func TestDemoStaysSane(t *testing.T) {
 
 func TestDemoIsLively(t *testing.T) {
 	clock := newClock()
-	opts := Demo(2)
+	opts := service.Demo(2)
 	opts.Now, opts.Light = clock.now, true
 	tenant := New(opts)
 	before := clock.now()
 	for range 20 {
 		clock.add(30 * time.Second)
 		tenant.Advance()
-		order := tenant.sorted()
-		if n := len(order) - since(order, before); n < 1 {
-			t.Errorf("nothing happened before %v", clock.now())
-		}
+		tenant.Do(func(now time.Time) {
+			if order := tenant.Index.Sorted(); order[len(order)-1].Updated.Before(before) {
+				t.Errorf("nothing happened before %v", now)
+			}
+		})
 		before = clock.now()
 	}
 }
@@ -96,7 +101,7 @@ func TestRestAndLive(t *testing.T) {
 	}
 	tenant.Live(Rates{Create: 100})
 	clock.add(time.Hour)
-	n := len(tenant.IDs(active))
+	n := len(tenant.IDs(life.Active))
 	if n < 60 || n > 140 {
 		t.Errorf("got %d incidents, want about 100", n)
 	}
@@ -111,7 +116,7 @@ func TestActs(t *testing.T) {
 	clock := newClock()
 	tenant := New(Options{Now: clock.now, Skew: time.Minute})
 	a, b := tenant.Create(Spec{Severity: "Low"}), tenant.Create(Spec{Alerts: []Alert{{Status: "New"}, {}}})
-	step := func(what string, returned, id int64, want func(Record) bool) {
+	step := func(what string, returned, id int64, want func(life.Record) bool) {
 		t.Helper()
 		r, ok := tenant.Record(id)
 		if returned == 0 || !ok || !want(r) || !r.Updated.Equal(clock.now().Add(time.Minute)) {
@@ -119,21 +124,21 @@ func TestActs(t *testing.T) {
 		}
 		clock.add(time.Second)
 	}
-	step("create", a, a, func(r Record) bool { return r.Status == active && r.Severity == "Low" && len(r.Alerts) == 1 })
-	step("assign", tenant.Assign(a, "me"), a, func(r Record) bool { return r.AssignedTo == "me" && r.Status == inProgress })
-	step("resolve", tenant.Resolve(a, "TruePositive", "Malware"), a, func(r Record) bool {
-		return r.Status == resolved && r.Classification == "TruePositive" && r.Determination == "Malware" && r.Alerts[0].Status == resolved
+	step("create", a, a, func(r life.Record) bool { return r.Status == life.Active && r.Severity == "Low" && len(r.Alerts) == 1 })
+	step("assign", tenant.Assign(a, "me"), a, func(r life.Record) bool { return r.AssignedTo == "me" && r.Status == life.InProgress })
+	step("resolve", tenant.Resolve(a, "TruePositive", "Malware"), a, func(r life.Record) bool {
+		return r.Status == life.Resolved && r.Classification == "TruePositive" && r.Determination == "Malware" && r.Alerts[0].Status == life.Resolved
 	})
-	step("reopen", tenant.Reopen(a), a, func(r Record) bool { return r.Status == active && r.Classification == "Unknown" })
-	step("update", tenant.Update(a, func(r *Record) { r.Severity = "High" }), a, func(r Record) bool { return r.Severity == "High" })
-	step("touch", tenant.Touch(a), a, func(r Record) bool { return r.Severity == "High" })
-	step("merge", tenant.Merge(a, b), b, func(r Record) bool { return len(r.Alerts) == 3 })
+	step("reopen", tenant.Reopen(a), a, func(r life.Record) bool { return r.Status == life.Active && r.Classification == "Unknown" })
+	step("update", tenant.Update(a, func(r *life.Record) { r.Severity = "High" }), a, func(r life.Record) bool { return r.Severity == "High" })
+	step("touch", tenant.Touch(a), a, func(r life.Record) bool { return r.Severity == "High" })
+	step("merge", tenant.Merge(a, b), b, func(r life.Record) bool { return len(r.Alerts) == 3 })
 	r, _ := tenant.Record(a)
-	if r.Status != redirected || r.RedirectID != b || len(r.Alerts) != 0 {
+	if r.Status != life.Redirected || r.RedirectID != b || len(r.Alerts) != 0 {
 		t.Errorf("merged: got %+v", r)
 	}
 	past := start.Add(-time.Hour)
-	tenant.Update(b, func(r *Record) { r.Updated = past })
+	tenant.Update(b, func(r *life.Record) { r.Updated = past })
 	if r, _ := tenant.Record(b); !r.Updated.Equal(past) {
 		t.Errorf("got update time %v, want the given one", r.Updated)
 	}
@@ -149,15 +154,15 @@ func TestLateUpdate(t *testing.T) {
 	other := tenant.Create(Spec{})
 	clock.add(time.Minute)
 	made := clock.now()
-	tenant.LateUpdate(id, 5*time.Minute, func(r *Record) { r.Status = resolved })
+	tenant.LateUpdate(id, 5*time.Minute, func(r *life.Record) { r.Status = life.Resolved })
 	c := inProcess(t, tenant)
 	clock.add(4 * time.Minute)
 	tenant.Touch(other)
-	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != active || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(start) {
+	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != life.Active || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(start) {
 		t.Errorf("before: got %v", rows)
 	}
 	clock.add(time.Minute)
-	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != resolved || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(made) {
+	if rows := c.page("").Value; ids(rows)[0] != other || rows[1]["status"] != life.Resolved || !parseTime(t, rows[1]["lastUpdateTime"]).Equal(made) {
 		t.Errorf("after: got %v", rows)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/odata"
 )
 
 func TestOrderAndPaging(t *testing.T) {
@@ -68,7 +70,7 @@ func TestTiesAcrossPages(t *testing.T) {
 	if got := ids(c.all("")); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	at := start.Format(wireTime)
+	at := start.Format(odata.TimeFormat)
 	for operator, n := range map[string]int{"ge": 250, "le": 250, "eq": 250, "gt": 0, "lt": 0} {
 		if got := len(c.all("$filter=lastUpdateTime " + operator + " " + at)); got != n {
 			t.Errorf("%s: got %d rows, want %d", operator, got, n)

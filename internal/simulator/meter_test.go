@@ -2,52 +2,14 @@ package simulator
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
 )
-
-func TestMeter(t *testing.T) {
-	for seed := range uint64(10) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 0))
-			var w window
-			at := start
-			var all []time.Time
-			for range 300 {
-				// Whole seconds, so that calls are often exactly a minute apart.
-				at = at.Add(time.Duration(rng.IntN(40)) * time.Second * time.Duration(rng.IntN(2)))
-				w.received(at, nil)
-				all = append(all, at)
-			}
-			if got, want := w.perMinute, densest(all, time.Minute); got != want {
-				t.Errorf("per minute: got %d, want %d", got, want)
-			}
-			if got, want := w.perHour, densest(all, time.Hour); got != want {
-				t.Errorf("per hour: got %d, want %d", got, want)
-			}
-		})
-	}
-}
-
-// densest tries every closed window that begins at a call.
-func densest(all []time.Time, period time.Duration) int {
-	most := 0
-	for _, from := range all {
-		n := 0
-		for _, at := range all {
-			if !at.Before(from) && !at.After(from.Add(period)) {
-				n++
-			}
-		}
-		most = max(most, n)
-	}
-	return most
-}
 
 func TestMeterCounts(t *testing.T) {
 	everywhere(t, "meter", Options{Incidents: 1}, func(t *testing.T, tenant *Tenant, c *caller) {
@@ -81,7 +43,7 @@ func TestLimits(t *testing.T) {
 		if s, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || s < 1 || s > 60 {
 			t.Errorf("got Retry-After %q", a.header.Get("Retry-After"))
 		}
-		tenant.Fault(Faults{NoRetryAfter: true, ThrottleBody: ThrottleBodyEmpty})
+		tenant.Fault(Faults{NoRetryAfter: true, ThrottleBody: faults.ThrottleBodyEmpty})
 		if a = c.get("/api/incidents"); a.status != http.StatusTooManyRequests || a.body != "" || a.header.Get("Retry-After") != "" {
 			t.Errorf("got %d %q %v", a.status, a.body, a.header)
 		}
@@ -98,7 +60,7 @@ func TestLimits(t *testing.T) {
 // too late.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := inProcess(t, New(Options{Limits: []Limit{{time.Minute, 5}, {time.Hour, 8}}}))
+		c := inProcess(t, New(Options{Limits: []Limit{{Period: time.Minute, Calls: 5}, {Period: time.Hour, Calls: 8}}}))
 		status := func() int { return c.do(context.Background(), "/api/incidents").status }
 		for i := range 5 {
 			if got := status(); got != http.StatusOK {

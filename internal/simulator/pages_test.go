@@ -7,14 +7,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/odata"
 )
 
-// TestOrders: each is what it says, over all pages, while nobody asks for
+// TestOrders: each is what it says, over all pages, while no request asks for
 // another; and what changes in between is in its place.
 func TestOrders(t *testing.T) {
-	for order, field := range map[Order]string{NewestUpdate: "UPDATED", OldestUpdate: "UPDATED", NewestCreated: "created", OldestCreated: "created", NoOrder: ""} {
-		bothFlavours(t, fmt.Sprint(order), Options{Seed: 5, Incidents: 260, Light: true}, func(t *testing.T, r *reader) {
-			r.tenant.Fault(Faults{Order: order, Links: Links{Shape: LinkOpaque}})
+	for order, field := range map[odata.Order]string{odata.NewestUpdate: "UPDATED", OldestUpdate: "UPDATED", NewestCreated: "created", odata.OldestCreated: "created", NoOrder: ""} {
+		eachFace(t, fmt.Sprint(order), Options{Seed: 5, Incidents: 260, Light: true}, func(t *testing.T, r *reader) {
+			r.tenant.Fault(Faults{Order: order, Links: Links{Shape: faults.LinkOpaque}})
 			for range 2 {
 				var all []map[string]any
 				for next := "$top=40"; next != ""; {
@@ -37,7 +40,7 @@ func TestOrders(t *testing.T) {
 						times[i] = parseTime(t, row[name])
 					}
 				}
-				if order == NewestUpdate || order == NewestCreated {
+				if order == odata.NewestUpdate || order == NewestCreated {
 					slices.Reverse(times)
 				}
 				if got := slices.IsSortedFunc(times, time.Time.Compare); got != (field != "") {
@@ -62,15 +65,15 @@ func TestPages(t *testing.T) {
 	for name, pages := range map[string]Pages{
 		"cap": {Cap: 7}, "ragged": {Ragged: true}, "empty": {Empty: true}, "all": {Cap: 30, Ragged: true, Empty: true},
 	} {
-		for _, shape := range []LinkShape{LinkUsual, LinkLossy, LinkFull, LinkOpaque} {
-			bothFlavours(t, fmt.Sprint(name, shape), Options{Seed: 5, Incidents: 230, Light: true}, func(t *testing.T, r *reader) {
+		for _, shape := range []faults.LinkShape{faults.LinkUsual, faults.LinkLossy, LinkFull, faults.LinkOpaque} {
+			eachFace(t, fmt.Sprint(name, shape), Options{Seed: 5, Incidents: 230, Light: true}, func(t *testing.T, r *reader) {
 				r.tenant.Fault(Faults{Pages: pages, Links: Links{Shape: shape}})
 				got, n := r.follow("")
 				slices.Sort(got)
 				if want := r.tenant.IDs(); !slices.Equal(got, want) {
 					t.Errorf("got %d rows, want %d", len(got), len(want))
 				}
-				if least := 230 / r.flavour().top; n <= least+1 {
+				if least := 230 / r.face().Top; n <= least+1 {
 					t.Errorf("got %d pages", n)
 				}
 				p := r.read("")
@@ -84,14 +87,14 @@ func TestPages(t *testing.T) {
 
 // TestLinks: where they lead, and what they lose.
 func TestLinks(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 130, Light: true, Mix: Mix{Active: 1, Resolved: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 130, Light: true, Mix: Mix{Active: 1, Resolved: 1}}, func(t *testing.T, r *reader) {
 		const options = "$top=20&$filter=status eq ACTIVE"
 		plain := func(links Links) listRead {
 			r.tenant.Fault(Faults{Links: links})
 			return r.read(options)
 		}
 		second := r.rows(options + "&$skip=20")
-		for shape, keeps := range map[LinkShape]bool{LinkUsual: r.graph, LinkLossy: false, LinkFull: true, LinkOpaque: true} {
+		for shape, keeps := range map[faults.LinkShape]bool{faults.LinkUsual: r.graph, faults.LinkLossy: false, LinkFull: true, faults.LinkOpaque: true} {
 			p := plain(Links{Shape: shape})
 			if got := slices.Equal(r.rows(p.Next), second); got != keeps {
 				t.Errorf("shape %d: %s keeps the query: %v", shape, p.Next, got)
@@ -104,7 +107,7 @@ func TestLinks(t *testing.T) {
 		if p := r.read(options + "&$skip=120"); p.Next == "" {
 			t.Error("always: none on the last page")
 		}
-		for _, shape := range []LinkShape{LinkFull, LinkOpaque} {
+		for _, shape := range []faults.LinkShape{LinkFull, faults.LinkOpaque} {
 			p := plain(Links{Cycle: 1, Shape: shape})
 			if next := r.read(p.Next); !slices.Equal(r.ids(next.Value), r.ids(p.Value)) || r.read(next.Next).Next != next.Next {
 				t.Errorf("cycle of one: got %s", next.Next)
@@ -115,7 +118,7 @@ func TestLinks(t *testing.T) {
 				t.Errorf("cycle of two: got %s", next.Next)
 			}
 		}
-		if p := plain(Links{Host: Foreign}); !strings.HasPrefix(p.Next, Foreign+r.flavour().path) {
+		if p := plain(Links{Host: Foreign}); !strings.HasPrefix(p.Next, Foreign+r.face().Path) {
 			t.Errorf("foreign: got %s", p.Next)
 		}
 		p := plain(Links{PlainHTTP: true})
@@ -131,7 +134,7 @@ func TestLinks(t *testing.T) {
 }
 
 func TestHeavyPages(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 60, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 60, Light: true}, func(t *testing.T, r *reader) {
 		status := func(options string) int { return r.ask(options).status }
 		r.tenant.Fault(Faults{Heavy: Heavy{Top: 20}})
 		if a, b, c := status(""), status("$top=21"), status("$top=20"); a != 504 || b != 504 || c != 200 {
@@ -150,10 +153,10 @@ func TestHeavyPages(t *testing.T) {
 }
 
 func TestPoison(t *testing.T) {
-	bothFlavours(t, "", Options{Seed: 5, Incidents: 90, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Seed: 5, Incidents: 90, Light: true}, func(t *testing.T, r *reader) {
 		all, _ := r.follow("")
 		id := all[11]
-		for i, poison := range []Poison{{Nth: 12}, {Status: 503}} {
+		for i, poison := range []faults.Poison{{Nth: 12}, {Status: 503}} {
 			if i == 1 {
 				poison.ID = id
 			}
@@ -174,7 +177,7 @@ func TestPoison(t *testing.T) {
 			id = all[11]
 		}
 		if r.graph {
-			r.tenant.Fault(Faults{Poison: Poison{Nth: 1, WithAlerts: true}})
+			r.tenant.Fault(Faults{Poison: faults.Poison{Nth: 1, WithAlerts: true}})
 			if a, b := r.ask("$expand=alerts").status, r.ask("").status; a != 500 || b != 200 {
 				t.Errorf("with alerts: got %d, %d", a, b)
 			}
@@ -190,20 +193,20 @@ func allWithout(r *reader) ([]int64, int) {
 
 func TestPartial(t *testing.T) {
 	for name, test := range map[string]struct {
-		partial Partial
+		partial faults.Partial
 		rows    int // of ten
 		value   string
 	}{
-		"206":             {Partial{Status206: true, Warning: true}, 10, ""},
-		"206, rows":       {Partial{Status206: true, Warning: true, Missing: 0.7}, 3, ""},
-		"206, no rows":    {Partial{Status206: true, Warning: true, Missing: 1}, 0, `"value":[]`},
-		"warning":         {Partial{Warning: true, Missing: 0.5}, 5, ""},
-		"error":           {Partial{Error: true, Missing: 0.7}, 3, ""},
-		"no value":        {Partial{NoValue: true, NullValue: true}, 0, ""},
-		"null":            {Partial{NullValue: true}, 0, `"value":null`},
-		"everything else": {Partial{Status206: true, Error: true, Missing: 0.1}, 9, ""},
+		"206":             {faults.Partial{Status206: true, Warning: true}, 10, ""},
+		"206, rows":       {faults.Partial{Status206: true, Warning: true, Missing: 0.7}, 3, ""},
+		"206, no rows":    {faults.Partial{Status206: true, Warning: true, Missing: 1}, 0, `"value":[]`},
+		"warning":         {faults.Partial{Warning: true, Missing: 0.5}, 5, ""},
+		"error":           {faults.Partial{Error: true, Missing: 0.7}, 3, ""},
+		"no value":        {faults.Partial{NoValue: true, NullValue: true}, 0, ""},
+		"null":            {faults.Partial{NullValue: true}, 0, `"value":null`},
+		"everything else": {faults.Partial{Status206: true, Error: true, Missing: 0.1}, 9, ""},
 	} {
-		bothFlavours(t, name, Options{Seed: 5, Incidents: 20, Light: true}, func(t *testing.T, r *reader) {
+		eachFace(t, name, Options{Seed: 5, Incidents: 20, Light: true}, func(t *testing.T, r *reader) {
 			healthy := r.read("$top=10")
 			r.tenant.Fault(Faults{Partial: test.partial})
 			a := r.ask("$top=10")
@@ -230,7 +233,7 @@ func TestPartial(t *testing.T) {
 	t.Run("share", func(t *testing.T) {
 		tenant := New(Options{Limits: unlimited})
 		c := inProcess(t, tenant)
-		tenant.Fault(Faults{Partial: Partial{Status206: true, Share: 0.3}})
+		tenant.Fault(Faults{Partial: faults.Partial{Status206: true, Share: 0.3}})
 		hits := 0
 		for range 500 {
 			if c.get("/api/incidents").status == http.StatusPartialContent {

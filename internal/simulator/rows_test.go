@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/life"
 )
 
 // single is a row by id.
@@ -20,15 +23,15 @@ func (r *reader) single(id int64) map[string]any {
 }
 
 func TestIDForms(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 40, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 40, Light: true}, func(t *testing.T, r *reader) {
 		truth := r.tenant.Truth(r.clock.now(), 0)
 		name := map[bool]string{false: "incidentId", true: "id"}[r.graph]
 		quote := map[bool]string{false: "", true: `"`}[r.graph]
 		id := r.rows("")[0]
-		for form, want := range map[IDForm]string{
-			IDGUID: `"` + guid(id) + `"`, IDFloat: fmt.Sprintf("%s%d.0%s", quote, id, quote), IDAbsent: "",
+		for form, want := range map[faults.IDForm]string{
+			faults.IDGUID: fmt.Sprintf(`"00000000-0000-4000-8000-%012x"`, id), faults.IDFloat: fmt.Sprintf("%s%d.0%s", quote, id, quote), faults.IDAbsent: "",
 		} {
-			r.tenant.Fault(Faults{IDs: IDs{Form: form}})
+			r.tenant.Fault(Faults{IDs: faults.IDs{Form: form}})
 			for _, a := range []answer{r.ask("$top=1"), r.byID(id)} {
 				if has := strings.Contains(a.body, `{"`+name+`":`) || strings.Contains(a.body, `,"`+name+`":`) && !strings.Contains(a.body, "alerts"); want == "" && has && !r.graph {
 					t.Errorf("form %d: got %.300s", form, a.body)
@@ -41,7 +44,7 @@ func TestIDForms(t *testing.T) {
 		if got := r.tenant.Truth(r.clock.now(), 0); fmt.Sprint(got.Incidents) != fmt.Sprint(truth.Incidents) {
 			t.Error("the truth changed")
 		}
-		r.tenant.Fault(Faults{IDs: IDs{Form: IDGUID, Share: 0.4}})
+		r.tenant.Fault(Faults{IDs: faults.IDs{Form: faults.IDGUID, Share: 0.4}})
 		odd := 0
 		for _, row := range r.read("").Value {
 			if text, ok := row[name].(string); ok && strings.Contains(text, "-") {
@@ -55,10 +58,10 @@ func TestIDForms(t *testing.T) {
 }
 
 func TestAlertsOfRows(t *testing.T) {
-	bothFlavours(t, "", Options{Alerts: 5, Light: true}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Alerts: 5, Light: true}, func(t *testing.T, r *reader) {
 		var spec Spec
 		for range 7 {
-			spec.Alerts = append(spec.Alerts, Alert{Category: "Malware", Severity: "High", Status: alertNew, ServiceSource: "OfficeATP"})
+			spec.Alerts = append(spec.Alerts, Alert{Category: "Malware", Severity: "High", Status: life.AlertNew, ServiceSource: "OfficeATP"})
 		}
 		id := r.tenant.Create(spec)
 		for range 39 {
@@ -70,12 +73,12 @@ func TestAlertsOfRows(t *testing.T) {
 		}
 		lookup := func() map[string]any {
 			var row map[string]any
-			if err := json.Unmarshal([]byte(r.get(fmt.Sprintf("%s/%d%s", r.flavour().path, id, get)).body), &row); err != nil {
+			if err := json.Unmarshal([]byte(r.get(fmt.Sprintf("%s/%d%s", r.face().Path, id, get)).body), &row); err != nil {
 				t.Fatal(err)
 			}
 			return row
 		}
-		count := func(alerts Alerts) (null, absent int) {
+		count := func(alerts faults.Alerts) (null, absent int) {
 			r.tenant.Fault(Faults{Alerts: alerts})
 			for _, row := range append(r.read(options).Value, lookup()) {
 				switch value, has := row["alerts"]; {
@@ -87,19 +90,19 @@ func TestAlertsOfRows(t *testing.T) {
 			}
 			return null, absent
 		}
-		if null, absent := count(Alerts{}); null+absent > 0 {
+		if null, absent := count(faults.Alerts{}); null+absent > 0 {
 			t.Errorf("healthy: got %d, %d", null, absent)
 		}
-		if null, absent := count(Alerts{Null: true}); null != 41 || absent != 0 {
+		if null, absent := count(faults.Alerts{Null: true}); null != 41 || absent != 0 {
 			t.Errorf("null: got %d, %d", null, absent)
 		}
-		if null, absent := count(Alerts{Null: true, Absent: true}); null != 0 || absent != 41 {
+		if null, absent := count(faults.Alerts{Null: true, Absent: true}); null != 0 || absent != 41 {
 			t.Errorf("absent: got %d, %d", null, absent)
 		}
-		if _, absent := count(Alerts{Absent: true, Share: 0.5}); absent < 8 || absent > 32 {
+		if _, absent := count(faults.Alerts{Absent: true, Share: 0.5}); absent < 8 || absent > 32 {
 			t.Errorf("share: got %d of 41", absent)
 		}
-		r.tenant.Fault(Faults{Alerts: Alerts{Page: 3}})
+		r.tenant.Fault(Faults{Alerts: faults.Alerts{Page: 3}})
 		for _, row := range []map[string]any{r.read(options + "&$skip=39").Value[0], lookup()} {
 			alerts := row["alerts"].([]any)
 			next, _ := row["alerts@odata.nextLink"].(string)
@@ -130,7 +133,7 @@ func TestAlertsOfRows(t *testing.T) {
 			t.Errorf("meter: %+v", m.Gets)
 		}
 		for path, want := range map[string]int{"/1/alerts": 404, "/x/alerts": 400, "/1/alerts/x": 404} {
-			if a := r.get(r.flavour().path + path); a.status != want {
+			if a := r.get(r.face().Path + path); a.status != want {
 				t.Errorf("%s: got %d", path, a.status)
 			}
 		}
@@ -138,7 +141,7 @@ func TestAlertsOfRows(t *testing.T) {
 }
 
 func TestWordsOfRows(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 40, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Incidents: 40, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		r.tenant.Fault(Faults{NumericEnums: 1, Unassigned: true})
 		for _, row := range append(r.read("").Value, r.single(id)) {
@@ -163,7 +166,7 @@ func TestWordsOfRows(t *testing.T) {
 }
 
 func TestByteOrderMark(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		r.tenant.Fault(Faults{BOM: true})
 		for _, a := range []answer{r.ask(""), r.byID(id)} {
@@ -175,14 +178,14 @@ func TestByteOrderMark(t *testing.T) {
 }
 
 func TestLookupFaults(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		id := r.tenant.Create(Spec{})
 		for _, status := range []int{500, 410, 403} {
-			r.tenant.Fault(Faults{Lookups: Lookups{Missing: status}})
+			r.tenant.Fault(Faults{Lookups: faults.Lookups{Missing: status}})
 			if a, b := r.byID(1).status, r.byID(id).status; a != status || b != 200 {
 				t.Errorf("missing: got %d, %d", a, b)
 			}
-			r.tenant.Fault(Faults{Lookups: Lookups{Status: status, Missing: 404}})
+			r.tenant.Fault(Faults{Lookups: faults.Lookups{Status: status, Missing: 404}})
 			if a, b, c := r.byID(1).status, r.byID(id).status, r.ask("").status; a != status || b != status || c != 200 {
 				t.Errorf("all: got %d, %d, list %d", a, b, c)
 			}
@@ -191,7 +194,7 @@ func TestLookupFaults(t *testing.T) {
 }
 
 func TestThrottleTexts(t *testing.T) {
-	bothFlavours(t, "", Options{}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{}, func(t *testing.T, r *reader) {
 		for _, text := range []string{"API calls quota exceeded! maximum allowed 40 per 00:05:00", "1 per minute"} {
 			r.tenant.Fault(Faults{Status: 429, ThrottleText: text, RetryAfter: "99999999999"})
 			a := r.ask("")
@@ -199,7 +202,7 @@ func TestThrottleTexts(t *testing.T) {
 				t.Errorf("got %d %q", a.status, message)
 			}
 		}
-		r.tenant.Fault(Faults{Status: 429, ThrottleBody: ThrottleBody500})
+		r.tenant.Fault(Faults{Status: 429, ThrottleBody: faults.ThrottleBody500})
 		a := r.ask("")
 		if _, message := errorCode(t, a); a.status != 500 || message != "Rate limit reached because of too many requests" {
 			t.Errorf("got %d %q", a.status, message)
@@ -217,14 +220,14 @@ func TestThrottleTexts(t *testing.T) {
 }
 
 func TestDate(t *testing.T) {
-	for name, opts := range map[string]ServerOptions{"TCP": {}, "HTTP/1.1": {HTTP1: true}} {
+	for name, opts := range map[string]faults.ServerOptions{"TCP": {}, "HTTP/1.1": {HTTP1: true}} {
 		t.Run(name, func(t *testing.T) {
 			tenant := New(Options{Skew: 48 * time.Hour})
 			_, c := overTCP(t, tenant, opts)
 			checkDate(t, tenant, func() http.Header { return c.get("/api/incidents").header })
 		})
 	}
-	bothFlavours(t, "", Options{Skew: 48 * time.Hour}, func(t *testing.T, r *reader) {
+	eachFace(t, "", Options{Skew: 48 * time.Hour}, func(t *testing.T, r *reader) {
 		checkDate(t, r.tenant, func() http.Header { return r.ask("").header })
 	})
 }

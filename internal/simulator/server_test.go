@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
 )
 
 // overTCP is a caller of a server that is right in all respects.
-func overTCP(t *testing.T, tenant *Tenant, opts ServerOptions) (*Server, *caller) {
+func overTCP(t *testing.T, tenant *Tenant, opts faults.ServerOptions) (*faults.Server, *caller) {
 	t.Helper()
 	s, err := tenant.Serve(opts)
 	if err != nil {
@@ -25,9 +27,9 @@ func overTCP(t *testing.T, tenant *Tenant, opts ServerOptions) (*Server, *caller
 
 func TestServer(t *testing.T) {
 	for name, test := range map[string]struct {
-		opts  ServerOptions
+		opts  faults.ServerOptions
 		major int
-	}{"HTTP/2": {ServerOptions{}, 2}, "HTTP/1.1": {ServerOptions{HTTP1: true}, 1}, "plain": {ServerOptions{Plain: true}, 1}} {
+	}{"HTTP/2": {faults.ServerOptions{}, 2}, "HTTP/1.1": {faults.ServerOptions{HTTP1: true}, 1}, "plain": {faults.ServerOptions{Plain: true}, 1}} {
 		t.Run(name, func(t *testing.T) {
 			s, c := overTCP(t, New(Options{Incidents: 30, Light: true}), test.opts)
 			resp, err := c.http.Get(c.base + "/api/incidents")

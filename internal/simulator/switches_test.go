@@ -11,6 +11,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/entra"
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/odata"
 )
 
 // trace is what a client sees of a tenant of which something changes: all that
@@ -35,7 +39,7 @@ func trace(t *testing.T, graph bool, set ...func(*Faults)) string {
 	for _, some := range tenant.IDs()[:30] {
 		tenant.Touch(some)
 	}
-	bound := clock.now().Add(50 * time.Microsecond).Format(wireTime)
+	bound := clock.now().Add(50 * time.Microsecond).Format(odata.TimeFormat)
 	expand := ""
 	if graph {
 		expand = "&$expand=alerts"
@@ -132,7 +136,7 @@ func TestKnowable(t *testing.T) {
 	for _, test := range []struct {
 		api   APIs
 		names string
-		want  Kind
+		want  faults.Kind
 	}{
 		{Native, "", Exact},
 		{Native, "order none, skip ignored", Exact},
@@ -142,14 +146,14 @@ func TestKnowable(t *testing.T) {
 		{Graph, "skip refused 501, upper bound ignored", Exact},
 		{Graph, "skip refused 501, upper bound ignored, no links", Exact}, // $orderby
 		{Graph, "skip refused 501, upper bound ignored, no links, orderby refused 400", Incomplete},
-		{Native, "some back, order none", Sweep},
-		{Both, "heavy 504, top ignored", Incomplete},
-		{Both, "heavy 504, top limit", Exact},
+		{Native, "some back, order none", faults.Sweep},
+		{faults.Both, "heavy 504, top ignored", Incomplete},
+		{faults.Both, "heavy 504, top limit", Exact},
 		{Graph, "heavy with alerts, top refused 400", Exact},
-		{Both, "pages empty, links foreign", Incomplete},
-		{Both, "pages empty, no links", Exact},
-		{Both, "one in 2099, date ahead", Sweep},
-		{Both, "unassigned, all hidden", Incomplete},
+		{faults.Both, "pages empty, links foreign", Incomplete},
+		{faults.Both, "pages empty, no links", Exact},
+		{faults.Both, "one in 2099, date ahead", faults.Sweep},
+		{faults.Both, "unassigned, all hidden", Incomplete},
 	} {
 		var switches []Switch
 		for name := range strings.SplitSeq(test.names, ", ") {
@@ -209,7 +213,7 @@ func TestWeather(t *testing.T) {
 // weathered makes one call of the kind that the switch is about.
 func weathered(ctx context.Context, c *caller, s Switch) answer {
 	if s.Group == "token" {
-		resp, err := c.http.PostForm(c.base+"/"+DefaultTenantID+tokenPath, form())
+		resp, err := c.http.PostForm(c.base+"/"+DefaultTenantID+entra.TokenPath, form())
 		if err != nil {
 			return answer{err: err}
 		}

@@ -13,12 +13,14 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/wire"
 )
 
 // sign makes a JWS by hand.
 func sign(t *testing.T, key *rsa.PrivateKey, header, claims map[string]any) string {
 	t.Helper()
-	text := part(header) + "." + part(claims)
+	text := base64.RawURLEncoding.EncodeToString(wire.JSON(header)) + "." + base64.RawURLEncoding.EncodeToString(wire.JSON(claims))
 	digest := sha256.Sum256([]byte(text))
 	var signature []byte
 	var err error
@@ -107,7 +109,7 @@ func TestAssertions(t *testing.T) {
 			tenant := New(Options{Now: clock.now})
 			c := inProcess(t, tenant)
 			tenant.SetCertificates(certificate)
-			tenant.SetFederatedCredentials(FederatedCredential{"https://issuer.example", "workload", &key.PublicKey})
+			tenant.SetFederatedCredentials(FederatedCredential{Issuer: "https://issuer.example", Subject: "workload", Key: &key.PublicKey})
 			p := &parts{
 				key:    key,
 				header: map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint},
@@ -122,7 +124,7 @@ func TestAssertions(t *testing.T) {
 				p.claims["iss"], p.claims["sub"], p.claims["aud"] = "https://issuer.example", "workload", []string{FederatedAudience}
 			}
 			p.form.Del("client_secret")
-			p.form.Set("client_assertion_type", assertionType)
+			p.form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 			test.change(p)
 			if p.form.Get("client_assertion") == "" {
 				p.form.Set("client_assertion", sign(t, p.key, p.header, p.claims))
@@ -149,7 +151,7 @@ func TestNothingRegistered(t *testing.T) {
 	c := inProcess(t, New(Options{Now: clock.now}))
 	f := form()
 	f.Del("client_secret")
-	f.Set("client_assertion_type", assertionType)
+	f.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	for want, claims := range map[float64]map[string]any{
 		700027: {"iss": "a", "sub": "a"},
 		70021:  {"iss": "a", "sub": "b"},
@@ -168,14 +170,14 @@ func TestIdentity(t *testing.T) {
 		identity                  Identity
 		want                      int
 	}{
-		{"none", metadataPath + query, "Metadata", "true", Identity{}, 400},
-		{"system", metadataPath + query, "Metadata", "true", Identity{System: true}, 200},
-		{"user", metadataPath + query + "&client_id=u", "Metadata", "true", Identity{User: []string{"u"}}, 200},
-		{"other user", metadataPath + query + "&client_id=x", "Metadata", "true", Identity{User: []string{"u"}}, 400},
-		{"no header", metadataPath + query, "X", "true", Identity{System: true}, 400},
-		{"proxy", metadataPath + query, "Via", "1.1 proxy", Identity{System: true}, 403},
-		{"app service", appServicePath + query, "X-Identity-Header", AppServiceSecret, Identity{System: true}, 200},
-		{"app service, wrong header", appServicePath + query, "X-Identity-Header", "x", Identity{System: true}, 400},
+		{"none", "/metadata/identity/oauth2/token" + query, "Metadata", "true", Identity{}, 400},
+		{"system", "/metadata/identity/oauth2/token" + query, "Metadata", "true", Identity{System: true}, 200},
+		{"user", "/metadata/identity/oauth2/token" + query + "&client_id=u", "Metadata", "true", Identity{User: []string{"u"}}, 200},
+		{"other user", "/metadata/identity/oauth2/token" + query + "&client_id=x", "Metadata", "true", Identity{User: []string{"u"}}, 400},
+		{"no header", "/metadata/identity/oauth2/token" + query, "X", "true", Identity{System: true}, 400},
+		{"proxy", "/metadata/identity/oauth2/token" + query, "Via", "1.1 proxy", Identity{System: true}, 403},
+		{"app service", "/msi/token" + query, "X-Identity-Header", AppServiceSecret, Identity{System: true}, 200},
+		{"app service, wrong header", "/msi/token" + query, "X-Identity-Header", "x", Identity{System: true}, 400},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tenant := New(Options{})

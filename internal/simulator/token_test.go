@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/faults"
 )
 
 func TestTokenRequests(t *testing.T) {
@@ -23,23 +25,23 @@ func TestTokenRequests(t *testing.T) {
 	for name, test := range map[string]struct {
 		tenant string
 		form   url.Values
-		faults TokenFaults
+		faults faults.TokenFaults
 		status int
 		code   string
 		aadsts float64
 	}{
-		"right":             {"", form(), TokenFaults{}, 200, "", 0},
-		"wrong secret":      {"", with("client_secret", "x"), TokenFaults{}, 401, "invalid_client", 7000215},
-		"no secret":         {"", with("client_secret", ""), TokenFaults{}, 401, "invalid_client", 7000218},
-		"unknown app":       {"", with("client_id", "x"), TokenFaults{}, 400, "unauthorized_client", 700016},
-		"unknown tenant":    {"x", form(), TokenFaults{}, 400, "invalid_request", 90002},
-		"no scope":          {"", with("scope", ""), TokenFaults{}, 400, "invalid_request", 900144},
-		"wrong scope":       {"", with("scope", "https://simulated.example"), TokenFaults{}, 400, "invalid_scope", 1002012},
-		"no grant type":     {"", with("grant_type", ""), TokenFaults{}, 400, "invalid_request", 900144},
-		"other grant type":  {"", with("grant_type", "password"), TokenFaults{}, 400, "unsupported_grant_type", 70003},
-		"untyped assertion": {"", with("client_assertion", "a.b.c"), TokenFaults{}, 400, "invalid_request", 900144},
-		"expired secret":    {"", form(), TokenFaults{Code: 7000222}, 401, "invalid_client", 7000222},
-		"transient":         {"", form(), TokenFaults{Code: 90033}, 503, "temporarily_unavailable", 90033},
+		"right":             {"", form(), faults.TokenFaults{}, 200, "", 0},
+		"wrong secret":      {"", with("client_secret", "x"), faults.TokenFaults{}, 401, "invalid_client", 7000215},
+		"no secret":         {"", with("client_secret", ""), faults.TokenFaults{}, 401, "invalid_client", 7000218},
+		"unknown app":       {"", with("client_id", "x"), faults.TokenFaults{}, 400, "unauthorized_client", 700016},
+		"unknown tenant":    {"x", form(), faults.TokenFaults{}, 400, "invalid_request", 90002},
+		"no scope":          {"", with("scope", ""), faults.TokenFaults{}, 400, "invalid_request", 900144},
+		"wrong scope":       {"", with("scope", "https://simulated.example"), faults.TokenFaults{}, 400, "invalid_scope", 1002012},
+		"no grant type":     {"", with("grant_type", ""), faults.TokenFaults{}, 400, "invalid_request", 900144},
+		"other grant type":  {"", with("grant_type", "password"), faults.TokenFaults{}, 400, "unsupported_grant_type", 70003},
+		"untyped assertion": {"", with("client_assertion", "a.b.c"), faults.TokenFaults{}, 400, "invalid_request", 900144},
+		"expired secret":    {"", form(), faults.TokenFaults{Code: 7000222}, 401, "invalid_client", 7000222},
+		"transient":         {"", form(), faults.TokenFaults{Code: 90033}, 503, "temporarily_unavailable", 90033},
 	} {
 		everywhere(t, name, Options{}, func(t *testing.T, tenant *Tenant, c *caller) {
 			tenant.Fault(Faults{Token: test.faults})
@@ -67,7 +69,7 @@ func TestTokenEndpointFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := New(Options{})
 		c := inProcess(t, tenant)
-		tenant.Fault(Faults{Token: TokenFaults{Status: 500, Count: 2, Delay: time.Second}})
+		tenant.Fault(Faults{Token: faults.TokenFaults{Status: 500, Count: 2, Delay: time.Second}})
 		began := time.Now()
 		for _, want := range []int{500, 500, 200} {
 			if got, _ := c.post(DefaultTenantID, form()); got != want {

@@ -15,6 +15,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/entra"
+	"m365_defender_exporter/internal/simulator/faults"
+	"m365_defender_exporter/internal/simulator/wire"
 )
 
 // overEverything runs a test without a network and over HTTP/1.1 and 2.
@@ -23,7 +27,7 @@ func overEverything(t *testing.T, name string, opts Options, test func(*testing.
 	everywhere(t, name, opts, test)
 	t.Run(name+"/HTTP2", func(t *testing.T) {
 		tenant := New(opts)
-		_, c := overTCP(t, tenant, ServerOptions{})
+		_, c := overTCP(t, tenant, faults.ServerOptions{})
 		test(t, tenant, c)
 	})
 }
@@ -82,11 +86,11 @@ func TestInterim(t *testing.T) {
 			}
 			return nil
 		}})
-		tenant.Fault(Faults{Wire: Wire{Interim: 7}})
+		tenant.Fault(Faults{Wire: faults.Wire{Interim: 7}})
 		if a := c.do(ctx, "/api/incidents"); a.status != 200 || got != 7 {
 			t.Errorf("got %d %v after %d", a.status, a.err, got)
 		}
-		tenant.Fault(Faults{Wire: Wire{Interim: -1}, Count: 1})
+		tenant.Fault(Faults{Wire: faults.Wire{Interim: -1}, Count: 1})
 		if a := c.do(ctx, "/api/incidents"); a.err == nil || got != 51 {
 			t.Errorf("flood: got %d %v after %d", a.status, a.err, got)
 		}
@@ -96,11 +100,11 @@ func TestInterim(t *testing.T) {
 func TestContentLength(t *testing.T) {
 	overEverything(t, "length", Options{Incidents: 20, Light: true}, func(t *testing.T, tenant *Tenant, c *caller) {
 		right := c.get("/api/incidents")
-		tenant.Fault(Faults{Wire: Wire{LengthOff: 100}})
+		tenant.Fault(Faults{Wire: faults.Wire{LengthOff: 100}})
 		if a := c.get("/api/incidents"); a.err == nil || !strings.HasPrefix(right.body, a.body) || a.body == "" {
 			t.Errorf("more: got %v, %d bytes of %d", a.err, len(a.body), len(right.body))
 		}
-		tenant.Fault(Faults{Wire: Wire{LengthOff: -100}})
+		tenant.Fault(Faults{Wire: faults.Wire{LengthOff: -100}})
 		// Where net/http asks for gzip by itself, it notices.
 		if a := c.get("/api/incidents"); a.err == nil && len(a.body) != len(right.body)-100 || len(a.body) >= len(right.body) {
 			t.Errorf("less: got %v, %d bytes of %d", a.err, len(a.body), len(right.body))
@@ -110,7 +114,7 @@ func TestContentLength(t *testing.T) {
 
 func TestBadChecksum(t *testing.T) {
 	overEverything(t, "gzip", Options{Incidents: 20, Light: true}, func(t *testing.T, tenant *Tenant, c *caller) {
-		tenant.Fault(Faults{Wire: Wire{BadChecksum: true}})
+		tenant.Fault(Faults{Wire: faults.Wire{BadChecksum: true}})
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/api/incidents", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -133,8 +137,8 @@ func TestBadChecksum(t *testing.T) {
 }
 
 func TestFlood(t *testing.T) {
-	bothFlavours(t, "", Options{Incidents: 3, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
-		r.tenant.Fault(Faults{Flood: Flood{Rows: 100_000, Alerts: 50_000}})
+	eachFace(t, "", Options{Incidents: 3, Light: true, Mix: Mix{Active: 1}}, func(t *testing.T, r *reader) {
+		r.tenant.Fault(Faults{Flood: faults.Flood{Rows: 100_000, Alerts: 50_000}})
 		options := ""
 		if r.graph {
 			options = "$expand=alerts"
@@ -147,44 +151,46 @@ func TestFlood(t *testing.T) {
 		if err := json.Unmarshal(p.Value[0], &row); err != nil || len(row.Alerts) != 50_000 {
 			t.Errorf("got %d alerts, %v", len(row.Alerts), err)
 		}
-		r.tenant.Fault(Faults{Flood: Flood{Rows: 1 << 20}})
-		c := &call{method: "GET", path: r.flavour().path, base: r.base, authorization: "Bearer " + r.token, accept: "gzip"}
-		if rep := r.tenant.answer(c); len(rep.body) > 1<<16 {
-			t.Errorf("got %d bytes on the wire", len(rep.body))
+		r.tenant.Fault(Faults{Flood: faults.Flood{Rows: 1 << 20}})
+		c := &wire.Call{
+			Method: "GET", Path: r.face().Path, Base: r.base, Header: http.Header{"Authorization": {"Bearer " + r.token}, "Accept-Encoding": {"gzip"}},
+		}
+		if rep := r.tenant.Answer(c); len(rep.Body) > 1<<16 {
+			t.Errorf("got %d bytes on the wire", len(rep.Body))
 		}
 	})
 }
 
 // TestEcho: what comes back holds the token in the form, at the place.
 func TestEcho(t *testing.T) {
-	for _, form := range EchoForms {
-		for _, place := range EchoPlaces {
-			for _, path := range []string{"/api/incidents", graphPath} {
+	for _, form := range faults.EchoForms {
+		for _, place := range faults.EchoPlaces {
+			for _, path := range []string{"/api/incidents", "/v1.0/security/incidents"} {
 				tenant := New(Options{Limits: unlimited})
 				for _, c := range []*caller{inProcess(t, tenant), loopback(t, tenant)} {
-					tenant.Fault(Faults{Echo: Echo{form, place}})
+					tenant.Fault(Faults{Echo: faults.Echo{Form: form, At: place}})
 					resp, text := c.show(path)
 					want := form.Of(c.token)
-					if place == EchoMessage {
+					if place == faults.EchoMessage {
 						want = strings.ReplaceAll(want, `\`, `\\`) // it is in JSON
 					}
 					if !strings.Contains(text, want) {
 						t.Errorf("form %d, place %d: got %.300s, want %.40s", form, place, text, want)
 					}
-					if place < EchoHeaderLine && resp != 403 && place != EchoLocation {
+					if place < faults.EchoHeaderLine && resp != 403 && place != faults.EchoLocation {
 						t.Errorf("form %d, place %d: got %d", form, place, resp)
 					}
 				}
 			}
 		}
 	}
-	if a, b := EchoSwapped.Of("aB-1"), EchoJSON.Of("a"); a != "Ab-1" || b != `\u0061` {
+	if a, b := faults.EchoSwapped.Of("aB-1"), faults.EchoJSON.Of("a"); a != "Ab-1" || b != `\u0061` {
 		t.Errorf("got %q, %q", a, b)
 	}
-	if got, _ := base64.StdEncoding.DecodeString(EchoBase64.Of("abc")); string(got) != "abc" {
+	if got, _ := base64.StdEncoding.DecodeString(faults.EchoBase64.Of("abc")); string(got) != "abc" {
 		t.Errorf("got %q", got)
 	}
-	if got, _ := url.PathUnescape(EchoPercent.Of("a.b")); got != "a.b" {
+	if got, _ := url.PathUnescape(faults.EchoPercent.Of("a.b")); got != "a.b" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -215,8 +221,8 @@ func TestTokenRedirects(t *testing.T) {
 			tenant := New(Options{})
 			c := inProcess(t, tenant)
 			c.http.CheckRedirect = nil
-			tenant.Fault(Faults{Token: TokenFaults{Redirect: Foreign + "/token", RedirectStatus: status}})
-			if _, err := c.http.PostForm(c.base+"/"+DefaultTenantID+tokenPath, form()); err == nil {
+			tenant.Fault(Faults{Token: faults.TokenFaults{Redirect: Foreign + "/token", RedirectStatus: status}})
+			if _, err := c.http.PostForm(c.base+"/"+DefaultTenantID+entra.TokenPath, form()); err == nil {
 				t.Error("a foreign host answered")
 			}
 			m := tenant.Meter()
@@ -226,8 +232,8 @@ func TestTokenRedirects(t *testing.T) {
 		})
 	}
 	everywhere(t, "location", Options{}, func(t *testing.T, tenant *Tenant, c *caller) {
-		tenant.Fault(Faults{Token: TokenFaults{Redirect: "http://simulated.example/x", Count: 1}})
-		resp, err := c.http.PostForm(c.base+"/"+DefaultTenantID+tokenPath, form())
+		tenant.Fault(Faults{Token: faults.TokenFaults{Redirect: "http://simulated.example/x", Count: 1}})
+		resp, err := c.http.PostForm(c.base+"/"+DefaultTenantID+entra.TokenPath, form())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,8 +248,8 @@ func TestTokenRedirects(t *testing.T) {
 func TestTokenEcho(t *testing.T) {
 	tenant := New(Options{})
 	c := inProcess(t, tenant)
-	for _, as := range EchoForms {
-		tenant.Fault(Faults{Token: TokenFaults{Code: 7000215, Echo: as}})
+	for _, as := range faults.EchoForms {
+		tenant.Fault(Faults{Token: faults.TokenFaults{Code: 7000215, Echo: as}})
 		_, body := c.post(DefaultTenantID, form())
 		if text, _ := body["error_description"].(string); !strings.Contains(text, as.Of(DefaultClientSecret)) {
 			t.Errorf("form %d: got %q", as, text)

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -111,7 +111,7 @@ func (c *chaos) look() {
 	if !c.tenant.Healthy(time.Now()) {
 		c.fatal("not healthy: the last heartbeat is %v old", time.Since(c.tenant.loop.Heartbeat()))
 	}
-	if n := c.tenant.loop.Status().Kinds[refresh.PassDelta].Failures[listing.ReasonPanic]; n > 0 {
+	if n := c.tenant.loop.Status().Passes[pass.Delta].Failures[reason.Panic]; n > 0 {
 		c.fatal("%d panics: %s", n, c.tenant.loop.Status().LastError)
 	}
 	shown := len(c.series("incidents"))

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -71,7 +71,7 @@ func TestGraphMovingTenant(t *testing.T) {
 				b.sim.Live(tenanttest.Busy)
 				b.wait(150 * time.Minute)
 				b.restAndCheck()
-				if b.tenant.loop.Status().Kinds[refresh.PassSweep].LastSuccess.IsZero() {
+				if b.tenant.loop.Status().Passes[pass.Sweep].LastSuccess.IsZero() {
 					t.Error("no sweep was complete")
 				}
 				if got := b.series("sweep_corrections_total"); got["kind=missed"]+got["kind=changed"]+got["kind=vanished"] > 0 {
@@ -151,7 +151,7 @@ func TestGraphFaults(t *testing.T) {
 					t.Errorf("up %v, failures %v", b.value("up", ""), b.series("refresh_failures_total"))
 				}
 				b.sim.Fault(simulator.Faults{})
-				b.wait(16 * time.Minute) // the longest wait that nobody prescribed
+				b.wait(16 * time.Minute) // the longest wait that no server prescribed
 				b.sim.Rest()
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				if b.value("up", "") != 1 {
@@ -314,7 +314,7 @@ func TestOneTruth(t *testing.T) {
 }
 
 // exposition is what depends on the incidents, less the histograms' and the
-// counters', which tell how often somebody looked.
+// counters', which tell how often it was looked at.
 func (b *bubble) exposition() string {
 	b.t.Helper()
 	families, err := b.registry.Gather()

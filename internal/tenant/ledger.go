@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/state"
 )
@@ -21,25 +21,14 @@ func windows(cfg config.Tenant) []quota.Window {
 	return w
 }
 
-// WindowName is the value of the label window: minute or hour.
-func WindowName(period time.Duration) string {
-	if period <= time.Minute {
-		return "minute"
-	}
-	return "hour"
-}
-
-// priorities of the passes.
-var priorities = [refresh.NumPasses]quota.Priority{
-	refresh.PassDelta: quota.Delta, refresh.PassFirst: quota.First, refresh.PassSweep: quota.Sweep,
-}
-
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
-// schedule had to wait is told. It is safe for concurrent use.
+// schedule had to wait is told. Its methods may be called concurrently. None
+// waits for quota; Take and Throttled wait for the disk, and a failure to save
+// is counted and logged there, not returned.
 type AccountLedger struct {
 	log    *quota.Ledger
-	waited func(reason string, d time.Duration) // nil: it is not told
+	waited func(rule string, d time.Duration) // nil: it is not told
 	// save keeps the ledger over a crash, and returns what others have spent; nil:
 	// nothing does. An error that matches state.ErrInUse forbids the call.
 	save func(quota.Log) (spent []quota.Log, err error)
@@ -47,7 +36,7 @@ type AccountLedger struct {
 	logger *slog.Logger
 
 	mu      sync.Mutex
-	waiting [refresh.NumPasses]wait
+	waiting [pass.NumPasses]wait
 }
 
 func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
@@ -59,22 +48,22 @@ func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
 }
 
 type wait struct {
-	since  time.Time
-	reason string
+	since time.Time
+	rule  quota.Rule
 }
 
 // Take implements refresh.Ledger. A grant is saved before it is used, so that
 // whatever becomes of this process no window is exceeded.
-func (l *AccountLedger) Take(now time.Time, pass refresh.Pass) (uint64, time.Time) {
-	d := l.log.Take(now, priorities[pass])
+func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
+	d := l.log.Take(now, p)
 	if d.Grant != 0 {
 		if err := l.keep(now); errors.Is(err, state.ErrInUse) {
 			l.log.Settle(d.Grant, now)
 			return 0, now.Add(ownerPause)
 		}
 	}
-	l.note(now, pass, d, d.Grant != 0)
-	return uint64(d.Grant), d.At
+	l.note(now, p, d, d.Grant != 0)
+	return d.Grant, d.At
 }
 
 // ownerPause is how long no call is made after somebody else was seen to have the
@@ -82,14 +71,14 @@ func (l *AccountLedger) Take(now time.Time, pass refresh.Pass) (uint64, time.Tim
 const ownerPause = 10 * time.Second
 
 // Settle implements refresh.Ledger.
-func (l *AccountLedger) Settle(id uint64, now time.Time) { l.log.Settle(quota.Grant(id), now) }
+func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant, now) }
 
 // Succeeded implements refresh.Ledger.
 func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
 
 // Throttled implements refresh.Ledger.
-func (l *AccountLedger) Throttled(now time.Time, status int, retryAfter, message string) {
-	out := l.log.Refused(now, quota.Refusal{Status: status, RetryAfter: retryAfter, Message: message})
+func (l *AccountLedger) Throttled(now time.Time, retryAfter, message string) {
+	out := l.log.Refused(now, quota.Refusal{RetryAfter: retryAfter, Message: message})
 	_ = l.keep(now) // the next grant finds out
 	l.say(out)
 }
@@ -110,7 +99,7 @@ func (l *AccountLedger) say(out quota.Outcome) {
 	}
 	if learned := out.Learned; learned.Limit > 0 {
 		l.logger.Warn("The API names a limit that is lower than the setting; it holds for 24 hours, or until a restart or reload with another setting",
-			"calls", learned.Limit, "window", WindowName(learned.Period), "until", learned.Until)
+			"calls", learned.Limit, "window", learned.Rule().String(), "until", learned.Until)
 	}
 	if out.Asked > 0 {
 		l.logger.Warn("The API asks for a longer wait than is believed", "asked", out.Asked, "waiting", retryafter.Max)
@@ -130,21 +119,21 @@ func (l *AccountLedger) keep(now time.Time) error {
 }
 
 // Ready implements refresh.Ledger.
-func (l *AccountLedger) Ready(now time.Time, pass refresh.Pass) time.Time {
-	return l.log.Peek(now, priorities[pass]).At
+func (l *AccountLedger) Ready(now time.Time, p pass.Pass) time.Time {
+	return l.log.Peek(now, p).At
 }
 
 // binds is the rule that a call of the pass has to wait for, and until when.
-func (l *AccountLedger) binds(now time.Time, pass refresh.Pass) (rule string, until time.Time) {
-	if d := l.log.Peek(now, priorities[pass]); d.At.After(now) {
-		return d.Reason.String(), d.At
+func (l *AccountLedger) binds(now time.Time, p pass.Pass) (rule string, until time.Time) {
+	if d := l.log.Peek(now, p); d.At.After(now) {
+		return d.Rule.String(), d.At
 	}
 	return "", time.Time{}
 }
 
 // Waits implements refresh.Ledger.
-func (l *AccountLedger) Waits(now time.Time, pass refresh.Pass) {
-	l.note(now, pass, l.log.Peek(now, priorities[pass]), false)
+func (l *AccountLedger) Waits(now time.Time, p pass.Pass) {
+	l.note(now, p, l.log.Peek(now, p), false)
 }
 
 // Pace implements refresh.Ledger.
@@ -166,18 +155,18 @@ func (l *AccountLedger) Reserve(now time.Time, calls int, interval time.Duration
 }
 
 // note keeps the time from the first time a pass had to wait to the grant.
-func (l *AccountLedger) note(now time.Time, pass refresh.Pass, d quota.Decision, granted bool) {
+func (l *AccountLedger) note(now time.Time, p pass.Pass, d quota.Decision, granted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := &l.waiting[pass]
+	w := &l.waiting[p]
 	switch {
-	case granted && w.reason != "":
+	case granted && w.rule != quota.None:
 		if l.waited != nil {
-			l.waited(w.reason, now.Sub(w.since))
+			l.waited(w.rule.String(), now.Sub(w.since))
 		}
 		*w = wait{}
-	case !granted && d.At.After(now) && w.reason == "":
-		*w = wait{now, d.Reason.String()}
+	case !granted && d.At.After(now) && w.rule == quota.None:
+		*w = wait{now, d.Rule}
 	}
 }
 

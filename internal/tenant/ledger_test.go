@@ -21,7 +21,7 @@ func TestLearnedLimits(t *testing.T) {
 		for _, text := range []string{
 			"API calls quota exceeded! maximum allowed 40 per 00:05:00", "maximum allowed 40 per moon", "1000 calls per day", "40 per minute", "10 per 00:00:10",
 		} {
-			b.tenant.ledger.Throttled(time.Now(), 429, "1", text)
+			b.tenant.ledger.Throttled(time.Now(), "1", text)
 			if got := b.series("api_quota_limit"); len(got) != 2 {
 				t.Errorf("%s: limits: %v", text, got)
 			}
@@ -49,7 +49,7 @@ func TestLearnedLimitsAndSettings(t *testing.T) {
 			}
 		}
 		l.wait(time.Minute)
-		l.tenant.ledger.Throttled(time.Now(), 429, "1", "maximum allowed 20 per minute")
+		l.tenant.ledger.Throttled(time.Now(), "1", "maximum allowed 20 per minute")
 		l.crash()
 		l.begin()
 		limit(20)
@@ -71,7 +71,7 @@ func TestLongRetryAfter(t *testing.T) {
 		b.tenant.ledger.logger = slog.New(slog.NewTextHandler(&log, nil))
 		now := time.Now()
 		for range 3 {
-			b.tenant.ledger.Throttled(now, 429, "86400", "")
+			b.tenant.ledger.Throttled(now, "86400", "")
 			if got := b.tenant.ledger.log.BlockedUntil(); !got.Equal(now.Add(retryafter.Max)) {
 				t.Errorf("blocked until %v, want an hour", got.Sub(now))
 			}

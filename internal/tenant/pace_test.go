@@ -8,7 +8,7 @@ import (
 	"m365_defender_exporter/internal/simulator"
 )
 
-// TestIntervalBelowTheQuota: whoever asks for more refreshes than the quota
+// TestIntervalBelowTheQuota: a setting of more refreshes than the quota
 // allows gets as many as it does, and the first sync half of it.
 func TestIntervalBelowTheQuota(t *testing.T) {
 	const incidents, perMinute = 6000, 30

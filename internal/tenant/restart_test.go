@@ -221,13 +221,13 @@ func TestRestartInSweep(t *testing.T) {
 			for restarts < 3 {
 				l.wait(time.Second)
 				before := l.tenant.loop.Status()
-				if !before.Sweeping || before.SweepPages < 5*(restarts+1) {
+				if !before.Sweeping || before.ScanPages < 5*(restarts+1) {
 					continue
 				}
 				end(l)
 				l.begin()
-				if s := l.tenant.loop.Status(); !s.Sweeping || s.SweepPages < before.SweepPages {
-					t.Errorf("sweep of %d pages: got %d", before.SweepPages, s.SweepPages)
+				if s := l.tenant.loop.Status(); !s.Sweeping || s.ScanPages < before.ScanPages {
+					t.Errorf("sweep of %d pages: got %d", before.ScanPages, s.ScanPages)
 				}
 				restarts++
 			}

@@ -38,7 +38,7 @@ func (t *Tenant) sources() []collector.Source {
 func (t *Tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {
 	return collector.NewFunc(m, func(emit func(float64, ...string)) {
 		for _, u := range t.ledger.Usage(time.Now()) {
-			emit(float64(value(u)), WindowName(u.Window.Period))
+			emit(float64(value(u)), u.Window.Rule().String())
 		}
 	})
 }

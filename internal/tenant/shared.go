@@ -5,14 +5,14 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/quota"
-	"m365_defender_exporter/collector/refresh"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/state"
 )
 
 // SharedLedger is a tenant's ledger in the hands of a process that does not own
 // it, such as a check: the saved one is read if its owner is not at work, and each
 // call is handed in to the owner, present or next, before it is made. The owner's
-// ledger is never written.
+// ledger is never written. It belongs to one goroutine.
 type SharedLedger struct {
 	tenant *Tenant
 	store  state.Store // nil: there is nobody to hand in to
@@ -21,7 +21,8 @@ type SharedLedger struct {
 }
 
 // ShareLedger makes the tenant, which must not be open, go on from the ledger
-// that the store has. Without one it begins anew.
+// that the store has. Without one it begins anew; why is told by
+// [SharedLedger.Err]. It reads the store and makes no call.
 func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	s := &SharedLedger{tenant: t}
 	data, spent, err := store.Peek(t.state.key)
@@ -61,18 +62,18 @@ func (s *SharedLedger) handIn(log quota.Log) ([]quota.Log, error) {
 
 // Take grants a call, for which a person waits: it goes before all others. It is 0
 // if none may be made before the instant.
-func (s *SharedLedger) Take(now time.Time) (id uint64, at time.Time) {
+func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time) {
 	s.taking = true
 	defer func() { s.taking = false }()
-	return s.tenant.ledger.Take(now, refresh.PassDelta)
+	return s.tenant.ledger.Take(now, pass.Delta)
 }
 
 // Settle tells that a call has ended.
-func (s *SharedLedger) Settle(id uint64, now time.Time) { s.tenant.ledger.Settle(id, now) }
+func (s *SharedLedger) Settle(grant uint64, now time.Time) { s.tenant.ledger.Settle(grant, now) }
 
 // Ready is when the next call may be made.
 func (s *SharedLedger) Ready(now time.Time) time.Time {
-	return s.tenant.ledger.Ready(now, refresh.PassDelta)
+	return s.tenant.ledger.Ready(now, pass.Delta)
 }
 
 // Err says why the saved ledger could not be used, or a call not be handed in. It

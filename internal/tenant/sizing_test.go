@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -32,9 +32,9 @@ func firstCalls(open, all int) (stage, total int) {
 }
 
 // spend is how long so many calls of a pass take, one after the other, with an
-// own ledger that nobody else spends from. From calls number quiet on there are
+// own ledger that is its alone. From calls number quiet on there are
 // deltas beside them.
-func spend(t *testing.T, cfg config.Tenant, pass refresh.Pass, quiet, calls int) (quietly, all time.Duration) {
+func spend(t *testing.T, cfg config.Tenant, p pass.Pass, quiet, calls int) (quietly, all time.Duration) {
 	t.Helper()
 	l, err := newAccountLedger(cfg)
 	if err != nil {
@@ -44,20 +44,20 @@ func spend(t *testing.T, cfg config.Tenant, pass refresh.Pass, quiet, calls int)
 	start := time.Now()
 	now, delta := start, start
 	for made := 0; made < calls; {
-		next := pass
+		next := p
 		if made >= quiet && !delta.After(now) {
-			next = refresh.PassDelta
+			next = pass.Delta
 		}
 		grant, at := l.Take(now, next)
 		switch {
-		case grant == 0 && made >= quiet && next != refresh.PassDelta && delta.Before(at):
+		case grant == 0 && made >= quiet && next != pass.Delta && delta.Before(at):
 			now = delta
 		case grant == 0:
 			now = at
 		default:
 			now = now.Add(callTime)
 			l.Settle(grant, now)
-			if next == refresh.PassDelta {
+			if next == pass.Delta {
 				delta = delta.Add(cfg.Interval)
 			} else if made++; made == quiet {
 				quietly, delta = now.Sub(start), now
@@ -98,13 +98,13 @@ func firstTable(t *testing.T) string {
 	b.WriteString("| open | all | calls until open counts | calls until all counts | open known after | all known after, share 0.8 | share 0.5 | share 0.2 | a sweep takes, share 0.8 |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, size := range []struct{ open, all int }{{300, 5_000}, {1_200, 12_000}, {4_000, 50_000}, {4_000, 100_000}, {10_000, 250_000}, {20_000, 1_000_000}} {
 		stage, total := firstCalls(size.open, size.all)
-		quietly, _ := spend(t, withShare(t, shares[0]), refresh.PassFirst, stage, stage)
+		quietly, _ := spend(t, withShare(t, shares[0]), pass.First, stage, stage)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s ", grouped(size.open), grouped(size.all), grouped(stage), grouped(total), people(quietly))
 		for _, share := range shares {
-			_, all := spend(t, withShare(t, share), refresh.PassFirst, stage, total)
+			_, all := spend(t, withShare(t, share), pass.First, stage, total)
 			fmt.Fprintf(&b, "| %s ", people(all))
 		}
-		_, sweep := spend(t, withShare(t, shares[0]), refresh.PassSweep, 0, total)
+		_, sweep := spend(t, withShare(t, shares[0]), pass.Sweep, 0, total)
 		fmt.Fprintf(&b, "| %s |\n", people(sweep))
 	}
 	return b.String()
@@ -170,7 +170,7 @@ func TestSizing(t *testing.T) {
 func TestFirstCalls(t *testing.T) {
 	inBubble(t, simulator.Options{Seed: 11, Incidents: 5_000, Alerts: -1}, nil, func(b *bubble) {
 		start := time.Now()
-		for b.tenant.loop.Status().Kinds[refresh.PassFirst].LastSuccess.IsZero() && time.Since(start) < time.Hour {
+		for b.tenant.loop.Status().Passes[pass.First].LastSuccess.IsZero() && time.Since(start) < time.Hour {
 			b.wait(time.Second)
 		}
 		took := time.Since(start)
@@ -187,7 +187,7 @@ func TestFirstCalls(t *testing.T) {
 		if got > want+int(took/b.tenant.config.Interval)+2 || got < want-5 {
 			t.Errorf("%d calls for a tenant of 5,000 with %.0f open, want about %d", got, open, want)
 		}
-		_, most := spend(t, b.tenant.config, refresh.PassFirst, 0, want)
+		_, most := spend(t, b.tenant.config, pass.First, 0, want)
 		if took > most {
 			t.Errorf("the first sync took %v, the arithmetic says %v", took, most)
 		}

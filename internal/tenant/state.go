@@ -7,6 +7,7 @@ import (
 
 	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -129,7 +130,7 @@ func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
 	}
 	ledger.RestoreLost(now)
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
-		"next_call", ledger.Peek(now, quota.Delta).At)
+		"next_call", ledger.Peek(now, pass.Delta).At)
 	// What is told now is told again, and a failure has been said.
 	_, _ = s.saveLedger(ledger.Log(now))
 }

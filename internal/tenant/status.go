@@ -6,6 +6,7 @@ import (
 	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/pass"
 )
 
 // Status is how a tenant is doing at one instant. It is a copy and does not
@@ -51,15 +52,15 @@ func (t *Tenant) Status(now time.Time) Status {
 		Usage:     t.ledger.Usage(now),
 		Heartbeat: t.loop.Heartbeat(),
 	}
-	s.LastDelta = s.Refresh.Kinds[refresh.PassDelta].LastSuccess
+	s.LastDelta = s.Refresh.Passes[pass.Delta].LastSuccess
 	if until := t.ledger.log.BlockedUntil(); until.After(now) {
 		s.BlockedUntil = until
 	}
-	pass := refresh.PassDelta
+	p := pass.Delta
 	if !s.Refresh.Coverage.Open {
-		pass = refresh.PassFirst // until then there are no deltas
+		p = pass.First // until then there are no deltas
 	}
-	s.WaitingFor, s.WaitingUntil = t.ledger.binds(now, pass)
+	s.WaitingFor, s.WaitingUntil = t.ledger.binds(now, p)
 	s.Open = openIncidents(s.Snapshot)
 	s.Condition = t.condition(now, &s)
 	return s

@@ -154,7 +154,8 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 }
 
 // Run refreshes until ctx ends, saves the state and closes it. A call that is
-// on its way is given up.
+// on its way is given up, so that Run ends within the time that a save takes. It
+// is called once.
 func (t *Tenant) Run(ctx context.Context) {
 	defer t.Close()
 	// Requests for tokens know of no context but their source's.

@@ -233,7 +233,7 @@ func TestFaults(t *testing.T) {
 					t.Errorf("not counted as %s: %v", test.reason, b.series("refresh_failures_total"))
 				}
 				b.sim.Fault(simulator.Faults{})
-				b.wait(16 * time.Minute) // the longest wait that nobody prescribed
+				b.wait(16 * time.Minute) // the longest wait that no server prescribed
 				b.sim.Rest()
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				if b.value("up", "") != 1 {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestReadPipe: one that nobody writes to is not waited for.
+// TestReadPipe: one without a writer is not waited for.
 func TestReadPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -18,7 +18,7 @@ import (
 	"m365_defender_exporter/internal/tenant"
 )
 
-// TestProblemsComeFirst: whoever is paged sees what is wrong without looking
+// TestProblemsComeFirst: a person who is paged sees what is wrong without looking
 // for it, and can hide the rest.
 func TestProblemsComeFirst(t *testing.T) {
 	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {

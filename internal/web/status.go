@@ -79,7 +79,7 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 	}
 	out.count(now, s.Open)
 	for _, u := range s.Usage {
-		out.Quota = append(out.Quota, quotaStatus{tenant.WindowName(u.Window.Period), u.Used, u.Effective, u.Window.Limit})
+		out.Quota = append(out.Quota, quotaStatus{u.Window.Rule().String(), u.Used, u.Effective, u.Window.Limit})
 	}
 	return out
 }
@@ -113,9 +113,9 @@ func firstSync(s *tenant.Status) string {
 	case s.Refresh.Coverage.All:
 		return "complete"
 	case s.Refresh.Coverage.Open:
-		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.Refresh.FirstPages)
+		return fmt.Sprintf("open incidents known, reading the rest (%d calls)", s.Refresh.ScanPages)
 	}
-	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.FirstPages)
+	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.ScanPages)
 }
 
 // nextText says what the next refresh waits for.

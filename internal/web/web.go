@@ -115,7 +115,7 @@ func addProbes(mux *http.ServeMux, f Fleet) {
 		now := time.Now()
 		for _, t := range f.Tenants() {
 			if !t.Healthy(now) {
-				http.Error(w, fmt.Sprintf("tenant %s: the refresh loop shows no sign of life for %s",
+				http.Error(w, fmt.Sprintf("tenant %s: the refresh loop has had no heartbeat for %s",
 					t, now.Sub(t.Status(now).Heartbeat).Round(time.Second)), http.StatusServiceUnavailable)
 				return
 			}

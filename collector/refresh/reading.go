@@ -1,0 +1,395 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
+)
+
+// reading is a delta under way, or a scan: a reading of everything, of the first
+// sync, in two parts, or of a sweep. A scan is as long as many deltas, and saved.
+type reading struct {
+	Listing *listing.Listing `json:"listing"`
+	Started time.Time        `json:"started"` // by our clock
+	Calls   int              `json:"calls"`
+	Missing missing          `json:"missing"` // of a sweep
+	// began is when a delta was last begun, zero while it rests: one that has failed
+	// goes on at the next interval.
+	began  time.Time
+	newest time.Time // last update that is not in the server's future, of a delta
+}
+
+// retry is when a pass goes on, and what kept it from that.
+type retry struct {
+	due    time.Time // when its next request may be made
+	tries  int       // that failed in a row
+	voids  int       // readings in a row that could not be completed
+	panics int       // in a row
+}
+
+const (
+	// maxTries is how often a request fails in a row before its refresh counts as
+	// failed. A delta then waits for the next interval, a first sync for as long.
+	maxTries = 3
+	// sweepRetry is how long a sweep rests then; nothing waits for it.
+	sweepRetry = time.Minute
+	// longestDeltaRetry and longestScanRetry are how long it rests at most if it
+	// turned out to be incomplete several times in a row.
+	longestDeltaRetry = 5 * time.Minute
+	longestScanRetry  = 30 * time.Minute
+	// maxDeltaAge is when a delta that goes on failing is begun anew: what it has
+	// read by then is too old to be worth keeping.
+	maxDeltaAge = 10 * time.Minute
+	// proveEvery is how many deltas there are to one that takes nothing about the
+	// server's pages for granted.
+	proveEvery = 20
+)
+
+// again has the next request made in a moment, unless too many have failed.
+func (r *retry) again(now time.Time) bool {
+	const moment = 500 * time.Millisecond
+	if r.tries++; r.tries >= maxTries {
+		return false
+	}
+	r.due = later(r.due, now.Add(moment*time.Duration(r.tries)))
+	return true
+}
+
+// errNotGranted: the quota had no call left after all. Nothing was sent, and
+// nothing has failed.
+var errNotGranted = &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
+
+// attempt makes one request of the API: it has an access token, takes a grant,
+// sends. An attempt that is not sent spends nothing. After a failure the pass
+// waits for as long as the server asks it to.
+func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Context) error) (failure *listing.Error) {
+	ledger := l.opts.Ledger
+	if err := l.opts.Source.Authorize(ctx); err != nil {
+		return asError(err)
+	}
+	l.turned()
+	start := time.Now()
+	grant, _ := ledger.Take(start, p)
+	if grant == 0 {
+		return errNotGranted
+	}
+	err := func() error {
+		defer func() { ledger.Settle(grant, time.Now()) }() // after a panic, too
+		return send(ctx)
+	}()
+	now := time.Now()
+	l.turned()
+	if p != pass.Delta {
+		l.answer = now.Sub(start)
+	}
+	if err == nil {
+		ledger.Succeeded()
+		return nil
+	}
+	if failure = asError(err); failure.Reason == reason.Throttled {
+		// That concerns every call of the tenant.
+		ledger.Throttled(now, failure.RetryAfter, failure.Message)
+		return failure
+	}
+	if failure.Status != 0 && failure.Status < 500 {
+		ledger.Succeeded()
+	}
+	l.retries[p].due = later(l.retries[p].due, ledger.RetryAfter(now, failure.RetryAfter))
+	return failure
+}
+
+// asError is the error as what every error of a [Source] is.
+func asError(err error) *listing.Error {
+	e := &listing.Error{Operation: listing.OperationList, Reason: reason.Other, Err: err}
+	errors.As(err, &e)
+	return e
+}
+
+// readStep makes the next request of a delta, the first sync or a sweep, which
+// it begins if none is under way.
+func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
+	begun := time.Now()
+	r := l.begin(p, begun)
+	req, more := r.Listing.Next(begun)
+	if !more {
+		l.readDone(ctx, p)
+		return
+	}
+	var page listing.Page
+	failure := l.attempt(ctx, p, func(ctx context.Context) (err error) {
+		page, err = l.opts.Source.List(ctx, req)
+		return err
+	})
+	if failure == errNotGranted {
+		return
+	}
+	now := time.Now()
+	clock := l.clock.at(now, page.Date, page.Rows)
+	r.Calls++
+	var rows []incident.Incident
+	verdict, skipped := listing.Failed, r.Listing.Skipped
+	if failure == nil {
+		rows, failure = r.Listing.Apply(now, req, page)
+	} else {
+		verdict = r.Listing.Fail(now, failure)
+		rows = r.Listing.Leftover()
+	}
+	l.noteAlerts(rows)
+	l.noteOptions()
+	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
+	for i := range rows {
+		l.apply(&rows[i], p, clock, false)
+	}
+	if failure != nil {
+		l.readFailed(ctx, p, failure, verdict)
+		return
+	}
+	l.retries[p].tries = 0
+	if p == pass.First && l.Watermark.At.IsZero() {
+		l.Watermark.start(earlier(clock, now), page.Date, newest(rows), begun)
+	}
+	if p != pass.Delta {
+		l.succeeded(p)
+	}
+	if r.Listing.Done() {
+		l.readDone(ctx, p)
+	}
+}
+
+// begin begins a reading of the pass, or goes on with the one that is under way.
+// After two panics in a row it is begun again, in case that is what they are
+// about.
+func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
+	again := l.retries[p].panics > 1
+	if p != pass.Delta {
+		l.Draft.Passes[p].LastAttempt = now
+		if l.Scan == nil {
+			l.beginScan(now)
+		} else if again {
+			l.Scan.Listing = l.newListing(now)
+		}
+		return l.Scan
+	}
+	before := l.delta
+	if before != nil && !before.began.IsZero() && !again {
+		return before
+	}
+	l.Draft.Passes[p].LastAttempt = now
+	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
+		l.delta = &reading{Started: now, Listing: l.newDelta()}
+	}
+	l.delta.began = now
+	return l.delta
+}
+
+// newDelta is of what has changed since the watermark.
+func (l *Loop) newDelta() *listing.Listing {
+	l.deltas++
+	reading := listing.New(&l.Server, l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
+	reading.Known = func(in *incident.Incident) bool {
+		updated, known := l.mirror.Updated(in.ID)
+		return known && !updated.Before(in.Updated)
+	}
+	return reading
+}
+
+func (l *Loop) beginScan(now time.Time) {
+	l.Scan = &reading{Started: now}
+	l.Scan.Listing = l.newListing(now)
+	if l.Phase == steady {
+		l.mirror.BeginSweep()
+		l.NextSweep = now.Add(l.opts.SweepInterval)
+	}
+}
+
+// openStatuses in the order in which they are read.
+var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInProgress, incident.StatusAwaitingAction}
+
+// takesOpen tells whether the server selects by the statuses of open incidents.
+// One that it has never heard of has none.
+func (l *Loop) takesOpen(now time.Time) bool {
+	return l.Server.TakesStatus(incident.StatusActive, now) && l.Server.TakesStatus(incident.StatusInProgress, now)
+}
+
+// newListing is of all that the scan has to read: the open incidents of any age,
+// and all within the look-back. Where the former are not to be had everything
+// is read.
+func (l *Loop) newListing(now time.Time) *listing.Listing {
+	var ranges []listing.Range
+	open := l.Phase == openScan || l.Phase == steady && l.takesOpen(now)
+	if open {
+		for _, status := range openStatuses {
+			ranges = append(ranges, listing.Everything(status, time.Time{}))
+		}
+	}
+	if l.Phase == openScan {
+		return listing.New(&l.Server, false, ranges...)
+	}
+	since := time.Time{}
+	if open || l.Phase == fullScan && l.Draft.Coverage.Open {
+		since = l.Scan.Started.Add(-l.opts.Lookback)
+	}
+	return listing.New(&l.Server, true, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
+}
+
+// readFailed decides when to go on after a failure.
+func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
+	now, retry := time.Now(), &l.retries[p]
+	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
+		if verdict == listing.RetryNow || retry.again(now) {
+			return
+		}
+	}
+	retry.tries = 0
+	r, pause, longest := l.Scan, l.Draft.Interval, longestScanRetry
+	switch p {
+	case pass.Delta:
+		r, longest = l.delta, longestDeltaRetry
+	case pass.Sweep:
+		pause = sweepRetry
+	}
+	started, due := r.Started, now.Add(min(pause, longest))
+	if p == pass.Delta {
+		started, r.began, l.answer = r.began, time.Time{}, 0
+		due = phased(now, l.Draft.Interval, l.offset())
+	}
+	if failure.Reason == reason.Incomplete {
+		// There is nothing to go on with. To read it all again is expensive, and
+		// hardly ever of use.
+		due = later(due, now.Add(min(pause<<min(retry.voids, 10), longest)))
+		retry.voids++
+		if p == pass.Delta {
+			r.Started = time.Time{}
+		} else {
+			r.Listing = l.newListing(now)
+		}
+	}
+	retry.due = later(retry.due, due)
+	l.ended(ctx, p, started, failure)
+}
+
+// readDone takes a complete reading into account.
+func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
+	now := time.Now()
+	l.retries[p].tries, l.retries[p].voids = 0, 0
+	switch {
+	case p == pass.Delta:
+		l.deltaDone(ctx, now)
+	case p == pass.Sweep:
+		l.findMissing(ctx, now)
+	case l.Phase == openScan:
+		l.openDone(now)
+	default:
+		// The delta that follows completes the first sync.
+		l.Phase, l.retries[pass.Delta].due, l.delta = finalDelta, now, nil
+	}
+}
+
+func (l *Loop) openDone(now time.Time) {
+	if l.takesOpen(now) {
+		l.Draft.Coverage.Open, l.PublishedAt, l.publishing = true, now, true
+		for _, status := range openStatuses {
+			l.Draft.Coverage.Statuses[status] = l.Server.TakesStatus(status, now)
+		}
+		l.opts.Logger.Info("Open incidents are known", "calls", l.Scan.Calls, "incidents", l.mirror.Len())
+	} else {
+		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything is read")
+	}
+	l.Phase, l.retries[pass.Delta].due = fullScan, now
+	l.Scan.Listing = l.newListing(now)
+}
+
+func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
+	d := l.delta
+	l.delta, l.answer = nil, 0
+	l.Watermark.move(d.Started, d.newest)
+	if l.Phase == finalDelta {
+		l.completeFirst(ctx, now)
+	}
+	l.repace(now, d.Calls)
+	l.sweepForAlerts(now)
+	l.retries[pass.Delta].due = phased(now, l.Draft.Interval, l.offset())
+	l.PublishedAt, l.publishing = now, true
+	l.ended(ctx, pass.Delta, d.began, nil)
+}
+
+func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
+	s, c := l.Scan, &l.Draft.Coverage
+	l.Scan, l.Phase = nil, steady
+	c.Open, c.All = true, true
+	for status := range c.Statuses {
+		c.Statuses[status] = true
+	}
+	if !l.mirror.CountsFlows() {
+		l.mirror.StartFlows(s.Listing.Started)
+	}
+	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
+	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
+	l.ended(ctx, pass.First, s.Started, nil)
+}
+
+// repace derives the live interval from what a delta costs: all that the quota
+// allows, but half of it until the first sync, which needs the other half, is
+// complete.
+func (l *Loop) repace(now time.Time, calls int) {
+	pace := l.opts.Ledger.Pace(now, calls)
+	if l.Phase != steady {
+		pace *= 2
+	}
+	interval := max(l.opts.Interval, pace)
+	if interval != l.Draft.Interval {
+		l.opts.Logger.Info("Refresh interval changed", "from", l.Draft.Interval, "to", interval, "calls", calls)
+		l.Draft.Interval = interval
+	}
+	l.opts.Ledger.Reserve(now, calls, interval)
+}
+
+// apply takes in one version of an incident, by the server's clock. If it is
+// known to be the present one it counts whatever its last update says.
+func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, present bool) {
+	before, known := l.mirror.Updated(in.ID)
+	if !known && !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback)) {
+		return // It has left the look-back since a long reading began.
+	}
+	limit, since := clock.Add(tolerance), l.Watermark.since(l.opts.Overlap)
+	if in.Updated.After(limit) {
+		// Such a row must not hide what is newer than the watermark, and its next
+		// version may seem to be older than itself.
+		l.doubt(in.ID)
+	} else {
+		l.trust(in.ID)
+		if p == pass.Delta {
+			l.delta.newest = later(l.delta.newest, in.Updated)
+		}
+	}
+	lacking := l.mirror.LacksAlerts(in.ID)
+	apply := l.mirror.Apply
+	if present || before.After(limit) || p == pass.Sweep && before.Before(since) {
+		apply = l.mirror.Correct
+	}
+	change := apply(in)
+	if p != pass.Sweep {
+		return
+	}
+	if change == incident.Stale {
+		// It has gone backwards, unless the server is late to show what it has shown
+		// before.
+		l.doubt(in.ID)
+	}
+	// A sweep corrects only what the deltas had their chance to see, and alerts
+	// that could not be had are no mistake of theirs.
+	if lacking || !in.Updated.Before(since) {
+		return
+	}
+	switch change {
+	case incident.Added:
+		l.Draft.Corrections[correctionMissed]++
+	case incident.Changed:
+		l.Draft.Corrections[correctionChanged]++
+	}
+}
