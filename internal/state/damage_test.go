@@ -187,9 +187,7 @@ func (h history) judge(t *testing.T, dir string) {
 	mustClose(t, store)
 	for _, key := range []Key{contoso, fabrikam} {
 		wants(t, store, key, h.rows[0].next())
-		if ledger, _, err := store.Peek(key); string(ledger) != "new" || err != nil {
-			t.Errorf("got ledger %q, %v", ledger, err)
-		}
+		wantsLedger(t, store, key, "new")
 	}
 	mustClose(t, store)
 }

@@ -1,11 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,18 +21,16 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// database is one SQLite database that this process has for itself. It is opened
-// by the first use, and again after whatever has made it unusable.
+// database is one SQLite database of records that this process has for itself. It
+// is opened by the first use, and again after whatever has made it unusable.
 //
 // Writes are committed in groups: all that wait share one flush to the disk.
 type database struct {
-	path string
-	// layout makes the tables, version is what they are marked with.
-	layout  string
-	version int
-	// read is called once the database is open and whole. What it returns fails
-	// the opening.
-	read func(connection) error
+	path    string
+	version int // it is marked with
+	// heads are those of all tenants, less seal and name, in memory, too: what the
+	// file does not have is put there when it is opened. Nil: only in the file.
+	heads map[Key][]byte
 	// own makes sure that the directory is ours.
 	own    func() error
 	logger *slog.Logger
@@ -39,7 +38,7 @@ type database struct {
 
 	turn chan struct{} // held by who uses what follows
 	pool *sql.DB       // of one connection; nil: closed
-	conn connection
+	conn *connection
 	// opened counts how often it was opened. What was known of it then does not hold
 	// the next time.
 	opened   int
@@ -61,32 +60,9 @@ const (
 	pause = 5 * time.Second
 )
 
-// connection is what statements are run by.
-type connection struct{ *sql.Conn }
-
-func (c connection) exec(statement string, args ...any) error {
-	_, err := c.ExecContext(context.Background(), statement, args...)
-	return err
-}
-
-// each calls do for each row, which it has to scan.
-func (c connection) each(do func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := c.QueryContext(context.Background(), query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := do(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 // write is one part of a transaction that others have part in.
 type write struct {
-	do     func(connection) error
+	do     func(*connection) error
 	err    error
 	panics any
 	done   chan struct{}
@@ -94,7 +70,7 @@ type write struct {
 
 // write runs do within a transaction, and returns once that is safe on the disk.
 // Whatever do returns undoes what it did, and nothing else.
-func (d *database) write(do func(connection) error) error {
+func (d *database) write(do func(*connection) error) error {
 	w := &write{do: do, done: make(chan struct{})}
 	d.waiting.Lock()
 	d.waiting.group = append(d.waiting.group, w)
@@ -176,7 +152,7 @@ func (d *database) commit(group []*write) (err error) {
 }
 
 // run keeps a panic for the goroutine that it belongs to.
-func (w *write) run(c connection) {
+func (w *write) run(c *connection) {
 	w.err, w.panics = nil, nil
 	defer func() {
 		if v := recover(); v != nil {
@@ -187,7 +163,7 @@ func (w *write) run(c connection) {
 }
 
 // view runs do, which must only read.
-func (d *database) view(do func(connection) error) error {
+func (d *database) view(do func(*connection) error) error {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
 	if err := d.open(false); err != nil {
@@ -225,27 +201,20 @@ func (d *database) open(write bool) error {
 	}
 	d.close()
 	err := d.connect(d.path)
-	if err == nil {
-		d.left = d.look()
-		return nil
-	}
-	if other, is := errors.AsType[*versionError](err); is {
-		err = d.setAside("other-version", other)
-	} else if d.damaged(err) {
+	switch {
+	case err == nil:
+	case errors.Is(err, errOtherVersion):
+		err = d.setAside("other-version", err)
+	case d.damaged(err):
 		err = d.setAside("damaged", err)
-	} else if !write && d.connectCopy() == nil {
+	case !write && d.connectCopy() == nil:
 		return nil
 	}
-	if !errors.Is(err, ErrSetAside) {
-		return err
-	}
-	// There is room for a new one.
-	if err := d.connect(d.path); err != nil {
-		d.close()
-		return err
+	if errors.Is(err, ErrSetAside) { // there is room for a new one
+		err = d.connect(d.path)
 	}
 	d.left = d.look()
-	return nil
+	return err
 }
 
 // names are those of the database and of its log.
@@ -287,12 +256,15 @@ func (d *database) connect(path string) error {
 	d.pool.SetMaxOpenConns(1)
 	conn, err := d.pool.Conn(context.Background())
 	if err == nil {
-		d.conn = connection{conn}
+		d.conn = &connection{Conn: conn}
 		err = d.check()
 	}
 	if err == nil {
+		err = d.conn.prepare()
+	}
+	if err == nil {
 		d.opened++
-		err = d.read(d.conn)
+		err = d.readHeads()
 	}
 	if err != nil {
 		d.close()
@@ -336,7 +308,7 @@ func dsn(path string) string {
 // tables of a new one.
 func (d *database) check() error {
 	var answer string
-	if err := d.conn.each(func(rows *sql.Rows) error { return rows.Scan(&answer) }, "PRAGMA quick_check(1)"); err != nil {
+	if err := d.conn.QueryRowContext(context.Background(), "PRAGMA quick_check(1)").Scan(&answer); err != nil {
 		return err
 	}
 	if answer != "ok" {
@@ -344,68 +316,40 @@ func (d *database) check() error {
 	}
 	var version, tables int
 	err := d.conn.QueryRowContext(context.Background(), "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version").Scan(&version, &tables)
-	switch {
-	case err != nil:
-		return err
-	case version == d.version:
-		return nil
-	case version != 0 || tables != 0:
-		return &versionError{version, d.version}
+	if err == nil && version != d.version && version+tables != 0 {
+		return fmt.Errorf("%w: layout %d, not %d", errOtherVersion, version, d.version)
 	}
-	return d.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", d.layout, d.version))
+	if err != nil || version == d.version {
+		return err
+	}
+	return d.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", layout, d.version))
 }
 
-// versionError says that a database is whole but not ours to read.
-type versionError struct{ got, want int }
-
-func (e *versionError) Error() string {
-	return fmt.Sprintf("it is of another version of this program: layout %d, not %d", e.got, e.want)
-}
+// errOtherVersion says that a database is whole but not ours to read.
+var errOtherVersion = errors.New("it is of another version of this program")
 
 // connectCopy is for a directory that nothing can be written to: SQLite reads no
 // log there.
 func (d *database) connectCopy() error {
-	dir, err := copyOf(d.path)
+	dir, err := os.MkdirTemp("", "m365_defender_exporter")
 	if err != nil {
 		return err
 	}
-	if err := d.connect(filepath.Join(dir, filepath.Base(d.path))); err != nil {
-		_ = os.RemoveAll(dir)
-		return err
-	}
-	d.copied, d.readOnly = dir, true
-	return nil
-}
-
-// copyOf copies a database and its log into a directory of their own.
-func copyOf(path string) (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "m365_defender_exporter"); err != nil {
-		return "", err
-	}
-	for _, name := range names(path) {
-		if err = copyFile(name, filepath.Join(dir, filepath.Base(name))); err != nil && !(name != path && errors.Is(err, fs.ErrNotExist)) {
-			_ = os.RemoveAll(dir)
-			return "", err
+	d.copied = dir // close removes it
+	copied := filepath.Join(dir, "copy")
+	for i, name := range names(d.path) {
+		data, err := os.ReadFile(name)
+		if err == nil {
+			err = os.WriteFile(names(copied)[i], data, 0o600)
+		}
+		if err != nil && !(i > 0 && errors.Is(err, fs.ErrNotExist)) {
+			d.close()
+			return err
 		}
 	}
-	return dir, nil
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = io.Copy(out, in); err != nil {
-		_ = out.Close()
-		return err
-	}
-	return out.Close()
+	err = d.connect(copied)
+	d.readOnly = true
+	return err
 }
 
 // damaged tells a complaint about the content from a failure of the system.
@@ -421,17 +365,16 @@ func (d *database) damaged(err error) bool {
 		return false
 	}
 	switch e.Code() {
-	case sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS:
+	case sqlite3.SQLITE_IOERR_SHORT_READ:
 		return true
 	case sqlite3.SQLITE_READONLY:
 		return !d.readOnly // it says so of itself
 	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
-		sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL:
-		return false
+	system := []int{
+		sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
+		sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL,
 	}
-	return true
+	return !slices.Contains(system, e.Code()&0xff)
 }
 
 // setAside renames the files for somebody to look at. The next use begins anew.
@@ -457,50 +400,77 @@ func (d *database) asideName(suffix string) string {
 	}
 }
 
-// setRowsAside moves the rows of some tables that a condition selects to a
-// database under a dated name.
-func (d *database) setRowsAside(c connection, why error, tables []string, where string, args ...any) error {
-	if d.copied == "" {
-		to := d.asideName("damaged")
-		if err := d.moveRows(c, to, tables, where, args...); err != nil {
-			return err
-		}
-		why = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
-	} else {
-		why = fmt.Errorf("%w later: %w", ErrSetAside, why)
+// setTenantAside moves all records of a tenant to a database under a dated name.
+func (d *database) setTenantAside(tenant int64, why error) error {
+	if d.readOnly || d.copied != "" {
+		d.aside = fmt.Errorf("%w later: %w", ErrSetAside, why)
+		return d.aside
 	}
-	d.aside = why
-	return nil
-}
-
-func (d *database) moveRows(c connection, to string, tables []string, where string, args ...any) error {
+	to := d.asideName("damaged")
 	if _, err := prepare(to); err != nil {
 		return err
 	}
-	if err := c.exec("ATTACH ? AS aside", to); err != nil {
+	if err := d.conn.exec("ATTACH ? AS aside", to); err != nil {
 		return err
 	}
-	defer func() { _ = c.exec("DETACH aside") }() // fails only if nothing is attached
-	for _, table := range tables {
-		statement := fmt.Sprintf("CREATE TABLE IF NOT EXISTS aside.%[1]s AS SELECT * FROM main.%[1]s WHERE %[2]s", table, where)
-		if err := c.exec(statement, args...); err != nil {
-			return err
+	defer func() { _ = d.conn.exec("DETACH aside") }()
+	if err := d.conn.exec("CREATE TABLE aside.records AS SELECT * FROM main.records WHERE tenant = ?", tenant); err != nil {
+		return err
+	}
+	if err := d.conn.exec("DELETE FROM main.records WHERE tenant = ?", tenant); err != nil {
+		return err
+	}
+	d.aside = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
+	return d.aside
+}
+
+// readHeads makes sure that all heads are whole: a name that is damaged would be
+// taken for a tenant that is new.
+func (d *database) readHeads() error {
+	found := make(map[Key][]byte)
+	var damaged []int64
+	if err := d.conn.each(func(tenant int64, sealed []byte) error {
+		owner, data, whole := openHead(tenant, sealed)
+		if whole {
+			found[owner] = nil
+			if d.heads != nil {
+				found[owner] = bytes.Clone(data)
+			}
+		} else {
+			damaged = append(damaged, tenant)
 		}
-		if err := c.exec(fmt.Sprintf("DELETE FROM main.%s WHERE %s", table, where), args...); err != nil {
+		return nil
+	}, "tenant", "kind = ?", kindHead); err != nil {
+		return err
+	}
+	for _, tenant := range damaged {
+		if err := d.setTenantAside(tenant, damagedf("a head")); !errors.Is(err, ErrSetAside) {
 			return err
 		}
 	}
+	if d.heads == nil {
+		return nil
+	}
+	for owner, data := range d.heads {
+		if was, ok := found[owner]; !ok || !bytes.Equal(was, data) {
+			if err := d.conn.replace(owner.head(), owner.head().sealHead(data)); err != nil {
+				return err
+			}
+			found[owner] = data
+		}
+	}
+	d.heads = found
 	return nil
 }
 
 // close lets go of the files. A log that is whole goes into the database.
 func (d *database) close() {
 	if d.pool != nil {
-		if d.conn.Conn != nil {
-			_ = d.conn.Close()
+		if d.conn != nil {
+			d.conn.close()
 		}
 		_ = d.pool.Close() // what is not written yet is read from the log next time
-		d.pool, d.conn = nil, connection{}
+		d.pool, d.conn = nil, nil
 	}
 	if d.copied != "" {
 		_ = os.RemoveAll(d.copied)
@@ -516,4 +486,5 @@ func (d *database) finish() {
 		d.logger.Warn("The saved state was changed by somebody else, the last save may be lost", "file", d.path)
 	}
 	d.close()
+	clear(d.heads) // somebody else may write now
 }

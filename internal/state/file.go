@@ -1,7 +1,6 @@
 package state
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,26 +22,19 @@ type file struct {
 	logger             *slog.Logger
 	incidents, ledgers *database
 
-	turn    chan struct{} // held by who uses what follows
-	locked  *os.File      // nil: the directory is not ours
-	waited  bool          // for another process to end
-	numbers map[string]int64
-	kept    map[string][]byte
+	turn   chan struct{} // held by who uses what follows
+	locked *os.File      // nil: the directory is not ours
+	waited bool          // for another process to end
 
 	mu   sync.Mutex
 	open map[Key]bool
 }
 
-// The layouts. That of the incidents changes with the encoding of rows and
-// tables, too; that of the ledgers does not.
+// The versions. That of the incidents changes with the encoding of rows and tables,
+// too; that of the ledgers does not.
 const (
 	incidentsVersion = 2<<16 | incident.Encoding
-	incidentsLayout  = `
-		CREATE TABLE heads (tenant INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL);
-		CREATE TABLE chunks (tenant INTEGER, chunk INTEGER, data BLOB NOT NULL, PRIMARY KEY (tenant, chunk));
-		CREATE TABLE swept (tenant INTEGER, part INTEGER, data BLOB NOT NULL, PRIMARY KEY (tenant, part))`
-	ledgersVersion = 2
-	ledgersLayout  = `CREATE TABLE ledgers (name TEXT PRIMARY KEY, data BLOB NOT NULL)`
+	ledgersVersion   = 2
 )
 
 // How long a process that is ending gets to let go of its state, and a check.
@@ -53,21 +45,14 @@ const (
 
 func newFile(dir string, logger *slog.Logger) *file {
 	f := &file{dir: dir, logger: logger, turn: make(chan struct{}, 1), open: make(map[Key]bool)}
-	f.incidents = &database{
-		path: filepath.Join(dir, "incidents.db"), layout: incidentsLayout, version: incidentsVersion,
-		read: f.readHeads, own: f.own, logger: logger, pace: pace, turn: make(chan struct{}, 1),
-	}
-	f.ledgers = &database{
-		path: filepath.Join(dir, "ledgers.db"), layout: ledgersLayout, version: ledgersVersion,
-		read: f.readLedgers, own: f.own, logger: logger, pace: pace, turn: make(chan struct{}, 1),
-	}
+	f.incidents = f.database("incidents.db", incidentsVersion)
+	f.ledgers = f.database("ledgers.db", ledgersVersion)
+	f.ledgers.heads = make(map[Key][]byte)
 	return f
 }
 
-// name is what the state of a tenant is filed under.
-func (k Key) name() string {
-	k = k.folded()
-	return k.Tenant + "\n" + k.API
+func (f *file) database(name string, version int) *database {
+	return &database{path: filepath.Join(f.dir, name), version: version, own: f.own, logger: f.logger, pace: pace, turn: make(chan struct{}, 1)}
 }
 
 // Open implements Store.
@@ -75,14 +60,15 @@ func (f *file) Open(key Key) (Tenant, error) {
 	if err := f.own(); errors.Is(err, ErrInUse) {
 		return nil, err
 	}
-	key = key.folded()
+	head := key.head()
+	key = head.owner
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open[key] {
 		return nil, configuredTwice(key)
 	}
 	f.open[key] = true
-	return &fileTenant{store: f, key: key, name: key.name()}, nil
+	return &fileTenant{store: f, key: key, head: head}, nil
 }
 
 // own makes the directory ours, and makes sure that it still is. It waits once
@@ -126,13 +112,6 @@ func lockPatiently(dir string, patience time.Duration) (*os.File, error) {
 	}
 }
 
-// owns tells that the directory is ours.
-func (f *file) owns() bool {
-	f.turn <- struct{}{}
-	defer func() { <-f.turn }()
-	return f.locked != nil
-}
-
 func (f *file) unlock() {
 	if f.locked != nil {
 		_ = f.locked.Close()
@@ -147,49 +126,18 @@ func (f *file) Close() error {
 	f.turn <- struct{}{}
 	defer func() { <-f.turn }()
 	f.unlock()
-	f.numbers, f.kept, f.waited = nil, nil, false
+	f.waited = false
 	return nil
 }
 
 // Forget implements Store: what is on the disk costs nothing.
 func (*file) Forget(Key) {}
 
-// readHeads numbers the tenants that there are, all of whose heads have to be
-// whole: a name that is damaged would be taken for a tenant that is new.
-func (f *file) readHeads(c connection) error {
-	f.numbers = make(map[string]int64)
-	var damaged []int64
-	err := c.each(func(rows *sql.Rows) error {
-		var tenant int64
-		var name string
-		var data sql.RawBytes
-		if err := rows.Scan(&tenant, &name, &data); err != nil {
-			return err
-		}
-		if _, whole := unseal(headPlace(name, tenant), data); whole {
-			f.numbers[name] = tenant
-		} else {
-			damaged = append(damaged, tenant)
-		}
-		return nil
-	}, "SELECT tenant, name, data FROM heads")
-	for _, tenant := range damaged {
-		if err := f.setTenantAside(c, tenant, damagedf("a head")); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-func (f *file) setTenantAside(c connection, tenant int64, why error) error {
-	return f.incidents.setRowsAside(c, why, []string{"heads", "chunks", "swept"}, "tenant = ?", tenant)
-}
-
 // fileTenant is one tenant's part of the databases.
 type fileTenant struct {
 	store *file
 	key   Key
-	name  string
+	head  place
 	// last is what the rows were when they were last read or written, when the
 	// database had been opened so often; 0: never. If there is something else now
 	// it is not what we know.

@@ -1,9 +1,8 @@
 package state
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"m365_defender_exporter/internal/incident"
@@ -24,26 +23,17 @@ type memoryTenant struct {
 	open   bool
 	export func(full bool) (*incident.Saved, error)
 	ledger []byte
-	// spent was handed in, told was told to the owner, whose next ledger has it.
-	spent, told [][]byte
-}
-
-// of is the tenant, made if it is not there.
-func (m *memory) of(key Key) *memoryTenant {
-	key = key.folded()
-	t, ok := m.tenants[key]
-	if !ok {
-		t = &memoryTenant{store: m, key: key}
-		m.tenants[key] = t
-	}
-	return t
 }
 
 // Open implements Store.
 func (m *memory) Open(key Key) (Tenant, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := m.of(key)
+	t, ok := m.tenants[key.folded()]
+	if !ok {
+		t = &memoryTenant{store: m, key: key}
+		m.tenants[key.folded()] = t
+	}
 	if t.open {
 		return nil, configuredTwice(key)
 	}
@@ -55,28 +45,11 @@ func configuredTwice(key Key) error {
 	return fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)
 }
 
-// Peek implements Store.
-func (m *memory) Peek(key Key) (ledger []byte, spent [][]byte, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t, ok := m.tenants[key.folded()]
-	switch {
-	case !ok:
-		return nil, nil, nil
-	case t.open:
-		return nil, nil, ErrInUse
-	}
-	return t.ledger, slices.Concat(t.told, t.spent), nil
-}
+// Peek implements Store: a process has no memory of another one's.
+func (*memory) Peek(Key) (ledger []byte, spent [][]byte, err error) { return nil, nil, nil }
 
 // HandIn implements Store.
-func (m *memory) HandIn(key Key, spent []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t := m.of(key)
-	t.spent = append(t.spent, bytes.Clone(spent))
-	return nil
-}
+func (*memory) HandIn(Key, []byte) error { return errors.ErrUnsupported }
 
 // Forget implements Store.
 func (m *memory) Forget(key Key) {
@@ -111,17 +84,12 @@ func (t *memoryTenant) Save(export func(bool) (*incident.Saved, error)) error {
 }
 
 func (t *memoryTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
-	t.store.mu.Lock()
-	defer t.store.mu.Unlock()
-	t.told, t.spent = slices.Concat(t.told, t.spent), nil
-	return t.ledger, t.told, nil
+	return t.ledger, nil, nil
 }
 
 func (t *memoryTenant) SaveLedger(ledger []byte) (spent [][]byte, err error) {
-	t.store.mu.Lock()
-	defer t.store.mu.Unlock()
-	t.ledger, t.told, t.spent = ledger, t.spent, nil
-	return t.told, nil
+	t.ledger = ledger
+	return nil, nil
 }
 
 func (t *memoryTenant) Size() int64 { return 0 }

@@ -2,8 +2,6 @@ package state
 
 import (
 	"cmp"
-	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,68 +48,51 @@ func unpack(number int64, packed []byte, do func(change) bool) bool {
 
 // summary is a fingerprint of all chunks that can be kept up to date one by one:
 // damage can lose records as well as alter them, or bring back older ones.
-type summary struct{ rows, bytes, sum uint64 }
+type summary struct{ Rows, Bytes, Sum uint64 }
 
-func (s *summary) add(number int64, rows int, sealed []byte) {
-	s.rows, s.bytes, s.sum = s.rows+uint64(rows), s.bytes+uint64(len(sealed)), s.sum+fingerprint(number, sealed)
+// add adds a chunk, or takes it away if times is -1.
+func (s *summary) add(times, rows int, at place, sealed []byte) {
+	const spread = 0x9E3779B97F4A7C15 // so that sums do not meet
+	s.Rows += uint64(times * rows)
+	s.Bytes += uint64(times * len(sealed))
+	s.Sum += uint64(times) * spread * uint64(at.checksum(sealed))
 }
-
-func (s *summary) remove(number int64, rows int, sealed []byte) {
-	s.rows, s.bytes, s.sum = s.rows-uint64(rows), s.bytes-uint64(len(sealed)), s.sum-fingerprint(number, sealed)
-}
-
-func fingerprint(number int64, sealed []byte) uint64 {
-	sum := checksum(chunkPlace(0, number), sealed)
-	return uint64(sum) * 0x9E3779B97F4A7C15 // spread, so that sums do not meet
-}
-
-// The places that checksums are good for.
-func headPlace(name string, tenant int64) string  { return fmt.Sprintf("head %d %s", tenant, name) }
-func chunkPlace(tenant, number int64) string      { return fmt.Sprintf("chunk %d %d", tenant, number) }
-func sweptPlace(tenant int64, part uint64) string { return fmt.Sprintf("swept %d %d", tenant, part) }
 
 // head is what belongs to all rows together.
 type head struct {
-	summary
-	// parts of what the sweep in progress has seen.
-	parts uint64
-	// saves of the ledger that there had been.
-	saves            uint64
+	fixed
 	tables, progress []byte
 }
 
-func (h *head) seal(place string) []byte {
-	var b []byte
-	for _, n := range []uint64{h.rows, h.bytes, h.sum, h.parts, h.saves, uint64(len(h.tables))} {
-		b = binary.LittleEndian.AppendUint64(b, n)
-	}
-	return seal(place, append(append(b, h.tables...), h.progress...))
+type fixed struct {
+	summary
+	Parts  uint64 // of what the sweep in progress has seen
+	Saves  uint64 // of the ledger that there had been
+	Tables uint64 // bytes
 }
 
+func (h *head) pack() []byte {
+	h.Tables = uint64(len(h.tables))
+	b, _ := binary.Append(nil, binary.LittleEndian, h.fixed) // numbers cannot fail
+	return slices.Concat(b, h.tables, h.progress)
+}
+
+// size is about what the tenant has on the disk.
+func (h *head) size() int64 { return int64(h.Bytes) + int64(len(h.tables)+len(h.progress)) }
+
 // readHead returns nil if there is none.
-func readHead(c connection, name string, tenant int64) (*head, error) {
-	var sealed []byte
-	err := c.QueryRowContext(context.Background(), "SELECT data FROM heads WHERE tenant = ?", tenant).Scan(&sealed)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
+func (t *fileTenant) readHead(c *connection) (*head, error) {
+	sealed, err := c.record(t.head)
+	if err != nil || sealed == nil {
 		return nil, err
 	}
+	_, data, whole := openHead(t.head.tenant, sealed)
 	var h head
-	numbers := []*uint64{&h.rows, &h.bytes, &h.sum, &h.parts, &h.saves, new(uint64)}
-	b, whole := unseal(headPlace(name, tenant), sealed)
-	if !whole || len(b) < 8*len(numbers) {
+	n, err := binary.Decode(data, binary.LittleEndian, &h.fixed)
+	if !whole || err != nil || h.Tables > uint64(len(data)-n) {
 		return nil, damagedf("its head")
 	}
-	for _, n := range numbers {
-		*n, b = binary.LittleEndian.Uint64(b), b[8:]
-	}
-	tables := *numbers[len(numbers)-1]
-	if tables > uint64(len(b)) {
-		return nil, damagedf("its head")
-	}
-	h.tables, h.progress = b[:tables:tables], b[tables:]
+	h.tables, h.progress = data[n:][:h.Tables:h.Tables], data[n:][h.Tables:]
 	return &h, nil
 }
 
@@ -125,54 +106,46 @@ func (t *fileTenant) Load(restore func(*incident.Saved) error) error {
 
 func (t *fileTenant) load(restore func(*incident.Saved) error) error {
 	var (
-		h       *head
-		tenant  int64
-		chunks  chunks
-		swept   []int64
-		damage  error
-		d       = t.store.incidents
-		setting = func(c connection) error {
-			err := t.store.setTenantAside(c, tenant, damage)
-			if err == nil {
-				err = d.aside
-			}
-			return err
-		}
+		h      *head
+		chunks chunks
+		swept  []int64
+		opened int
+		d      = t.store.incidents
 	)
-	opened := 0
-	err := d.view(func(c connection) (err error) {
-		var known bool
+	err := d.view(func(c *connection) (err error) {
 		opened = d.opened
-		if tenant, known = t.store.numbers[t.name]; !known {
+		if h, err = t.readHead(c); err == nil && h == nil {
 			return d.aside
 		}
-		if h, damage = readHead(c, t.name, tenant); damage == nil && h != nil {
-			if chunks, damage = readChunks(c, tenant); damage == nil {
-				swept, damage = readSwept(c, tenant, h.parts)
-			}
+		if err == nil {
+			chunks, err = t.readChunks(c)
 		}
-		if errors.Is(damage, errDamaged) {
-			return setting(c)
+		if err == nil {
+			swept, err = t.readSwept(c, h.Parts)
 		}
-		return damage
+		if errors.Is(err, errDamaged) {
+			return d.setTenantAside(t.head.tenant, err)
+		}
+		return err
 	})
 	if err != nil || h == nil {
 		return err
 	}
 	// The rest is done while others read.
 	var got summary
-	saved := &incident.Saved{Full: true, Len: int(h.rows), Tables: h.tables, Progress: h.progress, Swept: swept}
-	saved.Rows = func(yield func(int64, []byte) bool) { got = chunks.rows(tenant, yield) }
-	if err = restore(saved); err == nil && got != h.summary {
+	err = restore(&incident.Saved{
+		Full: true, Len: int(h.Rows), Tables: h.tables, Progress: h.progress, Swept: swept,
+		Rows: func(yield func(int64, []byte) bool) { got = chunks.rows(t.head, yield) },
+	})
+	if err == nil && got != h.summary {
 		err = damagedf("its rows are not those that were saved")
 	}
-	if err == nil {
-		t.last, t.known, t.saves = h.summary, opened, h.saves
-		t.size[0].Store(int64(h.bytes) + int64(len(h.tables)+len(h.progress)))
-		return nil
+	if errors.Is(err, errDamaged) || errors.Is(err, incident.ErrSaved) {
+		return d.view(func(*connection) error { return d.setTenantAside(t.head.tenant, err) })
 	}
-	if damage = err; errors.Is(err, errDamaged) || errors.Is(err, incident.ErrSaved) {
-		return d.view(setting)
+	if err == nil {
+		t.last, t.known, t.saves = h.summary, opened, h.Saves
+		t.size[0].Store(h.size())
 	}
 	return err
 }
@@ -184,27 +157,22 @@ type chunks struct {
 	data    []byte
 }
 
-func readChunks(c connection, tenant int64) (all chunks, err error) {
-	err = c.each(func(rows *sql.Rows) error {
-		var number int64
-		var data sql.RawBytes
-		if err := rows.Scan(&number, &data); err != nil {
-			return err
-		}
-		all.data = append(all.data, data...)
+func (t *fileTenant) readChunks(c *connection) (all chunks, err error) {
+	err = c.each(func(number int64, sealed []byte) error {
+		all.data = append(all.data, sealed...)
 		all.numbers, all.ends = append(all.numbers, number), append(all.ends, len(all.data))
 		return nil
-	}, "SELECT chunk, data FROM chunks WHERE tenant = ? ORDER BY chunk", tenant)
+	}, "number", "tenant = ? AND kind = ?", t.head.tenant, kindChunk)
 	return all, err
 }
 
 // rows yields all rows, until one is damaged, and returns the summary of those.
-func (a *chunks) rows(tenant int64, yield func(int64, []byte) bool) (got summary) {
+func (a *chunks) rows(of place, yield func(int64, []byte) bool) (got summary) {
 	start := 0
 	for i, number := range a.numbers {
-		sealed := a.data[start:a.ends[i]]
+		at, sealed := of.record(kindChunk, number), a.data[start:a.ends[i]]
 		start = a.ends[i]
-		packed, whole := unseal(chunkPlace(tenant, number), sealed)
+		packed, whole := at.unseal(sealed)
 		n := 0
 		if !whole || !unpack(number, packed, func(row change) bool {
 			n++
@@ -212,20 +180,15 @@ func (a *chunks) rows(tenant int64, yield func(int64, []byte) bool) (got summary
 		}) {
 			return got
 		}
-		got.add(number, n, sealed)
+		got.add(+1, n, at, sealed)
 	}
 	return got
 }
 
-func readSwept(c connection, tenant int64, parts uint64) (ids []int64, err error) {
-	var next uint64
-	err = c.each(func(rows *sql.Rows) error {
-		var part uint64
-		var sealed sql.RawBytes
-		if err := rows.Scan(&part, &sealed); err != nil {
-			return err
-		}
-		packed, whole := unseal(sweptPlace(tenant, part), sealed)
+func (t *fileTenant) readSwept(c *connection, parts uint64) (ids []int64, err error) {
+	next := int64(0)
+	err = c.each(func(part int64, sealed []byte) error {
+		packed, whole := t.head.record(kindSwept, part).unseal(sealed)
 		if !whole || len(packed)%8 != 0 || part != next {
 			return damagedf("a part of the sweep")
 		}
@@ -233,8 +196,8 @@ func readSwept(c connection, tenant int64, parts uint64) (ids []int64, err error
 			ids = append(ids, int64(binary.LittleEndian.Uint64(packed)))
 		}
 		return nil
-	}, "SELECT part, data FROM swept WHERE tenant = ? ORDER BY part", tenant)
-	if err == nil && next != parts {
+	}, "number", "tenant = ? AND kind = ?", t.head.tenant, kindSwept)
+	if err == nil && uint64(next) != parts {
 		err = damagedf("parts of the sweep are missing")
 	}
 	return ids, err
@@ -244,7 +207,7 @@ func readSwept(c connection, tenant int64, parts uint64) (ids []int64, err error
 func (t *fileTenant) Save(export func(full bool) (*incident.Saved, error)) error {
 	var h *head
 	opened := 0
-	err := t.store.incidents.write(func(c connection) (err error) {
+	err := t.store.incidents.write(func(c *connection) (err error) {
 		opened = t.store.incidents.opened
 		h, err = t.save(c, export)
 		return err
@@ -256,118 +219,71 @@ func (t *fileTenant) Save(export func(full bool) (*incident.Saved, error)) error
 		return fmt.Errorf("save the state: %w", err)
 	}
 	t.last, t.known = h.summary, opened
-	t.size[0].Store(int64(h.bytes) + int64(len(h.tables)+len(h.progress)))
+	t.size[0].Store(h.size())
 	return nil
 }
 
-func (t *fileTenant) save(c connection, export func(bool) (*incident.Saved, error)) (*head, error) {
-	numbers := t.store.numbers
-	tenant, ok := numbers[t.name]
-	if !ok {
-		for _, n := range numbers {
-			tenant = max(tenant, n)
-		}
-		tenant++
-		numbers[t.name] = tenant
-	}
+func (t *fileTenant) save(c *connection, export func(bool) (*incident.Saved, error)) (*head, error) {
 	// What is there may be something else if saving failed at the last moment, or
 	// if the files begin anew.
-	h, err := readHead(c, t.name, tenant)
+	h, err := t.readHead(c)
 	if err != nil && !errors.Is(err, errDamaged) {
 		return nil, err
 	}
-	known := t.known == t.store.incidents.opened && h != nil && h.summary == t.last
-	s, err := export(!known)
+	s, err := export(t.known != t.store.incidents.opened || h == nil || h.summary != t.last)
 	if err != nil {
 		return nil, err
 	}
 	if s.Full || h == nil {
 		h = &head{}
-		if err := c.exec("DELETE FROM chunks WHERE tenant = ?", tenant); err != nil {
+		if err := c.exec("DELETE FROM records WHERE tenant = ? AND kind = ?", t.head.tenant, kindChunk); err != nil {
 			return nil, err
 		}
 	}
-	if err := putRows(c, tenant, s, &h.summary); err != nil {
+	if err := t.putRows(c, s, &h.summary); err != nil {
 		return nil, err
 	}
-	if h.rows != uint64(s.Len) {
+	if h.Rows != uint64(s.Len) {
 		if s.Full {
-			return nil, fmt.Errorf("%w: %d rows, not %d", incident.ErrSaved, h.rows, s.Len)
+			return nil, fmt.Errorf("%w: %d rows, not %d", incident.ErrSaved, h.Rows, s.Len)
 		}
-		return nil, damagedf("%d rows, not %d", h.rows, s.Len)
+		return nil, damagedf("%d rows, not %d", h.Rows, s.Len)
 	}
-	if err := putSwept(c, tenant, s, h); err != nil {
+	if err := t.putSwept(c, s, h); err != nil {
 		return nil, err
 	}
-	h.tables, h.progress, h.saves = s.Tables, s.Progress, t.saves
-	return h, c.exec("INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT (tenant) DO UPDATE SET name = ?2, data = ?3",
-		tenant, t.name, h.seal(headPlace(t.name, tenant)))
+	h.tables, h.progress, h.Saves = s.Tables, s.Progress, t.saves
+	return h, c.replace(t.head, t.head.sealHead(h.pack()))
 }
 
 // putRows puts rows a batch at a time: the rows of a full export are many, and in
 // no order.
-func putRows(c connection, tenant int64, s *incident.Saved, sum *summary) error {
+func (t *fileTenant) putRows(c *connection, s *incident.Saved, sum *summary) error {
 	const batch = 50_000
-	p, err := newPutter(c, tenant, sum)
-	if err != nil {
-		return err
-	}
-	defer p.close()
 	changes := make([]change, 0, len(s.Removed))
 	for _, id := range s.Removed {
 		changes = append(changes, change{id, nil})
 	}
 	for id, data := range s.Rows {
-		// Not even an empty row is nil.
-		changes = append(changes, change{id, append(make([]byte, 0, len(data)), data...)})
+		changes = append(changes, change{id, append([]byte{}, data...)}) // not even an empty row is nil
 		if len(changes) >= batch {
-			if err := p.put(changes); err != nil {
+			if err := t.putChunks(c, changes, sum); err != nil {
 				return err
 			}
 			changes = changes[:0]
 		}
 	}
-	return p.put(changes)
+	return t.putChunks(c, changes, sum)
 }
 
-// putter changes chunks.
-type putter struct {
-	tenant       int64
-	sum          *summary
-	get, set, no *sql.Stmt
-}
-
-func newPutter(c connection, tenant int64, sum *summary) (p *putter, err error) {
-	p = &putter{tenant: tenant, sum: sum}
-	for statement, text := range map[**sql.Stmt]string{
-		&p.get: "SELECT data FROM chunks WHERE tenant = ? AND chunk = ?",
-		&p.set: "INSERT INTO chunks VALUES (?1, ?2, ?3) ON CONFLICT (tenant, chunk) DO UPDATE SET data = ?3",
-		&p.no:  "DELETE FROM chunks WHERE tenant = ? AND chunk = ?",
-	} {
-		if *statement, err = c.PrepareContext(context.Background(), text); err != nil {
-			p.close()
-			return nil, err
-		}
-	}
-	return p, nil
-}
-
-func (p *putter) close() {
-	for _, statement := range []*sql.Stmt{p.get, p.set, p.no} {
-		if statement != nil {
-			_ = statement.Close()
-		}
-	}
-}
-
-func (p *putter) put(changes []change) error {
+func (t *fileTenant) putChunks(c *connection, changes []change, sum *summary) error {
 	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.id, b.id) })
 	for len(changes) > 0 {
 		number, n := changes[0].id>>chunkBits, 1
 		for n < len(changes) && changes[n].id>>chunkBits == number {
 			n++
 		}
-		if err := p.putChunk(number, changes[:n]); err != nil {
+		if err := putChunk(c, t.head.record(kindChunk, number), changes[:n], sum); err != nil {
 			return err
 		}
 		changes = changes[n:]
@@ -376,11 +292,9 @@ func (p *putter) put(changes []change) error {
 }
 
 // putChunk merges changes, which are sorted, into one chunk.
-func (p *putter) putChunk(number int64, changes []change) error {
-	var old []byte
-	ctx, place := context.Background(), chunkPlace(p.tenant, number)
-	err := p.get.QueryRowContext(ctx, p.tenant, number).Scan(&old)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+func putChunk(c *connection, at place, changes []change, sum *summary) error {
+	old, err := c.record(at)
+	if err != nil {
 		return err
 	}
 	var packed []byte
@@ -391,52 +305,49 @@ func (p *putter) putChunk(number int64, changes []change) error {
 			rows++
 		}
 	}
-	if err == nil {
-		was, whole := unseal(place, old)
-		if !whole || !unpack(number, was, func(row change) bool {
+	if old != nil {
+		was, whole := at.unseal(old)
+		if !whole || !unpack(at.number, was, func(row change) bool {
 			before++
 			for ; len(changes) > 0 && changes[0].id < row.id; changes = changes[1:] {
 				add(changes[0])
 			}
-			if len(changes) > 0 && changes[0].id == row.id {
-				return true // replaced
+			if len(changes) == 0 || changes[0].id != row.id {
+				add(row)
 			}
-			add(row)
 			return true
 		}) {
 			return damagedf("rows")
 		}
-		p.sum.remove(number, before, old)
+		sum.add(-1, before, at, old)
 	}
 	for _, row := range changes {
 		add(row)
 	}
 	if rows == 0 {
-		_, err = p.no.ExecContext(ctx, p.tenant, number)
-		return err
+		return c.replace(at, nil)
 	}
-	packed = seal(place, packed)
-	p.sum.add(number, rows, packed)
-	_, err = p.set.ExecContext(ctx, p.tenant, number, packed)
-	return err
+	packed = at.seal(packed)
+	sum.add(+1, rows, at, packed)
+	return c.replace(at, packed)
 }
 
 // putSwept appends to what the sweep in progress has seen.
-func putSwept(c connection, tenant int64, s *incident.Saved, h *head) error {
+func (t *fileTenant) putSwept(c *connection, s *incident.Saved, h *head) error {
 	if s.NewSweep {
-		h.parts = 0
-		if err := c.exec("DELETE FROM swept WHERE tenant = ?", tenant); err != nil {
+		h.Parts = 0
+		if err := c.exec("DELETE FROM records WHERE tenant = ? AND kind = ?", t.head.tenant, kindSwept); err != nil {
 			return err
 		}
 	}
 	if len(s.Swept) == 0 {
 		return nil
 	}
-	packed := make([]byte, 0, 8*len(s.Swept)+4)
+	packed := make([]byte, 0, 8*len(s.Swept)+sealLength)
 	for _, id := range s.Swept {
 		packed = binary.LittleEndian.AppendUint64(packed, uint64(id))
 	}
-	part := h.parts
-	h.parts++
-	return c.exec("INSERT INTO swept VALUES (?, ?, ?)", tenant, int64(part), seal(sweptPlace(tenant, part), packed))
+	at := t.head.record(kindSwept, int64(h.Parts))
+	h.Parts++
+	return c.replace(at, at.seal(packed))
 }

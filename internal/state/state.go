@@ -35,12 +35,12 @@ type Store interface {
 	// matches ErrInUse says that it is somebody else's; there is no other. What is
 	// wrong with the state itself is reported by what needs it.
 	Open(Key) (Tenant, error)
-	// Peek returns what LoadLedger would, of a tenant that nobody has opened, for
-	// who makes calls without being its owner. An error that matches ErrInUse says
-	// that the owner is at work. Nothing is changed or set aside.
+	// Peek returns what LoadLedger would, for a process that makes calls without
+	// being the tenant's owner. An error that matches ErrInUse says that the owner
+	// is at work. Nothing is changed or set aside.
 	Peek(Key) (ledger []byte, spent [][]byte, err error)
-	// HandIn tells the tenant's owner, or the next one, of calls that were made by
-	// somebody else. It is safe on the disk when it returns.
+	// HandIn tells the tenant's owner, or the next one, of calls of such a process.
+	// It is safe on the disk when it returns.
 	HandIn(key Key, spent []byte) error
 	// Forget is told that a tenant was removed and has closed its state. What is
 	// kept in memory goes; what is on a disk stays, for a tenant that is added
