@@ -43,7 +43,6 @@ type database struct {
 	// the next time.
 	opened   int
 	readOnly bool           // it could not be written to when it was opened
-	copied   string         // the directory of a copy, which is all that there is to be read
 	left     [2]fs.FileInfo // the database and its log as we left them
 	aside    error          // what was set aside last, and why
 	due      time.Time      // when the next flush may be, and far in the past after a pause
@@ -191,7 +190,7 @@ func (d *database) open(write bool) error {
 	if err := d.own(); err != nil {
 		return err
 	}
-	if d.pool != nil && d.copied == "" && !unchanged(d.left, d.look()) {
+	if d.pool != nil && !unchanged(d.left, d.look()) {
 		// What is there now is checked as at a start, and written anew from memory.
 		d.logger.Warn("The saved state was changed by somebody else while it was in use", "file", d.path)
 		d.close()
@@ -200,18 +199,18 @@ func (d *database) open(write bool) error {
 		return nil
 	}
 	d.close()
-	err := d.connect(d.path)
+	err := d.connect(false)
 	switch {
 	case err == nil:
 	case errors.Is(err, errOtherVersion):
 		err = d.setAside("other-version", err)
 	case d.damaged(err):
 		err = d.setAside("damaged", err)
-	case !write && d.connectCopy() == nil:
+	case !write && d.connect(true) == nil:
 		return nil
 	}
 	if errors.Is(err, ErrSetAside) { // there is room for a new one
-		err = d.connect(d.path)
+		err = d.connect(false)
 	}
 	d.left = d.look()
 	return err
@@ -240,15 +239,16 @@ func unchanged(a, b [2]fs.FileInfo) bool {
 	return true
 }
 
-// connect opens the database at the path, makes it if it is not there, and checks
-// it.
-func (d *database) connect(path string) error {
-	writable, err := prepare(path)
-	if err != nil {
-		return err
+// connect opens the database and checks it. Unless it is for reading only, which
+// changes nothing, it is made if it is not there.
+func (d *database) connect(readOnly bool) error {
+	d.readOnly = readOnly
+	if !readOnly {
+		if err := prepare(d.path); err != nil {
+			return err
+		}
 	}
-	d.readOnly = !writable
-	connector, err := sqlite.NewConnector(dsn(path))
+	connector, err := sqlite.NewConnector(dsn(d.path, readOnly))
 	if err != nil {
 		return err
 	}
@@ -273,53 +273,68 @@ func (d *database) connect(path string) error {
 }
 
 // prepare makes the file, readable by its owner only, as the log will be.
-func prepare(path string) (writable bool, err error) {
+func prepare(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if writable = err == nil; !writable {
-		if f, err = os.Open(path); err != nil {
-			return false, err
-		}
+	if err != nil {
+		return err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return false, err
+		return err
 	}
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 && info.Size() == 0 {
-		// SQLite would throw the log away.
-		return false, damagedf("only its log is there")
+		return damagedf("only its log is there") // which SQLite would throw away
 	}
-	return writable, nil
+	return nil
 }
 
-// dsn: the locking mode comes before the log, which is indexed in memory then
-// and not in a file that is mapped; FULL: a commit is flushed.
-func dsn(path string) string {
+// dsn names the database. That it is ours alone has to be known before the log is
+// opened, by the first statement that reads: the log is indexed in memory then, and
+// not in a file that is mapped. A file that can only be read cannot be locked.
+func dsn(path string, readOnly bool) string {
+	how := ""
+	if _, err := os.Stat(path + "-wal"); readOnly && err != nil {
+		how = "&mode=ro&immutable=1"
+	} else if readOnly {
+		how = "&mode=ro&vfs=" + map[bool]string{true: "win32-none", false: "unix-none"}[runtime.GOOS == "windows"]
+	}
 	path = filepath.ToSlash(path)
 	if filepath.VolumeName(path) != "" {
 		path = "/" + path
 	}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=1000&_dqs=0&_defensive=1" +
-		"&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=mmap_size(0)" +
-		"&_pragma=cache_size(-4000)&_pragma=wal_autocheckpoint(400)&_pragma=journal_size_limit(16777216)&_pragma=cell_size_check(ON)&_pragma=trusted_schema(OFF)"
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=1000&_dqs=0&_defensive=1&_pragma=locking_mode(EXCLUSIVE)" + how
 }
+
+// settings of a connection that may write. FULL: a commit is flushed.
+const settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 400; PRAGMA journal_size_limit = 16777216;"
 
 // check makes sure that the database is whole and of this version. It makes the
 // tables of a new one.
 func (d *database) check() error {
-	var answer string
-	if err := d.conn.QueryRowContext(context.Background(), "PRAGMA quick_check(1)").Scan(&answer); err != nil {
-		return err
-	}
-	if answer != "ok" {
-		return fmt.Errorf("%w: %s", errDamaged, answer)
-	}
 	var version, tables int
-	err := d.conn.QueryRowContext(context.Background(), "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version").Scan(&version, &tables)
-	if err == nil && version != d.version && version+tables != 0 {
-		return fmt.Errorf("%w: layout %d, not %d", errOtherVersion, version, d.version)
+	var answer string
+	for _, ask := range []struct {
+		query  string
+		answer any
+	}{
+		{"SELECT count(*) FROM sqlite_schema", &tables}, // the first that reads
+		{"PRAGMA user_version", &version},
+		{"PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4000; PRAGMA quick_check(1)", &answer},
+	} {
+		if err := d.conn.QueryRowContext(context.Background(), ask.query).Scan(ask.answer); err != nil {
+			return err
+		}
 	}
-	if err != nil || version == d.version {
+	switch {
+	case answer != "ok":
+		return damagedf("%s", answer)
+	case version != d.version && version+tables != 0:
+		return fmt.Errorf("%w: layout %d, not %d", errOtherVersion, version, d.version)
+	case d.readOnly:
+		return nil
+	}
+	if err := d.conn.exec(settings); err != nil || version == d.version {
 		return err
 	}
 	return d.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", layout, d.version))
@@ -327,30 +342,6 @@ func (d *database) check() error {
 
 // errOtherVersion says that a database is whole but not ours to read.
 var errOtherVersion = errors.New("it is of another version of this program")
-
-// connectCopy is for a directory that nothing can be written to: SQLite reads no
-// log there.
-func (d *database) connectCopy() error {
-	dir, err := os.MkdirTemp("", "m365_defender_exporter")
-	if err != nil {
-		return err
-	}
-	d.copied = dir // close removes it
-	copied := filepath.Join(dir, "copy")
-	for i, name := range names(d.path) {
-		data, err := os.ReadFile(name)
-		if err == nil {
-			err = os.WriteFile(names(copied)[i], data, 0o600)
-		}
-		if err != nil && !(i > 0 && errors.Is(err, fs.ErrNotExist)) {
-			d.close()
-			return err
-		}
-	}
-	err = d.connect(copied)
-	d.readOnly = true
-	return err
-}
 
 // damaged tells a complaint about the content from a failure of the system.
 func (d *database) damaged(err error) bool {
@@ -402,12 +393,12 @@ func (d *database) asideName(suffix string) string {
 
 // setTenantAside moves all records of a tenant to a database under a dated name.
 func (d *database) setTenantAside(tenant int64, why error) error {
-	if d.readOnly || d.copied != "" {
+	if d.readOnly {
 		d.aside = fmt.Errorf("%w later: %w", ErrSetAside, why)
 		return d.aside
 	}
 	to := d.asideName("damaged")
-	if _, err := prepare(to); err != nil {
+	if err := prepare(to); err != nil {
 		return err
 	}
 	if err := d.conn.exec("ATTACH ? AS aside", to); err != nil {
@@ -452,11 +443,14 @@ func (d *database) readHeads() error {
 		return nil
 	}
 	for owner, data := range d.heads {
-		if was, ok := found[owner]; !ok || !bytes.Equal(was, data) {
-			if err := d.conn.replace(owner.head(), owner.head().sealHead(data)); err != nil {
-				return err
-			}
-			found[owner] = data
+		if was, ok := found[owner]; ok && bytes.Equal(was, data) {
+			continue
+		}
+		if found[owner] = data; d.readOnly {
+			continue
+		}
+		if err := d.conn.replace(owner.head(), owner.head().sealHead(data)); err != nil {
+			return err
 		}
 	}
 	d.heads = found
@@ -472,17 +466,13 @@ func (d *database) close() {
 		_ = d.pool.Close() // what is not written yet is read from the log next time
 		d.pool, d.conn = nil, nil
 	}
-	if d.copied != "" {
-		_ = os.RemoveAll(d.copied)
-		d.copied = ""
-	}
 }
 
 // finish is close, by who is not using the database.
 func (d *database) finish() {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
-	if d.pool != nil && d.copied == "" && !unchanged(d.left, d.look()) {
+	if d.pool != nil && !unchanged(d.left, d.look()) {
 		d.logger.Warn("The saved state was changed by somebody else, the last save may be lost", "file", d.path)
 	}
 	d.close()

@@ -167,7 +167,7 @@ func (f *file) peek(head place) ([]byte, error) {
 	}
 	defer func() { _ = locked.Close() }()
 	d := newFile(f.dir, f.logger).ledgers
-	if err := d.connectCopy(); err != nil { // what is opened is put in order, too
+	if err := d.connect(true); err != nil {
 		return nil, err
 	}
 	defer d.close()
