@@ -76,7 +76,7 @@ func (p *program) start() {
 	p.running = exec.Command(p.binary, append([]string{
 		"--tenant.id=" + simulator.DefaultTenantID, "--tenant.name=contoso", "--client.id=" + simulator.DefaultClientID,
 		"--api.url=" + p.api, "--auth.url=" + p.api, "--auth.scope=" + p.api + "/.default",
-		"--web.listen-address=127.0.0.1:0", "--state.url=bolt:" + p.dir,
+		"--web.listen-address=127.0.0.1:0", "--state.url=file:" + p.dir,
 	}, p.args...)...)
 	p.running.Env = append(os.Environ(), "AZURE_CLIENT_SECRET="+simulator.DefaultClientSecret)
 	p.running.Stdout, p.running.Stderr = &p.log, &p.log
@@ -335,15 +335,9 @@ func TestE2EFullDisk(t *testing.T) {
 
 func setAsideIn(t *testing.T, dir string) []string {
 	t.Helper()
-	entries, err := os.ReadDir(dir)
+	names, err := filepath.Glob(filepath.Join(dir, "*.db.*Z"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".db") {
-			names = append(names, e.Name())
-		}
 	}
 	return names
 }
@@ -360,24 +354,23 @@ func TestE2EDamage(t *testing.T) {
 		p.start()
 		p.exact(20 * time.Second)
 		p.kill()
-		files, err := filepath.Glob(filepath.Join(p.dir, "*defender.db"))
-		if err != nil || len(files) != 1 {
-			t.Fatal(files, err)
-		}
-		b, err := os.ReadFile(files[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if round%3 == 0 {
-			b = b[:random.IntN(len(b))]
-		}
-		for range random.IntN(200) {
-			if len(b) > 0 {
-				b[random.IntN(len(b))] = byte(random.Uint32())
+		for _, name := range []string{"incidents.db", "incidents.db-wal"} {
+			name = filepath.Join(p.dir, name)
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if err := os.WriteFile(files[0], b, 0o600); err != nil {
-			t.Fatal(err)
+			if round%3 == 0 {
+				b = b[:random.IntN(len(b))]
+			}
+			for range random.IntN(200) {
+				if len(b) > 0 {
+					b[random.IntN(len(b))] = byte(random.Uint32())
+				}
+			}
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	names := setAsideIn(t, p.dir)

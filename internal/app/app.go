@@ -87,11 +87,16 @@ func (a *App) setup(ctx context.Context) error {
 		tenants = []config.Tenant{tenant}
 	}
 
-	store, err := state.New(o.stateURL())
+	store, err := state.New(o.stateURL(), a.logger)
 	if err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}
 
+	a.cleanup("state", func() {
+		if err := store.Close(); err != nil {
+			a.logger.Error("The state was not closed", "err", err)
+		}
+	})
 	a.warnOfOthers(o.stateURL())
 
 	// The tenants before the listeners: the first scrape has the saved counts.

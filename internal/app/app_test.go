@@ -27,7 +27,7 @@ func TestStateOfOthers(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		p := started(t, &http.Client{}, "http", "--demo", "--state.url=bolt:"+dir)
+		p := started(t, &http.Client{}, "http", "--demo", "--state.url=file:"+dir)
 		p.stop()
 		if got := strings.Contains(p.log.String(), "may be written by any user"); got != want {
 			t.Errorf("%v: said so is %v, want %v: %s", mode, got, want, p.log.String())
@@ -43,9 +43,9 @@ func TestStopUndoesInReverse(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=127.0.0.1:0"}, "probes listener, metrics listener, tenants, demo"},
-		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=" + taken.ProbeAddr().String()}, "metrics listener, tenants, demo"},
-		{[]string{"--log.level=debug", "--web.listen-address=" + taken.Addr().String()}, "tenants, demo"},
+		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=127.0.0.1:0"}, "probes listener, metrics listener, tenants, state, demo"},
+		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=" + taken.ProbeAddr().String()}, "metrics listener, tenants, state, demo"},
+		{[]string{"--log.level=debug", "--web.listen-address=" + taken.Addr().String()}, "tenants, state, demo"},
 	} {
 		o, err := Parse(append([]string{"--demo"}, test.args...), io.Discard, io.Discard)
 		if err != nil {

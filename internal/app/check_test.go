@@ -114,7 +114,7 @@ func TestCheckMakesNothing(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_SECRET", "s")
 	dir := filepath.Join(t.TempDir(), "data")
 	closed := tenanttest.ClosedAddress(t)
-	args := []string{"check", "--tenant.id=contoso.example", "--client.id=c", "--api.url=" + closed, "--auth.url=" + closed, "--state.url=bolt:" + dir}
+	args := []string{"check", "--tenant.id=contoso.example", "--client.id=c", "--api.url=" + closed, "--auth.url=" + closed, "--state.url=file:" + dir}
 	var stdout, stderr bytes.Buffer
 	if code := Run(t.Context(), args, &stdout, &stderr); code != ExitRuntime || !strings.Contains(stdout.String(), "contoso.example: NOT ready") {
 		t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -73,8 +74,8 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 
 	tenantFlags(app, &tenant)
 
-	app.Flag("state.url", "Where the state is kept over restarts: bolt: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
-		Default("bolt:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
@@ -113,7 +114,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL()); err != nil {
+	if _, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler)); err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}
 	if path := *o.web.WebConfigFile; path != "" {

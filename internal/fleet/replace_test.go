@@ -112,12 +112,13 @@ func TestAddedAgain(t *testing.T) {
 // TestCaseOfTheTenantID: an id that is spelled otherwise is no change, and where
 // something else is changed with it, state and ledger are still the tenant's.
 func TestCaseOfTheTenantID(t *testing.T) {
-	for _, scheme := range []string{"memory:", "bolt:" + t.TempDir()} {
+	for _, scheme := range []string{"memory:", "file:" + t.TempDir()} {
 		inFleet(t, func(f *many) {
-			store, err := state.New(scheme)
+			store, err := state.New(scheme, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
+			f.t.Cleanup(func() { _ = store.Close() })
 			f.set.store = store
 			a := f.Tenant("a")
 			f.replace(a)

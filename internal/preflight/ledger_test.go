@@ -1,101 +1,124 @@
 package preflight
 
 import (
-	"bytes"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenant"
 )
 
 // keepIn makes the check find the state that an exporter left in a directory,
-// which had spent so many calls just now. The exporter is returned as it runs.
-func (c *checked) keepIn(dir string, spent int) *tenant.Tenant {
+// which had spent so many calls just now. The exporter runs until stop.
+func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop func()) {
 	c.t.Helper()
-	var err error
-	if c.store, err = state.New("bolt:" + dir); err != nil {
-		c.t.Fatal(err)
-	}
 	if err := c.config.Complete(); err != nil {
 		c.t.Fatal(err)
 	}
-	exporter, err := tenant.New(c.config, tenant.Dependencies{Store: c.store, Transport: c.shared(), Logger: slog.New(slog.DiscardHandler)})
+	c.store = storeIn(c.t, dir)
+	store := storeIn(c.t, dir)
+	exporter = c.exporter(store)
+	for range spent {
+		id, _ := exporter.Ledger().Take(time.Now(), 0)
+		exporter.Ledger().Settle(id, time.Now())
+	}
+	return exporter, func() {
+		exporter.Close()
+		if err := store.Close(); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+func storeIn(t *testing.T, dir string) state.Store {
+	t.Helper()
+	store, err := state.New("file:"+dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// exporter is the tenant that a store belongs to.
+func (c *checked) exporter(store state.Store) *tenant.Tenant {
+	c.t.Helper()
+	exporter, err := tenant.New(c.config, tenant.Dependencies{Store: store, Transport: c.shared(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	if err := exporter.Open(nil, time.Now()); err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(exporter.Close)
-	for range spent {
-		id, _ := exporter.Ledger().Take(time.Now(), 0)
-		exporter.Ledger().Settle(id, time.Now())
-	}
 	return exporter
 }
 
-// used is how many calls of the last hour the saved ledger knows.
-func (c *checked) used() int {
+// used is how many calls of the last hour an exporter that starts now knows.
+func (c *checked) used(dir string) int {
 	c.t.Helper()
-	l, err := quota.New(quota.Options{Windows: []quota.Window{{Period: time.Minute, Limit: c.config.QuotaPerMinute}, {Period: time.Hour, Limit: c.config.QuotaPerHour}}, Share: 1})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	data, err := c.store.Borrow(state.Key{Tenant: c.config.TenantID, API: c.config.API}).Load()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var log quota.Log
-	if err := log.UnmarshalBinary(data); err != nil {
-		c.t.Fatal(err)
-	}
-	l.Restore(time.Now(), log)
-	return l.Usage(time.Now())[1].Used
+	store := storeIn(c.t, dir)
+	defer func() { _ = store.Close() }()
+	exporter := c.exporter(store)
+	defer exporter.Close()
+	return exporter.Ledger().Usage(time.Now())[1].Used
 }
 
 // TestCheckTakesFromTheSavedLedger: the exporter that starts after a check
-// knows of its calls.
+// knows of its calls, and so does another check.
 func TestCheckTakesFromTheSavedLedger(t *testing.T) {
 	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
 		dir := t.TempDir()
-		c.keepIn(dir, 7).Close()
-		rows := func() []byte {
-			names, err := filepath.Glob(filepath.Join(dir, "*defender.db"))
-			if err != nil || len(names) != 1 {
-				t.Fatalf("got %v, %v", names, err)
+		_, stop := c.keepIn(dir, 7)
+		stop()
+		before := databases(t, dir)
+		for _, want := range []string{"40 of 50 calls a minute, 8 used", "40 of 50 calls a minute, 9 used"} {
+			c.tenant = nil // another process
+			result := c.check()
+			if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, want) || strings.Contains(s.Detail, "ledger") {
+				t.Errorf("got %+v", s)
 			}
-			data, err := os.ReadFile(names[0])
-			if err != nil {
-				t.Fatal(err)
+		}
+		if !maps.Equal(databases(t, dir), before) {
+			t.Error("the databases were touched")
+		}
+		for range 2 {
+			if got := c.used(dir); got != 9 {
+				t.Errorf("%d calls are remembered, want 9", got)
 			}
-			return data
-		}
-		before := rows()
-		result := c.check()
-		if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 8 used") || strings.Contains(s.Detail, "ledger") {
-			t.Errorf("got %+v", s)
-		}
-		if got := c.used(); got != 8 {
-			t.Errorf("%d calls are remembered, want 8", got)
-		}
-		if !bytes.Equal(rows(), before) {
-			t.Error("the saved incidents were touched")
 		}
 	})
+}
+
+// databases are the contents of the exporter's files, by name.
+func databases(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.db*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("got %v, %v", names, err)
+	}
+	all := map[string]string{}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(data)
+	}
+	return all
 }
 
 // TestCheckWithFullSavedLedger: it says when there is a call to be had.
 func TestCheckWithFullSavedLedger(t *testing.T) {
 	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
 		dir := t.TempDir()
-		c.keepIn(dir, 40).Close()
+		_, stop := c.keepIn(dir, 40)
+		stop()
 		result := c.check()
 		if s := result.step("list"); s.Status != Failed || !strings.Contains(s.Detail, "the quota is spent: no call before") || result.APICalls != 0 {
 			t.Errorf("got %+v", result)
@@ -106,20 +129,25 @@ func TestCheckWithFullSavedLedger(t *testing.T) {
 	})
 }
 
-// TestCheckBesideTheExporter: the ledger that is in use is not to be had, and
-// the check says what that means.
+// TestCheckBesideTheExporter: the ledger that is in use is not to be had, but its
+// owner is told of the calls, and the check says what that means.
 func TestCheckBesideTheExporter(t *testing.T) {
 	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
 		dir := t.TempDir()
-		exporter := c.keepIn(dir, 7)
+		exporter, stop := c.keepIn(dir, 7)
+		defer stop()
 		result := c.check()
-		want := "the exporter is running and has the ledger: this check's calls come on top of its own, for which a share of 0.8 leaves room"
+		want := "the exporter is running and has the ledger: it is told of this check's calls, for which a share of 0.8 leaves room"
 		if s := result.step("quota"); !result.OK || !strings.HasPrefix(s.Detail, "40 of 50 calls a minute, 1 used") || !strings.HasSuffix(s.Detail, want) {
 			t.Errorf("got %+v", s)
 		}
-		exporter.Close()
-		if got := c.used(); got != 7 {
-			t.Errorf("%d calls are remembered, want 7", got)
+		used := func() int { return exporter.Ledger().Usage(time.Now())[1].Used }
+		for _, want := range []int{9, 10} { // its own next call, and that of the check, once
+			id, _ := exporter.Ledger().Take(time.Now(), 0)
+			exporter.Ledger().Settle(id, time.Now())
+			if got := used(); got != want {
+				t.Errorf("%d calls are known, want %d", got, want)
+			}
 		}
 	})
 }

@@ -170,6 +170,6 @@ func try(ctx context.Context, t *tenant.Tenant, store state.Store) Result {
 	}
 	c.Steps = append(c.Steps, api, token, permission, list)
 	c.APICalls = calls.made
-	c.checkQuota(t, page, ledgerNote(ledger.Close(time.Now()), cfg.QuotaShare), time.Now())
+	c.checkQuota(t, page, ledgerNote(ledger.Err(), cfg.QuotaShare), time.Now())
 	return c
 }

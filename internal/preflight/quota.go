@@ -126,9 +126,9 @@ func ledgerNote(err error, share float64) string {
 	case err == nil:
 		return ""
 	case errors.Is(err, state.ErrInUse) && share < 1:
-		return fmt.Sprintf("the exporter is running and has the ledger: this check's calls come on top of its own, for which a share of %v leaves room", share)
+		return fmt.Sprintf("the exporter is running and has the ledger: it is told of this check's calls, for which a share of %v leaves room", share)
 	case errors.Is(err, state.ErrInUse):
-		return "the exporter is running and has the ledger: this check's calls come on top of its own"
+		return "the exporter is running and has the ledger: it is told of this check's calls, which it has not granted"
 	}
 	return "without the saved ledger: " + err.Error()
 }

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
@@ -83,7 +87,7 @@ func saveMirror(b testing.TB, tenant Tenant, m *incident.Mirror) {
 func BenchmarkMillion(b *testing.B) {
 	const n = 1_000_000
 	dir := b.TempDir()
-	store := &bolt{dir: dir, noSync: true}
+	store := unpaced(b, dir)
 	tenant, err := store.Open(contoso)
 	if err != nil {
 		b.Fatal(err)
@@ -92,7 +96,7 @@ func BenchmarkMillion(b *testing.B) {
 	m := filled(b, tenant, n)
 	b.Logf("%d rows saved in %d steps in %v, %d MiB", m.Len(), n/100, time.Since(began).Round(time.Second), tenant.Size()>>20)
 	_ = tenant.Close()
-	store.noSync = false
+	mustClose(b, store)
 	b.Run("load", func(b *testing.B) {
 		for b.Loop() {
 			tenant, err := store.Open(contoso)
@@ -113,6 +117,7 @@ func BenchmarkMillion(b *testing.B) {
 			b.ReportMetric(float64(tenant.Size())/(1<<20), "MiB")
 			b.ReportMetric(float64(m.Len()), "rows")
 			_ = tenant.Close()
+			mustClose(b, store)
 		}
 	})
 	tenant, err = store.Open(contoso)
@@ -134,6 +139,7 @@ func BenchmarkMillion(b *testing.B) {
 
 func saveHundreds(b *testing.B, tenant Tenant, m *incident.Mirror, from, among int64) {
 	r, at := rand.New(rand.NewPCG(1, 1)), time.Duration(0)
+	var took []time.Duration
 	for b.Loop() {
 		b.StopTimer()
 		at += time.Second
@@ -143,33 +149,71 @@ func saveHundreds(b *testing.B, tenant Tenant, m *incident.Mirror, from, among i
 			m.Apply(&in)
 		}
 		b.StartTimer()
+		began := time.Now()
 		saveMirror(b, tenant, m)
+		took = append(took, time.Since(began))
 	}
+	reportQuantiles(b, took)
 	b.ReportMetric(float64(tenant.Size())/(1<<20), "MiB")
 }
 
-// BenchmarkSaveLedger is the price of a call: a ledger of 1,200 grants, as
-// large as it gets.
+// BenchmarkSaveLedger is the price of a call, at a pace that nothing slows down:
+// of one tenant by itself, and of 256 at once, which share their flushes. A ledger
+// of 1,200 grants is as large as it gets.
 func BenchmarkSaveLedger(b *testing.B) {
-	store := &bolt{dir: b.TempDir()}
-	tenant, err := store.Open(contoso)
-	if err != nil {
-		b.Fatal(err)
+	for _, tenants := range []int{1, 256} {
+		b.Run(fmt.Sprint(tenants, " at once"), func(b *testing.B) {
+			store := unpaced(b, b.TempDir())
+			opened := make([]Tenant, tenants)
+			for i := range opened {
+				opened[i] = mustOpen(b, store, Key{fmt.Sprint(i), "defender"})
+			}
+			ledger := make([]byte, 1200*3)
+			var mu sync.Mutex
+			var took []time.Duration
+			for b.Loop() {
+				var group sync.WaitGroup
+				for _, tenant := range opened {
+					group.Go(func() {
+						began := time.Now()
+						if _, err := tenant.SaveLedger(ledger); err != nil {
+							b.Error(err)
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						took = append(took, time.Since(began))
+					})
+				}
+				group.Wait()
+			}
+			reportQuantiles(b, took)
+			b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "ledgers/s")
+		})
 	}
-	defer func() { _ = tenant.Close() }()
-	ledger := make([]byte, 1200*48)
-	for b.Loop() {
-		if err := tenant.SaveLedger(ledger); err != nil {
-			b.Fatal(err)
-		}
-	}
+}
+
+// unpaced is a store whose groups follow each other at once.
+func unpaced(b *testing.B, dir string) *file {
+	b.Helper()
+	store := newStore(b, "file:"+dir).(*file)
+	store.incidents.pace, store.ledgers.pace = 0, 0
+	return store
+}
+
+func reportQuantiles(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
 // TestGrowth: a simulated month of churn, at a small scale, leaves the file no
 // larger than a few times what a fresh one would be.
-func TestGrowth(t *testing.T) {
-	s := newStore(t, t.TempDir())
-	tenant := mustOpen(t, s, contoso)
+func TestGrowth(t *testing.T) { synctest.Test(t, growth) }
+
+func growth(t *testing.T) {
+	dir := t.TempDir()
+	store := newStore(t, "file:"+dir)
+	tenant := mustOpen(t, store, contoso)
 	const rows, days, perDay = 5000, 30, 500 // everything is replaced three times
 	o := options
 	o.Lookback = 10 * 24 * time.Hour
@@ -202,9 +246,9 @@ func TestGrowth(t *testing.T) {
 	if got := tenant.Size(); got > 2*first {
 		t.Errorf("%d bytes after twelve days, %d after a month", first, got)
 	}
-	_ = tenant.Close()
-	path := tenant.(*boltTenant).rows.path
-	info, err := os.Stat(path)
+	mustClose(t, tenant)
+	mustClose(t, store)
+	info, err := os.Stat(filepath.Join(dir, "incidents.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,89 +6,37 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// TestDamage spoils files in every random way. Whatever comes of it, the
-// process lives, and what is loaded is what was saved, or nothing.
-func TestDamage(t *testing.T) {
-	dir := t.TempDir()
-	s := newStore(t, dir)
-	tenant := mustOpen(t, s, contoso)
-	before := example(800)
-	if err := save(tenant, nil, before); err != nil {
-		t.Fatal(err)
-	}
-	after := before.next()
-	if err := save(tenant, before, after); err != nil {
-		t.Fatal(err)
-	}
-	_ = tenant.Close()
-	path := tenant.(*boltTenant).rows.path
-	intact, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spoil := map[string]func(r *rand.Rand, b []byte) []byte{
-		"a bit":      func(r *rand.Rand, b []byte) []byte { b[r.IntN(len(b))] ^= 1 << r.IntN(8); return b },
-		"many bytes": func(r *rand.Rand, b []byte) []byte { fill(r, b, 100, 1); return b },
-		"a run":      func(r *rand.Rand, b []byte) []byte { fill(r, b, 1, 1+r.IntN(5000)); return b },
-		"page headers": func(r *rand.Rand, b []byte) []byte {
-			for range 1 + r.IntN(3) {
-				b[r.IntN(len(b)/pageSize)*pageSize+r.IntN(pageHeader+2*elementSize)] = byte(r.Uint32())
-			}
-			return b
-		},
-		"a page elsewhere": func(r *rand.Rand, b []byte) []byte {
-			n := len(b) / pageSize
+// fabrikam is whose state suffers with that of contoso.
+var fabrikam = Key{"fabrikam.example", "graph"}
+
+// spoiled are random ways to damage a file.
+var spoiled = map[string]func(r *rand.Rand, b []byte) []byte{
+	"a bit":      func(r *rand.Rand, b []byte) []byte { b[r.IntN(len(b))] ^= 1 << r.IntN(8); return b },
+	"many bytes": func(r *rand.Rand, b []byte) []byte { fill(r, b, 100, 1); return b },
+	"a run":      func(r *rand.Rand, b []byte) []byte { fill(r, b, 1, 1+r.IntN(5000)); return b },
+	"the heads of pages": func(r *rand.Rand, b []byte) []byte {
+		for range 1 + r.IntN(3) {
+			b[min(len(b)-1, r.IntN(len(b)/pageSize+1)*pageSize+r.IntN(100))] = byte(r.Uint32())
+		}
+		return b
+	},
+	"a page elsewhere": func(r *rand.Rand, b []byte) []byte {
+		if n := len(b) / pageSize; n > 0 {
 			copy(b[r.IntN(n)*pageSize:][:pageSize], b[r.IntN(n)*pageSize:][:pageSize])
-			return b
-		},
-		"a page with another's number": func(r *rand.Rand, b []byte) []byte {
-			n := len(b) / pageSize
-			to := r.IntN(n)
-			copy(b[to*pageSize:][:pageSize], b[r.IntN(n)*pageSize:][:pageSize])
-			native.PutUint64(b[to*pageSize:], uint64(to))
-			return b
-		},
-		"cut off":            func(r *rand.Rand, b []byte) []byte { return b[:r.IntN(len(b))] },
-		"zeros":              func(r *rand.Rand, b []byte) []byte { clear(b[r.IntN(len(b)):]); return b },
-		"not a file of ours": func(r *rand.Rand, b []byte) []byte { fill(r, b, 1, len(b)); return b },
-	}
-	for name, spoil := range spoil {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(12) {
-				dir := t.TempDir()
-				to := filepath.Join(dir, filepath.Base(path))
-				b := spoil(rand.New(rand.NewPCG(seed, 8)), append([]byte(nil), intact...))
-				if err := os.WriteFile(to, b, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				tenant, err := newStore(t, dir).Open(contoso)
-				if err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
-				got, err := load(tenant)
-				switch {
-				case err != nil:
-					if !errors.Is(err, ErrSetAside) || len(setAside(t, dir)) != 1 {
-						t.Errorf("seed %d: got %v with %v, want it set aside", seed, err, setAside(t, dir))
-					}
-				case got == nil && len(b) > 0:
-					t.Errorf("seed %d: nothing, and nothing said", seed)
-				case got != nil && !got.equal(after) && !got.equal(before):
-					t.Errorf("seed %d: wrong content", seed)
-				}
-				if err := save(tenant, nil, after); err != nil {
-					t.Errorf("seed %d: saving afterwards: %v", seed, err)
-				}
-				_ = tenant.Close()
-				wants(t, newStore(t, dir), contoso, after)
-			}
-		})
-	}
+		}
+		return b
+	},
+	"cut off":            func(r *rand.Rand, b []byte) []byte { return b[:r.IntN(len(b))] },
+	"zeros":              func(r *rand.Rand, b []byte) []byte { clear(b[r.IntN(len(b)):]); return b },
+	"not a file of ours": func(r *rand.Rand, b []byte) []byte { fill(r, b, 1, len(b)); return b },
 }
+
+const pageSize = 4096
 
 func fill(r *rand.Rand, b []byte, times, length int) {
 	for range times {
@@ -99,161 +47,157 @@ func fill(r *rand.Rand, b []byte, times, length int) {
 	}
 }
 
-// TestDamagedLedger: a ledger that was lost is not taken for an empty one.
-func TestDamagedLedger(t *testing.T) {
-	for seed := range uint64(40) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			dir := t.TempDir()
-			s := newStore(t, dir)
-			tenant := mustOpen(t, s, contoso)
-			for _, text := range []string{"before", "after"} {
-				if err := tenant.SaveLedger([]byte(strings.Repeat(text, 1000))); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := save(tenant, nil, example(10)); err != nil {
-				t.Fatal(err)
-			}
-			_ = tenant.Close()
-			path := tenant.(*boltTenant).ledger.path
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := rand.New(rand.NewPCG(seed, 1))
-			fill(r, b, 1+r.IntN(3), 1+r.IntN(2*len(b)/3))
-			if err := os.WriteFile(path, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			tenant = mustOpen(t, s, contoso)
-			got, err := tenant.LoadLedger()
-			if ok := strings.Repeat("before", 1000) == string(got) || strings.Repeat("after", 1000) == string(got); !ok && !errors.Is(err, ErrSetAside) {
-				t.Errorf("got %.20q, %v", got, err)
-			}
-			if err := tenant.SaveLedger([]byte("new")); err != nil {
-				t.Error(err)
-			}
-			if got, err := load(tenant); err != nil || !got.equal(example(10)) {
-				t.Errorf("the rest has to outlive it: %v", err)
-			}
-		})
-	}
+// history is what was saved, oldest first. What comes back must be one of these.
+type history struct {
+	files   map[string][]byte
+	rows    []*content
+	ledgers []string
 }
 
-// TestRotInUse: pages that rot after they were verified fail saves, not the
-// process, and the file is made anew.
-func TestRotInUse(t *testing.T) {
+// newHistory saves two tenants, and leaves the files as a kill at the end would.
+func newHistory(t *testing.T) history {
+	t.Helper()
 	dir := t.TempDir()
-	s := newStore(t, dir)
-	tenant := mustOpen(t, s, contoso)
-	c := example(3000)
-	if err := save(tenant, nil, c); err != nil {
-		t.Fatal(err)
+	store := newStore(t, "file:"+dir)
+	h := history{files: map[string][]byte{}}
+	c := example(800)
+	for _, key := range []Key{fabrikam, contoso} {
+		tenant := mustOpen(t, store, key)
+		c = example(800)
+		mustSaveLedger(t, tenant, "the first ledger")
+		mustSave(t, tenant, nil, c)
+		h.ledgers, h.rows = []string{"the first ledger"}, []*content{c}
+		mustClose(t, tenant)
 	}
-	path := tenant.(*boltTenant).rows.path
-	if err := os.Truncate(path, 2*pageSize); err != nil {
-		t.Fatal(err)
-	}
-	failed := 0
-	for range 5 {
-		next := c.next()
-		if err := save(tenant, c, next); err != nil {
-			failed++
-			continue
-		}
-		c = next
-	}
-	if failed == 0 || failed == 5 {
-		t.Errorf("%d of 5 failed", failed)
-	}
-	_ = tenant.Close()
-	wants(t, s, contoso, c)
-}
-
-// TestFullDisk: when there is no room nothing that was saved is lost, and
-// saving goes on once there is.
-func TestFullDisk(t *testing.T) {
-	s := newStore(t, t.TempDir())
-	tenant := mustOpen(t, s, contoso)
-	c := example(100)
-	if err := save(tenant, nil, c); err != nil {
-		t.Fatal(err)
-	}
-	b := tenant.(*boltTenant)
-	b.rows.db.MaxSize = 64 << 10
-	large := example(20_000)
-	for range 3 {
-		if err := save(tenant, c, large); err == nil {
-			t.Fatal("saved without room")
-		}
-	}
-	_ = tenant.Close()
-	wants(t, s, contoso, c)
-	tenant = mustOpen(t, s, contoso)
-	if err := save(tenant, c, large); err != nil {
-		t.Error(err)
-	}
-	_ = tenant.Close()
-	wants(t, s, contoso, large)
-}
-
-// TestNoRoomForAFile: a directory that cannot be used now is used as soon as
-// it can.
-func TestNoRoomForAFile(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.WriteFile(dir, nil, 0o600); err != nil { // in the directory's place
-		t.Fatal(err)
-	}
-	s := newStore(t, dir)
-	tenant := mustOpen(t, s, contoso)
-	if got, err := load(tenant); got != nil || err == nil {
-		t.Errorf("got %v, %v", got, err)
-	}
-	if _, err := tenant.LoadLedger(); err == nil || errors.Is(err, ErrSetAside) {
-		t.Errorf("ledger: got %v", err)
-	}
-	for range 2 {
-		if err := save(tenant, nil, example(5)); err == nil {
-			t.Error("saved to nowhere")
-		}
-		if err := tenant.SaveLedger(nil); err == nil {
-			t.Error("saved the ledger to nowhere")
-		}
-	}
-	if err := os.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
-	// Not what changed but everything has to be asked for.
-	if err := save(tenant, example(5), example(6)); err != nil {
-		t.Error(err)
-	}
-	if err := tenant.SaveLedger([]byte("x")); err != nil {
-		t.Error(err)
-	}
-	_ = tenant.Close()
-	wants(t, s, contoso, example(6))
-}
-
-// TestDeletedFile: whoever deletes the state of a running exporter gets it
-// back, as of now.
-func TestDeletedFile(t *testing.T) {
-	dir := t.TempDir()
-	s := newStore(t, dir)
-	tenant := mustOpen(t, s, contoso)
-	c := example(10)
-	if err := save(tenant, nil, c); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		next := c.next()
-		if err := save(tenant, c, next); err != nil {
+	mustClose(t, store) // from here on there is a log
+	for _, key := range []Key{fabrikam, contoso} {
+		c = example(800)
+		tenant := mustOpen(t, store, key)
+		if _, err := load(tenant); err != nil {
 			t.Fatal(err)
 		}
-		c = next
+		for i := range 3 {
+			ledger := strings.Repeat(fmt.Sprint("ledger ", i), 100)
+			mustSaveLedger(t, tenant, ledger)
+			next := c.next()
+			mustSave(t, tenant, c, next)
+			c = next
+			h.ledgers, h.rows = append(h.ledgers, ledger), append(h.rows, c)
+		}
+		mustClose(t, tenant)
 	}
-	_ = tenant.Close()
-	wants(t, s, contoso, c)
+	for _, name := range []string{"incidents.db", "incidents.db-wal", "ledgers.db", "ledgers.db-wal"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.files[name] = data
+	}
+	return h
+}
+
+// TestDamage spoils files in a thousand random ways. Whatever comes of it, the
+// process lives, and what is loaded is what was saved once, or nothing, and that
+// is said. An older ledger than goes with the rows is not taken.
+func TestDamage(t *testing.T) {
+	h := newHistory(t)
+	for what, spoil := range spoiled {
+		for name := range h.files {
+			t.Run(what+" of "+name, func(t *testing.T) {
+				t.Parallel()
+				for seed := range uint64(32) {
+					dir := t.TempDir()
+					for other, data := range h.files {
+						data = slices.Clone(data)
+						if other == name {
+							data = spoil(rand.New(rand.NewPCG(seed, 8)), data)
+						}
+						if err := os.WriteFile(filepath.Join(dir, other), data, 0o600); err != nil {
+							t.Fatal(err)
+						}
+					}
+					h.judge(t, dir)
+					if t.Failed() {
+						t.Fatalf("seed %d", seed)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestMissingFiles: as damage does, it costs at most what was in them.
+func TestMissingFiles(t *testing.T) {
+	h := newHistory(t)
+	for name := range h.files {
+		for _, how := range []string{"deleted", "empty"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				dir := t.TempDir()
+				for other, data := range h.files {
+					if other == name && how == "deleted" {
+						continue
+					}
+					if other == name {
+						data = nil
+					}
+					if err := os.WriteFile(filepath.Join(dir, other), data, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				h.judge(t, dir)
+			})
+		}
+	}
+}
+
+// judge opens what is in the directory.
+func (h history) judge(t *testing.T, dir string) {
+	t.Helper()
+	store := newStore(t, "file:"+dir)
+	for _, key := range []Key{contoso, fabrikam} {
+		tenant := mustOpen(t, store, key)
+		got, err := load(tenant)
+		switch known := slices.IndexFunc(h.rows, func(c *content) bool { return got != nil && c.equal(got) }); {
+		case err != nil:
+			if !errors.Is(err, ErrSetAside) || len(aside(t, dir)) == 0 {
+				t.Errorf("got %v with %v, want it set aside", err, aside(t, dir))
+			}
+		case got == nil || known < 0:
+			t.Errorf("content is wrong or missing, and nothing is said")
+		}
+		ledger, _, errLedger := tenant.LoadLedger()
+		if known := slices.Contains(h.ledgers, string(ledger)); errLedger == nil && !known && (ledger != nil || got == nil) || errLedger != nil && !errors.Is(errLedger, ErrSetAside) {
+			t.Errorf("got ledger %.20q, %v", ledger, errLedger)
+		}
+		if err == nil && errLedger == nil && ledger != nil {
+			rows := slices.IndexFunc(h.rows, func(c *content) bool { return c.equal(got) })
+			if saves := slices.Index(h.ledgers, string(ledger)); saves < rows {
+				t.Errorf("got ledger %d with rows %d", saves, rows)
+			}
+		}
+		after := h.rows[0].next()
+		if err := save(tenant, nil, after); err != nil {
+			t.Errorf("saving afterwards: %v", err)
+		}
+		if _, err := tenant.SaveLedger([]byte("new")); err != nil {
+			t.Errorf("saving the ledger afterwards: %v", err)
+		}
+		mustClose(t, tenant)
+	}
+	mustClose(t, store)
+	for _, key := range []Key{contoso, fabrikam} {
+		wants(t, store, key, h.rows[0].next())
+		wantsLedger(t, store, key, "new")
+	}
+	mustClose(t, store)
+}
+
+// aside lists what is in the directory under a dated name.
+func aside(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.db.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

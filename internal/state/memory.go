@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -14,8 +15,8 @@ type memory struct {
 	tenants map[Key]*memoryTenant
 }
 
-// memoryTenant copies nothing: it knows how to ask the last owner, who has
-// ended by the time that another one loads.
+// memoryTenant copies no rows: it knows how to ask the last owner, who has ended
+// by the time that another one loads.
 type memoryTenant struct {
 	store  *memory
 	key    Key
@@ -34,11 +35,21 @@ func (m *memory) Open(key Key) (Tenant, error) {
 		m.tenants[key.folded()] = t
 	}
 	if t.open {
-		return nil, fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)
+		return nil, configuredTwice(key)
 	}
 	t.open = true
 	return t, nil
 }
+
+func configuredTwice(key Key) error {
+	return fmt.Errorf("%w: tenant %s, API %s, is configured twice", ErrInUse, key.Tenant, key.API)
+}
+
+// Peek implements Store: a process has no memory of another one's.
+func (*memory) Peek(Key) (ledger []byte, spent [][]byte, err error) { return nil, nil, nil }
+
+// HandIn implements Store.
+func (*memory) HandIn(Key, []byte) error { return errors.ErrUnsupported }
 
 // Forget implements Store.
 func (m *memory) Forget(key Key) {
@@ -48,6 +59,9 @@ func (m *memory) Forget(key Key) {
 		delete(m.tenants, key.folded())
 	}
 }
+
+// Close implements Store.
+func (*memory) Close() error { return nil }
 
 func (t *memoryTenant) Load(restore func(*incident.Saved) error) error {
 	if t.export == nil {
@@ -69,9 +83,16 @@ func (t *memoryTenant) Save(export func(bool) (*incident.Saved, error)) error {
 	return nil
 }
 
-func (t *memoryTenant) LoadLedger() ([]byte, error)    { return t.ledger, nil }
-func (t *memoryTenant) SaveLedger(ledger []byte) error { t.ledger = ledger; return nil }
-func (t *memoryTenant) Size() int64                    { return 0 }
+func (t *memoryTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
+	return t.ledger, nil, nil
+}
+
+func (t *memoryTenant) SaveLedger(ledger []byte) (spent [][]byte, err error) {
+	t.ledger = ledger
+	return nil, nil
+}
+
+func (t *memoryTenant) Size() int64 { return 0 }
 
 func (t *memoryTenant) Close() error {
 	t.store.mu.Lock()

@@ -10,6 +10,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"m365_defender_exporter/internal/incident"
@@ -34,30 +35,40 @@ type Store interface {
 	// matches ErrInUse says that it is somebody else's; there is no other. What is
 	// wrong with the state itself is reported by what needs it.
 	Open(Key) (Tenant, error)
-	// Borrow is for who spends from a tenant's ledger without being its owner. It
-	// opens nothing yet.
-	Borrow(Key) Borrowed
+	// Peek returns what LoadLedger would, for a process that makes calls without
+	// being the tenant's owner. An error that matches ErrInUse says that the owner
+	// is at work. Nothing is changed or set aside.
+	Peek(Key) (ledger []byte, spent [][]byte, err error)
+	// HandIn tells the tenant's owner, or the next one, of calls of such a process.
+	// It is safe on the disk when it returns.
+	HandIn(key Key, spent []byte) error
 	// Forget is told that a tenant was removed and has closed its state. What is
-	// kept in memory goes; files stay, for a tenant that is added again.
+	// kept in memory goes; what is on a disk stays, for a tenant that is added
+	// again.
 	Forget(Key)
+	// Close lets go of everything. It comes after the tenants' own Close.
+	Close() error
 }
 
 // Tenant is the state of one tenant. It belongs to one goroutine, but for Size.
 type Tenant interface {
 	// Load calls restore with what was saved, if anything was. After an error
-	// what restore has made of it must not be used. Then it is set aside and said
-	// so in the error, and the next Save begins anew.
+	// what restore has made of it must not be used. If it matches ErrSetAside
+	// there was something, and the next Save begins anew.
 	Load(restore func(*incident.Saved) error) error
 	// Save keeps what export returns, all of it or nothing. It asks for a full
 	// export if what changed is not enough. Nothing is lost by an error: the next
 	// Save has to bring the same changes again.
 	Save(export func(full bool) (*incident.Saved, error)) error
-	// LoadLedger returns what SaveLedger kept, nil if nothing. An error that
-	// matches ErrSetAside says that there was something.
-	LoadLedger() ([]byte, error)
-	// SaveLedger is called before every call of the API. It is safe on the disk
-	// when it returns.
-	SaveLedger([]byte) error
+	// LoadLedger returns what SaveLedger kept, nil if nothing, and what was handed
+	// in since, which the next ledger has to contain. An error that matches
+	// ErrSetAside says that there was a ledger. It comes after Load.
+	LoadLedger() (ledger []byte, spent [][]byte, err error)
+	// SaveLedger is called before every call of the API. The ledger is safe on the
+	// disk when it returns. What was handed in meanwhile the next ledger has to
+	// contain. An error that matches ErrInUse says that the state is somebody
+	// else's by now.
+	SaveLedger([]byte) (spent [][]byte, err error)
 	// Size on disk in bytes.
 	Size() int64
 	Close() error
@@ -70,15 +81,15 @@ var (
 	ErrSetAside = errors.New("the saved state is not usable and was set aside")
 )
 
-// New returns the store at a URL: memory:, or bolt: and a directory. It makes
-// and opens nothing.
-func New(url string) (Store, error) {
+// New returns the store at a URL: memory:, or file: and a directory. It makes
+// and opens nothing. The logger is told what happens to a state in use.
+func New(url string, logger *slog.Logger) (Store, error) {
 	scheme, rest, ok := strings.Cut(url, ":")
 	switch {
 	case ok && scheme == "memory" && rest == "":
 		return &memory{tenants: make(map[Key]*memoryTenant)}, nil
-	case ok && scheme == "bolt" && rest != "":
-		return &bolt{dir: rest}, nil
+	case ok && scheme == "file" && rest != "":
+		return newFile(rest, logger), nil
 	}
-	return nil, fmt.Errorf("%q; it must be memory: or bolt:DIRECTORY", url)
+	return nil, fmt.Errorf("%q; it must be memory: or file:DIRECTORY", url)
 }

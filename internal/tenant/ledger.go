@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
+	"m365_defender_exporter/internal/state"
 )
 
 func windows(cfg config.Tenant) []quota.Window {
@@ -27,8 +29,9 @@ func windows(cfg config.Tenant) []quota.Window {
 type AccountLedger struct {
 	log    *quota.Ledger
 	waited func(rule string, d time.Duration) // nil: it is not told
-	// save keeps the ledger over a crash; nil: nothing does.
-	save func(quota.Log)
+	// save keeps the ledger over a crash, and returns what others have spent; nil:
+	// nothing does. An error that matches state.ErrInUse forbids the call.
+	save func(quota.Log) (spent []quota.Log, err error)
 	// logger is told what changes by the server's word; nil: it is not said.
 	logger *slog.Logger
 
@@ -53,12 +56,19 @@ type wait struct {
 // whatever becomes of this process no window is exceeded.
 func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	d := l.log.Take(now, p)
-	l.note(now, p, d, d.Grant != 0)
 	if d.Grant != 0 {
-		l.keep(now)
+		if err := l.keep(now); errors.Is(err, state.ErrInUse) {
+			l.log.Settle(d.Grant, now)
+			return 0, now.Add(ownerPause)
+		}
 	}
+	l.note(now, p, d, d.Grant != 0)
 	return d.Grant, d.At
 }
+
+// ownerPause is how long no call is made after somebody else was seen to have the
+// ledger.
+const ownerPause = 10 * time.Second
 
 // Settle implements refresh.Ledger.
 func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant, now) }
@@ -69,7 +79,7 @@ func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
 // Throttled implements refresh.Ledger.
 func (l *AccountLedger) Throttled(now time.Time, retryAfter, message string) {
 	out := l.log.Refused(now, quota.Refusal{RetryAfter: retryAfter, Message: message})
-	l.keep(now)
+	_ = l.keep(now) // the next grant finds out
 	l.say(out)
 }
 
@@ -96,10 +106,16 @@ func (l *AccountLedger) say(out quota.Outcome) {
 	}
 }
 
-func (l *AccountLedger) keep(now time.Time) {
-	if l.save != nil {
-		l.save(l.log.Log(now))
+// keep saves the ledger, and learns what others have spent.
+func (l *AccountLedger) keep(now time.Time) error {
+	if l.save == nil {
+		return nil
 	}
+	spent, err := l.save(l.log.Log(now))
+	for _, log := range spent {
+		l.log.Restore(now, log)
+	}
+	return err
 }
 
 // Ready implements refresh.Ledger.

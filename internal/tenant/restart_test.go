@@ -24,6 +24,7 @@ type lives struct {
 	*bubble
 	cfg  config.Tenant
 	dir  string
+	last state.Store
 	stop func()
 }
 
@@ -44,16 +45,37 @@ func withLives(t *testing.T, o simulator.Options, change func(*config.Tenant), t
 	})
 }
 
+// store is that of the next life. The one before it has ended.
 func (l *lives) store() state.Store {
 	l.t.Helper()
-	store, err := state.New("bolt:" + l.dir)
+	if l.last != nil {
+		_ = l.last.Close()
+	}
+	l.last = l.another()
+	return l.last
+}
+
+// another is a store of another process.
+func (l *lives) another() state.Store {
+	l.t.Helper()
+	store, err := state.New("file:"+l.dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.t.Cleanup(func() { _ = store.Close() })
 	return store
 }
 
-func (l *lives) begin() { l.stop = l.start(l.cfg, l.store()) }
+func (l *lives) begin() {
+	store := l.store()
+	stop := l.start(l.cfg, store)
+	l.stop = func() {
+		stop()
+		if err := store.Close(); err != nil {
+			l.t.Error(err)
+		}
+	}
+}
 
 // crash leaves the next life what is on the disk now. What this one still does
 // in order to stop is lost.
@@ -318,7 +340,7 @@ func TestLostLedger(t *testing.T) {
 			withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
 				l.wait(2 * time.Minute)
 				l.stop()
-				files, _ := filepath.Glob(filepath.Join(l.dir, "*.ledger.db"))
+				files, _ := filepath.Glob(filepath.Join(l.dir, "ledgers.db"))
 				if len(files) != 1 {
 					t.Fatalf("files: %v", files)
 				}
@@ -351,7 +373,7 @@ func TestLostLedger(t *testing.T) {
 // TestStateOfOneTenantTwice: the second one is refused.
 func TestStateOfOneTenantTwice(t *testing.T) {
 	withLives(t, simulator.Options{Seed: 6, Incidents: 30}, nil, func(l *lives) {
-		second, err := New(l.cfg, Dependencies{Store: l.store(), Transport: l.sim.RoundTripper(), Logger: slog.New(slog.DiscardHandler)})
+		second, err := New(l.cfg, Dependencies{Store: l.another(), Transport: l.sim.RoundTripper(), Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"errors"
 	"time"
 
 	"m365_defender_exporter/client/quota"
@@ -8,51 +9,62 @@ import (
 	"m365_defender_exporter/internal/state"
 )
 
-// SharedLedger is a tenant's saved ledger in the hands of a process that does
-// not own it, such as a check: it is read once, and written by compare-and-swap,
-// so that the owner's calls are never overwritten. It belongs to one goroutine.
+// SharedLedger is a tenant's ledger in the hands of a process that does not own
+// it, such as a check: the saved one is read if its owner is not at work, and each
+// call is handed in to the owner, present or next, before it is made. The owner's
+// ledger is never written. It belongs to one goroutine.
 type SharedLedger struct {
 	tenant *Tenant
-	saved  state.Borrowed // nil: not to be had
-	err    error          // why, or why a call was not saved
-	spent  bool           // a call was made
+	store  state.Store // nil: there is nobody to hand in to
+	err    error       // why the saved ledger was not used, or why a call was not handed in
+	taking bool
 }
 
-// ShareLedger makes the tenant, which must not be open, go on with the ledger
-// that the store has, and its calls part of that. Without one it begins anew; why
-// is told by [SharedLedger.Close]. It reads the store and makes no call.
+// ShareLedger makes the tenant, which must not be open, go on from the ledger
+// that the store has. Without one it begins anew; why is told by
+// [SharedLedger.Err]. It reads the store and makes no call.
 func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	s := &SharedLedger{tenant: t}
-	saved := store.Borrow(t.state.key)
-	data, err := saved.Load()
-	if err != nil || data == nil {
-		s.err = err
-		return s
-	}
+	data, spent, err := store.Peek(t.state.key)
 	var log quota.Log
-	if err := log.UnmarshalBinary(data); err != nil {
-		s.err = err
+	if err == nil && data != nil {
+		err = log.UnmarshalBinary(data)
+	}
+	switch s.err = err; {
+	case err == nil && data != nil:
+		for _, log := range append(t.state.unpack(spent), log) {
+			t.ledger.log.Restore(now, log)
+		}
+	case !errors.Is(err, state.ErrInUse):
 		return s
 	}
-	t.ledger.log.Restore(now, log)
-	s.saved, t.ledger.save = saved, s.save
+	s.store, t.ledger.save = store, s.handIn
 	return s
 }
 
-func (s *SharedLedger) save(log quota.Log) {
-	s.spent = true
+// handIn hands in what there is to be known but the calls of others: the call
+// that is being granted, or the server's order to wait.
+func (s *SharedLedger) handIn(log quota.Log) ([]quota.Log, error) {
+	calls := log.Grants
+	if log.Grants = nil; s.taking {
+		// It is on its way as far as anybody can know.
+		log.Grants = calls[len(calls)-1:]
+	}
 	data, err := log.MarshalBinary()
 	if err == nil {
-		err = s.saved.Save(data)
+		err = s.store.HandIn(s.tenant.state.key, data)
 	}
 	if err != nil {
 		s.err = err
 	}
+	return nil, nil
 }
 
 // Take grants a call, for which a person waits: it goes before all others. It is 0
 // if none may be made before the instant.
 func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time) {
+	s.taking = true
+	defer func() { s.taking = false }()
 	return s.tenant.ledger.Take(now, pass.Delta)
 }
 
@@ -64,13 +76,7 @@ func (s *SharedLedger) Ready(now time.Time) time.Time {
 	return s.tenant.ledger.Ready(now, pass.Delta)
 }
 
-// Close saves the ledger a last time, if there were calls; none may be on its
-// way any more. Its error says why the saved ledger could not be used, and
-// matches state.ErrInUse if its owner is at work; then the calls made come on
-// top of the owner's.
-func (s *SharedLedger) Close(now time.Time) error {
-	if s.spent {
-		s.save(s.tenant.ledger.log.Final(now))
-	}
-	return s.err
-}
+// Err says why the saved ledger could not be used, or a call not be handed in. It
+// matches state.ErrInUse if the owner is at work: the calls are its calls, too,
+// but were made without asking it.
+func (s *SharedLedger) Err() error { return s.err }

@@ -44,6 +44,7 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 		s.known = true
 		return restore(saved)
 	})
+	s.size.Store(s.state.Size())
 	if err != nil {
 		s.known = true
 		s.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
@@ -61,17 +62,34 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 	return err
 }
 
-// saveLedger is called before each call of the API. A failure does not prevent
-// the call: counts that go on are worth more than what a crash could cost now.
-func (s *tenantState) saveLedger(log quota.Log) {
+// saveLedger is called before each call of the API. It returns what others have
+// spent meanwhile. A failure does not prevent the call, for counts that go on are
+// worth more than what a crash could cost now, unless its error matches
+// state.ErrInUse: then somebody else is making calls.
+func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
 	data, err := log.MarshalBinary()
 	if err == nil {
 		err = s.open()
 	}
+	var packed [][]byte
 	if err == nil && s.state != nil {
-		err = s.state.SaveLedger(data)
+		packed, err = s.state.SaveLedger(data)
 	}
 	s.saved(&s.failing[1], err)
+	return s.unpack(packed), err
+}
+
+// unpack reads what was handed in.
+func (s *tenantState) unpack(packed [][]byte) (logs []quota.Log) {
+	for _, data := range packed {
+		var log quota.Log
+		if err := log.UnmarshalBinary(data); err != nil {
+			s.logger.Warn("Calls that were handed in cannot be read", "err", err)
+			continue
+		}
+		logs = append(logs, log)
+	}
+	return logs
 }
 
 func (s *tenantState) saved(failing *bool, err error) {
@@ -98,7 +116,10 @@ func (s *tenantState) saved(failing *bool, err error) {
 // not readable is lost. What then stands for it is saved at once, so that a crash
 // does not make the wait begin anew.
 func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
-	data, err := s.state.LoadLedger()
+	data, spent, err := s.state.LoadLedger()
+	for _, log := range s.unpack(spent) {
+		ledger.Restore(now, log)
+	}
 	var log quota.Log
 	if err == nil && data != nil {
 		err = log.UnmarshalBinary(data)
@@ -110,7 +131,8 @@ func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
 	ledger.RestoreLost(now)
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
 		"next_call", ledger.Peek(now, pass.Delta).At)
-	s.saveLedger(ledger.Log(now))
+	// What is told now is told again, and a failure has been said.
+	_, _ = s.saveLedger(ledger.Log(now))
 }
 
 // close lets go of the state.

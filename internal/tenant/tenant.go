@@ -175,7 +175,7 @@ func (t *Tenant) Run(ctx context.Context) {
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
-	t.state.saveLedger(t.ledger.log.Final(time.Now()))
+	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
 }
 
 // Close lets go of what Open has opened, for a tenant that is not run.

@@ -4,6 +4,7 @@ package tenanttest
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -31,7 +32,7 @@ func Config() config.Tenant {
 // InMemory is a store that outlives nothing.
 func InMemory(t *testing.T) state.Store {
 	t.Helper()
-	store, err := state.New("memory:")
+	store, err := state.New("memory:", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

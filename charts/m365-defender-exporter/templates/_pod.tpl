@@ -4,7 +4,7 @@
 {{- if include "m365-defender-exporter.hasConfig" . }}
 {{- range (include "m365-defender-exporter.configFiles" . | fromYaml).files }}{{ $args = append $args (printf "--config.file=/etc/m365_defender_exporter/%s" .key) }}{{ end -}}
 {{- end -}}
-{{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=bolt:/var/lib/m365_defender_exporter" }}
+{{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=file:/var/lib/m365_defender_exporter" }}
 {{- else if .Values.state.url }}{{ $args = append $args (printf "--state.url=%s" .Values.state.url) }}{{ end -}}
 {{- $args = append $args "--web.listen-address=:10058" -}}
 {{- if eq (include "m365-defender-exporter.probePort" .) "probe" }}{{ $args = append $args (printf "--web.probe-listen-address=:%d" (int .Values.probes.port)) }}{{ end -}}
