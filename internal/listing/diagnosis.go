@@ -86,17 +86,25 @@ func (d *diagnosis) plan() {
 		for n := range living {
 			d.variations = append(d.variations, variation{alive, n})
 		}
-		for n := range lighter {
-			if d.base.Top > 1 {
-				d.variations = append(d.variations, variation{small, n})
-			}
-		}
+		d.shrink()
 	}
 	d.leaveOut(which[0])
+	if d.refused {
+		d.shrink() // one of the rows may be why
+	}
 	for n := range 3 {
 		d.variations = append(d.variations, variation{beyond, n})
 	}
 	d.leaveOut(which[1])
+}
+
+// shrink plans to ask for fewer rows.
+func (d *diagnosis) shrink() {
+	for n := range lighter {
+		if d.base.Top > 1 {
+			d.variations = append(d.variations, variation{small, n})
+		}
+	}
 }
 
 // leaveOut plans to do without those options that the request carries.

@@ -3,14 +3,15 @@
 // is given a page or an error for each, and is done when everything is proven to
 // be read, never before. It is a pure value: no I/O, no clock, no mirror.
 //
-// The list is cut into ranges of time in whole seconds. Once pages have shown
-// that rows are sorted by last update and by nothing else, a page is continued
-// from the second of its last row, which is read again; until then, and where
-// rows are not sorted, a range is halved until a page holds it. What seems to be
-// the end is continued in the same way, to prove it. A second that no page holds
-// is read by position until two readings agree, or until there are as many rows
-// as the server has counted. Every page is compared with what was asked, and
-// what the server was seen not to take is left out, see [Server].
+// The list is cut into ranges of time in whole seconds. Where rows are sorted
+// by last update, a page is continued from the second of its last row, which is
+// read again; until pages have shown that they are sorted by nothing else, some
+// of them are checked. Where rows are not sorted, a range is halved until a
+// page holds it. What seems to be the end is continued in the same way, to
+// prove it. A second that no page holds is read by position until two readings
+// agree, or until there are as many rows as the server has counted. Every page
+// is compared with what was asked, and what the server was seen not to take is
+// left out, see [Server].
 //
 // Nothing here waits or blocks: a request costs the caller one call, and when it
 // is made is the caller's decision. A Listing and the Server that it shares with
@@ -66,9 +67,9 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Known tells whether the reader has this version of a row, or a later one; nil: it has
-	// none. Where the newest come first, what is behind a page of such rows alone is
-	// not worth a proof: the listing before has seen it.
+	// Known tells whether the reader has this version of a row, or a later one;
+	// nil: it has none. Where the newest come first, what is behind a page of such
+	// rows alone is not worth a proof: the listing before has seen it.
 	Known func(*incident.Incident) bool `json:"-"`
 
 	server    *Server
@@ -412,7 +413,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, page, secs, descending, !more)
+		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
@@ -594,8 +595,8 @@ func (l *Listing) short(n int) {
 }
 
 // onward goes on after a sorted page from the second of its last row, which comes
-// again. Last: there seems to be nothing more.
-func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last bool) {
+// again. Last: there seems to be nothing more. Asked: the order was asked for.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, asked bool) {
 	if secs.one() && !last {
 		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
 		return
@@ -616,7 +617,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last b
 	}
 	if !last && !l.sorted() {
 		// The first, fourth, sixteenth page and so on.
-		if l.Guesses++; bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
+		if l.Guesses++; !asked && bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
 			shown.Check = len(page.Rows) - rest.EdgeRows
 			l.replace(shown, rest)
 			return

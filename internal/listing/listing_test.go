@@ -40,6 +40,7 @@ var ways = map[string]func(*model){
 	"heavy pages":              func(m *model) { m.weight = 30 },
 	"a limit told":             func(m *model) { m.topText = 25 },
 	"one row fails":            func(m *model) { m.poison = 1010 },
+	"one row is refused":       func(m *model) { m.poison, m.poisoned = 1010, refuses },
 	"retention":                func(m *model) { m.retention = 100 * 24 * time.Hour },
 	"Graph without order":      func(m *model) { m.graph(); m.orderBy = refuses },
 	"Graph, order ignored":     func(m *model) { m.graph(); m.orderBy = ignores; m.order = "created" },

@@ -48,6 +48,7 @@ type model struct {
 	weight      int // $top above it fails
 	topText     int
 	poison      int64
+	poisoned    treat // how a page with that row is answered
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
@@ -58,7 +59,7 @@ type model struct {
 func newModel(rng *rand.Rand, n int, crowded bool) *model {
 	m := &model{
 		rng: rng, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), rows: make(map[int64]*incident.Incident),
-		offer: Offer{MaxTop: 100, Skip: true}, order: "update", granularity: 100 * time.Nanosecond, links: "full", next: 1000,
+		offer: Offer{MaxTop: 100, Skip: true}, order: "update", granularity: 100 * time.Nanosecond, links: "full", next: 1000, poisoned: fails,
 	}
 	for i := range n {
 		created := m.now.Add(-time.Duration(rng.Int64N(int64(170 * 24 * time.Hour))))
@@ -256,7 +257,7 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	rows = rows[:min(top, len(rows))]
 	for _, r := range rows {
 		if r.ID == m.poison {
-			return Page{}, m.refuse(&asked, fails)
+			return Page{}, m.refuse(&asked, m.poisoned)
 		}
 		page.Rows = append(page.Rows, *r)
 	}

@@ -83,9 +83,10 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.restart()
 		return nil
 	case !joined && req.Link == "" && p.skip > 0 && p.joins:
-		// Rows have left, and what was next is now before this page.
+		// Rows have left, and what was next is now before this page. One page does not
+		// tell any more.
 		p.skip = max(0, p.skip-n/2-1)
-		p.last, p.joins = nil, false
+		p.last, p.joins, p.pages = nil, false, p.pages+1
 		return nil
 	}
 	if n > 0 {
