@@ -382,6 +382,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	}
 	switch {
 	case r.Check > 0 && l.before(r, page) > r.Check:
+		if r.LastRows > 0 {
+			l.short(r.LastRows)
+		}
 		l.restart()
 		return nil
 	case r.Check > 0:
@@ -416,6 +419,8 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
+	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
+		l.split(r, secs, n)
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
 		return l.fromHere(r, req, page, secs, now)
@@ -640,6 +645,26 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	}
 	m := median(secs)
 	l.replace(r.part(m, r.Before), r.part(r.Since, m))
+}
+
+// split reads the halves of a page's range, to see whether the page of n rows
+// had all of it, where no position leads on.
+func (l *Listing) split(r *Range, secs *seconds, n int) {
+	if len(secs.all) == 0 || secs.one() {
+		l.pop()
+		return
+	}
+	m := median(secs)
+	upper, lower := r.part(m, r.Before), r.part(r.Since, m)
+	for _, at := range secs.all {
+		if at >= m {
+			upper.Check++
+		} else {
+			lower.Check++
+		}
+	}
+	upper.LastRows, lower.LastRows = n, n
+	l.replace(upper, lower)
 }
 
 // median is a second with rows before it and rows at or after it.
