@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -21,7 +22,7 @@ func readOnly(t *testing.T, dir string) {
 	if out, err := exec.CommandContext(t.Context(), "mount", "--bind", "-o", "ro", dir, dir).CombinedOutput(); err != nil {
 		t.Skipf("root needs a mount for this: %v: %s", err, out)
 	}
-	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
+	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "umount", dir).Run() })
 }
 
 // TestOnlyForReading: what nothing can be written to is read all the same, its
