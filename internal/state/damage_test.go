@@ -60,7 +60,7 @@ func newHistory(t *testing.T) history {
 	dir := t.TempDir()
 	store := newStore(t, "file:"+dir)
 	h := history{files: map[string][]byte{}}
-	c := example(800)
+	var c *content
 	for _, key := range []Key{fabrikam, contoso} {
 		tenant := mustOpen(t, store, key)
 		c = example(800)
