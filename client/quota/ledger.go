@@ -101,7 +101,7 @@ func (l *Ledger) Peek(now time.Time, p pass.Pass) Decision {
 
 // Cancel takes back a grant whose call is not going to be sent: it spends nothing.
 // It must not be used once any part of the call may have left. That the grant is
-// in a Log already, or may be, does no harm: whoever goes on from that Log counts
+// in a Log already, or may be, does no harm: a successor that goes on from that Log counts
 // a call too many, and the next Log of this ledger is without it. Grants that are
 // unknown, settled or canceled already are ignored.
 func (l *Ledger) Cancel(grant uint64) {

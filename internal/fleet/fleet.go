@@ -150,7 +150,7 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 
 // Review serves what is owned now of the configuration that there is: what is not
 // owned any more stops, and what is owned and not served is made and opened. No
-// other tenant is touched. Whoever decides what is owned calls it after a change,
+// other tenant is touched. What decides on ownership calls it after a change,
 // and the fleet itself as long as there are tenants that it could not open.
 func (f *Fleet) Review() {
 	f.mu.Lock()

@@ -184,7 +184,7 @@ func (d *database) settle(err error) error {
 	return err
 }
 
-// open makes the database usable, for reading at least. Whoever is about to write
+// open makes the database usable, for reading at least. A caller that is about to write
 // asks for more.
 func (d *database) open(write bool) error {
 	if err := d.own(); err != nil {
@@ -192,7 +192,7 @@ func (d *database) open(write bool) error {
 	}
 	if d.pool != nil && !unchanged(d.left, d.look()) {
 		// What is there now is checked as at a start, and written anew from memory.
-		d.logger.Warn("The saved state was changed by somebody else while it was in use", "file", d.path)
+		d.logger.Warn("The saved state was changed by another process while it was in use", "file", d.path)
 		d.close()
 	}
 	if d.pool != nil && (!d.readOnly || !write) {
@@ -228,7 +228,7 @@ func (d *database) look() (found [2]fs.FileInfo) {
 
 func unchanged(a, b [2]fs.FileInfo) bool {
 	if runtime.GOOS == "windows" {
-		return true // nobody else can write to them, and their times are written late
+		return true // no other process can write to them, and their times are written late
 	}
 	for i := range a {
 		if (a[i] == nil) != (b[i] == nil) ||
@@ -368,7 +368,7 @@ func (d *database) damaged(err error) bool {
 	return !slices.Contains(system, e.Code()&0xff)
 }
 
-// setAside renames the files for somebody to look at. The next use begins anew.
+// setAside renames the files, to be looked at. The next use begins anew.
 func (d *database) setAside(suffix string, why error) error {
 	d.close()
 	to := d.asideName(suffix)
@@ -473,8 +473,8 @@ func (d *database) finish() {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
 	if d.pool != nil && !unchanged(d.left, d.look()) {
-		d.logger.Warn("The saved state was changed by somebody else, the last save may be lost", "file", d.path)
+		d.logger.Warn("The saved state was changed by another process, the last save may be lost", "file", d.path)
 	}
 	d.close()
-	clear(d.heads) // somebody else may write now
+	clear(d.heads) // another process may write now
 }

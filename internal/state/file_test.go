@@ -186,7 +186,7 @@ func TestTouched(t *testing.T) {
 				if failed > 2 {
 					t.Errorf("%d saves failed", failed)
 				}
-				if !strings.Contains(log.String(), "was changed by somebody else") {
+				if !strings.Contains(log.String(), "was changed by another process") {
 					t.Errorf("the log says %s", log.String())
 				}
 				mustClose(t, tenant)

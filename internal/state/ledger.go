@@ -82,7 +82,7 @@ func (f *file) HandIn(key Key, spent []byte) error {
 
 func (f *file) handIn(head place, spent []byte) (err error) {
 	if _, err := os.Stat(f.ledgers.path); err != nil {
-		return err // nobody would read it
+		return err // it would not be read
 	}
 	out, err := os.CreateTemp(f.dir, "."+spentPrefix(head)+"*"+spentSuffix)
 	if err != nil {

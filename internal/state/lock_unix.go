@@ -10,8 +10,8 @@ import (
 )
 
 // lock takes the directory for this process, until the file that it returns is
-// closed. The directory itself is locked, so that whoever deletes or replaces
-// what is in it lets nobody else in. Where that cannot be, which is so on some
+// closed. The directory itself is locked, so that a process that deletes or replaces
+// what is in it lets no other in. Where that cannot be, which is so on some
 // network file systems, a file in it is.
 func lock(dir string) (*os.File, error) {
 	f, err := os.Open(dir)

@@ -9,7 +9,7 @@ import (
 )
 
 // lock takes the directory for this process, until the file that it returns is
-// closed. It is a file in it that is locked, which nobody can delete meanwhile.
+// closed. It is a file in it that is locked, which cannot be deleted meanwhile.
 func lock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

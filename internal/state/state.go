@@ -32,7 +32,7 @@ func (k Key) folded() Key { return Key{strings.ToLower(k.Tenant), strings.ToLowe
 // Store has the states of many tenants.
 type Store interface {
 	// Open makes the tenant's state ours until it is closed. An error that
-	// matches ErrInUse says that it is somebody else's; there is no other. What is
+	// matches ErrInUse says that it is another process's; there is no other. What is
 	// wrong with the state itself is reported by what needs it.
 	Open(Key) (Tenant, error)
 	// Peek returns what LoadLedger would, for a process that makes calls without
@@ -66,8 +66,8 @@ type Tenant interface {
 	LoadLedger() (ledger []byte, spent [][]byte, err error)
 	// SaveLedger is called before every call of the API. The ledger is safe on the
 	// disk when it returns. What was handed in meanwhile the next ledger has to
-	// contain. An error that matches ErrInUse says that the state is somebody
-	// else's by now.
+	// contain. An error that matches ErrInUse says that the state is
+	// another process's by now.
 	SaveLedger([]byte) (spent [][]byte, err error)
 	// Size on disk in bytes.
 	Size() int64

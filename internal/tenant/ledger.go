@@ -66,7 +66,7 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	return d.Grant, d.At
 }
 
-// ownerPause is how long no call is made after somebody else was seen to have the
+// ownerPause is how long no call is made after another process was seen to have the
 // ledger.
 const ownerPause = 10 * time.Second
 

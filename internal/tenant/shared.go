@@ -15,7 +15,7 @@ import (
 // ledger is never written. It belongs to one goroutine.
 type SharedLedger struct {
 	tenant *Tenant
-	store  state.Store // nil: there is nobody to hand in to
+	store  state.Store // nil: there is no owner to hand in to
 	err    error       // why the saved ledger was not used, or why a call was not handed in
 	taking bool
 }

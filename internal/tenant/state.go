@@ -65,7 +65,7 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 // saveLedger is called before each call of the API. It returns what others have
 // spent meanwhile. A failure does not prevent the call, for counts that go on are
 // worth more than what a crash could cost now, unless its error matches
-// state.ErrInUse: then somebody else is making calls.
+// state.ErrInUse: then another process is making calls.
 func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
 	data, err := log.MarshalBinary()
 	if err == nil {
