@@ -550,8 +550,8 @@ func (l *Listing) prove(n int, link string) bool {
 }
 
 // proven is called when a page that goes on from the second of the last row has
-// nothing but that second, n rows of it. Where that second may have more, it is
-// read by position.
+// nothing but rows of that second. Where it may have more, it is read by
+// position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
 	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
