@@ -10,6 +10,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -73,16 +74,34 @@ func incoherences(all []object) []string {
 			selects("PodMonitor", o.Spec.Selector.MatchLabels)
 			port("PodMonitor", *o.Spec.PodMetricsEndpoints[0].Port)
 		case *monitoring.ServiceMonitor:
-			service, err := find[*core.Service](all, "")
-			if err != nil {
-				say("ServiceMonitor: %v", err)
-			} else if !labels.SelectorFromSet(o.Spec.Selector.MatchLabels).Matches(labels.Set(service.Labels)) {
-				say("ServiceMonitor selects %v, the Service has %v", o.Spec.Selector.MatchLabels, service.Labels)
+			// Through two Services every pod would be scraped twice.
+			if n := services(all, o.Spec.Selector.MatchLabels); n != 1 {
+				say("ServiceMonitor selects %v, which are the labels of %d Services, want 1", o.Spec.Selector.MatchLabels, n)
 			}
 			port("ServiceMonitor", o.Spec.Endpoints[0].Port)
+		case *policy.PodDisruptionBudget:
+			selects("PodDisruptionBudget", o.Spec.Selector.MatchLabels)
+			if replicas := *deployment.Spec.Replicas; replicas <= o.Spec.MinAvailable.IntVal {
+				say("PodDisruptionBudget: %d of %d pods must stay, so that no node can be drained", o.Spec.MinAvailable.IntVal, replicas)
+			}
+		case *core.PersistentVolumeClaim:
+			if deployment.Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
+				say("an update starts a second pod on the claim of the first")
+			}
 		}
 	}
 	return wrong
+}
+
+// services returns how many Services have the labels.
+func services(all []object, selector map[string]string) int {
+	n := 0
+	for _, o := range all {
+		if service, ok := o.(*core.Service); ok && labels.SelectorFromSet(selector).Matches(labels.Set(service.Labels)) {
+			n++
+		}
+	}
+	return n
 }
 
 // podIncoherences looks at the exporter's container and its pod.
@@ -106,6 +125,11 @@ func podIncoherences(pod core.PodSpec, ports map[string]bool) []string {
 	for _, m := range container.VolumeMounts {
 		if !volumes[m.Name] {
 			wrong = append(wrong, "mount of "+m.Name+": no such volume")
+		}
+	}
+	for _, c := range pod.TopologySpreadConstraints {
+		if c.LabelSelector == nil || len(c.LabelSelector.MatchLabels) == 0 {
+			wrong = append(wrong, "topology spread over "+c.TopologyKey+": of no pods")
 		}
 	}
 	return wrong

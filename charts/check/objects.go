@@ -9,6 +9,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -48,6 +49,8 @@ func newObject(kind meta.TypeMeta) object {
 		return new(core.Service)
 	case "v1 ServiceAccount":
 		return new(core.ServiceAccount)
+	case "policy/v1 PodDisruptionBudget":
+		return new(policy.PodDisruptionBudget)
 	case "networking.k8s.io/v1 NetworkPolicy":
 		return new(networking.NetworkPolicy)
 	case "monitoring.coreos.com/v1 ServiceMonitor":

@@ -100,6 +100,44 @@ annotations:
 {{- if or (include "m365-defender-exporter.webConfigEnabled" .) .Values.networkPolicy.enabled }}probe{{ else }}http{{ end }}
 {{- end }}
 
+{{/* Whether the state is kept where several replicas can share it. */}}
+{{- define "m365-defender-exporter.sharedState" -}}
+{{- if regexMatch "^rediss?://" .Values.state.url }}true{{ end }}
+{{- end }}
+
+{{/* The ports at which the Redis or Valkey is reached. Whom a Sentinel names is not known, but listens on the usual port. */}}
+{{- define "m365-defender-exporter.statePorts" -}}
+{{- if include "m365-defender-exporter.sharedState" . -}}
+{{- $ports := .Values.networkPolicy.statePorts -}}
+{{- if not $ports -}}
+{{- $url := urlParse .Values.state.url -}}
+{{- $hosts := list $url.host -}}
+{{- range regexFindAll "(^|&)addr=[^&]*" $url.query -1 }}{{ $hosts = append $hosts (regexReplaceAll "%3[Aa]" . ":") }}{{ end -}}
+{{- if regexMatch "(^|&)master_name=" $url.query }}{{ $hosts = append $hosts "" }}{{ end -}}
+{{- range $hosts }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "6379" | int) }}{{ end -}}
+{{- end -}}
+{{- toYaml (uniq $ports) }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.severalReplicas" -}}
+{{- if and (include "m365-defender-exporter.sharedState" .) (gt (int .Values.replicaCount) 1) }}true{{ end }}
+{{- end }}
+
+{{/* What the Secrets of state hold, as YAML: a list of {flag, secret, key, path}. */}}
+{{- define "m365-defender-exporter.stateFiles" -}}
+{{- $files := list -}}
+{{- with .Values.state -}}
+{{- if .existingSecret }}{{ $files = append $files (dict "flag" "password-file" "secret" .existingSecret "key" .existingSecretKey "path" "password") }}{{ end -}}
+{{- if .caSecret }}{{ $files = append $files (dict "flag" "ca-file" "secret" .caSecret "key" .caSecretKey "path" "ca.crt") }}{{ end -}}
+{{- if .certificateSecret }}
+{{- $files = append $files (dict "flag" "certificate-file" "secret" .certificateSecret "key" "tls.crt" "path" "tls.crt") }}
+{{- $files = append $files (dict "flag" "key-file" "secret" .certificateSecret "key" "tls.key" "path" "tls.key") }}
+{{- end -}}
+{{- end -}}
+{{- toYaml (dict "files" $files) }}
+{{- end }}
+
 {{- define "m365-defender-exporter.stateVolume" -}}
 {{- if not (or .Values.state.url .Values.demo) }}true{{ end }}
 {{- end }}

@@ -18,12 +18,15 @@ scrapeTimeout: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* What a ServiceMonitor and a PodMonitor select. */}}
+{{/* What a ServiceMonitor and a PodMonitor select: a list of the root, the monitor's values, and labels to select by besides those of all objects. */}}
 {{- define "m365-defender-exporter.selector" -}}
 {{- $root := index . 0 }}{{ $m := index . 1 -}}
 selector:
   matchLabels:
     {{- include "m365-defender-exporter.selectorLabels" $root | nindent 4 }}
+    {{- with index . 2 }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 namespaceSelector:
   matchNames:
     - {{ include "m365-defender-exporter.namespace" $root | quote }}
