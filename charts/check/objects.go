@@ -33,6 +33,10 @@ type object interface {
 	GetLabels() map[string]string
 }
 
+// azure is Azure Monitor's copy of the monitors of the Prometheus operator, which
+// differs in nothing but its group.
+const azure = "azmonitoring.coreos.com/v1"
+
 // newObject returns an empty object of the kind, nil if no chart of ours may
 // render one.
 func newObject(kind meta.TypeMeta) object {
@@ -53,9 +57,9 @@ func newObject(kind meta.TypeMeta) object {
 		return new(policy.PodDisruptionBudget)
 	case "networking.k8s.io/v1 NetworkPolicy":
 		return new(networking.NetworkPolicy)
-	case "monitoring.coreos.com/v1 ServiceMonitor":
+	case "monitoring.coreos.com/v1 ServiceMonitor", azure + " ServiceMonitor":
 		return new(monitoring.ServiceMonitor)
-	case "monitoring.coreos.com/v1 PodMonitor":
+	case "monitoring.coreos.com/v1 PodMonitor", azure + " PodMonitor":
 		return new(monitoring.PodMonitor)
 	case "monitoring.coreos.com/v1 PrometheusRule":
 		return new(monitoring.PrometheusRule)
