@@ -11,8 +11,11 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/pod-security-admission/api"
+	admission "k8s.io/pod-security-admission/policy"
 )
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -44,6 +47,9 @@ func incoherences(all []object) []string {
 	}
 	selects("Deployment", deployment.Spec.Selector.MatchLabels)
 	wrong = append(wrong, podIncoherences(pod.Spec, ports)...)
+	for _, wrongField := range restricted(pod.ObjectMeta, pod.Spec) {
+		say("Deployment: %s", wrongField)
+	}
 	seen := map[string]bool{}
 	for _, o := range all {
 		id := fmt.Sprintf("%T %s/%s", o, o.GetNamespace(), o.GetName())
@@ -58,6 +64,13 @@ func incoherences(all []object) []string {
 			say("%s: no namespace", id)
 		}
 		switch o := o.(type) {
+		case *core.Pod:
+			if labels.SelectorFromSet(deployment.Spec.Selector.MatchLabels).Matches(labels.Set(o.Labels)) {
+				say("Pod %s is taken for one of the Deployment's: it would be sent scrapes", o.Name)
+			}
+			for _, wrongField := range restricted(o.ObjectMeta, o.Spec) {
+				say("Pod %s: %s", o.Name, wrongField)
+			}
 		case *core.Service:
 			selects("Service", o.Spec.Selector)
 			port("Service", o.Spec.Ports[0].TargetPort.String())
@@ -88,6 +101,23 @@ func incoherences(all []object) []string {
 			if deployment.Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
 				say("an update starts a second pod on the claim of the first")
 			}
+		}
+	}
+	return wrong
+}
+
+// restricted lists why a namespace with the restricted Pod Security Standard
+// would not admit the pod.
+func restricted(meta meta.ObjectMeta, pod core.PodSpec) []string {
+	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	evaluator, err := admission.NewEvaluator(admission.DefaultChecks(), nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var wrong []string
+	for _, result := range evaluator.EvaluatePod(level, &meta, &pod) {
+		if !result.Allowed {
+			wrong = append(wrong, result.ForbiddenReason+": "+result.ForbiddenDetail)
 		}
 	}
 	return wrong

@@ -45,6 +45,8 @@ func newObject(kind meta.TypeMeta) object {
 		return new(apps.Deployment)
 	case "v1 ConfigMap":
 		return new(core.ConfigMap)
+	case "v1 Pod":
+		return new(core.Pod)
 	case "v1 PersistentVolumeClaim":
 		return new(core.PersistentVolumeClaim)
 	case "v1 Secret":

@@ -102,7 +102,7 @@
     defaultMode: 0440
     sources:
       {{- range (include "m365-defender-exporter.configFiles" . | fromYaml).files }}
-      - configMap:
+      - {{ ternary "secret" "configMap" (ne (include "m365-defender-exporter.secretConfig" $) "") }}:
           name: {{ (include "m365-defender-exporter.metadata" (list $ .suffix dict) | fromYaml).name | quote }}
           items:
             - key: {{ .key }}

@@ -1,5 +1,25 @@
+{{/* A duration of Prometheus in milliseconds. */}}
+{{- define "m365-defender-exporter.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000 "y" 31536000000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdwy])" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
 {{/* Refuses values that render but do not work. Each sentence says what is wrong and what would be right. */}}
 {{- define "m365-defender-exporter.validate" -}}
+{{- $full := include "m365-defender-exporter.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) }}
+{{- fail (printf "objects would be named %s, which a Service cannot be: lower case letters, digits and -, and a letter first; set fullnameOverride" $full) }}
+{{- end }}
+{{- range $monitor := list "serviceMonitor" "podMonitor" }}
+{{- $m := index $.Values $monitor }}
+{{- if and $m.enabled $m.scrapeTimeout (gt (include "m365-defender-exporter.milliseconds" $m.scrapeTimeout | int64) (include "m365-defender-exporter.milliseconds" $m.interval | int64)) }}
+{{- fail (printf "%s.scrapeTimeout is %s, longer than %s.interval, %s; Prometheus refuses that" $monitor $m.scrapeTimeout $monitor $m.interval) }}
+{{- end }}
+{{- end }}
 {{- with .Values }}
 {{- $shared := include "m365-defender-exporter.sharedState" $ }}
 {{- if and (gt (int .replicaCount) 1) (not $shared) }}
