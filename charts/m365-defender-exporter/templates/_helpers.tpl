@@ -128,8 +128,10 @@ annotations:
 {{- $url := urlParse .Values.state.url -}}
 {{- $hosts := list $url.host -}}
 {{- range regexFindAll "(^|&)addr=[^&]*" $url.query -1 }}{{ $hosts = append $hosts (regexReplaceAll "%3[Aa]" . ":") }}{{ end -}}
-{{- if regexMatch "(^|&)master_name=" $url.query }}{{ $hosts = append $hosts "" }}{{ end -}}
-{{- range $hosts }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "6379" | int) }}{{ end -}}
+{{- $sentinel := regexMatch "(^|&)master_name=" $url.query -}}
+{{- $usual := ternary "26379" "6379" $sentinel -}}
+{{- range $hosts }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default $usual | int) }}{{ end -}}
+{{- if $sentinel }}{{ $ports = append $ports 6379 }}{{ end -}}
 {{- end -}}
 {{- toYaml (uniq $ports) }}
 {{- end }}
