@@ -14,7 +14,7 @@ func TestFlows(t *testing.T) {
 	}
 	apply(1, -100, -50, StatusActive, false)
 	apply(2, -100, -40, StatusResolved, true)
-	m.StartFlows(minute(0))
+	m.StartFlows(minute(0), minute(0))
 	apply(3, -10, 1, StatusActive, false)      // history that was seen late
 	apply(4, 2, 2, StatusActive, false)        // created
 	apply(4, 2, 2, StatusActive, false)        // the same once more
@@ -53,7 +53,7 @@ func TestFlows(t *testing.T) {
 
 func TestSnapshotIsImmutable(t *testing.T) {
 	m := NewMirror(testOptions)
-	m.StartFlows(time.Time{})
+	m.StartFlows(time.Time{}, epoch)
 	before := m.Snapshot(epoch)
 	in := Incident{ID: 1, Created: epoch, Updated: epoch.Add(time.Minute), Status: StatusResolved, Assigned: true}
 	m.Apply(&in)
