@@ -109,7 +109,7 @@ func TestScrapeLeavesOut(t *testing.T) {
 				f.wait(2 * time.Minute)
 				var log bytes.Buffer
 				process := prometheus.NewRegistry()
-				s := newScrape(f.Fleet, process, slog.New(slog.NewTextHandler(&log, nil)))
+				s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.NewTextHandler(&log, nil))}, process)
 				flows := &f.of("b").Status(time.Now()).Snapshot.Flows
 				right := flows.TimeToAssign[1]
 				// As if it had been restored from a state in which it does not add up.
@@ -177,7 +177,7 @@ func TestScrapeFails(t *testing.T) {
 						continue // which do not look that closely, or have begun to answer
 					}
 					registry := prometheus.NewRegistry()
-					s := newScrape(f.Fleet, registry, slog.New(slog.DiscardHandler))
+					s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, registry)
 					s.process = process
 					w, body := scrapeOnce(t, s, accept, encoding)
 					if w.Code != http.StatusInternalServerError || !strings.Contains(string(body), why) {
@@ -203,7 +203,7 @@ func TestScrapeIsWhatPromhttpAnswers(t *testing.T) {
 		f.wait(2 * time.Minute)
 		process := prometheus.NewRegistry()
 		process.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "of_the_process", Help: "It is."}))
-		s := newScrape(f.Fleet, process, slog.New(slog.DiscardHandler))
+		s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, process)
 		reference := promhttp.HandlerFor(prometheus.GathererFunc(s.gather), promhttp.HandlerOpts{EnableOpenMetrics: true})
 		for _, accept := range []string{
 			"", "*/*", "text/plain", "text/html,*/*;q=0.8", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2",
@@ -244,7 +244,7 @@ func TestScrapesWhileTenantsChange(t *testing.T) {
 	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
 		a, b, c := f.Tenant("a"), f.Tenant("b"), f.Tenant("c")
 		f.replace(a, b)
-		s := newScrape(f.Fleet, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, prometheus.NewRegistry())
 		var scrapers sync.WaitGroup
 		for _, encoding := range []string{"", "gzip", "gzip;q=1"} { // the last by promhttp
 			scrapers.Go(func() {
