@@ -102,25 +102,30 @@ func TestExposition(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewPedanticRegistry()
 			prometheus.WrapRegistererWith(prometheus.Labels{"tenant": "contoso"}, registry).MustRegister(test.tenant)
-			got := exposition(t, registry)
-			file := filepath.Join("testdata", test.name+".prom")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
-			}
+			compare(t, test.name+".prom", exposition(t, registry))
 			problems, err := testutil.GatherAndLint(registry)
 			if err != nil || len(problems) > 0 {
 				t.Errorf("lint: %v, %v", problems, err)
 			}
 		})
+	}
+}
+
+// compare compares an exposition with a file of testdata.
+func compare(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
 	}
 }
 
