@@ -63,3 +63,18 @@ func TestSnapshotIsImmutable(t *testing.T) {
 		t.Errorf("a snapshot changed after it was taken: %+v", after)
 	}
 }
+
+// TestClockStepsBack: a start that comes to lie in the future was a wrong
+// clock's. It does not come back when its time has come.
+func TestClockStepsBack(t *testing.T) {
+	now, m := epoch, NewMirror(testOptions)
+	m.StartFlows(now, now)
+	for _, test := range []struct {
+		at   time.Time
+		want time.Time
+	}{{now, now}, {now.Add(time.Minute), now}, {now.Add(-time.Minute), time.Time{}}, {now.Add(time.Hour), time.Time{}}} {
+		if got := m.Snapshot(test.at).Flows.Start; !got.Equal(test.want) {
+			t.Errorf("at %v: got %v, want %v", test.at, got, test.want)
+		}
+	}
+}
