@@ -33,4 +33,7 @@ jobLabel: {{ . | quote }}
 {{- with $m.sampleLimit }}
 sampleLimit: {{ . }}
 {{- end }}
+{{- if $m.scrapeNativeHistograms }}
+scrapeNativeHistograms: true
+{{- end }}
 {{- end }}
