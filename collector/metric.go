@@ -104,6 +104,9 @@ Generated from the table in ` + "`collector/table.go`" + `; do not edit. Every m
 
 A series whose value is not known yet, or not any more, is absent: nothing is shown as zero that is not known to be zero.
 
+Every histogram has classic and native buckets; every counter and histogram has a start time, of what happens to incidents the end of the first
+sync: [histograms and start times](docs/configuration.md#histograms-and-start-times).
+
 | name | type | labels | meaning |
 |---|---|---|---|
 `)
