@@ -48,7 +48,7 @@ func tenantMirror() *incident.Mirror {
 	apply(incident.Incident{ID: 3, Created: at(-1000 * time.Hour), Updated: at(-900 * time.Hour), Severity: incident.SeverityMedium, Status: incident.StatusResolved,
 		Classification: incident.ClassificationTruePositive, Alerts: alerts[1:]})
 	apply(incident.Incident{ID: 4, Created: at(-30 * time.Hour), Updated: at(-20 * time.Hour), Severity: incident.SeverityLow, Status: incident.StatusRedirected, RedirectID: 1})
-	m.StartFlows(at(-time.Minute))
+	m.StartFlows(at(-time.Minute), at(-time.Minute))
 	apply(incident.Incident{ID: 5, Created: at(-30 * time.Second), Updated: at(-20 * time.Second), Severity: incident.SeverityLow, Status: incident.StatusActive, Assigned: true,
 		Unrecognized: incident.FieldStatus})
 	apply(incident.Incident{ID: 5, Created: at(-30 * time.Second), Updated: at(90 * time.Second), Severity: incident.SeverityLow, Status: incident.StatusResolved, Assigned: true,
@@ -57,7 +57,8 @@ func tenantMirror() *incident.Mirror {
 }
 
 func statusOf(coverage incident.Coverage) *refresh.Status {
-	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage}
+	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage,
+		Start: epoch.Add(-2 * time.Minute), ProcessStart: epoch.Add(-time.Second / 4)}
 	s.Passes[pass.First] = refresh.PassStatus{LastAttempt: epoch}
 	if coverage.All {
 		s.Passes[pass.First] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
@@ -101,25 +102,30 @@ func TestExposition(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewPedanticRegistry()
 			prometheus.WrapRegistererWith(prometheus.Labels{"tenant": "contoso"}, registry).MustRegister(test.tenant)
-			got := exposition(t, registry)
-			file := filepath.Join("testdata", test.name+".prom")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
-			}
+			compare(t, test.name+".prom", exposition(t, registry))
 			problems, err := testutil.GatherAndLint(registry)
 			if err != nil || len(problems) > 0 {
 				t.Errorf("lint: %v, %v", problems, err)
 			}
 		})
+	}
+}
+
+// compare compares an exposition with a file of testdata.
+func compare(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
 	}
 }
 

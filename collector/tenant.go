@@ -73,14 +73,19 @@ func (t *Tenant) shown(s *incident.Snapshot) bool {
 }
 
 func (t *Tenant) samples(to *sink) {
-	collectStatus(to, t.opts.Refresher.Status())
-	s := t.opts.Refresher.Snapshot()
+	status, s := t.opts.Refresher.Status(), t.opts.Refresher.Snapshot()
+	collectStatus(to, status)
 	if s == nil {
 		return
 	}
 	if s.Coverage.All {
 		// What was counted stays true however old it is.
+		to.start = s.Flows.Start
 		collectFlows(to, &s.Flows)
+		to.start = status.Start
+		for i, field := range incident.FieldNames {
+			to.value(unrecognized, float64(s.Flows.Unrecognized[i]), field)
+		}
 	}
 	if !t.shown(s) {
 		return
@@ -92,6 +97,7 @@ func (t *Tenant) samples(to *sink) {
 }
 
 func collectStatus(to *sink, s *refresh.Status) {
+	to.start = s.ProcessStart
 	to.value(up, number(s.Up))
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
@@ -112,6 +118,7 @@ func collectStatus(to *sink, s *refresh.Status) {
 			to.value(refreshFailures, float64(n), kind, reason.Reason(why).String())
 		}
 	}
+	to.start = s.Start
 	for i, kind := range refresh.Corrections {
 		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
 	}
@@ -180,9 +187,6 @@ func collectFlows(to *sink, f *incident.Flows) {
 		}
 		to.histogram(timeToAssign, &f.TimeToAssign[sev], severity)
 		to.histogram(timeToResolve, &f.TimeToResolve[sev], severity)
-	}
-	for i, field := range incident.FieldNames {
-		to.value(unrecognized, float64(f.Unrecognized[i]), field)
 	}
 }
 

@@ -54,7 +54,7 @@ func incidentAlerts() []Alert {
 			Name: "DefenderBacklogGrowing", For: "6h", Severity: "warning", Silent: "the demo resolves about as many as it creates",
 			Expr: "(\n  " + created + " + on (tenant) " + reopened + "\n-\n  on (tenant) " + resolved + "\n) > 10\nand on (tenant)\n" +
 				created + " > on (tenant) 1.25 * " + resolved,
-			Summary:     "The backlog of {{ $labels.tenant }} grew by {{ $value | humanize }} incidents in a day",
+			Summary:     "The backlog of {{ $labels.tenant }} grew by {{ $value | printf \"%.0f\" }} incidents in a day",
 			Description: "For 6 hours, a quarter more incidents were created than resolved in the day before, and over ten more.",
 		},
 		{
@@ -131,7 +131,7 @@ func exporterAlerts() []Alert {
 			Name: "DefenderSweepCorrectionsHigh", For: "1h", Severity: "info", Silent: healthy,
 			Expr: "sum by (job, instance, tenant) (increase(m365_defender_sweep_corrections_total{kind=~\"missed|changed\"}[1d]))\n" +
 				"> on (instance, tenant) group_left ()\n0.01 * (m365_defender_incidents_cached > 1000)",
-			Summary:     "Sweeps corrected {{ $value | humanize }} incidents of {{ $labels.tenant }} in a day",
+			Summary:     "Sweeps corrected {{ $value | printf \"%.0f\" }} incidents of {{ $labels.tenant }} in a day",
 			Description: "More than one in a hundred incidents in memory was wrong until a sweep read it again: the regular refreshes do not see everything.",
 		},
 		{
@@ -181,7 +181,7 @@ func accessAlerts() []Alert {
 		{
 			Name: "DefenderThrottled", For: "10m", Severity: "warning", Silent: healthy,
 			Expr:        "increase(m365_defender_api_too_many_requests_total[30m]) > 3",
-			Summary:     "The API refused {{ $value | humanize }} calls for {{ $labels.tenant }} in half an hour",
+			Summary:     "The API refused {{ $value | printf \"%.0f\" }} calls for {{ $labels.tenant }} in half an hour",
 			Description: "The exporter {{ $labels.instance }} stays within its share of the quota; something else spends the quota of the same app registration.",
 		},
 		{

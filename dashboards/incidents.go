@@ -161,7 +161,7 @@ func (d *Dashboard) incidentsFlow() {
 	)
 	heats := func(what, metric string) *Panel {
 		return heat(12, "Time to "+what+", distribution",
-			"How many incidents took how long, per hour. Needs native histograms: the feature flag native-histograms in Prometheus 2.40 and later, scrape_native_histograms in Prometheus 3.", "1h",
+			"How many incidents took how long, per hour. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
 			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]))").or("without native histograms there is nothing to draw"))
 	}
 	d.row("", 8,

@@ -115,6 +115,7 @@ type Loop struct {
 	answer    time.Duration // see view
 	hidden    bool          // the last sweep has shown that the list hides incidents
 	lastPanic string
+	started   time.Time
 
 	unsaved    bool
 	publishing bool // the counts are to be published once they are saved
@@ -129,9 +130,9 @@ type Loop struct {
 // time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: time.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
-	l.Draft.Interval = opts.Interval
+	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
 	l.turned()

@@ -8,6 +8,9 @@ import (
 // Flows counts what happened since the first sync. It is a plain value that
 // is saved and restored, so that counters go on over restarts.
 type Flows struct {
+	// Start is when the counting began, by our clock: but for Unrecognized nothing was
+	// counted before. Zero: it is not known.
+	Start    time.Time                                 `json:"start,omitzero"`
 	Created  [NumSeverities]uint64                     `json:"created"`
 	Resolved [NumSeverities][NumClassifications]uint64 `json:"resolved"`
 	Reopened [NumSeverities]uint64                     `json:"reopened"`

@@ -14,7 +14,7 @@ func TestFlows(t *testing.T) {
 	}
 	apply(1, -100, -50, StatusActive, false)
 	apply(2, -100, -40, StatusResolved, true)
-	m.StartFlows(minute(0))
+	m.StartFlows(minute(0), minute(0))
 	apply(3, -10, 1, StatusActive, false)      // history that was seen late
 	apply(4, 2, 2, StatusActive, false)        // created
 	apply(4, 2, 2, StatusActive, false)        // the same once more
@@ -53,7 +53,7 @@ func TestFlows(t *testing.T) {
 
 func TestSnapshotIsImmutable(t *testing.T) {
 	m := NewMirror(testOptions)
-	m.StartFlows(time.Time{})
+	m.StartFlows(time.Time{}, epoch)
 	before := m.Snapshot(epoch)
 	in := Incident{ID: 1, Created: epoch, Updated: epoch.Add(time.Minute), Status: StatusResolved, Assigned: true}
 	m.Apply(&in)
@@ -61,5 +61,20 @@ func TestSnapshotIsImmutable(t *testing.T) {
 	after := before.Flows.TimeToResolve[0]
 	if before.Rows != 0 || after.Count != 0 || len(after.Native) != 0 {
 		t.Errorf("a snapshot changed after it was taken: %+v", after)
+	}
+}
+
+// TestClockStepsBack: a start that comes to lie in the future was a wrong
+// clock's. It does not come back when its time has come.
+func TestClockStepsBack(t *testing.T) {
+	now, m := epoch, NewMirror(testOptions)
+	m.StartFlows(now, now)
+	for _, test := range []struct {
+		at   time.Time
+		want time.Time
+	}{{now, now}, {now.Add(time.Minute), now}, {now.Add(-time.Minute), time.Time{}}, {now.Add(time.Hour), time.Time{}}} {
+		if got := m.Snapshot(test.at).Flows.Start; !got.Equal(test.want) {
+			t.Errorf("at %v: got %v, want %v", test.at, got, test.want)
+		}
 	}
 }

@@ -89,8 +89,11 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
 // after the instant since, by the server's clock. Called again, it raises that
-// instant.
-func (m *Mirror) StartFlows(since time.Time) {
+// instant; that the counting began at the first now stays.
+func (m *Mirror) StartFlows(since, now time.Time) {
+	if !m.countFlows {
+		m.flows.Start = fromNano(unixNano(now))
+	}
 	m.countFlows = true
 	m.flowsSince = unixNano(since)
 }

@@ -90,7 +90,7 @@ func TestRestoreAnywhere(t *testing.T) {
 				case 3:
 					both(func(m *Mirror) any { return m.Drop(id) })
 				case 4:
-					both(func(m *Mirror) any { m.StartFlows(now.AddDate(0, 0, -10)); return nil })
+					both(func(m *Mirror) any { m.StartFlows(now.AddDate(0, 0, -10), now); return nil })
 				}
 				if m.sweeping {
 					both(func(m *Mirror) any { return m.Unseen(now.AddDate(0, 0, -20), true) })

@@ -68,6 +68,9 @@ type AlertCount struct {
 // that its series does not end.
 func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 	m.Advance(now)
+	if m.flows.Start.After(now) {
+		m.flows.Start = time.Time{} // a clock was wrong: what was counted may be older
+	}
 	c := &m.counts
 	s := &Snapshot{
 		At:              now,
