@@ -19,22 +19,22 @@ type histogram struct {
 // constHistogram makes one sample. A zero threshold other than 0 tells a Prometheus
 // that keeps native histograms that this is one, even as long as it is empty;
 // otherwise an older one (2.42) would begin with classic buckets.
-func (m *Metric) constHistogram(h *incident.Histogram, labels ...string) prometheus.Metric {
+func (m *Metric) constHistogram(h *incident.Histogram, bounds []float64, labels ...string) prometheus.Metric {
 	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
 		incident.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...)
 	if err != nil {
 		return prometheus.NewInvalidMetric(m.desc, err)
 	}
-	return histogram{native, classicBuckets(h)}
+	return histogram{native, classicBuckets(h, bounds)}
 }
 
 // classicBuckets are cumulative.
-func classicBuckets(h *incident.Histogram) []*dto.Bucket {
-	classic := make([]*dto.Bucket, len(h.Classic))
+func classicBuckets(h *incident.Histogram, bounds []float64) []*dto.Bucket {
+	classic := make([]*dto.Bucket, len(bounds))
 	var sum uint64
-	for i, n := range h.Classic {
-		sum += n
-		classic[i] = &dto.Bucket{UpperBound: &incident.DurationBuckets[i], CumulativeCount: new(sum)}
+	for i := range bounds {
+		sum += h.Classic[i]
+		classic[i] = &dto.Bucket{UpperBound: &bounds[i], CumulativeCount: new(sum)}
 	}
 	return classic
 }
