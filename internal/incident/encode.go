@@ -25,7 +25,7 @@ const (
 	savedMissed
 	savedNoAlerts
 	savedTouched
-	savedDetected
+	savedHadAlerts
 	savedOwned // the time of its first owner is known
 	savedEnd
 )
@@ -33,7 +33,7 @@ const (
 // savedFlags says which flag in memory each of those is that is one.
 var savedFlags = [...]struct{ memory, saved byte }{
 	{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
-	{flagTouched, savedTouched}, {flagDetected, savedDetected},
+	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts},
 }
 
 func (r *row) appendTo(b []byte) []byte {

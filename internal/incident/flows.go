@@ -15,13 +15,13 @@ type Flows struct {
 	// Merged counts incidents that were first seen merged, too, which do not count as
 	// created.
 	Merged [NumSeverities]uint64 `json:"merged"`
-	// All times but the first end with the last update of the version with which
-	// something was first seen, and are exact to what happened between two
-	// refreshes. TimeToDetect runs from the first activity of an incident's alerts
-	// to its creation; from its creation run TimeToFirstTouch, to where
-	// [Incident.Touched] holds, TimeToAssign, to its first owner, and
-	// TimeToResolve, again after each reopening. TimeInWork runs from the first
-	// owner to there.
+	// TimeToDetect runs from the first activity of an incident's alerts, of the
+	// first version that came with them, to its creation. All other times end with
+	// the last update of the version with which something was first seen, and are
+	// exact to what happened between two refreshes. From the creation run
+	// TimeToFirstTouch, to where [Incident.Touched] holds, TimeToAssign, to the first
+	// owner, and TimeToResolve, again after each reopening; from the first owner
+	// TimeInWork, to where TimeToResolve ends.
 	TimeToDetect     [NumSeverities]Histogram                     `json:"time_to_detect"`
 	TimeToFirstTouch [NumSeverities]Histogram                     `json:"time_to_first_touch"`
 	TimeToAssign     [NumSeverities]Histogram                     `json:"time_to_assign"`
@@ -115,8 +115,9 @@ func (m *Mirror) isNew(r *row) bool { return r.created != noTime && r.created > 
 // flowTimes observes what a version has and none before it had.
 func (m *Mirror) flowTimes(before, r *row, in *Incident) {
 	first := func(flag uint8) bool { return r.has(flag) && !before.has(flag) }
-	if first(flagDetected) && m.isNew(r) {
-		m.flows.TimeToDetect[r.severity].Observe(time.Duration(r.created - in.firstActivity()))
+	// Alerts that join later, by a merge for one, did not bring it about.
+	if began := in.firstActivity(); first(flagHadAlerts) && m.isNew(r) && began != noTime {
+		m.flows.TimeToDetect[r.severity].Observe(time.Duration(r.created - began))
 	}
 	if first(flagTouched) {
 		m.observe(&m.flows.TimeToFirstTouch[r.severity], r, ObjectiveFirstTouch)

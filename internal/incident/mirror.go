@@ -219,9 +219,7 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 		return unrecognized
 	}
 	r.set(flagNoAlerts, false)
-	if in.firstActivity() != noTime {
-		r.set(flagDetected, true)
-	}
+	r.set(flagHadAlerts, true)
 	r.sources, r.categories, r.detections, m.keys = 0, 0, 0, m.keys[:0]
 	for i := range in.Alerts {
 		a := &in.Alerts[i]

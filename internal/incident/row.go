@@ -45,8 +45,8 @@ const (
 	// flagNoAlerts: the present version came without its alerts. Those of an
 	// older version are kept, but must not be shown.
 	flagNoAlerts
-	flagTouched  // some version had been dealt with: see [Incident.Touched]
-	flagDetected // some version told when what its alerts tell of began
+	flagTouched   // some version had been dealt with: see [Incident.Touched]
+	flagHadAlerts // some version came with its alerts, or was known to have none
 )
 
 func (r *row) has(flag uint8) bool { return r.flags&flag != 0 }
