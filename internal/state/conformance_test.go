@@ -139,9 +139,9 @@ func mustSaveLedger(t testing.TB, tenant Tenant, ledger string) (spent []string)
 	return texts(got)
 }
 
-func texts(data [][]byte) (out []string) {
-	for _, b := range data {
-		out = append(out, string(b))
+func texts(written []Written) (out []string) {
+	for _, w := range written {
+		out = append(out, string(w.Packed))
 	}
 	slices.Sort(out)
 	return out
@@ -189,7 +189,7 @@ func wantsLedger(t testing.TB, s Store, key Key, want string) {
 	t.Helper()
 	tenant := mustOpen(t, s, key)
 	defer mustClose(t, tenant)
-	if got, _, err := tenant.LoadLedger(); string(got) != want || err != nil {
+	if got, _, err := tenant.LoadLedger(); string(got.Packed) != want || err != nil {
 		t.Errorf("%s: got ledger %.20q, %v, want %.20q", key.Tenant, got, err, want)
 	}
 }
@@ -271,7 +271,7 @@ func keepsAnyID(t *testing.T, s shelf) {
 func keepsLedgers(t *testing.T, s shelf) {
 	store := s.again()
 	tenant := mustOpen(t, store, contoso)
-	if got, spent, err := tenant.LoadLedger(); got != nil || spent != nil || err != nil {
+	if got, spent, err := tenant.LoadLedger(); got.Packed != nil || spent != nil || err != nil {
 		t.Errorf("new: got %q, %q, %v", got, spent, err)
 	}
 	for _, want := range []string{"first", "second", strings.Repeat("long", 20_000), ""} {
@@ -280,7 +280,7 @@ func keepsLedgers(t *testing.T, s shelf) {
 		mustClose(t, store)
 		store = s.again()
 		tenant = mustOpen(t, store, contoso)
-		if got, _, err := tenant.LoadLedger(); string(got) != want || got == nil || err != nil {
+		if got, _, err := tenant.LoadLedger(); string(got.Packed) != want || got.Packed == nil || err != nil {
 			t.Errorf("got %.20q, %v, want %.20q", got, err, want)
 		}
 	}
@@ -301,7 +301,7 @@ func keepsApart(t *testing.T, s shelf) {
 	for i, key := range keys {
 		wants(t, store, key, example(i+1))
 		tenant := mustOpen(t, store, key)
-		if got, _, err := tenant.LoadLedger(); string(got) != fmt.Sprint(i) || err != nil {
+		if got, _, err := tenant.LoadLedger(); string(got.Packed) != fmt.Sprint(i) || err != nil {
 			t.Errorf("%v: got %q, %v", key, got, err)
 		}
 		mustClose(t, tenant)
@@ -328,7 +328,7 @@ func knowsNoCase(t *testing.T, s shelf) {
 		if err != nil || (got == nil) != (i == 0) || got != nil && len(got.rows) != i {
 			t.Errorf("%s: got %+v, %v, want %d rows", key.Tenant, got, err, i)
 		}
-		if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger) != strings.Repeat("x", i) {
+		if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger.Packed) != strings.Repeat("x", i) {
 			t.Errorf("%s: got ledger %q, %v", key.Tenant, ledger, err)
 		}
 		mustSave(t, tenant, nil, example(i+1))
@@ -371,7 +371,7 @@ func takesHandedIn(t *testing.T, s shelf) {
 	mustClose(t, store)
 	handIn(contoso, "c")
 	for range 2 { // to peek takes nothing away
-		if ledger, spent, err := store.Peek(contoso); string(ledger) != "own, a, b" || !slices.Equal(texts(spent), []string{"c"}) || err != nil {
+		if ledger, spent, err := store.Peek(contoso); string(ledger.Packed) != "own, a, b" || !slices.Equal(texts(spent), []string{"c"}) || err != nil {
 			t.Errorf("peek: got %q, %q, %v", ledger, spent, err)
 		}
 	}
@@ -397,7 +397,7 @@ func takesHandedIn(t *testing.T, s shelf) {
 
 func peeks(t *testing.T, s shelf) {
 	store := s.again()
-	if ledger, spent, err := store.Peek(contoso); ledger != nil || spent != nil || err != nil {
+	if ledger, spent, err := store.Peek(contoso); ledger.Packed != nil || spent != nil || err != nil {
 		t.Errorf("nothing: got %q, %q, %v", ledger, spent, err)
 	}
 	tenant := mustOpen(t, store, contoso)
@@ -407,7 +407,7 @@ func peeks(t *testing.T, s shelf) {
 	}
 	mustClose(t, tenant)
 	mustClose(t, store)
-	if ledger, _, err := s.again().Peek(contoso); s.lasts != (string(ledger) == "own") || err != nil {
+	if ledger, _, err := s.again().Peek(contoso); s.lasts != (string(ledger.Packed) == "own") || err != nil {
 		t.Errorf("got %q, %v", ledger, err)
 	}
 }

@@ -25,13 +25,13 @@ type SharedLedger struct {
 // [SharedLedger.Err]. It reads the store and makes no call.
 func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	s := &SharedLedger{tenant: t}
-	data, spent, err := store.Peek(t.state.key)
+	written, spent, err := store.Peek(t.state.key)
 	var log quota.Log
-	if err == nil && data != nil {
-		err = log.UnmarshalBinary(data)
+	if err == nil && written.Packed != nil {
+		err = log.UnmarshalBinary(written.Packed)
 	}
 	switch s.err = err; {
-	case err == nil && data != nil:
+	case err == nil && written.Packed != nil:
 		for _, log := range append(t.state.unpack(spent), log) {
 			t.ledger.log.Restore(now, log)
 		}

@@ -71,7 +71,7 @@ func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
 	if err == nil {
 		err = s.open()
 	}
-	var packed [][]byte
+	var packed []state.Written
 	if err == nil && s.state != nil {
 		packed, err = s.state.SaveLedger(data)
 	}
@@ -80,10 +80,10 @@ func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
 }
 
 // unpack reads what was handed in.
-func (s *tenantState) unpack(packed [][]byte) (logs []quota.Log) {
-	for _, data := range packed {
+func (s *tenantState) unpack(written []state.Written) (logs []quota.Log) {
+	for _, w := range written {
 		var log quota.Log
-		if err := log.UnmarshalBinary(data); err != nil {
+		if err := log.UnmarshalBinary(w.Packed); err != nil {
 			s.logger.Warn("Calls that were handed in cannot be read", "err", err)
 			continue
 		}
@@ -116,15 +116,15 @@ func (s *tenantState) saved(failing *bool, err error) {
 // not readable is lost. What then stands for it is saved at once, so that a crash
 // does not make the wait begin anew.
 func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
-	data, spent, err := s.state.LoadLedger()
+	written, spent, err := s.state.LoadLedger()
 	for _, log := range s.unpack(spent) {
 		ledger.Restore(now, log)
 	}
 	var log quota.Log
-	if err == nil && data != nil {
-		err = log.UnmarshalBinary(data)
+	if err == nil && written.Packed != nil {
+		err = log.UnmarshalBinary(written.Packed)
 	}
-	if err == nil && (data != nil || !s.known) {
+	if err == nil && (written.Packed != nil || !s.known) {
 		ledger.Restore(now, log)
 		return
 	}
