@@ -42,8 +42,8 @@ func newDecoder(is *api) *decoder {
 		`"error"`:              (*reading).failure,
 	}, row: members{
 		strconv.Quote(is.id):      func(r *reading) { r.in.ID = max(integer(r.value()), 0) },
-		strconv.Quote(is.created): func(r *reading) { r.in.Created = parseTime(unquote(r.value())) },
-		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = parseTime(unquote(r.value())) },
+		strconv.Quote(is.created): func(r *reading) { r.in.Created = r.time() },
+		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = r.time() },
 		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID = max(integer(r.value()), 0) },
 		`"assignedTo"`:            func(r *reading) { r.in.Assigned = isOwner(unquote(r.value())) },
 		`"status"`:                func(r *reading) { r.in.Status = enum(r, incident.ParseStatus, incident.FieldStatus) },
@@ -69,7 +69,7 @@ func newDecoder(is *api) *decoder {
 			r.alert.Investigation = enum(r, incident.ParseInvestigation, incident.FieldInvestigation)
 		},
 		`"detectionSource"`:           func(r *reading) { r.alert.Detection = r.text().detection },
-		strconv.Quote(is.firstActive): func(r *reading) { r.alert.FirstActivity = parseTime(unquote(r.value())) },
+		strconv.Quote(is.firstActive): func(r *reading) { r.alert.FirstActivity = r.time() },
 	}}
 }
 
@@ -266,6 +266,22 @@ func (r *reading) text() *text {
 	return known
 }
 
+// time reads a time; what is none is the zero time. As it usually comes it costs no
+// memory: there is one for each alert.
+func (r *reading) time() time.Time {
+	raw := r.value()
+	const usual = len(`"2006-01-02T15:04:05.9999999Z"`)
+	if n := len(raw); n >= 2 && n <= usual && raw[0] == '"' {
+		if t, err := time.Parse(time.RFC3339, string(raw[1:n-1])); err == nil && inRange(t) {
+			return t.UTC()
+		}
+	}
+	return parseTime(unquote(raw))
+}
+
+// inRange tells whether Unix nanoseconds can tell the time.
+func inRange(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2262 }
+
 // link reads an address of the server's.
 func (r *reading) link() string {
 	link, _ := jsontext.AppendUnquote(nil, r.value())
@@ -391,8 +407,7 @@ func parseTime(text string) time.Time {
 	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
 	for _, layout := range timeLayouts {
 		t, err := time.Parse(layout, text)
-		// The years that Unix nanoseconds can tell.
-		if err == nil && t.Year() >= 1970 && t.Year() < 2262 {
+		if err == nil && inRange(t) {
 			return t.UTC()
 		}
 	}
