@@ -21,13 +21,13 @@ type histogram struct {
 // constHistogram makes one sample. A zero threshold other than 0 tells a Prometheus
 // that keeps native histograms that this is one, even as long as it is empty;
 // otherwise an older one (2.42) would begin with classic buckets.
-func (m *Metric) constHistogram(h *incident.Histogram, start time.Time, labels ...string) prometheus.Metric {
+func (m *Metric) constHistogram(h *incident.Histogram, bounds []float64, start time.Time, labels ...string) prometheus.Metric {
 	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
 		incident.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, start, labels...)
 	if err != nil {
 		return prometheus.NewInvalidMetric(m.desc, err)
 	}
-	return histogram{native, classicBuckets(h), timestamp(start)}
+	return histogram{native, classicBuckets(h, bounds), timestamp(start)}
 }
 
 // timestamp is nil for the zero time, of which the library would make the year 1.
@@ -39,12 +39,12 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 }
 
 // classicBuckets are cumulative.
-func classicBuckets(h *incident.Histogram) []*dto.Bucket {
-	classic := make([]*dto.Bucket, len(h.Classic))
+func classicBuckets(h *incident.Histogram, bounds []float64) []*dto.Bucket {
+	classic := make([]*dto.Bucket, len(bounds))
 	var sum uint64
-	for i, n := range h.Classic {
-		sum += n
-		classic[i] = &dto.Bucket{UpperBound: &incident.DurationBuckets[i], CumulativeCount: new(sum)}
+	for i := range bounds {
+		sum += h.Classic[i]
+		classic[i] = &dto.Bucket{UpperBound: &bounds[i], CumulativeCount: new(sum)}
 	}
 	return classic
 }

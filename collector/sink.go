@@ -60,13 +60,14 @@ func (s *sink) value(m *Metric, v float64, labels ...string) {
 	}
 }
 
-func (s *sink) histogram(m *Metric, h *incident.Histogram, labels ...string) {
+// histogram takes one sample, with classic buckets that end at these bounds.
+func (s *sink) histogram(m *Metric, h *incident.Histogram, bounds []float64, labels ...string) {
 	if _, text := s.encoder.(textEncoder); !text {
-		s.metric(m, m.constHistogram(h, s.start, slices.Clone(labels)...))
+		s.metric(m, m.constHistogram(h, bounds, s.start, slices.Clone(labels)...))
 		return
 	}
 	// Text has no place for native buckets, nor for what is wrong with them.
-	d := &dto.Metric{Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &h.Sum, Bucket: classicBuckets(h), CreatedTimestamp: timestamp(s.start)}}
+	d := &dto.Metric{Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &h.Sum, Bucket: classicBuckets(h, bounds), CreatedTimestamp: timestamp(s.start)}}
 	for i, name := range m.layout.names {
 		d.Label = append(d.Label, &dto.LabelPair{Name: &name, Value: new(m.layout.value(i, s.tenant, labels))})
 	}

@@ -82,7 +82,7 @@ func (d *Dashboard) incidentsNow() {
 		return q("", "sum("+count("incidents", `severity="`+severity+`", assigned="false", `+isOpen, byAll)+")")
 	}
 	older := func(threshold string) Query {
-		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, assigned, threshold")+")")
 	}
 	d.row("Now", 4,
 		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
@@ -117,7 +117,7 @@ func (d *Dashboard) incidentsOverTime() {
 			openBySeverity(`assigned="false", `)...).
 			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h."+once,
-			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).unfilled().
+			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, assigned, threshold")+")")).unfilled().
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -129,7 +129,7 @@ func (d *Dashboard) incidentsFlow() {
 	// A bar stands at the beginning of its day or hour: it looks ahead, so that
 	// today's is there and none is drawn a day late.
 	created := "sum(" + flow("incidents_created_total", "", "severity", "[1d] offset -1d") + ")"
-	resolved := "sum(" + flow("incidents_resolved_total", "", "severity, classification", "[1d] offset -1d") + ")"
+	resolved := "sum(" + flow("incidents_resolved_total", "", "severity, classification, handled", "[1d] offset -1d") + ")"
 	reopened := "sum(" + flow("incidents_reopened_total", "", "severity", "[1d] offset -1d") + ")"
 	round := func(expr string) string { return "round(" + expr + ")" }
 	daily := series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows. Always the last two weeks."+seen+once,
@@ -191,7 +191,7 @@ func (d *Dashboard) incidentsKinds() {
 	)
 	d.row("", 9,
 		ranking(8, "Verdicts, last 30 days", "none", "Incidents that were resolved in the last 30 days, by classification. Needs 30 days in Prometheus to be complete; an incident that was resolved twice counts twice."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "", "severity, classification", "[30d]")+"))")),
+			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "", "severity, classification, handled", "[30d]")+"))")),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
@@ -204,7 +204,7 @@ func (d *Dashboard) incidentsTenants() {
 		return q("", "sum by (tenant) ("+count("incidents", matchers+isOpen, byAll)+")")
 	}
 	older := func(severity, threshold string) Query {
-		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, assigned, threshold")+")")
 	}
 	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
 	d.row("Tenants", 10,

@@ -76,6 +76,9 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
+	// Objectives and Priorities, too.
+	Objectives incident.Objectives
+	Priorities bool
 	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
 	// at, and by which part of half an interval of sweeps its first sweep comes
 	// early, so that many tenants are no burst.
@@ -96,7 +99,7 @@ func (o *Options) setDefaults() {
 }
 
 func (o *Options) mirror() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities}
 }
 
 // Loop keeps one tenant's mirror up to date.

@@ -147,6 +147,26 @@ func values(label string) (known []string) {
 		}
 	case "assigned":
 		return []string{"true", "false"}
+	case "met":
+		return []string{"true", "false"}
+	case "handled":
+		return []string{"assigned", "unassigned"}
+	case "objective":
+		for o := range incident.NumObjectives {
+			known = append(known, incident.Objective(o).String())
+		}
+	case "investigation_state":
+		for s := range incident.NumInvestigations {
+			known = append(known, incident.Investigation(s).String())
+		}
+	case "classification":
+		for c := range incident.NumClassifications {
+			known = append(known, incident.Classification(c).String())
+		}
+	case "priority":
+		for p := range incident.NumPriorities {
+			known = append(known, incident.Priority(p).String())
+		}
 	case "stage":
 		return []string{"open", "all"}
 	case "window":
