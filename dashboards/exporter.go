@@ -100,6 +100,7 @@ func orNone(reason string, queries []Query) []Query {
 const (
 	incidentsUID = "m365-defender-incidents"
 	exporterUID  = "m365-defender-exporter"
+	reviewUID    = "m365-defender-review"
 )
 
 // refreshWords are those for m365_defender_up.

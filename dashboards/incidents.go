@@ -126,34 +126,22 @@ func (d *Dashboard) incidentsOverTime() {
 
 func (d *Dashboard) incidentsFlow() {
 	seen := " Counted since the exporter's first sync, over its restarts."
-	// A bar stands at the beginning of its day or hour: it looks ahead, so that
-	// today's is there and none is drawn a day late.
-	created := "sum(" + flow("incidents_created_total", "", "severity", "[1d] offset -1d") + ")"
-	resolved := "sum(" + flow("incidents_resolved_total", "", "severity, classification", "[1d] offset -1d") + ")"
-	reopened := "sum(" + flow("incidents_reopened_total", "", "severity", "[1d] offset -1d") + ")"
 	round := func(expr string) string { return "round(" + expr + ")" }
-	daily := series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows. Always the last two weeks."+seen+once,
-		q("created", round(created)), q("resolved", round(resolved)), q("reopened", round(reopened)),
-		q("net", round(created+" + "+reopened+" - "+resolved))).
-		bars("1d").over("14d").decimals(0).
-		color("created", "orange").color("resolved", "green", Property{"custom.transform", "negative-Y"}).color("reopened", "purple").
-		color("net", "text", Property{"custom.drawStyle", "line"}, Property{"custom.lineWidth", 2}, Property{"custom.fillOpacity", 0}).
-		runbook("DefenderBacklogGrowing")
-	daily.FieldConfig.Defaults.Min = nil // resolved ones point down
 	d.row("Flow", 9,
-		daily,
+		createdAndResolved(12, "14d"),
 		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar."+seen+once,
 			severities(func(severity string) string {
 				return round("sum(" + flow("incidents_created_total", severity, "severity", "[1h] offset -1h") + ")")
 			})...).bars("1h").stacked().decimals(0).bySeverity(),
 	)
 	times := func(what, metric string) *Panel {
+		const few = "the demo may have recorded nothing yet"
 		return series(12, "Time to "+what, "s",
-			"Median and 90th percentile of the 24 hours before each point. From native histograms where Prometheus has them, else from classic buckets. Replicas do not change a quantile."+seen,
-			q("p90, high severity", quantile("0.9", metric, `, severity="high"`, "1d")),
-			q("p90", quantile("0.9", metric, "", "1d")),
-			q("median", quantile("0.5", metric, "", "1d")),
-		).every("10m").logarithmic().color("median", "green").color("p90", "orange").color("p90, high severity", "red")
+			"Median and 90th percentile of the 24 hours before each point, of the incidents of high and of medium severity. A quantile of few says little: the SOC review has their numbers."+recordedHint,
+			q("p90, high", timeQuantile("0.9", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("median, high", timeQuantile("0.5", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("p90, medium", timeQuantile("0.9", metric, `severity="medium"`, "", "[1d]")).or(few),
+		).every("1h").logarithmic().color("p90, high", "red").color("median, high", "green").color("p90, medium", "orange").none("none in 24 hours").dashboard("SOC review", reviewUID)
 	}
 	d.row("", 8,
 		times("assign", "incident_time_to_assign_seconds").limit(3600).runbook("DefenderAssignObjectiveFastBurn"),
@@ -190,8 +178,8 @@ func (d *Dashboard) incidentsKinds() {
 			alerts...).bySeverity(),
 	)
 	d.row("", 9,
-		ranking(8, "Verdicts, last 30 days", "none", "Incidents that were resolved in the last 30 days, by classification. Needs 30 days in Prometheus to be complete; an incident that was resolved twice counts twice."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "", "severity, classification", "[30d]")+"))")),
+		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now; unknown: none was given. The SOC review has their shares by detection source."+once,
+			q("{{classification}}", "sort_desc(sum by (classification) ("+count("resolved_incidents", "", "severity, classification, determination")+"))")).dashboard("SOC review", reviewUID),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
