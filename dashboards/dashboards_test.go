@@ -54,7 +54,11 @@ func TestDashboards(t *testing.T) {
 					t.Errorf("variable %s does not offer all", v.Name)
 				}
 			}
-			if want := []string{"datasource", "tenant", "instance"}; !slices.Equal(names, want) {
+			want := []string{"datasource", "tenant", "instance"}
+			if d.UID == incidentsUID {
+				want = append(want, "severity")
+			}
+			if !slices.Equal(names, want) {
 				t.Errorf("variables: got %v, want %v", names, want)
 			}
 			// With nothing chosen Grafana takes the first by name, not the default.
@@ -106,7 +110,15 @@ func checkPanel(t *testing.T, p *Panel) {
 			t.Errorf("%s: query %s ignores the variables", p.Title, target.RefID)
 		}
 	}
-	for _, l := range p.Links {
+	links := p.Links
+	for _, o := range p.FieldConfig.Overrides {
+		for _, property := range o.Properties {
+			if more, ok := property.Value.([]Link); ok {
+				links = append(links, more...)
+			}
+		}
+	}
+	for _, l := range links {
 		if uid, _, ok := strings.Cut(strings.TrimPrefix(l.URL, "/d/"), "?"); ok && strings.HasPrefix(l.URL, "/d/") {
 			if !slices.ContainsFunc(Dashboards(), func(d *Dashboard) bool { return d.UID == uid }) {
 				t.Errorf("%s links to the dashboard %s, which does not exist", p.Title, uid)

@@ -195,16 +195,22 @@ var panelNames = map[string]string{
 	"bargauge": "Bar gauge", "heatmap": "Heatmap", "stat": "Stat", "state-timeline": "State timeline", "table": "Table", "timeseries": "Time series",
 }
 
+// labelValues is a variable of which all values are chosen at first.
+func labelValues(name, label, query string) Var {
+	return Var{
+		Name: name, Label: label, Type: "query", Datasource: datasource, Definition: query,
+		Query: map[string]any{"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1},
+		Multi: true, IncludeAll: true, AllValue: ".*", Refresh: 2, Sort: 1, Options: []any{},
+		Current: map[string]any{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}},
+	}
+}
+
+func severityVariable() Var {
+	return labelValues("severity", "Severity", `label_values(m365_defender_incidents{tenant=~"$tenant"}, severity)`)
+}
+
 // newDashboard returns a dashboard with the variables that all have.
 func newDashboard(name, uid, title, description string) *Dashboard {
-	all := map[string]any{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}}
-	labelValues := func(name, label, query string) Var {
-		return Var{
-			Name: name, Label: label, Type: "query", Datasource: datasource, Definition: query,
-			Query: map[string]any{"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1},
-			Multi: true, IncludeAll: true, AllValue: ".*", Current: all, Refresh: 2, Sort: 1, Options: []any{},
-		}
-	}
 	preset := map[string]any{"selected": true, "text": "default", "value": "default"}
 	return &Dashboard{
 		name: name, UID: uid, Title: title, Description: description,

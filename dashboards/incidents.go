@@ -3,6 +3,9 @@ package dashboards
 // selected is the part of every selector that the variables fill.
 const selected = `tenant=~"$tenant", instance=~"$instance"`
 
+// ofSeverity is filled by a variable that only the incidents' dashboard has.
+const ofSeverity = `severity=~"$severity"`
+
 // once tells how double counting is avoided; it ends the descriptions of
 // panels that add up.
 const once = " Two exporters of one tenant, or two Prometheus replicas, count once: the largest value of each tenant is taken before anything is added up."
@@ -22,7 +25,7 @@ func count(metric, matchers, by string) string {
 // noneOpen is -1 if no incident is open, and no data if that is not known; the
 // word for it is nothingOpen.
 var (
-	noneOpen    = "(sum(" + count("incidents", isOpen, byAll) + ") == 0) - 1"
+	noneOpen    = "(sum(" + count("incidents", ofSeverity+", "+isOpen, byAll) + ") == 0) - 1"
 	nothingOpen = word{-1, "nothing open", "green"}
 )
 
@@ -69,6 +72,7 @@ const (
 func Incidents() *Dashboard {
 	d := newDashboard("incidents", incidentsUID, "M365 Defender / Incidents",
 		"Incidents of Microsoft 365 Defender: what is open, what waits for an owner, whether work keeps pace.")
+	d.Templating.List = append(d.Templating.List, severityVariable())
 	d.incidentsNow()
 	d.incidentsOverTime()
 	d.incidentsFlow()
@@ -82,7 +86,7 @@ func (d *Dashboard) incidentsNow() {
 		return q("", "sum("+count("incidents", `severity="`+severity+`", assigned="false", `+isOpen, byAll)+")")
 	}
 	older := func(threshold string) Query {
-		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum("+count("open_incidents_older", ofSeverity+`, threshold="`+threshold+`"`, "severity, threshold, assigned")+")")
 	}
 	d.row("Now", 4,
 		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
@@ -91,14 +95,14 @@ func (d *Dashboard) incidentsNow() {
 			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
 		stat(4, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
 			unassigned("medium")).steps("green", from(1, "orange")),
-		stat(3, "> 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
+		stat(3, "> 4 h", "none", "Open incidents of the severities chosen above that were created at least 4 hours ago."+thresholdHint+once,
 			older("4h")).steps("green", from(1, "yellow")),
-		stat(3, "> 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
+		stat(3, "> 24 h", "none", "Open incidents of the severities chosen above that were created at least 24 hours ago."+thresholdHint+once,
 			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
 	)
 	d.row("", 3,
-		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
-			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
+		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident of the severities chosen above that is still open was created.",
+			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+", "+ofSeverity+"}), 0)",
 				"or", noneOpen)).
 			decimals(1).words(nothingOpen).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
 		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
@@ -116,8 +120,8 @@ func (d *Dashboard) incidentsOverTime() {
 		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+once,
 			openBySeverity(`assigned="false", `)...).
 			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
-		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h."+once,
-			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).unfilled().
+		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+once,
+			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", ofSeverity, "severity, threshold, assigned")+")")).unfilled().
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -168,11 +172,11 @@ func (d *Dashboard) incidentsKinds() {
 	}
 	nothing := q("all", noneOpen).or("the demo always has open incidents")
 	d.row("Kinds", 10,
-		ranking(8, "Open, by service source", "none", "Open incidents by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
-			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))"), nothing).
+		ranking(8, "Open, by service source", "none", "Open incidents of the severities chosen above by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
+			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", ofSeverity, "severity, service_source")+"))"), nothing).
 			words(nothingOpen),
-		ranking(8, "Open, by category", "none", "Open incidents by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))"), nothing).
+		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
+			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+"))"), nothing).
 			words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
 			alerts...).bySeverity(),
@@ -192,7 +196,7 @@ func (d *Dashboard) incidentsTenants() {
 		return q("", "sum by (tenant) ("+count("incidents", matchers+isOpen, byAll)+")")
 	}
 	older := func(severity, threshold string) Query {
-		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold, assigned")+")")
 	}
 	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
 	d.row("Tenants", 10,
@@ -202,12 +206,13 @@ func (d *Dashboard) incidentsTenants() {
 			column{title: "Medium", unit: "none", width: 90, query: open(`severity="medium", `)},
 			column{title: "Unassigned, high", unit: "none", query: open(`severity="high", assigned="false", `), steps: red},
 			column{title: "Unassigned, medium", unit: "none", query: open(`severity="medium", assigned="false", `), steps: orange},
-			column{title: "High, older than 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
-			column{title: "Older than 24 h", unit: "none", query: older("", "24h"), steps: orange},
+			column{title: "Unassigned high, over 1 h", unit: "none", query: older(`severity="high", assigned="false", `, "1h"), steps: red},
+			column{title: "High, over 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
+			column{title: "Over 24 h", unit: "none", query: older("", "24h"), steps: orange},
 			column{title: "Oldest open", unit: "dtdurations", decimals: 1, query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
 			column{title: "Merged", unit: "none", width: 90, query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
 			column{title: "Last refresh", unit: "none", query: q("", "max by (tenant) (m365_defender_up{"+selected+"})"), words: refreshWords},
 			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}, none: "never"},
-		).sortedBy("Last refresh", "-Unassigned, high"),
+		).sortedBy("Last refresh", "-Unassigned, high").drillDown("Tenant", incidentsUID),
 	)
 }
