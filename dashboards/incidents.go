@@ -126,6 +126,24 @@ func (d *Dashboard) incidentsOverTime() {
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
 	)
+	d.row("", 7,
+		series(8, "Open, idle", "none", "Open incidents that nothing has been done to for at least so long: neither a person nor the service changed them. Of the severities chosen above."+once,
+			q("24 h", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="24h"`, "severity, threshold")+")"),
+			q("3 days", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="72h"`, "severity, threshold")+")"),
+			q("7 days", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="168h"`, "severity, threshold")+")")).unfilled().
+			color("24 h", "yellow").color("3 days", "orange").color("7 days", "red"),
+		series(8, "Alerts, by automated investigation", "none", "Alerts of open incidents by the state of their automated investigation. pending_approval and pending_resource wait for a person."+once,
+			q("{{investigation_state}}", "sum by (investigation_state) ("+count("alerts_by_investigation_state", "", "investigation_state")+") > 0").or("the demo's alerts may have no investigation")).
+			unfilled().none("no investigation").runbook("DefenderInvestigationAwaitsApproval"),
+		ranking(8, "Open, by priority", "none", "Open incidents by the band of Microsoft's priority score: top above 85, medium from 15 on, low below. Only the Graph API tells it. Of the severities chosen above."+once,
+			priority("top"), priority("medium"), priority("low"), priority("unknown"),
+			q("all", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_open_incidents_by_priority{"+selected+"})").or("with the Graph API there are priorities")).
+			color("top", "red").color("medium", "orange").color("low", "yellow").color("unknown", "text").words(word{-1, "not told by this API", "text"}),
+	)
+}
+
+func priority(name string) Query {
+	return q(name, "sum("+count("open_incidents_by_priority", ofSeverity+`, priority="`+name+`"`, "severity, priority")+")").or("the native API tells no priority")
 }
 
 func (d *Dashboard) incidentsFlow() {
@@ -142,9 +160,9 @@ func (d *Dashboard) incidentsFlow() {
 		const few = "the demo may have recorded nothing yet"
 		return series(12, "Time to "+what, "s",
 			"Median and 90th percentile of the 24 hours before each point, of the incidents of high and of medium severity. A quantile of few says little: the SOC review has their numbers."+recordedHint,
-			q("p90, high", timeQuantile("0.9", metric, `severity="high"`, "", "[1d]")).or(few),
-			q("median, high", timeQuantile("0.5", metric, `severity="high"`, "", "[1d]")).or(few),
-			q("p90, medium", timeQuantile("0.9", metric, `severity="medium"`, "", "[1d]")).or(few),
+			q("p90, high", quantileOf("0.9", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("median, high", quantileOf("0.5", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("p90, medium", quantileOf("0.9", metric, `severity="medium"`, "", "[1d]")).or(few),
 		).every("1h").logarithmic().color("p90, high", "red").color("median, high", "green").color("p90, medium", "orange").none("none in 24 hours").dashboard("SOC review", reviewUID)
 	}
 	d.row("", 8,

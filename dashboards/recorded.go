@@ -7,14 +7,15 @@ import "strings"
 // bucket, recorded 672: a panel of two hundred tenants answers within a second.
 const reviewEvery = "15m"
 
-// The histograms of how long work takes, and by what they are split beside
+// The histograms of what becomes of incidents, and by what they are split beside
 // severity.
-var times = []struct{ metric, by string }{
+var histograms = []struct{ metric, by string }{
 	{"incident_time_to_detect_seconds", ""},
 	{"incident_time_to_first_touch_seconds", ""},
 	{"incident_time_to_assign_seconds", ""},
 	{"incident_time_in_work_seconds", ""},
 	{"incident_time_to_resolve_seconds", ", classification"},
+	{"incident_alerts", ""},
 }
 
 // The counters of what happens to incidents, and their labels.
@@ -22,6 +23,7 @@ var flows = []struct{ metric, by string }{
 	{"incidents_created", "severity"},
 	{"incidents_resolved", "severity, classification, handled"},
 	{"incidents_reopened", "severity"},
+	{"incidents_merged", "severity"},
 	{"incidents_objective", "severity, objective, met"},
 }
 
@@ -29,7 +31,7 @@ var flows = []struct{ metric, by string }{
 // exporter's own labels: the series of a tenant go on when another exporter takes
 // it.
 func reviewRules() (rules []Rule) {
-	for _, h := range times {
+	for _, h := range histograms {
 		const by = "tenant, severity"
 		metric := "m365_defender_" + h.metric
 		rules = append(rules,
@@ -71,9 +73,9 @@ func grown(metric, matchers, within string) string {
 	return "increase(" + flowRecord(metric) + ofTenants(matchers) + within + ")"
 }
 
-// timeQuantile is a quantile of a recorded histogram by some labels, from native
+// quantileOf is a quantile of a recorded histogram by some labels, from native
 // buckets if there are any, else from the classic ones. Of nothing there is none.
-func timeQuantile(of, metric, matchers, by, within string) string {
+func quantileOf(of, metric, matchers, by, within string) string {
 	each := func(record, by string) string {
 		return "histogram_quantile(" + of + ", sum" + by + "(increase(" + record + ofTenants(matchers) + within + "))) >= 0"
 	}
@@ -84,8 +86,8 @@ func timeQuantile(of, metric, matchers, by, within string) string {
 	return each(nativeRecord(metric), native) + " or " + each(classicRecord(metric), classic)
 }
 
-// timeCount is how many times a recorded histogram got, by some labels.
-func timeCount(metric, matchers, by, within string) string {
+// countOf is how many times a recorded histogram got, by some labels.
+func countOf(metric, matchers, by, within string) string {
 	sum := func(record, matchers string) string {
 		return "sum by (" + by + ") (increase(" + record + ofTenants(matchers) + within + "))"
 	}

@@ -41,8 +41,8 @@ func rank() column {
 func (d *Dashboard) reviewTimes() {
 	median := func(title, metric, what string) *Panel {
 		return stat(6, title, "s", "Half of the incidents of high severity "+what+" within this time: in the last 7 days, and in the 7 days before."+recordedHint,
-			q("last 7 days", timeQuantile("0.5", metric, `severity="high"`, "", week)).or("the demo may have done nothing of this yet"),
-			q("7 days before", timeQuantile("0.5", metric, `severity="high"`, "", weekBefore)).or("the demo is younger than a week"),
+			q("last 7 days", quantileOf("0.5", metric, `severity="high"`, "", week)).or("the demo may have done nothing of this yet"),
+			q("7 days before", quantileOf("0.5", metric, `severity="high"`, "", weekBefore)).or("the demo is younger than a week"),
 		).color("7 days before", "text")
 	}
 	d.row("Median times, high severity", 4,
@@ -52,10 +52,10 @@ func (d *Dashboard) reviewTimes() {
 		median("To resolve", "incident_time_to_resolve_seconds", "were resolved, from their creation on,"),
 	)
 	p := func(title, of, metric, within, reason string) column {
-		return column{title: title, unit: "s", query: q("", timeQuantile(of, metric, "", "severity", within)).or(reason), none: "-"}
+		return column{title: title, unit: "s", query: q("", quantileOf(of, metric, "", "severity", within)).or(reason), none: "-"}
 	}
 	n := func(title, metric string) column {
-		return column{title: title, unit: "none", width: 80, query: q("", timeCount(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
+		return column{title: title, unit: "none", width: 80, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
 	}
 	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
 	d.row("Times by severity, last 7 days", 7,
@@ -174,6 +174,15 @@ func (d *Dashboard) reviewFlow() {
 	handled := func(handled, within string) string {
 		return "sum(" + grown("incidents_resolved", `handled="`+handled+`"`, within) + ") / sum(" + grown("incidents_resolved", "", within) + ") >= 0"
 	}
+	ofResolved := func(title, metric, what string) *Panel {
+		share := func(within string) string {
+			return "sum(" + grown(metric, "", within) + ") / sum(" + grown("incidents_resolved", "", within) + ") >= 0"
+		}
+		return stat(6, title, "percentunit", "Incidents "+what+" in the last 7 days, as a share of those that were resolved, and in the 7 days before."+recordedHint,
+			q("last 7 days", share(week)).or("the demo may have resolved nothing yet"),
+			q("7 days before", share(weekBefore)).or("the demo is younger than a week")).
+			color("7 days before", "text").decimals(1)
+	}
 	older := func(threshold string) string {
 		return "sum(" + count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold, assigned") + ")"
 	}
@@ -195,14 +204,15 @@ func (d *Dashboard) reviewFlow() {
 			stacked().every("6h"),
 	)
 	d.row("", 4,
-		stat(12, "Resolved while assigned to somebody", "percentunit", "Share of the incidents resolved in the last 7 days that had an owner when they were resolved, and of the 7 days before. The others were closed by a rule, by automation, or by a person who did not take them: the API does not tell which."+recordedHint,
+		stat(6, "Resolved while assigned", "percentunit", "Share of the incidents resolved in the last 7 days that had an owner when they were resolved, and of the 7 days before. The others were closed by a rule, by automation, or by a person who did not take them: the API does not tell which."+recordedHint,
 			q("last 7 days", handled("assigned", week)).or("the demo may have resolved nothing yet"),
 			q("7 days before", handled("assigned", weekBefore)).or("the demo is younger than a week")).
 			color("7 days before", "text").decimals(0),
-		stat(12, "Opened again", "percentunit", "Incidents that were opened again in the last 7 days, as a share of those that were resolved, and in the 7 days before."+recordedHint,
-			q("last 7 days", "sum("+grown("incidents_reopened", "", week)+") / sum("+grown("incidents_resolved", "", week)+") >= 0").or("the demo may have resolved nothing yet"),
-			q("7 days before", "sum("+grown("incidents_reopened", "", weekBefore)+") / sum("+grown("incidents_resolved", "", weekBefore)+") >= 0").or("the demo is younger than a week")).
-			color("7 days before", "text").decimals(1),
+		ofResolved("Opened again", "incidents_reopened", "that were opened again"),
+		ofResolved("Merged", "incidents_merged", "that were merged into another, which is no resolution,"),
+		stat(6, "Alerts per incident", "none", "Alerts of the incidents resolved in the last 7 days: of half of them at most so many, and of nine of ten. Few alerts each: the service finds little that belongs together."+recordedHint,
+			q("median", quantileOf("0.5", "incident_alerts", "", "", week)).or("alerts may not be delivered"),
+			q("p90", quantileOf("0.9", "incident_alerts", "", "", week)).or("alerts may not be delivered")).decimals(0),
 	)
 }
 
