@@ -144,6 +144,140 @@ sum by (tenant) (increase(tenant_severity:m365_defender_incidents_reopened:max[1
   }
 }
 
+resource m365_defender_review 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_review'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT15M'
+    enabled: true
+    rules: [
+      {
+        record: 'tenant_severity:m365_defender_incident_time_to_detect_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_detect_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_detect_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_detect_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_time_to_first_touch_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_first_touch_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_first_touch_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_first_touch_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_time_to_assign_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_assign_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_assign_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_assign_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_time_in_work_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_in_work_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_in_work_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_in_work_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_time_to_resolve_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_resolve_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_resolve_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, classification, le) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_alerts:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_alerts[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_alerts_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_alerts_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incidents_created:newest'
+        expression: '''
+max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_classification_handled:m365_defender_incidents_resolved:newest'
+        expression: '''
+max by (tenant, severity, classification, handled) (last_over_time(m365_defender_incidents_resolved_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incidents_reopened:newest'
+        expression: '''
+max by (tenant, severity) (last_over_time(m365_defender_incidents_reopened_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incidents_merged:newest'
+        expression: '''
+max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_objective_met:m365_defender_incidents_objective:newest'
+        expression: '''
+max by (tenant, severity, objective, met) (last_over_time(m365_defender_incidents_objective_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+    ]
+  }
+}
+
 resource m365_defender_incidents 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
   name: 'm365_defender_incidents'
   location: location

@@ -89,9 +89,33 @@ func open(matchers string) string {
 	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", "m365_defender_incidents{"+matchers+`status!="resolved"}`) + ")"
 }
 
-// Rules lists the recording rules: what is asked over long times, or by
-// several alerts.
-func Rules() []Rule {
+// RuleGroup is a group of recording rules that are evaluated together: as often as
+// alerts are, if it has no interval of its own.
+type RuleGroup struct {
+	Name     string
+	Interval string
+	Rules    []Rule
+}
+
+// RuleGroups lists the recording rules: what alerts build on, and what panels ask
+// over days and weeks.
+func RuleGroups() []RuleGroup {
+	return []RuleGroup{
+		{"m365_defender_recording", "", recordingRules()},
+		{"m365_defender_review", reviewEvery, reviewRules()},
+	}
+}
+
+// Rules are those of all groups.
+func Rules() (all []Rule) {
+	for _, g := range RuleGroups() {
+		all = append(all, g.Rules...)
+	}
+	return all
+}
+
+// recordingRules are what is asked by several alerts.
+func recordingRules() []Rule {
 	rules := []Rule{
 		owner(),
 		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
