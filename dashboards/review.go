@@ -18,7 +18,6 @@ func Review() *Dashboard {
 	d.reviewObjectives()
 	d.reviewQuality()
 	d.reviewFlow()
-	d.reviewLoad()
 	return d
 }
 
@@ -213,22 +212,5 @@ func (d *Dashboard) reviewFlow() {
 		stat(6, "Alerts per incident", "none", "Alerts of the incidents resolved in the last 7 days: of half of them at most so many, and of nine of ten. Few alerts each: the service finds little that belongs together."+recordedHint,
 			q("median", quantileOf("0.5", "incident_alerts", "", "", week)).or("alerts may not be delivered"),
 			q("p90", quantileOf("0.9", "incident_alerts", "", "", week)).or("alerts may not be delivered")).decimals(0),
-	)
-}
-
-func (d *Dashboard) reviewLoad() {
-	const off = "dimensions of persons are off unless the operator asks for them"
-	few := func(p *Panel) *Panel {
-		p.FieldConfig.Defaults.NoValue = "off: --incidents.assignees"
-		p.FieldConfig.Defaults.Mappings = []any{}
-		return p
-	}
-	d.row("Load, where --incidents.assignees is set", 4,
-		few(stat(8, "Persons with open incidents", "none", "How many persons have open incidents. Needs --incidents.assignees=count; see docs/privacy.md."+once,
-			q("", "sum("+"max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))),
-		few(stat(8, "Most open incidents of one person", "none", "The largest number of open incidents that one person has. Far above the average: the load is uneven."+once,
-			q("", "max(m365_defender_busiest_assignee_open_incidents{"+selected+"})").or(off))),
-		few(stat(8, "Open incidents per person", "none", "Assigned open incidents per person who has any."+once,
-			q("", "sum("+count("incidents", `assigned="true", `+isOpen, byAll)+") / sum(max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))).decimals(1),
 	)
 }
