@@ -44,8 +44,8 @@ var rules = map[string]struct{ ours, not []string }{
 		"internal/state",
 	}, []string{prom, "os"}},
 	"internal/replica": {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"internal/fleet": {[]string{"internal/config", "internal/replica", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
-	"internal/web":   {[]string{"collector", "internal/fleet", "internal/tenant"}, []string{"os"}},
+	"internal/fleet":   {[]string{"internal/config", "internal/replica", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
+	"internal/web":     {[]string{"collector", "internal/fleet", "internal/tenant"}, []string{"os"}},
 	// It explains what fails, and so knows the errors of those that fail.
 	"internal/preflight": {[]string{
 		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",

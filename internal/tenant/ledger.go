@@ -37,6 +37,7 @@ type AccountLedger struct {
 
 	mu      sync.Mutex
 	waiting [pass.NumPasses]wait
+	paused  time.Time
 }
 
 func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
@@ -57,9 +58,9 @@ type wait struct {
 func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	d := l.log.Take(now, p)
 	if d.Grant != 0 {
-		if err := l.keep(now); errors.Is(err, state.ErrInUse) {
-			l.log.Settle(d.Grant, now)
-			return 0, now.Add(ownerPause)
+		if err := l.keep(now); errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) {
+			l.log.Cancel(d.Grant)
+			return 0, l.pause(now, err)
 		}
 	}
 	l.note(now, p, d, d.Grant != 0)
@@ -69,6 +70,16 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 // ownerPause is how long no call is made after another process was seen to have the
 // ledger.
 const ownerPause = 10 * time.Second
+
+// pause keeps calls from being asked for in vain.
+func (l *AccountLedger) pause(now time.Time, err error) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paused = now.Add(time.Second); errors.Is(err, state.ErrInUse) {
+		l.paused = now.Add(ownerPause)
+	}
+	return l.paused
+}
 
 // Settle implements refresh.Ledger.
 func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant, now) }
@@ -120,7 +131,12 @@ func (l *AccountLedger) keep(now time.Time) error {
 
 // Ready implements refresh.Ledger.
 func (l *AccountLedger) Ready(now time.Time, p pass.Pass) time.Time {
-	return l.log.Peek(now, p).At
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at := l.log.Peek(now, p).At; at.After(l.paused) {
+		return at
+	}
+	return l.paused
 }
 
 // binds is the rule that a call of the pass has to wait for, and until when.

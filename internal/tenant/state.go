@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,9 @@ type tenantState struct {
 	lastSave atomic.Int64 // Unix nanoseconds, 0 before the first
 	failing  [2]bool      // rows, ledger
 	known    bool         // Load has found something, usable or not
+	lost     func()       // nil: not told, or told by now
+	// unreleased: closing has failed, another replica cannot have the state yet.
+	unreleased bool
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -76,6 +80,10 @@ func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
 		packed, err = s.state.SaveLedger(data)
 	}
 	s.saved(&s.failing[1], err)
+	if errors.Is(err, state.ErrInUse) && s.lost != nil {
+		s.lost()
+		s.lost = nil
+	}
 	return s.unpack(packed), err
 }
 
@@ -141,6 +149,7 @@ func (s *tenantState) close() {
 		return
 	}
 	if err := s.state.Close(); err != nil {
+		s.unreleased = true
 		s.logger.Error("The state was not closed", "err", err)
 	}
 }

@@ -87,8 +87,9 @@ func openIncidents(s *incident.Snapshot) (open []OpenCount) {
 // Healthy is false when the loop has not turned for two minutes, or for as long
 // as a token and a call may take if that is longer. That the API fails, or the
 // quota is used up, does not keep it from turning.
+// One that was stopped has nothing to turn for.
 func (t *Tenant) Healthy(now time.Time) bool {
-	return now.Sub(t.loop.Heartbeat()) <= max(2*time.Minute, 3*t.config.Timeout)
+	return t.ended.Load() || now.Sub(t.loop.Heartbeat()) <= max(2*time.Minute, 3*t.config.Timeout)
 }
 
 // Condition sums a tenant up. The worse come first.

@@ -39,6 +39,8 @@ type Tenant struct {
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
 	// shares it.
 	ownedSince *atomic.Int64
+	from       state.Predecessor
+	ended      atomic.Bool // Run has
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -53,6 +55,9 @@ type Dependencies struct {
 	Stagger float64
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
+	// Lost is called at most once, when the tenant's state is another replica's by
+	// now. It must not wait. nil: it is not told.
+	Lost func()
 }
 
 // New puts a tenant together from a complete configuration. It makes no call,
@@ -70,7 +75,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	} else {
 		t.ownedSince = new(atomic.Int64)
 	}
-	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
+	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, lost: d.Lost}
 	var err error
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
@@ -153,6 +158,12 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
+	if err == nil && t.state.state != nil {
+		own := t.state.state.Ownership()
+		if t.from = own.From; !own.Since.IsZero() {
+			t.ownedSince.Store(own.Since.UnixMilli())
+		}
+	}
 	t.ownedSince.CompareAndSwap(0, now.UnixMilli())
 	if err == nil {
 		t.loop.Load(now)
@@ -169,6 +180,7 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 // on its way is given up, so that Run ends within the time that a save takes. It
 // is called once.
 func (t *Tenant) Run(ctx context.Context) {
+	defer t.ended.Store(true)
 	defer t.Close()
 	// Requests for tokens know of no context but their source's.
 	defer context.AfterFunc(ctx, t.credential.Close)()
@@ -177,6 +189,13 @@ func (t *Tenant) Run(ctx context.Context) {
 	}
 	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
 }
+
+// TakenFrom is whom the state was taken over from. It comes after Open.
+func (t *Tenant) TakenFrom() state.Predecessor { return t.from }
+
+// Released tells that the state was closed, for all that is known. It comes after
+// Run.
+func (t *Tenant) Released() bool { return !t.state.unreleased }
 
 // Close lets go of what Open has opened, for a tenant that is not run.
 func (t *Tenant) Close() { t.state.close() }
