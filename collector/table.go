@@ -146,6 +146,17 @@ var (
 		"state")
 	TenantOpenFailures = define("tenant_open_failures_total", Counter,
 		"Times the state of a tenant could not be opened; it is not served, and tried again. Without the label tenant.")
+	// Replicas and those that follow exist where replicas share the state. They
+	// belong to no tenant.
+	Replicas = define("replicas", Gauge,
+		"Exporters that share the state, as this one sees them; 0 before it has joined them. Without the label tenant.")
+	TenantTakeovers = define("tenant_takeovers_total", Counter,
+		"Tenants that this exporter has taken: new ones, handed over by another exporter, or of one that fell silent. Without the label tenant.",
+		"reason")
+	TenantsLost = define("tenants_lost_total", Counter,
+		"Tenants that this exporter was serving when others had taken them, because it was silent. Without the label tenant.")
+	ReplicaNameConflicts = define("replica_name_conflicts_total", Counter,
+		"Times another exporter was found to have the replica name of this one. Without the label tenant.")
 	StateSaveFailures = define("state_save_failures_total", Counter,
 		"Times the state could not be saved. The counts go on from memory.")
 	StateLastSave = define("state_last_save_timestamp_seconds", Gauge,

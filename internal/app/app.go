@@ -100,7 +100,8 @@ func (a *App) setup(ctx context.Context) error {
 	a.warnOfOthers(o.stateURL())
 
 	// The tenants before the listeners: the first scrape has the saved counts.
-	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger})
+	replicas := a.replicas(store)
+	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger, Replicas: replicas})
 	a.cleanup("tenants", func() { tenantSet.Stop(drain) })
 	read := func() ([]config.Tenant, error) { return tenants, nil }
 	if len(o.configFiles) > 0 {
@@ -108,6 +109,10 @@ func (a *App) setup(ctx context.Context) error {
 	}
 	if a.reloader, err = fleet.NewReloader(tenantSet, tenants, read, a.logger); err != nil {
 		return err
+	}
+	if replicas != nil {
+		replicas.Start(tenantSet)
+		a.cleanup("replica", func() { replicas.Stop(drain) })
 	}
 
 	a.addr, err = a.listen(ctx, "metrics", web.New(web.Options{
@@ -124,6 +129,17 @@ func (a *App) setup(ctx context.Context) error {
 	a.logger.Info("Listening for probes", "address", listener.Addr().String())
 	a.probeAddr, err = a.listen(ctx, "probes", web.Probes(tenantSet), func(s *http.Server) error { return s.Serve(listener) })
 	return err
+}
+
+// replicas are those that share the store; nil: it is not shared.
+func (a *App) replicas(store state.Store) *fleet.Replicas {
+	shared, ok := store.(state.Shared)
+	if !ok {
+		return nil
+	}
+	return fleet.NewReplicas(fleet.ReplicaOptions{
+		Store: shared, Name: a.opts.replicaName, Patience: a.opts.patience, Version: version.Version, Logger: a.logger,
+	})
 }
 
 // warnOfOthers says so if the directory of the state may be written by any user

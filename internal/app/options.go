@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -29,6 +30,8 @@ type Options struct {
 	configFiles   []string        // or directories of them
 	state         string
 	stateIsSet    bool
+	replicaName   string
+	patience      time.Duration // for other replicas
 	configCheck   bool
 	command       string // serve or check
 	checkFormat   string
@@ -77,6 +80,8 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
 
+	replicaFlags(app, o)
+
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
 	app.Flag("web.probe-listen-address", "Address of a second, plain port with /-/healthy and /-/ready only, for probes when the first one asks for TLS or a password.").StringVar(&o.probeAddress)
@@ -114,8 +119,13 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler)); err != nil {
+	store, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler))
+	if err != nil {
 		return fmt.Errorf("--state.url is %w", err)
+	}
+	_, shared := store.(state.Shared)
+	if err := o.validateReplica(shared, given); err != nil {
+		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
 		if _, err := textfile.Read(path); err != nil {
@@ -141,7 +151,6 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}
-	var err error
 	o.tenants, err = readConfig(o.configFiles)
 	return err
 }

@@ -534,7 +534,7 @@ type ReplicaStatus struct {
 	Heartbeat time.Time
 	// Takeovers are the tenants that were taken from others, Lost those that others
 	// have taken, Conflicts the times that another replica had this one's name.
-	Takeovers       [state.Silent + 1]uint64
+	Takeovers       map[string]uint64 // by state.Predecessor
 	Lost, Conflicts uint64
 }
 
@@ -549,8 +549,9 @@ func (f *Fleet) Replicas() (s ReplicaStatus, ok bool) {
 		Name: r.name, Joined: r.joined.Load(), Heartbeat: time.Unix(0, r.heartbeat.Load()),
 		Lost: r.lost.Load(), Conflicts: r.conflicts.Load(),
 	}
-	for from := range s.Takeovers {
-		s.Takeovers[from] = r.takeovers[from].Load()
+	s.Takeovers = make(map[string]uint64, len(r.takeovers))
+	for from := range r.takeovers {
+		s.Takeovers[state.Predecessor(from).String()] = r.takeovers[from].Load()
 	}
 	if v := r.view.Load(); v != nil {
 		s.Name, s.Names = v.me, v.names()

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/statetest"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -206,7 +205,7 @@ func TestReplicasShare(t *testing.T) {
 		h.once(configs)
 		b := h.all[1]
 		s, _ := b.Replicas()
-		if s.Takeovers[state.Silent] == 0 || s.Takeovers[state.Closed] == 0 || s.Lost > 0 {
+		if s.Takeovers["silent"] == 0 || s.Takeovers["handed_over"] == 0 || s.Lost > 0 {
 			t.Errorf("takeovers %v, %d lost", s.Takeovers, s.Lost)
 		}
 		h.wait(5 * time.Minute)

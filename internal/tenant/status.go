@@ -34,6 +34,8 @@ type Status struct {
 	WaitingUntil time.Time
 	// Heartbeat is when the loop last turned.
 	Heartbeat time.Time
+	// OwnedSince is since when this process has the tenant, zero before it does.
+	OwnedSince time.Time
 }
 
 // OpenCount is the open incidents of one severity.
@@ -51,6 +53,9 @@ func (t *Tenant) Status(now time.Time) Status {
 		Snapshot:  t.loop.Snapshot(),
 		Usage:     t.ledger.Usage(now),
 		Heartbeat: t.loop.Heartbeat(),
+	}
+	if ms := t.ownedSince.Load(); ms != 0 {
+		s.OwnedSince = time.UnixMilli(ms)
 	}
 	s.LastDelta = s.Refresh.Passes[pass.Delta].LastSuccess
 	if until := t.ledger.log.BlockedUntil(); until.After(now) {
