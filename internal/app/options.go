@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -114,7 +113,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := state.New(o.stateURL(), state.Options{}); err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}
 	if path := *o.web.WebConfigFile; path != "" {
