@@ -87,7 +87,7 @@ func (a *App) setup(ctx context.Context) error {
 		tenants = []config.Tenant{tenant}
 	}
 
-	store, err := state.New(o.stateURL(), a.logger)
+	store, err := state.New(o.stateURL(), state.Options{Logger: a.logger, Patience: o.patience})
 	if err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -119,7 +118,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	store, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler))
+	store, err := state.New(o.stateURL(), state.Options{})
 	if err != nil {
 		return fmt.Errorf("--state.url is %w", err)
 	}

@@ -95,7 +95,7 @@ func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Write
 		defer stop()
 		tenants = []config.Tenant{tenant}
 	}
-	store, err := state.New(o.stateURL(), logger)
+	store, err := state.New(o.stateURL(), state.Options{Logger: logger})
 	if err != nil {
 		_, _ = fmt.Fprintln(stdout, "--state.url is", err)
 		return ExitUsage

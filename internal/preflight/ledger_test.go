@@ -38,7 +38,7 @@ func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop f
 
 func storeIn(t *testing.T, dir string) state.Store {
 	t.Helper()
-	store, err := state.New("file:"+dir, slog.New(slog.DiscardHandler))
+	store, err := state.New("file:"+dir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
