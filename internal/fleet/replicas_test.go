@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ import (
 // herd is replicas that share a board, and the tenants of the hosts, in a bubble.
 type herd struct {
 	*tenanttest.Hosts
-	t     *testing.T
+	t     testing.TB
 	board *statetest.Board
 	all   []*life
 	log   io.Writer
@@ -35,7 +36,7 @@ type life struct {
 	store    *statetest.Store
 	herd     *herd
 	name     string
-	over     bool
+	over     atomic.Bool
 	said     bytes.Buffer
 }
 
@@ -44,7 +45,7 @@ type life struct {
 func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.store.Gate()
 	defer l.store.Gate()
-	if l.over {
+	if l.over.Load() {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
@@ -58,12 +59,14 @@ func inHerd(t *testing.T, test func(*herd)) {
 		if os.Getenv("HERD_LOG") != "" {
 			h.log = os.Stderr
 		}
-		test(h)
-		for _, l := range h.all {
-			if !l.over {
-				l.stop()
+		defer func() {
+			for _, l := range h.all {
+				if !l.over.Load() {
+					l.stop()
+				}
 			}
-		}
+		}()
+		test(h)
 	})
 }
 
@@ -88,13 +91,13 @@ func (h *herd) begin(name string, patience time.Duration, configs ...config.Tena
 // stop is SIGTERM.
 func (l *life) stop() {
 	l.replicas.Stop(10 * time.Second)
-	l.over = true
+	l.over.Store(true)
 }
 
 // kill is SIGKILL: what it still does in order to stop reaches nobody.
 func (l *life) kill() {
 	l.store.Cut(true)
-	l.over = true
+	l.over.Store(true)
 	l.replicas.Stop(10 * time.Second)
 }
 
@@ -124,28 +127,39 @@ func (l *life) served() (names []string) {
 // is its owner of record.
 func (h *herd) once(configs []config.Tenant) {
 	h.t.Helper()
-	if why := h.unowned(configs); why != "" {
+	if why := h.unserved(configs); why != "" {
 		h.t.Error(why)
+	}
+	owners := h.board.Owners()
+	for _, l := range h.all {
+		if l.over.Load() {
+			continue
+		}
+		for _, t := range l.Tenants() {
+			if owner, _, _ := strings.Cut(owners[t.Config().TenantID], "/"); owner != l.name {
+				h.t.Errorf("%s is served by %s, and the owner of record is %q", t, l.name, owner)
+			}
+		}
 	}
 }
 
-// unowned says which tenants are not served by one replica, their owner of record.
-func (h *herd) unowned(configs []config.Tenant) string {
+// unserved says which tenants are not served by exactly one replica. After two
+// faults at once one may not be the owner of record any more: it learns of that at
+// its next call.
+func (h *herd) unserved(configs []config.Tenant) string {
 	by := map[string][]string{}
 	for _, l := range h.all {
-		if l.over {
+		if l.over.Load() {
 			continue
 		}
 		for _, t := range l.Tenants() {
 			by[t.String()] = append(by[t.String()], l.name)
 		}
 	}
-	owners := h.board.Owners()
 	var wrong []string
 	for _, cfg := range configs {
-		of, _, _ := strings.Cut(owners[cfg.TenantID], "/")
-		if got := by[cfg.Name]; len(got) != 1 || got[0] != of {
-			wrong = append(wrong, fmt.Sprintf("%s is served by %v, and the owner of record is %q", cfg.Name, got, of))
+		if got := by[cfg.Name]; len(got) != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s is served by %v", cfg.Name, got))
 		}
 	}
 	return strings.Join(wrong, "; ")
@@ -155,7 +169,7 @@ func (h *herd) unowned(configs []config.Tenant) string {
 func (h *herd) counts() map[string]int {
 	n := map[string]int{}
 	for _, l := range h.all {
-		if !l.over {
+		if !l.over.Load() {
 			n[l.name] = len(l.Tenants())
 		}
 	}

@@ -19,8 +19,8 @@ const (
 	// longestWindow is that of the quotas: how young a data set is that is not
 	// believed when it has no ledger.
 	longestWindow = time.Hour
-	// settled is how old a data set has to be before a tenant can be opened that it
-	// has nothing of.
+	// settled is how old a data set has to be before a member can open what it does not
+	// own.
 	settled = 10 * time.Second
 )
 
@@ -119,11 +119,12 @@ func (b *Board) begin() {
 // young tells that others may know more than the board does.
 func (b *Board) young() bool { return time.Since(b.born) < settled }
 
-func (b *Board) beat(m state.Member) ([]state.Member, error) {
+// beat is of a member of the board that was born then.
+func (b *Board) beat(m state.Member, born time.Time) ([]state.Member, error) {
 	b.begin()
 	known, ok := b.members[m.Identity]
-	// Whom a young board does not know it has lost.
-	if !ok && !b.young() {
+	// Whom another board does not know was lost with the one before.
+	if !ok && b.born.Equal(born) {
 		return nil, state.ErrStruckOff
 	}
 	m.Beats = known.Beats + 1
@@ -154,7 +155,7 @@ func (b *Board) open(key state.Key, identity string) (state.Ownership, error) {
 		return state.Ownership{}, inUse("this replica is no member")
 	}
 	r := b.record(key)
-	if r.epoch == 0 && b.young() {
+	if r.owner != identity && b.young() {
 		return state.Ownership{}, inUse("it is not known whether another replica has it")
 	}
 	from := state.Nobody

@@ -17,6 +17,8 @@ type Store struct {
 	faults
 	mu       sync.Mutex
 	identity string // "": no member
+	born     time.Time
+	open     map[*tenant]bool
 }
 
 // faults of the way.
@@ -28,7 +30,7 @@ type faults struct {
 }
 
 // Store is another replica's.
-func (b *Board) Store() *Store { return &Store{board: b} }
+func (b *Board) Store() *Store { return &Store{board: b, open: map[*tenant]bool{}} }
 
 // Cut keeps the replica from the board, or no longer.
 func (f *faults) Cut(cut bool) {
@@ -104,6 +106,8 @@ func (s *Store) Join(_ context.Context, m state.Member) (before string, err erro
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.identity, before = b.join(m)
+		s.born = b.born
+		clear(s.open)
 		return nil
 	})
 	return before, err
@@ -111,12 +115,26 @@ func (s *Store) Join(_ context.Context, m state.Member) (before string, err erro
 
 // Beat implements state.Shared.
 func (s *Store) Beat(_ context.Context, m state.Member) (all []state.Member, err error) {
-	m.Identity = s.me()
 	err = s.ask(func(b *Board) (err error) {
-		all, err = b.beat(m)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		m.Identity = s.identity
+		if all, err = b.beat(m, s.born); err == nil && !b.born.Equal(s.born) {
+			s.writeBack()
+		}
 		return err
 	})
 	return all, err
+}
+
+// writeBack tells a board that has lost everything what is open here.
+func (s *Store) writeBack() {
+	s.born = s.board.born
+	for t := range s.open {
+		if r, err := s.board.of(t.key, t.me, t.own.Since); err == nil && r.ledger == nil {
+			r.ledger, r.ledgerAt = t.ledger, time.Now()
+		}
+	}
 }
 
 // Strike implements state.Shared.
@@ -155,7 +173,11 @@ func (s *Store) Owners(_ context.Context, keys []state.Key) (owners []string, er
 func (s *Store) Open(key state.Key) (state.Tenant, error) {
 	t := &tenant{store: s, key: folded(key), me: s.me()}
 	err := s.ask(func(b *Board) (err error) {
-		t.own, err = b.open(t.key, t.me)
+		if t.own, err = b.open(t.key, t.me); err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.open[t] = true
+		}
 		return err
 	})
 	if err != nil {
@@ -197,12 +219,13 @@ func (*Store) Close() error { return nil }
 
 // tenant implements state.Tenant. It is closed to a member that has joined anew.
 type tenant struct {
-	store *Store
-	key   state.Key
-	me    string
-	own   state.Ownership
-	known int // saves that the record had after ours; 0: everything has to be saved
-	told  int // of what was handed in, how many the next ledger has
+	store  *Store
+	key    state.Key
+	me     string
+	own    state.Ownership
+	ledger []byte // as it was last saved
+	known  int    // saves that the record had after ours; 0: everything has to be saved
+	told   int    // of what was handed in, how many the next ledger has
 }
 
 // ask does something with the record as its owner.
@@ -263,6 +286,7 @@ func (t *tenant) LoadLedger() (ledger state.Written, spent []state.Written, err 
 // SaveLedger implements state.Tenant.
 func (t *tenant) SaveLedger(ledger []byte) (spent []state.Written, err error) {
 	err = t.ask(func(_ *Board, r *record) error {
+		t.ledger = ledger
 		told := min(t.told, len(r.spent))
 		r.ledger, r.ledgerAt, r.spent, r.at = ledger, time.Now(), r.spent[told:], r.at[told:]
 		spent = r.written()
@@ -284,6 +308,9 @@ func (t *tenant) Close() error {
 		if r := b.records[t.key]; r != nil && r.owner == t.me && r.epoch == t.own.Since.UnixMilli() {
 			r.owner, r.closed = "", true
 		}
+		t.store.mu.Lock()
+		defer t.store.mu.Unlock()
+		delete(t.store.open, t)
 		return nil
 	})
 	if errors.Is(err, state.ErrOutOfReach) {
