@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
@@ -28,6 +27,7 @@ type Options struct {
 	configFiles   []string        // or directories of them
 	state         string
 	stateIsSet    bool
+	stateAccess   stateAccess
 	configCheck   bool
 	command       string // serve or check
 	checkFormat   string
@@ -73,8 +73,9 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 
 	tenantFlags(app, &tenant)
 
-	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, redis://HOST or rediss://HOST to share it with other replicas, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+	stateFlags(app, &o.stateAccess)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
@@ -113,8 +114,8 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL(), state.Options{}); err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+	if err := o.checkState(); err != nil {
+		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
 		if _, err := textfile.Read(path); err != nil {
