@@ -51,7 +51,7 @@ var rules = map[string]struct{ ours, not []string }{
 		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",
 	}, []string{prom, "os"}},
 	"internal/app": {[]string{
-		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",
+		"collector", "internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.

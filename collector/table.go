@@ -114,6 +114,8 @@ var (
 	tokenFailures = define("token_failures_total", Counter,
 		"Requests for an access token that failed.",
 		"reason")
+	apiHandedIn = define("api_calls_handed_in_total", Counter,
+		"Calls of others that spend the same quota, a check or another replica, that the ledger was told of.")
 
 	// QuotaLimit and those that follow are read at scrape time with [NewFunc].
 	QuotaLimit = define("api_quota_limit", Gauge,
@@ -163,6 +165,12 @@ var (
 		"Unix time at which the state was last saved; absent before the first time.")
 	StateSize = define("state_size_bytes", Gauge,
 		"Size of the saved state on disk.")
+	// stateUp and stateDuration belong to no tenant.
+	stateUp = define("state_up", Gauge,
+		"Whether the last exchange with the store of the state succeeded (1). Without the label tenant.")
+	stateDuration = define("state_request_duration_seconds", Histogram,
+		"Seconds that an exchange with the store of the state took: beat is of the replicas, open takes and gives back a tenant, grant saves its ledger, save and load are of its incidents. Without the label tenant.",
+		"operation")
 	// ReloadSuccessful and ReloadTimestamp belong to no tenant.
 	ReloadSuccessful = define("config_last_reload_successful", Gauge,
 		"Whether the last attempt to load the configuration succeeded (1). Without the label tenant.")

@@ -87,11 +87,10 @@ func (a *App) setup(ctx context.Context) error {
 		tenants = []config.Tenant{tenant}
 	}
 
-	store, err := state.New(o.stateURL(), state.Options{Logger: a.logger, Patience: o.patience})
+	store, measured, err := o.openState(a.logger)
 	if err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+		return err
 	}
-
 	a.cleanup("state", func() {
 		if err := store.Close(); err != nil {
 			a.logger.Error("The state was not closed", "err", err)
@@ -116,7 +115,7 @@ func (a *App) setup(ctx context.Context) error {
 	}
 
 	a.addr, err = a.listen(ctx, "metrics", web.New(web.Options{
-		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger,
+		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger, State: measured,
 		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
 	}), func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
 	if err != nil || o.probeAddress == "" {
@@ -146,7 +145,7 @@ func (a *App) replicas(store state.Store) *fleet.Replicas {
 // of the machine: such a user can lose a ledger, or put another in its place.
 func (a *App) warnOfOthers(stateURL string) {
 	scheme, dir, _ := strings.Cut(stateURL, ":")
-	if scheme == "memory" || runtime.GOOS == "windows" { // where the mode tells nothing
+	if scheme != "file" || runtime.GOOS == "windows" { // where the mode tells nothing
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {

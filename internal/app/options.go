@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
@@ -31,6 +30,7 @@ type Options struct {
 	stateIsSet    bool
 	replicaName   string
 	patience      time.Duration // for other replicas
+	stateAccess   stateAccess
 	configCheck   bool
 	command       string // serve or check
 	checkFormat   string
@@ -76,8 +76,9 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 
 	tenantFlags(app, &tenant)
 
-	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, redis://HOST or rediss://HOST to share it with other replicas, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+	stateFlags(app, &o.stateAccess)
 
 	replicaFlags(app, o)
 
@@ -118,11 +119,10 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	store, err := state.New(o.stateURL(), state.Options{})
+	shared, err := o.checkState()
 	if err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+		return err
 	}
-	_, shared := store.(state.Shared)
 	if err := o.validateReplica(shared, given); err != nil {
 		return err
 	}

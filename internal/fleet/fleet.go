@@ -458,7 +458,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 			err := away
 			mu.Unlock()
 			if err == nil {
-				err = r.Open(f.ledgerOf(before), time.Now())
+				err = r.Open(before.ledger, time.Now())
 			}
 			if err != nil {
 				mu.Lock()
@@ -474,15 +474,6 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	}
 	group.Wait()
 	return failures
-}
-
-// ledgerOf is what a tenant goes on from besides its record: nothing if that is
-// shared, for then others may have spent meanwhile.
-func (f *Fleet) ledgerOf(a account) *tenant.AccountLedger {
-	if f.replicas != nil {
-		return nil
-	}
-	return a.ledger
 }
 
 // start runs a tenant once the tenant that had its account before has stopped.
@@ -519,13 +510,13 @@ func (f *Fleet) start(r *slot) {
 // ended. False: it must not run. Without a record that nobody else has, a shared
 // store would not keep its calls from being made twice.
 func (f *Fleet) begin(ctx context.Context, r *slot, before account) bool {
-	err := r.Open(f.ledgerOf(before), time.Now())
+	err := r.Open(before.ledger, time.Now())
 	for f.replicas != nil && errors.Is(err, state.ErrOutOfReach) {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(beatEvery):
-			err = r.Open(nil, time.Now())
+			err = r.Open(before.ledger, time.Now())
 		}
 	}
 	f.show(func() { r.before = nil })

@@ -39,7 +39,6 @@ type Tenant struct {
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
 	// shares it.
 	ownedSince *atomic.Int64
-	from       state.Predecessor
 	ended      atomic.Bool // Run has
 }
 
@@ -53,11 +52,12 @@ type Dependencies struct {
 	Logger *slog.Logger
 	// Stagger is where in its intervals it begins, from 0 to below 1.
 	Stagger float64
+	// Lost is told, once at most and by the tenant's own goroutine, that a shared
+	// state is another replica's: no more calls are made, and the tenant is to be
+	// stopped. It must not wait for that. nil: it is not told.
+	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
-	// Lost is called at most once, when the tenant's state is another replica's by
-	// now. It must not wait. nil: it is not told.
-	Lost func()
 }
 
 // New puts a tenant together from a complete configuration. It makes no call,
@@ -75,11 +75,16 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	} else {
 		t.ownedSince = new(atomic.Int64)
 	}
-	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, lost: d.Lost}
+	t.state = &tenantState{
+		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger,
+		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
+	}
+	t.state.shared = isShared(d.Store)
 	var err error
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
+	t.state.ledger = t.ledger.log
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
@@ -152,28 +157,32 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // Open makes the saved state this tenant's and goes on from it: the counts are
 // there before the first call. It goes on with the saved ledger, too, unless
 // that of the tenant that this one replaces in this process is at hand; that
-// one must have stopped. It reads the disk and makes no call. After an error,
+// one must have stopped. With a shared store it goes on with both. It reads the disk and makes no call. After an error,
 // which matches state.ErrInUse if the state is another process's, the tenant
 // can be run all the same and begins anew. A tenant that was opened and is not
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
-	if err == nil && t.state.state != nil {
-		own := t.state.state.Ownership()
-		if t.from = own.From; !own.Since.IsZero() {
-			t.ownedSince.Store(own.Since.UnixMilli())
-		}
+	if !t.state.shared {
+		t.ownedSince.CompareAndSwap(0, now.UnixMilli())
 	}
-	t.ownedSince.CompareAndSwap(0, now.UnixMilli())
 	if err == nil {
 		t.loop.Load(now)
 	}
 	if before != nil {
 		t.ledger.Continue(before, now)
-	} else if err == nil {
-		t.state.restoreLedger(t.ledger.log, now)
+	}
+	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
+		t.state.restoreLedger(now)
 	}
 	return err
+}
+
+// opened is told how the state has become this process's.
+func (t *Tenant) opened(o state.Ownership) {
+	if !o.Since.IsZero() {
+		t.ownedSince.Store(o.Since.UnixMilli())
+	}
 }
 
 // Run refreshes until ctx ends, saves the state and closes it. A call that is
@@ -190,8 +199,8 @@ func (t *Tenant) Run(ctx context.Context) {
 	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
 }
 
-// TakenFrom is whom the state was taken over from. It comes after Open.
-func (t *Tenant) TakenFrom() state.Predecessor { return t.from }
+// TakenFrom is whom a shared state was taken over from. It comes after Open.
+func (t *Tenant) TakenFrom() state.Predecessor { return t.state.from }
 
 // Released tells that the state was closed, for all that is known. It comes after
 // Run.

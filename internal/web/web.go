@@ -60,6 +60,8 @@ type Options struct {
 	Fleet    Fleet
 	Reloader Reloader
 	Logger   *slog.Logger
+	// State is what was measured of the store of the state; nil: nothing.
+	State *collector.StateStore
 	// TelemetryPath is one that CheckTelemetryPath accepts.
 	TelemetryPath string
 	// Lifecycle allows reloads over HTTP, Profiles serves those of the process.
@@ -95,6 +97,9 @@ func New(o Options) http.Handler {
 	process.MustRegister(censusCollectors(o.Fleet)...)
 	if _, shared := o.Fleet.Replicas(); shared {
 		process.MustRegister(replicaCollectors(o.Fleet)...)
+	}
+	if o.State != nil {
+		process.MustRegister(o.State)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o.Fleet, process, o.Logger)))
