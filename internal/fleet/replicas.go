@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -87,14 +88,14 @@ type Replicas struct {
 
 	// Of the goroutine of the turns.
 	shares   replica.Shares
-	computed int // for which configuration the next two hold
-	accounts []string
-	mine     []bool // by the place in the configuration
-	cursor   int    // where in the configuration to look for owners next
+	computed int             // for which configuration the next two hold
+	mine     map[string]bool // accounts that should be served here
+	places   []int           // theirs in the configuration
+	cursor   int             // where among them to look for owners next
 
 	mu      sync.Mutex
-	perhaps map[string]bool    // by account: the record may say that they are ours
-	faulty  map[string]failure // by account: what cannot be opened here
+	perhaps map[string]state.Key // by account: the record may say that they are ours
+	faulty  map[string]failure   // by account: what cannot be opened here
 }
 
 // failure is why a tenant cannot be opened, for another reason than that another
@@ -133,7 +134,7 @@ func NewReplicas(o ReplicaOptions) *Replicas {
 		store: o.Store, name: o.Name, as: o.Name, version: o.Version, logger: o.Logger,
 		observer: replica.NewObserver(o.Patience, beatEvery),
 		kick:     make(chan struct{}, 1), wake: make(chan struct{}, 1), said: make(chan struct{}),
-		perhaps: map[string]bool{}, faulty: map[string]failure{},
+		perhaps: map[string]state.Key{}, faulty: map[string]failure{},
 	}
 	r.owned.Store(&map[string]bool{})
 	return r
@@ -391,15 +392,18 @@ func (r *Replicas) divide(v *view, c *claims) {
 		return
 	}
 	r.shares, r.computed = replica.NewShares(v.peers), c.replaced
-	r.accounts, r.mine, r.cursor = make([]string, len(c.configs)), make([]bool, len(c.configs)), 0
+	r.mine, r.places, r.cursor = map[string]bool{}, nil, 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.faulty
 	r.faulty = map[string]failure{}
 	for i := range c.configs {
 		account := c.configs[i].Account()
-		r.accounts[i], r.mine[i] = account, r.shares.Owner(account) == v.me
-		if was, ok := before[account]; ok && r.mine[i] {
+		if r.shares.Owner(account) != v.me {
+			continue
+		}
+		r.mine[account], r.places = true, append(r.places, i)
+		if was, ok := before[account]; ok {
 			r.faulty[account] = was
 		}
 	}
@@ -408,12 +412,10 @@ func (r *Replicas) divide(v *view, c *claims) {
 // keep are the accounts that are served here and stay, and how many do not.
 func (r *Replicas) keep(c *claims) (owned map[string]bool, given int) {
 	owned = make(map[string]bool, len(c.served)+takeAtOnce)
-	for i, account := range r.accounts {
-		switch {
-		case !c.served[account]:
-		case r.mine[i]:
+	for account := range c.served {
+		if r.mine[account] {
 			owned[account] = true
-		default:
+		} else {
 			given++
 		}
 	}
@@ -422,16 +424,16 @@ func (r *Replicas) keep(c *claims) (owned map[string]bool, given int) {
 
 // wanted are some of the tenants that this replica should have and does not.
 func (r *Replicas) wanted(c *claims) (wanted []config.Tenant) {
-	now, n := time.Now(), len(r.accounts)
+	now, n := time.Now(), len(r.places)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range n {
-		at := (r.cursor + i) % n
-		if account := r.accounts[at]; !r.mine[at] || c.served[account] || now.Before(r.faulty[account].again) {
+		cfg := &c.configs[r.places[(r.cursor+i)%n]]
+		if account := cfg.Account(); c.served[account] || now.Before(r.faulty[account].again) {
 			continue
 		}
-		if wanted = append(wanted, c.configs[at]); len(wanted) == lookAtOnce {
-			r.cursor = at + 1 // next time the others
+		if wanted = append(wanted, *cfg); len(wanted) == lookAtOnce {
+			r.cursor = (r.cursor + i + 1) % n // next time the others
 			break
 		}
 	}
@@ -495,20 +497,21 @@ func (r *Replicas) free(ctx context.Context, v *view, wanted []config.Tenant) (f
 func (r *Replicas) doubt(cfg *config.Tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.perhaps[cfg.Account()] = true
+	r.perhaps[cfg.Account()] = keyOf(cfg)
 }
 
 // release closes the states that are in doubt and not to be served here, which
 // otherwise no replica could open as long as this one lives.
 func (r *Replicas) release(c *claims) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, account := range r.accounts {
-		if !r.perhaps[account] || c.closing[account] {
+	perhaps := maps.Clone(r.perhaps)
+	r.mu.Unlock()
+	for account, key := range perhaps {
+		if c.closing[account] {
 			continue
 		}
-		if !r.mine[i] && !c.served[account] {
-			t, err := r.store.Open(keyOf(&c.configs[i]))
+		if !r.mine[account] && !c.served[account] {
+			t, err := r.store.Open(key)
 			if err == nil {
 				err = t.Close()
 			}
@@ -516,7 +519,9 @@ func (r *Replicas) release(c *claims) {
 				return
 			}
 		}
+		r.mu.Lock()
 		delete(r.perhaps, account)
+		r.mu.Unlock()
 	}
 }
 

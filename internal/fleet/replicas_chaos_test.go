@@ -19,7 +19,7 @@ var (
 	chaosSeed    = flag.Uint64("chaos.seed", 1, "first seed of TestReplicasAtRandom")
 	chaosSeeds   = flag.Uint64("chaos.seeds", 1, "how many seeds")
 	chaosTenants = flag.Int("chaos.tenants", 0, "how many tenants; 0: a few")
-	chaosTime    = flag.Duration("chaos.time", 0, "how long replicas are disturbed, in virtual time; 0: for some hours")
+	chaosTime    = flag.Duration("chaos.time", 0, "how long replicas are disturbed, in virtual time; 0: for two hours")
 )
 
 // TestReplicasAtRandom: three replicas are killed, stopped, suspended, cut off, and
@@ -30,10 +30,10 @@ var (
 func TestReplicasAtRandom(t *testing.T) {
 	tenants, length := *chaosTenants, *chaosTime
 	if tenants == 0 {
-		tenants = tenanttest.Sized(12)
+		tenants = tenanttest.Sized(8)
 	}
 	if length == 0 {
-		length = tenanttest.Virtual(8 * time.Hour)
+		length = tenanttest.Virtual(2 * time.Hour)
 	}
 	for seed := *chaosSeed; seed < *chaosSeed+*chaosSeeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
