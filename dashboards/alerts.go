@@ -165,6 +165,26 @@ func exporterAlerts() []Alert {
 			Description: "Their states cannot be opened, or another process has them. Nothing is known of them; it is tried again every half minute.",
 		},
 		{
+			Name: "DefenderTenantOwnedTwice", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1",
+			Summary:     "{{ $value }} exporters serve {{ $labels.tenant }}",
+			Description: "For 5 minutes several exporters have shown its counts: one is cut off from the shared state, or they share none. Recorded rules and dashboards follow the newest owner; queries of your own may count twice.",
+		},
+		{
+			Name: "DefenderReplicasDisagree", For: "5m", Severity: "warning", Silent: healthy,
+			Expr: "max by (job) (m365_defender_replicas) != on (job) count by (job) (m365_defender_replicas)\n" +
+				"or\nmax by (job) (m365_defender_replicas) != on (job) min by (job) (m365_defender_replicas)",
+			Summary:     "Exporters that share a state see {{ $value }} replicas, and Prometheus another number",
+			Description: "For 5 minutes they have not agreed on who there is, or Prometheus does not scrape all of them, or some that it scrapes have not joined. Tenants may be served twice, or be missing here.",
+		},
+		{
+			// An hour is six times ten minutes. One takeover is seen in two of them at most.
+			Name: "DefenderTakeoversOften", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "count_over_time((sum by (job) (increase(m365_defender_tenant_takeovers_total{reason=\"silent\"}[10m])) > 0)[1h:10m]) >= 3",
+			Summary:     "Exporters fall silent again and again",
+			Description: "In {{ $value }} of the last six times ten minutes, tenants of an exporter that had fallen silent were taken over by others. It crashes, is starved of CPU or memory, or does not reach the shared state.",
+		},
+		{
 			Name: "DefenderConfigReloadFailed", For: "5m", Severity: "warning", Silent: healthy,
 			Expr:        "m365_defender_config_last_reload_successful == 0",
 			Summary:     "The exporter {{ $labels.instance }} refused its configuration",

@@ -730,6 +730,74 @@ max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job)
         enabled: true
       }
       {
+        alert: 'DefenderTenantOwnedTwice'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: '{{ $value }} exporters serve {{ $labels.tenant }}'
+          description: 'For 5 minutes several exporters have shown its counts: one is cut off from the shared state, or they share none. Recorded rules and dashboards follow the newest owner; queries of your own may count twice.'
+          runbook_url: '${runbookUrl}#defendertenantownedtwice'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderReplicasDisagree'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: 'Exporters that share a state see {{ $value }} replicas, and Prometheus another number'
+          description: 'For 5 minutes they have not agreed on who there is, or Prometheus does not scrape all of them, or some that it scrapes have not joined. Tenants may be served twice, or be missing here.'
+          runbook_url: '${runbookUrl}#defenderreplicasdisagree'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+max by (job) (m365_defender_replicas) != on (job) count by (job) (m365_defender_replicas)
+or
+max by (job) (m365_defender_replicas) != on (job) min by (job) (m365_defender_replicas)
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderTakeoversOften'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: 'Exporters fall silent again and again'
+          description: 'In {{ $value }} of the last six times ten minutes, tenants of an exporter that had fallen silent were taken over by others. It crashes, is starved of CPU or memory, or does not reach the shared state.'
+          runbook_url: '${runbookUrl}#defendertakeoversoften'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+count_over_time((sum by (job) (increase(m365_defender_tenant_takeovers_total{reason="silent"}[10m])) > 0)[1h:10m]) >= 3
+'''
+        enabled: true
+      }
+      {
         alert: 'DefenderConfigReloadFailed'
         for: 'PT5M'
         severity: 2

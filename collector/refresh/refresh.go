@@ -43,8 +43,11 @@ type Ledger interface {
 	// Waits notes that a call of the pass waits for nothing but the quota.
 	Waits(now time.Time, p pass.Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
-	// that is given survives a crash.
-	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
+	// that is given survives a crash. The error says that none could be recorded for so
+	// long that the refresh has failed.
+	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time, err error)
+	// Cancel takes a grant back whose call is not going to be sent.
+	Cancel(grant uint64)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
 	// Throttled reports an answer that says that too many calls are made: its

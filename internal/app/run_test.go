@@ -76,7 +76,7 @@ func TestUsage(t *testing.T) {
 		{"max age", with("--cache.max-age=10s"), []string{"--cache.max-age is 10s", "--refresh.interval"}},
 		{"telemetry path", with("--web.telemetry-path=metrics"), []string{"--web.telemetry-path", "such as /metrics"}},
 		{"taken path", with("--web.telemetry-path=/status"), []string{"--web.telemetry-path", "/status"}},
-		{"state", with("--state.url=bolt:data"), []string{`--state.url is "bolt:data"; it must be memory: or file:DIRECTORY`}},
+		{"state", with("--state.url=bolt:data"), []string{`--state.url is "bolt:data"; it must be memory:, file:DIRECTORY, redis://HOST or rediss://HOST`}},
 		{"look-back", with("--incidents.lookback=240y"), []string{"--incidents.lookback is 240y; it must be at most 10y"}},
 		{"threshold without end", with("--incidents.age-threshold=240y"), []string{"--incidents.age-threshold is 240y; it must be at most 10y"}},
 		{"quota without end", with("--api.quota-per-hour=9223372036854775807"), []string{"--api.quota-per-hour is 9223372036854775807; it must be at most 1000000"}},
