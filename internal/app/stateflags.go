@@ -34,21 +34,24 @@ func stateFlags(app *kingpin.Application, s *stateAccess) {
 	s.password = config.Secret(os.Getenv("STATE_PASSWORD"))
 }
 
-// checkState refuses what openState would, and files that cannot be used.
-func (o *Options) checkState() error {
+// checkState refuses what openState would, and files that cannot be used. It tells
+// whether replicas can share the state.
+func (o *Options) checkState() (shared bool, err error) {
 	options, err := o.stateOptions()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := state.New(o.stateURL(), options); err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+	store, err := state.New(o.stateURL(), options)
+	if err != nil {
+		return false, fmt.Errorf("--state.url is %w", err)
 	}
 	if options.Password != nil {
 		if _, err := options.Password(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	_, shared = store.(state.Shared)
+	return shared, nil
 }
 
 // openState is the store, and what is measured of it. It connects to nothing.
@@ -62,7 +65,7 @@ func (o *Options) openState(logger *slog.Logger) (state.Store, *collector.StateS
 		names = append(names, string(operation))
 	}
 	measured := collector.NewStateStore(names...)
-	options.Logger = logger
+	options.Logger, options.Patience = logger, o.patience
 	options.Observe = func(what state.Operation, took time.Duration, err error) {
 		measured.Exchange(string(what), took, err != nil)
 	}

@@ -27,6 +27,9 @@ type tenantState struct {
 	handedIn func(calls int)
 	lost     func()
 	opened   func(state.Ownership)
+	from     state.Predecessor
+	// unreleased: closing has failed, another replica cannot have the state yet.
+	unreleased bool
 
 	// gone: the state is another replica's. It has been told of this one's calls if so.
 	gone, told bool
@@ -46,6 +49,7 @@ func (s *tenantState) open() (err error) {
 	}
 	if s.state, err = s.store.Open(s.key); err == nil {
 		s.size.Store(s.state.Size())
+		s.from = s.state.Ownership().From
 		s.opened(s.state.Ownership())
 	}
 	return err
@@ -262,6 +266,7 @@ func (s *tenantState) close() {
 		return
 	}
 	if err := s.state.Close(); err != nil {
+		s.unreleased = true
 		s.logger.Error("The state was not closed", "err", err)
 	}
 }

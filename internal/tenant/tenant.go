@@ -17,6 +17,7 @@ import (
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -39,6 +40,7 @@ type Tenant struct {
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
 	// shares it.
 	ownedSince *atomic.Int64
+	ended      atomic.Bool // Run has
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -99,12 +101,27 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Objectives:    objectives(cfg.Objectives),
+		Priorities:    cfg.API == config.Graph,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
+}
+
+// objectives are those of the configuration, as they are counted by.
+func objectives(of config.Objectives) (o incident.Objectives) {
+	for sev, bounds := range map[incident.Severity]config.Objective{
+		incident.SeverityUnknown: of.Unknown, incident.SeverityInformational: of.Informational,
+		incident.SeverityLow: of.Low, incident.SeverityMedium: of.Medium, incident.SeverityHigh: of.High,
+	} {
+		o[sev] = [incident.NumObjectives]time.Duration{
+			incident.ObjectiveAssign: bounds.Assign, incident.ObjectiveFirstTouch: bounds.FirstTouch, incident.ObjectiveResolve: bounds.Resolve,
+		}
+	}
+	return o
 }
 
 // newSource is the API that the tenant's incidents are read from.
@@ -191,6 +208,7 @@ func (t *Tenant) opened(o state.Ownership) {
 // on its way is given up, so that Run ends within the time that a save takes. It
 // is called once.
 func (t *Tenant) Run(ctx context.Context) {
+	defer t.ended.Store(true)
 	defer t.Close()
 	// Requests for tokens know of no context but their source's.
 	defer context.AfterFunc(ctx, t.credential.Close)()
@@ -199,6 +217,13 @@ func (t *Tenant) Run(ctx context.Context) {
 	}
 	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
 }
+
+// TakenFrom is whom a shared state was taken over from. It comes after Open.
+func (t *Tenant) TakenFrom() state.Predecessor { return t.state.from }
+
+// Released tells that the state was closed, for all that is known. It comes after
+// Run.
+func (t *Tenant) Released() bool { return !t.state.unreleased }
 
 // Close lets go of what Open has opened, for a tenant that is not run.
 func (t *Tenant) Close() { t.state.close() }
