@@ -147,6 +147,12 @@ func exporterAlerts() []Alert {
 			Description: "Their states cannot be opened, or another process has them. Nothing is known of them; it is tried again every half minute.",
 		},
 		{
+			Name: "DefenderStateDown", For: "2m", Severity: "critical", Silent: healthy,
+			Expr:        "m365_defender_state_up == 0",
+			Summary:     "The exporter {{ $labels.instance }} does not reach the store of its state",
+			Description: "Where replicas share it no call is made meanwhile: the counts are shown as they were until they are too old. No tenant is taken or given up.",
+		},
+		{
 			Name: "DefenderTenantOwnedTwice", For: "5m", Severity: "warning", Silent: healthy,
 			Expr:        "count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1",
 			Summary:     "{{ $value }} exporters serve {{ $labels.tenant }}",

@@ -289,6 +289,17 @@ func (d *Dashboard) exporterReplicas() {
 			q("lost, {{instance}}", counted("tenants_lost_total", "instance")).or(alone),
 			q("same name, {{instance}}", counted("replica_name_conflicts_total", "instance")).or(alone)).perFiveMinutes().none("none").runbook("DefenderTakeoversOften"),
 	)
+	store := func(of string) string {
+		m, at := "m365_defender_state_request_duration_seconds", `{instance=~"$instance"}[$__rate_interval]`
+		return "histogram_quantile(" + of + ", sum by (operation) (rate(" + m + at + "))) or histogram_quantile(" + of + ", sum by (operation, le) (rate(" + m + "_bucket" + at + ")))"
+	}
+	memory := "the demo keeps its state in memory"
+	d.row("", 7,
+		series(12, "Duration of a request to the store", "s", "90th percentile, by what the store of the state is asked: beat is of the replicas, open takes a tenant or gives it back, grant saves a ledger before a call, save and load are of incidents.",
+			q("{{operation}}", store("0.9")).or(memory)).none("in memory only").runbook("DefenderStateDown"),
+		series(12, "Calls handed in per 5 min", "none", "Calls of others that a ledger was told of: of a check, or of an exporter that had lost the tenant."+bar+fewLines,
+			orNone("nobody else spends the quota of the demo", lines("", "", events("api_calls_handed_in_total", "")+" > 0", inAll))...).perFiveMinutes().none("none"),
+	)
 }
 
 func (d *Dashboard) exporterState() {
