@@ -47,9 +47,7 @@ type redisStore struct {
 	identity string // "" before the first Join
 	born     string // the data set that we are a member of
 	open     map[Key]*redisTenant
-	// epochs are the last in which this process has had each state.
-	epochs map[Key]int64
-	told   bool // what is wrong with the settings of the engine
+	told     bool // what is wrong with the settings of the engine
 
 	beats   atomic.Uint64
 	writing sync.WaitGroup // what the engine has lost
@@ -103,7 +101,7 @@ type redisScripts struct {
 func newRedis(engine *redisURL, o Options) *redisStore {
 	s := &redisStore{
 		engine: engine, logger: o.Logger, observe: o.Observe, patience: cmp.Or(o.Patience, defaultPatience),
-		open: make(map[Key]*redisTenant), epochs: make(map[Key]int64),
+		open: make(map[Key]*redisTenant),
 		scripts: redisScripts{
 			join: redis.NewScript(joinScript), beat: redis.NewScript(beatScript), strike: redis.NewScript(strikeScript),
 			open: redis.NewScript(openScript), grant: redis.NewScript(grantScript), save: redis.NewScript(saveScript),

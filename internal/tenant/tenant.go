@@ -169,6 +169,9 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	}
 	if err == nil {
 		t.loop.Load(now)
+		if t.state.unread != nil {
+			err = t.state.giveBack()
+		}
 	}
 	if before != nil && (err == nil || !t.state.shared) { // else it is tried again, and the calls would count once more each time
 		t.ledger.Continue(before, now)
