@@ -173,9 +173,10 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // Open makes the saved state this tenant's and goes on from it: the counts are
 // there before the first call. It goes on with the saved ledger, too, unless
 // that of the tenant that this one replaces in this process is at hand; that
-// one must have stopped. With a shared store it goes on with both. It reads the disk and makes no call. After an error,
-// which matches state.ErrInUse if the state is another process's, the tenant
-// can be run all the same and begins anew. A tenant that was opened and is not
+// one must have stopped. With a shared store it goes on with both. It reads the disk
+// and makes no call. After an error, which matches state.ErrInUse if the state is
+// another process's, the tenant can be run all the same and begins anew, unless the
+// store is shared; it can be opened again. A tenant that was opened and is not
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
@@ -188,7 +189,7 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 			err = t.state.giveBack()
 		}
 	}
-	if before != nil {
+	if before != nil && (err == nil || !t.state.shared) { // else it is tried again, and the calls would count once more each time
 		t.ledger.Continue(before, now)
 	}
 	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
