@@ -78,6 +78,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// FuzzQuote: whatever the arguments are, Windows takes the line apart into them.
 func FuzzQuote(f *testing.F) {
 	f.Add(`a\\"b c\`, "")
 	f.Fuzz(func(t *testing.T, a, b string) {
