@@ -54,6 +54,7 @@ func Files() ([]File, error) {
 		{"rules.yaml", renderRules},
 		{"alerts.yaml", renderAlerts},
 		{"grafana-alerting.yaml", renderGrafana},
+		{"azure-rules.bicep", renderAzure},
 	}
 	for _, r := range rules {
 		content, err := r.render()
