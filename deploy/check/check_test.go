@@ -171,9 +171,10 @@ func balanced(text, comment string, blockComment [2]string, escape byte) string 
 		}
 		switch {
 		case quote != 0:
-			if c == escape {
+			switch c {
+			case escape:
 				i++
-			} else if c == quote {
+			case quote:
 				quote = 0
 			}
 		case strings.HasPrefix(text[i:], blockComment[0]):

@@ -2,7 +2,10 @@ module m365_defender_exporter/deploy/check
 
 go 1.26.0
 
-require github.com/hashicorp/hcl/v2 v2.24.0
+require (
+	github.com/hashicorp/hcl/v2 v2.24.0
+	go.yaml.in/yaml/v4 v4.0.0
+)
 
 require (
 	github.com/agext/levenshtein v1.2.1 // indirect
