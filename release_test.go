@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -66,5 +69,65 @@ func TestPackagesAgree(t *testing.T) {
 		}) {
 			t.Errorf("%s is used by none", name)
 		}
+	}
+}
+
+// workflow is what matters of a workflow of GitHub.
+type workflow struct {
+	Permissions map[string]string
+	Jobs        map[string]struct {
+		Needs       any
+		Permissions map[string]string
+		Steps       []struct{ Uses, Run string }
+	}
+}
+
+var pinned = regexp.MustCompile(`^[\w-]+/[\w-]+@[0-9a-f]{40}$`)
+
+// byVersion is an action whose digest is not known, and for what it is used: it
+// brings files whose checksums are compared next.
+const byVersion = "actions/download-artifact@v8"
+
+// TestReleaseWorkflow: others' code is pinned, and has rights in one job alone,
+// which begins when two machines have made the same.
+func TestReleaseWorkflow(t *testing.T) {
+	var release workflow
+	readYAML(t, ".github/workflows/release.yml", &release)
+	if release.Permissions == nil || len(release.Permissions) > 0 {
+		t.Errorf("every job may do %v", release.Permissions)
+	}
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, job := range release.Jobs {
+		for right, how := range job.Permissions {
+			if how != "read" && name != "publish" {
+				t.Errorf("%s may %s %s", name, how, right)
+			}
+		}
+		for i, step := range job.Steps {
+			switch {
+			case step.Uses == byVersion:
+				if next := job.Steps[i+1].Run; next != "cd dist && sha256sum --check SHA256SUMS" {
+					t.Errorf("after %s comes %q", step.Uses, next)
+				}
+			case step.Uses != "" && !pinned.MatchString(step.Uses):
+				t.Errorf("%s is not pinned", step.Uses)
+			}
+			for _, m := range regexp.MustCompile(`\bmake (\w+)|((?:\.ci|packaging)/[\w/]+)`).FindAllStringSubmatch(step.Run, -1) {
+				if m[1] != "" && !bytes.Contains(makefile, []byte("\n"+m[1]+":")) {
+					t.Errorf("make has no %s", m[1])
+				}
+				if m[2] != "" {
+					if _, err := os.Stat(m[2]); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+	}
+	if got := fmt.Sprint(release.Jobs["publish"].Needs); got != "[build reproduce]" {
+		t.Errorf("publish needs %s", got)
 	}
 }
