@@ -11,7 +11,7 @@ import (
 // arguments", learn.microsoft.com/cpp/c-language): the program's name is all up to
 // the quotation mark or the space after it, whatever backslashes there are.
 func split(line string) (args []string) {
-	program, rest := "", ""
+	var program, rest string
 	if strings.HasPrefix(line, `"`) {
 		program, rest, _ = strings.Cut(line[1:], `"`)
 	} else {
