@@ -1,6 +1,7 @@
 package dashboards
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ var actions = empty(actionGroupId) ? [] : [
 func renderAzure() ([]byte, error) {
 	var b strings.Builder
 	b.WriteString(azureHead)
-	for _, group := range append([]promGroup{recordingGroup()}, alertGroups()...) {
+	for _, group := range slices.Concat(recordingGroups(), alertGroups()) {
 		if err := azureGroups(&b, group); err != nil {
 			return nil, err
 		}
@@ -60,14 +61,14 @@ func azureGroups(b *strings.Builder, group promGroup) error {
 		if part > 1 {
 			name = fmt.Sprintf("%s_%d", name, part)
 		}
-		if err := azureGroup(b, name, rules); err != nil {
+		if err := azureGroup(b, name, group.Interval, rules); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func azureGroup(b *strings.Builder, name string, rules []promRule) error {
+func azureGroup(b *strings.Builder, name, interval string, rules []promRule) error {
 	fmt.Fprintf(b, `
 resource %s 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
   name: '%[1]s'
@@ -77,10 +78,10 @@ resource %s 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
       workspaceId
     ]
     clusterName: empty(clusterName) ? null : clusterName
-    interval: 'PT1M'
+    interval: 'PT%[2]s'
     enabled: true
     rules: [
-`, name)
+`, name, strings.ToUpper(cmp.Or(interval, "1m")))
 	for _, r := range rules {
 		b.WriteString("      {\n")
 		if r.Record != "" {

@@ -323,6 +323,29 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestNativeHistograms: a monitor says that native histograms are scraped when it
+// is told to, and otherwise nothing, which an operator without the field refuses.
+func TestNativeHistograms(t *testing.T) {
+	for _, monitor := range []string{"serviceMonitor", "podMonitor"} {
+		for _, value := range []string{"true", "false", "null"} {
+			manifests, err := theChart(t).render(t.Context(), "--set", "demo=true",
+				"--set", monitor+".enabled=true", "--set", monitor+".scrapeNativeHistograms="+value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := strings.Contains(manifests, "\n  scrapeNativeHistograms: true\n"), value == "true"; got != want {
+				t.Errorf("%s, %s: is there: %v", monitor, value, got)
+			}
+			if value != "true" && strings.Contains(manifests, "NativeHistograms") {
+				t.Errorf("%s, %s: something is said", monitor, value)
+			}
+		}
+		if _, err := theChart(t).render(t.Context(), "--set", "demo=true", "--set-string", monitor+".scrapeNativeHistograms=yes"); err == nil {
+			t.Errorf("%s: a text is accepted", monitor)
+		}
+	}
+}
+
 // TestRunbook: the on-call is sent to the runbook, not to a placeholder.
 func TestRunbook(t *testing.T) {
 	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "monitoring-values.yaml"),

@@ -39,6 +39,9 @@ jobLabel: {{ . | quote }}
 {{- with $m.sampleLimit }}
 sampleLimit: {{ . }}
 {{- end }}
+{{- if $m.scrapeNativeHistograms }}
+scrapeNativeHistograms: true
+{{- end }}
 {{- /* Azure Monitor drops what a monitor without these scrapes. */}}
 {{- $azure := hasPrefix "azmonitoring." $m.apiVersion }}
 {{- range $field, $limit := dict "labelLimit" 63 "labelNameLengthLimit" 511 "labelValueLengthLimit" 1023 }}
