@@ -159,6 +159,12 @@ func exporterAlerts() []Alert {
 			Description: "It goes on from memory, but a restart would begin with an older state, or with a first sync, and could spend quota again.",
 		},
 		{
+			Name: "DefenderStateDown", For: "2m", Severity: "critical", Silent: healthy,
+			Expr:        "m365_defender_state_up == 0",
+			Summary:     "The exporter {{ $labels.instance }} does not reach the state",
+			Description: "For 2 minutes the last exchange with the store of its state has failed. From a shared store no call is made and no tenant is taken over until it answers: the last counts are shown. With a state of its own the exporter goes on from memory.",
+		},
+		{
 			Name: "DefenderTenantUnowned", For: "2m", Severity: "critical", Silent: healthy,
 			Expr:        "max by (job) (m365_defender_tenants{state=\"configured\"}) - on (job) sum by (job) (m365_defender_tenants{state=\"owned\"}) > 0",
 			Summary:     "{{ $value }} tenants of the configuration are served by no exporter",

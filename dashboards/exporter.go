@@ -290,6 +290,16 @@ func (d *Dashboard) exporterReplicas() {
 			q("lost, {{instance}}", counted("tenants_lost_total", "instance")).or(alone),
 			q("same name, {{instance}}", counted("replica_name_conflicts_total", "instance")).or(alone)).perFiveMinutes().none("none").runbook("DefenderTakeoversOften"),
 	)
+	d.row("", 7,
+		timeline(8, "State in reach", "Whether the last exchange with the store of the state succeeded. While a shared store is out of reach the counts stay and no call is made.",
+			q("{{instance}}", `min by (instance) (m365_defender_state_up{instance=~"$instance"})`)).
+			words(word{0, "out of reach", "red"}, word{1, "in reach", "green"}).runbook("DefenderStateDown"),
+		series(8, "Duration of a request to the state", "s", "90th percentile, by what is asked of a shared store: a grant before each call, a save after each refresh.",
+			q("{{operation}}", `histogram_quantile(0.9, sum by (operation) (rate(m365_defender_state_request_duration_seconds{instance=~"$instance"}[$__rate_interval])))`+
+				` or histogram_quantile(0.9, sum by (operation, le) (rate(m365_defender_state_request_duration_seconds_bucket{instance=~"$instance"}[$__rate_interval])))`).or(alone)).none("nothing is shared"),
+		series(8, "Calls handed in, per hour", "none", "Calls that were made by others beside the owner of a tenant, by a replica that had lost it or a check, and that its ledger learned of, in the hour before each point."+fewLines,
+			lines("", "", "round("+growth("increase", "api_calls_handed_in_total", "", "1h")+")", inAll)...).every("10m").softMax().decimals(0),
+	)
 }
 
 func (d *Dashboard) exporterState() {

@@ -35,7 +35,7 @@ func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	case err == nil && (written.Packed != nil || isShared(store)):
 		t.ledger.log.Merge(now, log)
 		t.state.merge(spent)
-	case !errors.Is(err, state.ErrInUse) && !errors.Is(err, state.ErrOutOfReach):
+	case !errors.Is(err, state.ErrInUse) && !isShared(store):
 		return s
 	}
 	s.store, t.ledger.save, t.ledger.patience = store, s.handIn, 0

@@ -38,6 +38,7 @@ type tenantState struct {
 	lastSave   atomic.Int64 // Unix nanoseconds, 0 before the first
 	failing    [2]bool      // rows, ledger
 	known      bool         // Load has found something, usable or not
+	unread     error        // why Load could not find out
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -61,6 +62,10 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 		return restore(saved)
 	})
 	s.size.Store(s.state.Size())
+	if errors.Is(err, state.ErrOutOfReach) {
+		s.unread = err
+		return err
+	}
 	if err != nil {
 		s.known = true
 		s.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
@@ -77,10 +82,11 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 	if err == nil && s.state != nil {
 		err = s.state.Save(export)
 	}
-	s.saved(&s.failing[0], err)
 	if s.isLost(err) {
 		s.lose(s.ledger.Log(time.Now()))
+		return err
 	}
+	s.saved(&s.failing[0], err)
 	return err
 }
 
@@ -109,10 +115,11 @@ func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if err == nil && s.state != nil {
 		spent, err = s.state.SaveLedger(data)
 	}
-	s.saved(&s.failing[1], err)
 	if s.isLost(err) {
 		s.lose(log)
+		return false, err
 	}
+	s.saved(&s.failing[1], err)
 	return s.merge(spent), err
 }
 
@@ -262,6 +269,15 @@ func (s *tenantState) close() {
 		s.unreleased = true
 		s.logger.Error("The state was not closed", "err", err)
 	}
+}
+
+// giveBack is for a state that could be opened and not read: another attempt, or
+// another replica, has more luck.
+func (s *tenantState) giveBack() error {
+	s.close()
+	err := s.unread
+	s.state, s.unread = nil, nil
+	return err
 }
 
 // forget lets go of what is kept in memory.

@@ -184,6 +184,9 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	}
 	if err == nil {
 		t.loop.Load(now)
+		if t.state.unread != nil {
+			err = t.state.giveBack()
+		}
 	}
 	if before != nil {
 		t.ledger.Continue(before, now)
