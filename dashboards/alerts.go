@@ -219,8 +219,8 @@ func accessAlerts() []Alert {
 		{
 			Name: "DefenderCredentialExpiring", For: "1h", Severity: "warning", Silent: "the demo has a client secret, whose end is not known",
 			Expr:        "m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400",
-			Summary:     "The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
-			Description: "When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
+			Summary:     "The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
+			Description: "When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
 		},
 		{
 			Name: "DefenderThrottled", For: "10m", Severity: "warning", Silent: healthy,

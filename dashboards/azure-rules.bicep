@@ -893,8 +893,8 @@ sum by (job, instance, tenant) (increase(m365_defender_refresh_failures_total{re
           severity: 'warning'
         }
         annotations: {
-          summary: 'The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
-          description: 'When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
+          summary: 'The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
+          description: 'When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
           runbook_url: '${runbookUrl}#defendercredentialexpiring'
         }
         resolveConfiguration: {

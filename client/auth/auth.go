@@ -30,6 +30,8 @@ type Options struct {
 	ClientID string
 	// Scope is the API's address and /.default.
 	Scope string
+	// SecretExpires is when a client secret ends, if somebody has said so.
+	SecretExpires time.Time
 	// HTTP makes the requests, of which only the transport and the timeout are
 	// used (0: 30 s): no redirect is followed, whatever it says, and no cookie is
 	// kept. nil: the standard transport.
@@ -294,8 +296,9 @@ func (s *Source) Expiry() time.Time {
 	return s.token.Expiry
 }
 
-// CredentialExpiry is when the credential itself ends, as far as it is known:
-// that of a certificate, from the first request for a token on.
+// CredentialExpiry is when the credential itself ends, as far as it is known, from
+// the first request for a token on: a certificate says so itself, of a secret the
+// options may.
 func (s *Source) CredentialExpiry() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,8 @@ func ClientSecret(opts Options, read func() (string, error)) *Source {
 		}
 		opts.scrubber.Secret("secret", secret)
 		return &loaded{
-			digest: sha256.Sum256([]byte(secret)),
+			expires: opts.SecretExpires,
+			digest:  sha256.Sum256([]byte(secret)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, secret, nil)
 			},

@@ -45,6 +45,7 @@ func demoTenant(t config.Tenant, url string) config.Tenant {
 	t.Name = "demo"
 	t.TenantID, t.ClientID = service.DefaultTenantID, service.DefaultClientID
 	t.ClientSecret, t.ClientSecretFile = service.DefaultClientSecret, ""
+	t.SecretExpires = time.Time{} // that of another secret
 	t.ClientCertificateFile, t.ClientCertificatePasswordFile, t.FederatedTokenFile, t.ManagedIdentity = "", "", "", false
 	t.APIURL, t.AuthURL, t.AuthScope = url, url, url+"/.default"
 	return t

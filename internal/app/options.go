@@ -35,6 +35,7 @@ type Options struct {
 	command       string // serve or check
 	checkFormat   string
 	demo          bool
+	given         []string // the flags that the command line itself has
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	probeAddress  string
@@ -75,6 +76,9 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	app.Flag("config.file", "Configuration file, for several tenants, or a directory of them (*.yml, *.yaml). May be repeated. They are read again on SIGHUP.").StringsVar(&o.configFiles)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
 
+	app.Flag("service.install", "Install the exporter as a service of Windows that runs with the other flags given here, or change the flags of the one that is installed, and exit.").BoolVar(new(bool))
+	app.Flag("service.uninstall", "Stop the service of Windows, remove it, and exit. Its directory stays.").BoolVar(new(bool))
+
 	tenantFlags(app, &tenant)
 
 	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, redis://HOST or rediss://HOST to share it with other replicas, or memory: for nowhere. The demo uses memory: unless this is given.").
@@ -104,17 +108,17 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
 	o.configFiles = slices.DeleteFunc(o.configFiles, func(path string) bool { return path == "" })
-	given := givenFlags(context)
-	if o.demo && !slices.Contains(given, "refresh.interval") {
+	o.given = givenFlags(context)
+	if o.demo && !slices.Contains(o.given, "refresh.interval") {
 		tenant.Interval = demoInterval
 	}
 	if len(o.configFiles) == 0 {
 		credentialEnvironment(&tenant)
 	}
-	return o, o.validate(tenant, given)
+	return o, o.validate(tenant)
 }
 
-func (o *Options) validate(tenant config.Tenant, given []string) error {
+func (o *Options) validate(tenant config.Tenant) error {
 	if err := web.CheckTelemetryPath(o.telemetryPath); err != nil {
 		return fmt.Errorf("--web.telemetry-path is %w", err)
 	}
@@ -125,7 +129,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.validateReplica(shared, given); err != nil {
+	if err := o.validateReplica(shared, o.given); err != nil {
 		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
@@ -147,7 +151,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		}
 		return nil
 	}
-	for _, flag := range given {
+	for _, flag := range o.given {
 		if ofTenant(flag) || flag == "demo" {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
