@@ -47,9 +47,11 @@ type Listing struct {
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
 	// Up and Down count how often, in the pages of this listing that are sorted by
-	// last update, a row was created after the one before it, and before.
-	Up   int `json:"up,omitempty"`
-	Down int `json:"down,omitempty"`
+	// last update, a row was created after the one before it, and before. Asked: an
+	// order was asked for. What the server's own is like does not follow from that.
+	Up    int  `json:"up,omitempty"`
+	Down  int  `json:"down,omitempty"`
+	Asked bool `json:"asked,omitempty"`
 	// Guesses counts the pages that were taken for sorted before any had shown it.
 	Guesses int `json:"guesses,omitempty"`
 	// Linked: a page that was continued had a link.
@@ -178,7 +180,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 // request asks for the range with all that the server takes.
 func (l *Listing) request(r *Range, now time.Time) Request {
 	s := l.server
-	req := Request{Status: r.Status, Top: s.size(now)}
+	req := Request{Status: r.Status}
 	if r.Since != noSince && s.takesSince(r.since(), now) {
 		req.Since = r.since()
 	}
@@ -192,10 +194,21 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 			req.Order = Descending
 		}
 	}
-	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	if p := r.place; p != nil {
+		if form := req.form(); form != p.form {
+			if p.form != (Request{}) {
+				p.rewind() // a position in another list is none in this one
+			}
+			p.form = form
+		}
 		req.Skip, req.Link = p.skip, p.link
 	}
+	req.Top = s.size(now)
+	if rows := s.rows(req.Top); r.place != nil && r.place.round > 0 && req.Top > 2 && rows > 2 {
+		// Pages that end elsewhere, so that no row is between two of them each time.
+		req.Top = rows - 1 - rows*(r.place.round%4)/16
+	}
+	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
 	return req
 }
@@ -433,6 +446,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // fromHere reads the range on by position, of which the page is the first.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	r.place = newPlace()
+	r.place.form = req.form()
 	return l.applyPosition(r, req, page, secs, now)
 }
 
@@ -450,11 +464,16 @@ func (l *Listing) trusts(secs *seconds) bool {
 	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
 }
 
+// wanted tells whether a row is in the range and was there when the listing began.
+func (l *Listing) wanted(r *Range, in *incident.Incident) bool {
+	at := in.Updated.Unix()
+	return in.ID != 0 && !in.Updated.After(l.Started) && at >= r.Since && at < r.Before
+}
+
 // before counts the rows of the range that were there when the listing began.
 func (l *Listing) before(r *Range, page *Page) (n int) {
 	for i := range page.Rows {
-		in := &page.Rows[i]
-		if at := in.Updated.Unix(); in.ID != 0 && in.Updated.Before(l.Started) && at >= r.Since && at < r.Before {
+		if l.wanted(r, &page.Rows[i]) {
 			n++
 		}
 	}
@@ -472,7 +491,8 @@ const byChance = 4
 // past tells that sorted rows have left the range: where a bound could not be
 // sent, that shows where it ends. A few rows may be sorted by chance.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
-	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && n < few {
+	known := !secs.one() || req.Order != Unordered || l.server.Direction != Unordered
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && (n < few || !known) {
 		return false
 	}
 	if secs.desc && (!secs.asc || l.descending(req)) {
@@ -503,6 +523,9 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {
 			s.PageMax = 0
 		}
+	}
+	if asked := req.Order != Unordered; asked != l.Asked {
+		l.Up, l.Down, l.Asked = 0, 0, asked
 	}
 	if secs.asc != secs.desc {
 		if up, down := turns(page.Rows); up+down >= byChance {
@@ -571,7 +594,7 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	alone.place, alone.EdgeRows = newPlace(), rows
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
 		p, n := alone.place, len(first.Rows)
-		p.note(first.Rows, l.Started)
+		l.note(&alone, first.Rows)
 		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
 	}
 	// If this is empty, that page shows what a link is worth; if it is not, the page

@@ -15,7 +15,8 @@ import (
 // read until a round finds nothing that those before have not seen, or until as
 // many rows of a second were seen as the server has counted.
 type place struct {
-	round   int // 0 is the first
+	form    Request // the list that it is a place in
+	round   int     // 0 is the first
 	skip    int
 	link    string
 	byLink  bool
@@ -28,7 +29,7 @@ type place struct {
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
-	pages   int                 // of this round that had something new
+	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
@@ -54,7 +55,7 @@ func (p *place) restart() {
 
 // rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
 	clear(p.links)
 }
 
@@ -96,7 +97,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
-	news := p.note(page.Rows, l.Started) > 0
+	news := l.note(r, page.Rows) > 0
 	if news {
 		p.pages++
 	}
@@ -169,7 +170,8 @@ func (p *place) compare(rows []incident.Incident) (same, joined bool) {
 
 // note remembers the rows of a page and counts those that are new. Those that
 // were updated after the reading began were not missed before.
-func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
+func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
+	p := r.place
 	p.last = p.last[:0]
 	for i := range rows {
 		in := &rows[i]
@@ -179,7 +181,7 @@ func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
 		}
 		p.seen[in.ID] = struct{}{}
 		fresh++
-		if !in.Updated.After(began) {
+		if l.wanted(r, in) {
 			p.fresh++
 		}
 	}
