@@ -19,6 +19,7 @@
 package listing
 
 import (
+	"cmp"
 	"errors"
 	"math/bits"
 	"slices"
@@ -138,22 +139,21 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 // Done tells that everything is read.
 func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 }
 
-// coarse tells, at the end, that the second which a page had ended with never
-// came again.
-func (l *Listing) coarse() bool { return len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 }
-
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
 	for len(l.Todo) > 0 {
 		r := &l.Todo[len(l.Todo)-1]
-		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) && !l.diagnosis.active() {
+		if l.diagnosis.active() {
+			return r
+		}
+		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) {
 			l.pop()
 			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace()
 		}
-		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.Takes(OptionSkip, now) {
+		if p := r.place; p != nil && p.skip > 0 && !l.server.Takes(OptionSkip, now) {
 			p.byLink = true
 			p.rewind()
 		}
@@ -165,12 +165,9 @@ func (l *Listing) current(now time.Time) *Range {
 // byPosition tells that one of the range's bounds cannot be sent, and that no
 // order makes up for it.
 func (l *Listing) byPosition(r *Range, now time.Time) bool {
-	if l.diagnosis.active() {
-		return false
-	}
 	s := l.server
 	upper := r.Before == noBefore || s.Takes(OptionUpperBound, now)
-	lower := r.Since == noSince || s.takesSince(r.since(), now)
+	lower := r.Since == noSince || s.takesSince(instant(r.Since), now)
 	sorted := func(order Order) bool {
 		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
 	}
@@ -181,11 +178,11 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 func (l *Listing) request(r *Range, now time.Time) Request {
 	s := l.server
 	req := Request{Status: r.Status}
-	if r.Since != noSince && s.takesSince(r.since(), now) {
-		req.Since = r.since()
+	if r.Since != noSince && s.takesSince(instant(r.Since), now) {
+		req.Since = instant(r.Since)
 	}
 	if r.Before != noBefore && s.Takes(OptionUpperBound, now) {
-		req.Before, req.Bound = r.before(), s.Bound
+		req.Before, req.Bound = instant(r.Before), s.Bound
 	}
 	if s.Takes(OptionOrder, now) {
 		req.Order = Ascending
@@ -255,7 +252,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	default:
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
-	if err == nil && l.coarse() {
+	if err == nil && len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
@@ -336,7 +333,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 	if older*10 > usable {
 		s.refuse(OptionLowerBound, now)
 		// Sorted rows tell by themselves where the range ends.
-		again = again || !secs.desc || s.Unsorted || secs.min >= r.Since
+		again = again || l.order(req, secs) != Descending || s.Unsorted || secs.min >= r.Since
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -389,12 +386,12 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return l.fromHere(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
-	descending := secs.desc && (!secs.asc || l.descending(req))
+	order := l.order(req, secs)
 	if l.past(r, req, secs) {
 		more = false
 	}
 	switch {
-	case r.Check > 0 && l.before(r, page) > r.Check:
+	case r.Check > 0 && l.before(r, page.Rows) > r.Check:
 		if r.LastRows > 0 {
 			l.short(r.LastRows)
 		}
@@ -425,11 +422,14 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
+	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
 		l.pop()
+	case secs.one() && (secs.min < r.Since || secs.min >= r.Before):
+		// A bound is ignored, or rounded, and time leads nowhere from here.
+		return l.fromHere(r, req, page, secs, now)
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
+		l.onward(r, page, secs, order, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
@@ -464,16 +464,11 @@ func (l *Listing) trusts(secs *seconds) bool {
 	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
 }
 
-// wanted tells whether a row is in the range and was there when the listing began.
-func (l *Listing) wanted(r *Range, in *incident.Incident) bool {
-	at := in.Updated.Unix()
-	return in.ID != 0 && !in.Updated.After(l.Started) && at >= r.Since && at < r.Before
-}
-
 // before counts the rows of the range that were there when the listing began.
-func (l *Listing) before(r *Range, page *Page) (n int) {
-	for i := range page.Rows {
-		if l.wanted(r, &page.Rows[i]) {
+func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
+	for i := range rows {
+		in := &rows[i]
+		if at := in.Updated.Unix(); in.ID != 0 && !in.Updated.After(l.Started) && at >= r.Since && at < r.Before {
 			n++
 		}
 	}
@@ -491,23 +486,26 @@ const byChance = 4
 // past tells that sorted rows have left the range: where a bound could not be
 // sent, that shows where it ends. A few rows may be sorted by chance.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
-	known := !secs.one() || req.Order != Unordered || l.server.Direction != Unordered
-	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && (n < few || !known) {
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !l.sorted() && n < few {
 		return false
 	}
-	if secs.desc && (!secs.asc || l.descending(req)) {
-		return secs.min < r.Since
-	}
-	return secs.max >= r.Before
+	order := l.order(req, secs)
+	return order == Descending && secs.min < r.Since || order == Ascending && secs.max >= r.Before
 }
 
-// descending tells which way rows go that one page does not tell. The native API
-// was seen to send the last updated first.
-func (l *Listing) descending(req *Request) bool {
-	if req.Order != Unordered {
-		return req.Order == Descending
+// order tells which way the rows of a page go. Where they are of one second, it
+// is the way that they were asked for, or that rows were last seen to go; none if
+// that is not known.
+func (l *Listing) order(req *Request, secs *seconds) Order {
+	switch {
+	case secs.asc && secs.desc:
+		return cmp.Or(req.Order, l.server.Direction)
+	case secs.asc:
+		return Ascending
+	case secs.desc:
+		return Descending
 	}
-	return l.server.Direction != Ascending
+	return Unordered
 }
 
 // learn remembers what the page shows of the server. It is true if pages were
@@ -533,10 +531,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		}
 		s.Unsorted = s.Unsorted && !l.sorted()
 		if req.Order == Unordered {
-			s.Direction = Ascending
-			if secs.desc {
-				s.Direction = Descending
-			}
+			s.Direction = l.order(req, secs)
 		}
 	}
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
@@ -614,24 +609,23 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 func (l *Listing) short(n int) {
 	s := l.server
 	s.FullPages = false
-	switch {
-	case l.Largest <= n && (s.PageMax == 0 || s.PageMax == n):
+	if l.Largest <= n && (s.PageMax == 0 || s.PageMax == n) {
 		s.PageMax = n
-	default:
+	} else {
 		s.ShortPages = true
 	}
 }
 
 // onward goes on after a sorted page from the second of its last row, which comes
 // again. Last: there seems to be nothing more. Asked: the order was asked for.
-func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, asked bool) {
-	if secs.one() && !last {
-		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last, asked bool) {
+	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
+		l.crowded(r, secs.min, len(page.Rows), page, order != Ascending, order != Descending)
 		return
 	}
 	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
 	rest.Edge = secs.max
-	if descending {
+	if order != Ascending {
 		// A server that rounds counts half of the second to the next.
 		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
 		rest.Edge = secs.min
@@ -658,7 +652,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, 
 // page, so that each half has rows.
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	s := l.server
-	if !s.Takes(OptionUpperBound, now) || !s.takesSince(time.Unix(secs.max, 0), now) {
+	if !s.Takes(OptionUpperBound, now) || !s.takesSince(instant(secs.max), now) {
 		r.place = newPlace()
 		return
 	}

@@ -107,9 +107,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	more := l.more(req, page)
 	switch {
 	case n == 0:
-		if p.hops++; !more || p.hops > maxHops {
-			more = false
-		}
+		p.hops++
+		more = more && p.hops <= maxHops
 	case req.Link != "" || page.Link != "":
 		more = page.Link != ""
 	}
@@ -160,12 +159,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 // compare tells whether a page is the one before once more, and whether it
 // joins on to it.
 func (p *place) compare(rows []incident.Incident) (same, joined bool) {
-	same = len(rows) == len(p.last)
-	for i := range rows {
-		same = same && rows[i].ID == p.last[i]
-		joined = joined || rows[i].ID != 0 && slices.Contains(p.last, rows[i].ID)
-	}
-	return same && joined, joined
+	joined = slices.ContainsFunc(rows, func(in incident.Incident) bool { return in.ID != 0 && slices.Contains(p.last, in.ID) })
+	same = joined && slices.EqualFunc(rows, p.last, func(in incident.Incident, id int64) bool { return in.ID == id })
+	return same, joined
 }
 
 // note remembers the rows of a page and counts those that are new. Those that
@@ -181,9 +177,7 @@ func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
 		}
 		p.seen[in.ID] = struct{}{}
 		fresh++
-		if l.wanted(r, in) {
-			p.fresh++
-		}
+		p.fresh += l.before(r, rows[i:i+1])
 	}
 	return fresh
 }
@@ -224,12 +218,13 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 // rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.round > 0 {
+	order := l.order(req, secs)
+	if !l.sorted() || order == Unordered || len(secs.all) == 0 || p.round > 0 {
 		return false
 	}
 	at := secs.all[0]
 	rest, before := r.part(r.Since, at+1), r.part(at, r.Before)
-	if !l.descending(req) {
+	if order == Ascending {
 		rest, before = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
