@@ -201,9 +201,13 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		req.Skip, req.Link = p.skip, p.link
 	}
 	req.Top = s.size(now)
-	if rows := s.rows(req.Top); r.place != nil && r.place.round > 0 && req.Top > 2 && rows > 2 {
+	if p := r.place; p != nil && p.round > 0 && req.Top > 2 {
 		// Pages that end elsewhere, so that no row is between two of them each time.
-		req.Top = rows - 1 - rows*(r.place.round%4)/16
+		rows := s.rows(req.Top)
+		if s.Top == 0 && len(p.seen) > l.Largest {
+			rows = min(rows, l.Largest)
+		}
+		req.Top = max(2, rows-1-rows*(p.round%4)/16)
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)

@@ -150,40 +150,42 @@ func TestCrowdedEnd(t *testing.T) {
 // rounds. A row that is first on the second page, and then last on the first, must
 // not be missed by each of the rounds.
 func TestRoundsEndElsewhere(t *testing.T) {
-	list := rowsAt(0, -9, -3, -7, -1) // before the first page, which tells that there is no order
-	for id := range int64(15) {
-		list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
-	}
-	s := NewServer(Offer{MaxTop: 10})
-	s.refuse(OptionUpperBound, noon)
-	l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
-	now, got := noon, map[int64]bool{}
-	for req, more := l.Next(now); more; req, more = l.Next(now) {
-		now = now.Add(time.Second)
-		skip, _ := strconv.Atoi(req.Link)
-		switch {
-		case now.Sub(noon) == time.Second:
-		case skip > 0:
-			list = list[1:]
-		default:
-			list = append([]incident.Incident{{ID: now.Unix(), Updated: now}}, slices.DeleteFunc(list, func(in incident.Incident) bool { return in.ID < 100 })...)
+	for _, top := range []int{10, 100} {
+		list := rowsAt(0, -9, -3, -7, -1) // before the first page, which tells that there is no order
+		for id := range int64(15) {
+			list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
 		}
-		end := min(skip+req.Top, len(list))
-		page := Page{Rows: slices.Clone(list[skip:end]), Count: -1, Date: now}
-		if end < len(list) {
-			page.Link = strconv.Itoa(end)
+		s := NewServer(Offer{MaxTop: top})
+		s.refuse(OptionUpperBound, noon)
+		l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
+		now, got := noon, map[int64]bool{}
+		for req, more := l.Next(now); more; req, more = l.Next(now) {
+			now = now.Add(time.Second)
+			skip, _ := strconv.Atoi(req.Link)
+			switch {
+			case now.Sub(noon) == time.Second:
+			case skip > 0:
+				list = list[1:]
+			default:
+				list = append([]incident.Incident{{ID: now.Unix(), Updated: now}}, slices.DeleteFunc(list, func(in incident.Incident) bool { return in.ID < 100 })...)
+			}
+			end := min(skip+min(req.Top, 10), len(list))
+			page := Page{Rows: slices.Clone(list[skip:end]), Count: -1, Date: now}
+			if end < len(list) {
+				page.Link = strconv.Itoa(end)
+			}
+			rows, err := l.Apply(now, req, page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, in := range rows {
+				got[in.ID] = true
+			}
 		}
-		rows, err := l.Apply(now, req, page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, in := range rows {
-			got[in.ID] = true
-		}
-	}
-	for _, in := range list {
-		if in.Updated.Before(noon) && !got[in.ID] {
-			t.Errorf("%d is missing", in.ID)
+		for _, in := range list {
+			if in.Updated.Before(noon) && !got[in.ID] {
+				t.Errorf("pages of %d asked for: %d is missing", top, in.ID)
+			}
 		}
 	}
 }

@@ -48,8 +48,7 @@ var errUnsteady = errors.New("the list changes faster than it can be read")
 
 // restart begins the next round.
 func (p *place) restart() {
-	p.round++
-	p.fresh = 0
+	p.round, p.fresh = p.round+1, 0
 	p.rewind()
 }
 
