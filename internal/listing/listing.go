@@ -671,8 +671,8 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 // split reads the halves of a page's range, to see whether the page of n rows
 // had all of it, where no position leads on.
 func (l *Listing) split(r *Range, secs *seconds, n int) {
-	if len(secs.all) == 0 || secs.one() {
-		l.pop()
+	if secs.one() {
+		l.replace(r.part(secs.min+1, r.Before), r.part(r.Since, secs.min))
 		return
 	}
 	m := median(secs)
