@@ -57,13 +57,13 @@ bench:
 	go test -run '^$$' -bench . ./...
 
 fuzz:
-	go test -run '^$$' -fuzz FuzzDecodePage -fuzztime 30s ./client
-	go test -run '^$$' -fuzz FuzzDecodeGraphPage -fuzztime 30s ./client
-	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s ./internal/retryafter
-	go test -run '^$$' -fuzz FuzzUnpack -fuzztime 30s ./client/quota
-	go test -run '^$$' -fuzz FuzzText -fuzztime 30s ./internal/scrub
-	go test -run '^$$' -fuzz FuzzQuote -fuzztime 30s ./internal/winservice
-	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s ./client/quota
+	go test -run '^$$' -fuzz FuzzDecodePage -fuzztime 30s -fuzzminimizetime 10x ./client
+	go test -run '^$$' -fuzz FuzzDecodeGraphPage -fuzztime 30s -fuzzminimizetime 10x ./client
+	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s -fuzzminimizetime 10x ./internal/retryafter
+	go test -run '^$$' -fuzz FuzzUnpack -fuzztime 30s -fuzzminimizetime 10x ./client/quota
+	go test -run '^$$' -fuzz FuzzText -fuzztime 30s -fuzzminimizetime 10x ./internal/scrub
+	go test -run '^$$' -fuzz FuzzQuote -fuzztime 30s -fuzzminimizetime 10x ./internal/winservice
+	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s -fuzzminimizetime 10x ./client/quota
 
 metrics:
 	go test . -run TestMetricsReference -update

@@ -96,9 +96,7 @@ func (o *Options) setDefaults() {
 	o.SweepInterval = cmp.Or(o.SweepInterval, 6*time.Hour)
 	o.Overlap = cmp.Or(o.Overlap, 10*time.Minute)
 	o.Lookback = cmp.Or(o.Lookback, 180*24*time.Hour)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 }
 
 func (o *Options) mirror() incident.MirrorOptions {

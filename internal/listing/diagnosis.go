@@ -346,19 +346,16 @@ func (l *Listing) blame(o Option, now time.Time) {
 
 // linkFailed goes on without a link that the server does not take any more.
 func (l *Listing) linkFailed(refused bool) Verdict {
-	r := &l.Todo[len(l.Todo)-1]
-	empty := r.place != nil && r.place.hops > 0
-	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
+	p := l.placed()
+	if l.linkFails++; p.hops > 0 && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
-	if r.place != nil {
-		if r.place.breaks++; r.place.breaks > maxRounds {
-			r.place.breaks = 0
-			return Failed
-		}
-		r.place.rewind()
+	if p.breaks++; p.breaks > maxRounds {
+		p.breaks = 0
+		return Failed
 	}
+	p.rewind()
 	l.diagnosis = diagnosis{}
 	return RetryLater
 }

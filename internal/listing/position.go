@@ -15,7 +15,8 @@ import (
 // read until a round finds nothing that those before have not seen, or until as
 // many rows of a second were seen as the server has counted.
 type place struct {
-	round   int // 0 is the first
+	form    Request // the list that it is a place in
+	round   int     // 0 is the first
 	skip    int
 	link    string
 	byLink  bool
@@ -28,7 +29,7 @@ type place struct {
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
-	pages   int                 // of this round that had something new
+	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
@@ -47,14 +48,13 @@ var errUnsteady = errors.New("the list changes faster than it can be read")
 
 // restart begins the next round.
 func (p *place) restart() {
-	p.round++
-	p.fresh = 0
+	p.round, p.fresh = p.round+1, 0
 	p.rewind()
 }
 
 // rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended = 0, "", nil, 0, false, 0
 	clear(p.links)
 }
 
@@ -96,7 +96,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
-	news := p.note(page.Rows, l.Started) > 0
+	news := l.note(r, page.Rows) > 0
 	if news {
 		p.pages++
 	}
@@ -106,9 +106,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	more := l.more(req, page)
 	switch {
 	case n == 0:
-		if p.hops++; !more || p.hops > maxHops {
-			more = false
-		}
+		p.hops++
+		more = more && p.hops <= maxHops
 	case req.Link != "" || page.Link != "":
 		more = page.Link != ""
 	}
@@ -159,17 +158,15 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 // compare tells whether a page is the one before once more, and whether it
 // joins on to it.
 func (p *place) compare(rows []incident.Incident) (same, joined bool) {
-	same = len(rows) == len(p.last)
-	for i := range rows {
-		same = same && rows[i].ID == p.last[i]
-		joined = joined || rows[i].ID != 0 && slices.Contains(p.last, rows[i].ID)
-	}
-	return same && joined, joined
+	joined = slices.ContainsFunc(rows, func(in incident.Incident) bool { return in.ID != 0 && slices.Contains(p.last, in.ID) })
+	same = joined && slices.EqualFunc(rows, p.last, func(in incident.Incident, id int64) bool { return in.ID == id })
+	return same, joined
 }
 
 // note remembers the rows of a page and counts those that are new. Those that
 // were updated after the reading began were not missed before.
-func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
+func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
+	p := r.place
 	p.last = p.last[:0]
 	for i := range rows {
 		in := &rows[i]
@@ -179,9 +176,7 @@ func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
 		}
 		p.seen[in.ID] = struct{}{}
 		fresh++
-		if !in.Updated.After(began) {
-			p.fresh++
-		}
+		p.fresh += l.before(r, rows[i:i+1])
 	}
 	return fresh
 }
@@ -222,12 +217,13 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 // rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.round > 0 {
+	order := l.order(req, secs)
+	if !l.sorted() || order == Unordered || len(secs.all) == 0 || p.round > 0 {
 		return false
 	}
 	at := secs.all[0]
 	rest, before := r.part(r.Since, at+1), r.part(at, r.Before)
-	if !l.descending(req) {
+	if order == Ascending {
 		rest, before = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {

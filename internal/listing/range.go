@@ -42,19 +42,7 @@ func Everything(status incident.Status, since time.Time) Range {
 	return r
 }
 
-func (r *Range) since() time.Time {
-	if r.Since == noSince {
-		return time.Time{}
-	}
-	return time.Unix(r.Since, 0).UTC()
-}
-
-func (r *Range) before() time.Time {
-	if r.Before == noBefore {
-		return time.Time{}
-	}
-	return time.Unix(r.Before, 0).UTC()
-}
+func instant(second int64) time.Time { return time.Unix(second, 0).UTC() }
 
 // second tells that the range cannot be cut any further.
 func (r *Range) second() bool { return r.Since != noSince && r.Before == r.Since+1 }

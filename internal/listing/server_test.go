@@ -286,5 +286,12 @@ func TestSorted(t *testing.T) {
 		if got := l.sorted(); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
 		}
+		// The order that was asked for says nothing of the server's own, nor the other
+		// way round.
+		rows := rowsAt(1)
+		secs := secondsOf(rows)
+		if l.learn(&Request{Order: Ascending}, &Page{Rows: rows}, &secs, noon); l.sorted() {
+			t.Errorf("%v: sorted although pages in an order that was asked for have not shown it", test.created)
+		}
 	}
 }
