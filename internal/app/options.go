@@ -30,9 +30,11 @@ type Options struct {
 	state         string
 	stateIsSet    bool
 	configCheck   bool
-	command       string // serve or check
+	command       string // serve, check or demo-history
 	checkFormat   string
 	demo          bool
+	demoTenants   int
+	history       historyOptions
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	probeAddress  string
@@ -68,7 +70,10 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to fix it, and exit.")
 	formatFlag(check, &o.checkFormat)
 
+	historyFlags(app.Command(demoHistory, "Write what the demo would have exposed over the last 14 days, as OpenMetrics for promtool tsdb create-blocks-from openmetrics, and exit."), &o.history)
+
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
+	demoTenantsFlag(app, &o.demoTenants)
 	app.Flag("config.file", "Configuration file, for several tenants, or a directory of them (*.yml, *.yaml). May be repeated. They are read again on SIGHUP.").StringsVar(&o.configFiles)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
 
@@ -98,8 +103,8 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	}
 	o.configFiles = slices.DeleteFunc(o.configFiles, func(path string) bool { return path == "" })
 	given := givenFlags(context)
-	if o.demo && !slices.Contains(given, "refresh.interval") {
-		tenant.Interval = demoInterval
+	if o.demo = o.demo || o.command == demoHistory; o.demo {
+		demoDefaults(&tenant, o, given)
 	}
 	if len(o.configFiles) == 0 {
 		credentialEnvironment(&tenant)
@@ -125,10 +130,13 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
+	if !o.demo && slices.Contains(given, "demo.tenants") {
+		return errors.New("--demo.tenants is given without --demo; it is the number of simulated tenants")
+	}
 	if len(o.configFiles) == 0 {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
-			complete := demoTenant(tenant, "http://127.0.0.1")
+			complete := demoTenant(tenant, 0, "http://127.0.0.1")
 			return complete.Complete()
 		}
 		if err := o.tenants[0].Complete(); err != nil {
@@ -137,7 +145,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		return nil
 	}
 	for _, flag := range given {
-		if ofTenant(flag) || flag == "demo" {
+		if ofTenant(flag) || flag == "demo" || flag == "demo.tenants" {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}
@@ -152,7 +160,7 @@ func ofTenant(flag string) bool {
 	return slices.Contains([]string{"tenant", "client", "api", "cloud", "auth", "refresh", "incidents", "cache"}, area)
 }
 
-// stateURL leaves the disk alone for a demo: its tenant is a new one each time.
+// stateURL leaves the disk alone for a demo.
 func (o *Options) stateURL() string {
 	if o.demo && !o.stateIsSet {
 		return "memory:"

@@ -18,6 +18,7 @@ func (t *Tenant) newCredential() (*auth.Source, error) {
 		Scope:    cfg.AuthScope,
 		HTTP:     &http.Client{Transport: t.transport, Timeout: cfg.Timeout},
 		Observe:  t.observeToken,
+		Now:      t.now,
 	}
 	switch {
 	case cfg.ClientCertificateFile != "":
@@ -55,7 +56,7 @@ func (t *Tenant) observeToken(a auth.Attempt) {
 		t.api.Token(auth.Reason(a.Err))
 		t.logger.Debug("No access token", "took", a.Took, "err", a.Err)
 	}
-	now := time.Now()
+	now := t.now()
 	left := a.CredentialExpiry.Sub(now)
 	if a.CredentialExpiry.IsZero() || left > ExpiryWarning || now.Sub(t.warned) < 24*time.Hour {
 		return

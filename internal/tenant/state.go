@@ -19,6 +19,7 @@ type tenantState struct {
 	key      state.Key
 	state    state.Tenant // nil: not open
 	logger   *slog.Logger
+	now      func() time.Time
 	failures atomic.Uint64
 	size     atomic.Int64 // on disk, in bytes
 	lastSave atomic.Int64 // Unix nanoseconds, 0 before the first
@@ -107,7 +108,7 @@ func (s *tenantState) saved(failing *bool, err error) {
 		s.size.Store(s.state.Size())
 	}
 	if err == nil && s.size.Load() > 0 {
-		s.lastSave.Store(time.Now().UnixNano())
+		s.lastSave.Store(s.now().UnixNano())
 	}
 }
 

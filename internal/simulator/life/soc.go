@@ -179,6 +179,9 @@ func (p *plan) begin(created time.Time) {
 		t.alerts = p.id * 2 * maxAlerts
 		r := t.invent(rand.New(rand.NewPCG(seed, 1)), Active, severity, at.Add(-180*time.Millisecond), at)
 		r.ID, r.AssignedTo = p.id, "" // to be assigned is a step
+		for i := range r.Alerts {
+			t.strip(&r.Alerts[i])
+		}
 		r.Updated = t.Hooks.Stamp(r.ID, time.Time{}, at)
 		t.put(normal(r))
 	})
@@ -244,7 +247,9 @@ func (p *plan) joins(from, to time.Time) {
 			if t := p.tenant; len(r.Alerts) < maxAlerts {
 				defer func(alerts int64) { t.alerts = alerts }(t.alerts)
 				t.alerts = p.id*2*maxAlerts + maxAlerts + int64(n)
-				r.Alerts = append(r.Alerts, t.inventAlert(rand.New(rand.NewPCG(seed, 2)), r, at))
+				a := t.inventAlert(rand.New(rand.NewPCG(seed, 2)), r, at)
+				t.strip(&a)
+				r.Alerts = append(r.Alerts, a)
 			}
 		})
 	}
@@ -331,6 +336,13 @@ func (p *plan) resolves(at time.Time, classified float64) {
 			p.tenant.resolve(p.id, classification, determination, at)
 		}
 	})
+}
+
+// strip takes off what Bare leaves out.
+func (t *Tenant) strip(a *Alert) {
+	if t.opts.Bare {
+		a.Entities, a.Devices = 0, 0
+	}
 }
 
 func earliest(a, b time.Time) time.Time {

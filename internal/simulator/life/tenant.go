@@ -40,6 +40,9 @@ type Options struct {
 	// where Alerts is 0. A realistic page of 100 weighs about 840 kB, a light
 	// one about a fifth.
 	Light bool
+	// Bare leaves alerts without entities and devices, too, and all else as it is
+	// without it. It is for the life of Daily.
+	Bare bool
 
 	// Rates of the tenant's life; zero: it rests.
 	Rates Rates

@@ -44,6 +44,7 @@ type Options struct {
 	Mix       life.Mix
 	Alerts    int
 	Light     bool
+	Bare      bool
 	Rates     life.Rates
 	Daily     float64
 
@@ -111,7 +112,7 @@ func New(opts Options) *Service {
 	s := &Service{
 		Tenant: life.New(life.Options{
 			Seed: opts.Seed, Incidents: opts.Incidents, History: opts.History, Now: opts.Now, Skew: opts.Skew,
-			Mix: opts.Mix, Alerts: opts.Alerts, Light: opts.Light, Rates: opts.Rates, Daily: opts.Daily,
+			Mix: opts.Mix, Alerts: opts.Alerts, Light: opts.Light, Bare: opts.Bare, Rates: opts.Rates, Daily: opts.Daily,
 		}),
 		defender: defender.Face(), graph: graph.Face(opts.TenantID), Options: opts,
 	}
