@@ -45,8 +45,8 @@ func historyFlags(command *kingpin.CmdClause, to *historyOptions) {
 	command.Flag("output", "File to write. Default: the standard output.").PlaceHolder("FILE").StringVar(&to.output)
 }
 
-// writeHistory is the command: it writes the demo's past up to now.
-func writeHistory(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Writer) error {
+// writeHistory is the command: it writes so much of the demo's past, up to now.
+func writeHistory(ctx context.Context, o *Options, length time.Duration, logger *slog.Logger, stdout io.Writer) error {
 	if o.log.Level.String() != "debug" {
 		// What went wrong two weeks ago is in what is written.
 		logger = slog.New(slog.DiscardHandler)
@@ -61,12 +61,12 @@ func writeHistory(ctx context.Context, o *Options, logger *slog.Logger, stdout i
 			return fmt.Errorf("--output: %w", err)
 		}
 		defer func() { _ = file.Close() }() // a second time after the one below
-		if err := o.history.write(ctx, file, o, time.Now(), historyLength, logger); err != nil {
+		if err := o.history.write(ctx, file, o, time.Now(), length, logger); err != nil {
 			return err
 		}
 		return file.Close()
 	}
-	return o.history.write(ctx, stdout, o, time.Now(), historyLength, logger)
+	return o.history.write(ctx, stdout, o, time.Now(), length, logger)
 }
 
 func (h *historyOptions) write(ctx context.Context, w io.Writer, o *Options, end time.Time, length time.Duration, logger *slog.Logger) error {

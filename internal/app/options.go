@@ -133,6 +133,9 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if !o.demo && slices.Contains(given, "demo.tenants") {
 		return errors.New("--demo.tenants is given without --demo; it is the number of simulated tenants")
 	}
+	if o.command == demoHistory && len(o.configFiles) > 0 {
+		return errors.New("demo-history is given together with --config.file; it writes the past of simulated tenants only")
+	}
 	if len(o.configFiles) == 0 {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
@@ -145,7 +148,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		return nil
 	}
 	for _, flag := range given {
-		if ofTenant(flag) || flag == "demo" || flag == "demo.tenants" {
+		if ofTenant(flag) || flag == "demo" {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}

@@ -48,7 +48,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	logger := promslog.New(o.log)
 	if o.command == demoHistory {
-		if err := writeHistory(ctx, o, logger, stdout); err != nil {
+		if err := writeHistory(ctx, o, historyLength, logger, stdout); err != nil {
 			_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
 			return ExitRuntime
 		}

@@ -107,6 +107,7 @@ func (o *Options) process() ([]*dto.MetricFamily, error) {
 		}),
 		collector.NewFunc(collector.TenantOpenFailures, func(emit func(float64, ...string)) { emit(0) }),
 		collector.NewFunc(collector.ReloadSuccessful, func(emit func(float64, ...string)) { emit(1) }),
+		collector.NewFunc(collector.ReloadTimestamp, func(emit func(float64, ...string)) { emit(float64(o.Begin.Add(-lead).Unix())) }),
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
