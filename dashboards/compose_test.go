@@ -1,8 +1,10 @@
 package dashboards
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,19 @@ func readYAML(t *testing.T, name string, into any) {
 	}
 }
 
+// dependencies are the services that one waits for, with or without what for.
+type dependencies []string
+
+func (d *dependencies) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		return node.Decode((*[]string)(d))
+	}
+	var conditions map[string]struct{ Condition string }
+	err := node.Decode(&conditions)
+	*d = slices.Sorted(maps.Keys(conditions))
+	return err
+}
+
 // TestCompose checks what can be without a Docker engine: that everything that
 // is mounted exists, and that nothing listens beyond loopback.
 func TestCompose(t *testing.T) {
@@ -29,7 +44,7 @@ func TestCompose(t *testing.T) {
 			Command      []string
 			Volumes      []string
 			Ports        []string
-			DependsOn    []string `yaml:"depends_on"`
+			DependsOn    dependencies `yaml:"depends_on"`
 			Environment  map[string]string
 		}
 		Volumes map[string]any

@@ -46,6 +46,9 @@ func demoDefaults(tenant *config.Tenant, o *Options, given []string) {
 			tenant.Interval = o.history.step // what is between two samples is not seen
 		}
 	}
+	if o.command == demoHistory && !slices.Contains(given, "refresh.sweep-interval") {
+		tenant.SweepInterval = historySweeps
+	}
 	if !slices.Contains(given, "incidents.lookback") {
 		tenant.Lookback = service.DemoHistory // there are no older ones
 	}

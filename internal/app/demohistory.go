@@ -22,6 +22,10 @@ const demoHistory = "demo-history"
 // historyLength is how much of the past it writes.
 const historyLength = 14 * 24 * time.Hour
 
+// historySweeps is how often everything is read again. At the usual pace that would be
+// most of the work.
+const historySweeps = 24 * time.Hour
+
 // historyOptions are its flags.
 type historyOptions struct {
 	step          time.Duration
