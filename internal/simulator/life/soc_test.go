@@ -244,3 +244,24 @@ func TestWorked(t *testing.T) {
 		}
 	}
 }
+
+// TestBare: entities and devices are left out, and nothing else.
+func TestBare(t *testing.T) {
+	opts := socOptions(1)
+	opts.Now, opts.Light = func() time.Time { return monday }, false
+	full := New(opts)
+	opts.Bare = true
+	bare := New(opts)
+	if len(full.records) != len(bare.records) {
+		t.Fatalf("got %d incidents, want %d", len(bare.records), len(full.records))
+	}
+	for id, e := range full.records {
+		want := e.Clone()
+		for i := range want.Alerts {
+			want.Alerts[i].Entities, want.Alerts[i].Devices = 0, 0
+		}
+		if got := bare.records[id].Record; !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+}
