@@ -12,6 +12,7 @@ func Exporter() *Dashboard {
 	d.exporterRefreshes()
 	d.exporterSync()
 	d.exporterAccess()
+	d.exporterReplicas()
 	d.exporterState()
 	return d
 }
@@ -100,6 +101,7 @@ func orNone(reason string, queries []Query) []Query {
 const (
 	incidentsUID = "m365-defender-incidents"
 	exporterUID  = "m365-defender-exporter"
+	reviewUID    = "m365-defender-review"
 )
 
 // refreshWords are those for m365_defender_up.
@@ -149,7 +151,7 @@ func (d *Dashboard) exporterHealth() {
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
 			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
 			column{title: "Options left out", unit: "none", query: q("", "sum by (tenant, instance) ("+each("api_option_unsupported", "", "option")+")"), steps: []Step{{Color: "text"}, from(1, "orange")}},
-		).sortedBy("Last refresh", "-Age of the data").runbook("DefenderRefreshFailing"),
+		).sortedBy("Last refresh", "-Age of the data").drillDown("Tenant", exporterUID).runbook("DefenderRefreshFailing"),
 	)
 }
 
@@ -264,6 +266,29 @@ func (d *Dashboard) exporterAccess() {
 			lines("", "", events("token_requests_total", ""), inAll)...).perFiveMinutes(),
 		series(6, "Token failures per 5 min", "none", "Requests for an access token that failed, by reason."+bar+fewLines,
 			orNone("no token request of the demo fails", lines("{{reason}}", "reason", events("token_failures_total", "reason"), inAll))...).perFiveMinutes().none("none").runbook("DefenderAuthFailing"),
+	)
+}
+
+func (d *Dashboard) exporterReplicas() {
+	alone := "the demo shares its state with no other exporter"
+	counted := func(metric, by string) string {
+		reason := ""
+		if by != "instance" {
+			reason = ", " + by
+		}
+		return "round(sum by (" + by + ") (max by (instance" + reason + ") (increase(m365_defender_" + metric + `{instance=~"$instance"}[$__interval])))) > 0`
+	}
+	d.row("Replicas", 7,
+		series(6, "Tenants served", "none", "Tenants that each exporter serves, and those of the configuration. Together the exporters have to serve all.",
+			q("{{instance}}", `max by (instance) (m365_defender_tenants{state="owned", instance=~"$instance"})`),
+			q("configured", `max(m365_defender_tenants{state="configured", instance=~"$instance"})`)).dashed("/^configured/", "text").runbook("DefenderTenantUnowned"),
+		series(6, "Replicas", "none", "Exporters that share the state, as each of them sees them. They have to agree.",
+			q("{{instance}}", `max by (instance) (m365_defender_replicas{instance=~"$instance"})`).or(alone)).none("one exporter").runbook("DefenderReplicasDisagree"),
+		series(6, "Takeovers per 5 min", "none", "Tenants that an exporter has taken. new: nobody had them before; handed_over: their owner let go of them, as in a rollout; silent: their owner fell silent and was struck off."+bar,
+			q("{{reason}}", counted("tenant_takeovers_total", "reason")).or(alone)).perFiveMinutes().none("none").runbook("DefenderTakeoversOften"),
+		series(6, "Tenants lost, names taken, per 5 min", "none", "Tenants that others had taken from an exporter that still served them, because it was silent; and times that two exporters had the same replica name."+bar,
+			q("lost, {{instance}}", counted("tenants_lost_total", "instance")).or(alone),
+			q("same name, {{instance}}", counted("replica_name_conflicts_total", "instance")).or(alone)).perFiveMinutes().none("none").runbook("DefenderTakeoversOften"),
 	)
 }
 

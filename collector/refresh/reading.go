@@ -45,6 +45,8 @@ const (
 	// maxDeltaAge is when a delta that goes on failing is begun anew: what it has
 	// read by then is too old to be worth keeping.
 	maxDeltaAge = 10 * time.Minute
+	// maxGrantAge is how old a grant may be when its call is sent.
+	maxGrantAge = 10 * time.Second
 	// proveEvery is how many deltas there are to one that takes nothing about the
 	// server's pages for granted.
 	proveEvery = 20
@@ -74,11 +76,20 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 	}
 	l.turned()
 	start := l.now()
-	grant, _ := ledger.Take(start, p)
+	grant, _, err := ledger.Take(start, p)
+	if err != nil {
+		return &listing.Error{Operation: listing.OperationList, Reason: reason.State, Err: err}
+	}
 	if grant == 0 {
 		return errNotGranted
 	}
-	err := func() error {
+	if l.now().Sub(start) > maxGrantAge {
+		// This process has slept, or saving the grant has: others may have stopped
+		// waiting for it.
+		ledger.Cancel(grant)
+		return errNotGranted
+	}
+	err = func() error {
 		defer func() { ledger.Settle(grant, l.now()) }() // after a panic, too
 		return send(ctx)
 	}()
@@ -125,7 +136,12 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 		page, err = l.opts.Source.List(ctx, req)
 		return err
 	})
-	if failure == errNotGranted {
+	switch {
+	case failure == errNotGranted:
+		return
+	case failure != nil && failure.Reason == reason.State:
+		// Nothing was sent: it says nothing of the server.
+		l.readFailed(ctx, p, failure, listing.Failed)
 		return
 	}
 	now := l.now()
@@ -326,7 +342,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 		c.Statuses[status] = true
 	}
 	if !l.mirror.CountsFlows() {
-		l.mirror.StartFlows(s.Listing.Started)
+		l.mirror.StartFlows(s.Listing.Started, now)
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))

@@ -43,8 +43,11 @@ type Ledger interface {
 	// Waits notes that a call of the pass waits for nothing but the quota.
 	Waits(now time.Time, p pass.Pass)
 	// Take asks for the grant of one call; 0: not before the instant at. A grant
-	// that is given survives a crash.
-	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time)
+	// that is given survives a crash. The error says that none could be recorded for so
+	// long that the refresh has failed.
+	Take(now time.Time, p pass.Pass) (grant uint64, at time.Time, err error)
+	// Cancel takes a grant back whose call is not going to be sent.
+	Cancel(grant uint64)
 	// Settle ends the call that a grant was taken for.
 	Settle(grant uint64, now time.Time)
 	// Throttled reports an answer that says that too many calls are made: its
@@ -76,6 +79,9 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
+	// Objectives and Priorities, too.
+	Objectives incident.Objectives
+	Priorities bool
 	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
 	// at, and by which part of half an interval of sweeps its first sweep comes
 	// early, so that many tenants are no burst.
@@ -120,7 +126,7 @@ func (o *Options) setDefaults() {
 }
 
 func (o *Options) mirror() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities}
 }
 
 // Loop keeps one tenant's mirror up to date.
@@ -139,6 +145,7 @@ type Loop struct {
 	answer    time.Duration // see view
 	hidden    bool          // the last sweep has shown that the list hides incidents
 	lastPanic string
+	started   time.Time
 
 	unsaved    bool
 	publishing bool // the counts are to be published once they are saved
@@ -153,9 +160,9 @@ type Loop struct {
 // time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: opts.Clock.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
-	l.Draft.Interval = opts.Interval
+	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
 	l.turned()

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
@@ -29,6 +28,9 @@ type Options struct {
 	configFiles   []string        // or directories of them
 	state         string
 	stateIsSet    bool
+	replicaName   string
+	patience      time.Duration // for other replicas
+	stateAccess   stateAccess
 	configCheck   bool
 	command       string // serve, check or demo-history
 	checkFormat   string
@@ -40,6 +42,7 @@ type Options struct {
 	probeAddress  string
 	lifecycle     bool
 	pprof         bool
+	createdLines  bool
 	log           *promslog.Config
 }
 
@@ -79,14 +82,18 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 
 	tenantFlags(app, &tenant)
 
-	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, redis://HOST or rediss://HOST to share it with other replicas, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+	stateFlags(app, &o.stateAccess)
+
+	replicaFlags(app, o)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
 	app.Flag("web.probe-listen-address", "Address of a second, plain port with /-/healthy and /-/ready only, for probes when the first one asks for TLS or a password.").StringVar(&o.probeAddress)
 	app.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT of /-/reload.").BoolVar(&o.lifecycle)
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
+	app.Flag("web.openmetrics-created", "Write start times into OpenMetrics, as lines _created, for servers that take them for that. Others keep them as series. In protobuf they always are.").BoolVar(&o.createdLines)
 	promslogflag.AddFlags(app, o.log)
 	app.GetFlag(promslogflag.LevelFlagName).SetValue(named{o.log.Level, promslogflag.LevelFlagName})
 	app.GetFlag(promslogflag.FormatFlagName).SetValue(named{o.log.Format, promslogflag.FormatFlagName})
@@ -119,8 +126,12 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler)); err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+	shared, err := o.checkState()
+	if err != nil {
+		return err
+	}
+	if err := o.validateReplica(shared, given); err != nil {
+		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
 		if _, err := textfile.Read(path); err != nil {
@@ -152,7 +163,6 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}
-	var err error
 	o.tenants, err = readConfig(o.configFiles)
 	return err
 }

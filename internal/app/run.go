@@ -14,7 +14,6 @@ import (
 
 	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/preflight"
-	"m365_defender_exporter/internal/state"
 )
 
 // Exit codes.
@@ -101,11 +100,12 @@ func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Write
 		defer stop()
 		tenants = simulated
 	}
-	store, err := state.New(o.stateURL(), logger)
+	store, _, err := o.openState(logger)
 	if err != nil {
-		_, _ = fmt.Fprintln(stdout, "--state.url is", err)
+		_, _ = fmt.Fprintln(stdout, err)
 		return ExitUsage
 	}
+	defer func() { _ = store.Close() }()
 	var shared fleet.Transports
 	if !preflight.Run(ctx, preflight.Options{
 		Tenants: tenants, Store: store, Transport: shared.Of, Logger: logger, JSON: o.checkFormat == "json",

@@ -122,7 +122,7 @@ func (o *Options) live(ctx context.Context, of *Tenant, r *recorder) error {
 	defer stop()
 	c := newClock(o.Begin.Add(-lead))
 	network := &network{clock: c, server: of.Server(c.Now)}
-	store, err := state.New("memory:", o.Logger)
+	store, err := state.New("memory:", state.Options{Logger: o.Logger})
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (o *Options) live(ctx context.Context, of *Tenant, r *recorder) error {
 
 // scrape takes one sample of each of the tenant's series.
 func (r *recorder) scrape(series *collector.Series) error {
-	exposition, err := collector.Encode(expfmt.FmtOpenMetrics_1_0_0, r.process, []*collector.Series{series}, nil)
+	exposition, err := collector.Encode(collector.Wanted{Format: expfmt.FmtOpenMetrics_1_0_0}, r.process, []*collector.Series{series})
 	if err != nil {
 		return err
 	}

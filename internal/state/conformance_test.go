@@ -3,7 +3,6 @@ package state
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -19,23 +18,35 @@ import (
 type shelf struct {
 	again func() Store
 	lasts bool // over a restart
+	// shared: what another one has can be read.
+	shared bool
 }
 
 // shelves are all kinds of stores. What is said of a store holds for each.
-var shelves = map[string]func(t *testing.T) shelf{
-	"memory": func(t *testing.T) shelf {
-		store := newStore(t, "memory:")
-		return shelf{again: func() Store { return store }}
-	},
-	"file": func(t *testing.T) shelf {
-		dir := t.TempDir()
-		return shelf{again: func() Store { return newStore(t, "file:"+dir) }, lasts: true}
-	},
+func shelves() map[string]func(*testing.T) shelf {
+	all := map[string]func(*testing.T) shelf{
+		"memory": func(t *testing.T) shelf {
+			store := newStore(t, "memory:")
+			return shelf{again: func() Store { return store }}
+		},
+		"file": func(t *testing.T) shelf {
+			dir := t.TempDir()
+			return shelf{again: func() Store { return newStore(t, "file:"+dir) }, lasts: true}
+		},
+	}
+	for name, start := range engines() {
+		all[name] = func(t *testing.T) shelf {
+			e := start(t)
+			e.settle(t)
+			return shelf{again: func() Store { return e.join(t, "a") }, lasts: true, shared: true}
+		}
+	}
+	return all
 }
 
 func newStore(t testing.TB, url string) Store {
 	t.Helper()
-	store, err := New(url, slog.New(slog.DiscardHandler))
+	store, err := New(url, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,9 +150,9 @@ func mustSaveLedger(t testing.TB, tenant Tenant, ledger string) (spent []string)
 	return texts(got)
 }
 
-func texts(data [][]byte) (out []string) {
-	for _, b := range data {
-		out = append(out, string(b))
+func texts(written []Written) (out []string) {
+	for _, w := range written {
+		out = append(out, string(w.Packed))
 	}
 	slices.Sort(out)
 	return out
@@ -189,14 +200,14 @@ func wantsLedger(t testing.TB, s Store, key Key, want string) {
 	t.Helper()
 	tenant := mustOpen(t, s, key)
 	defer mustClose(t, tenant)
-	if got, _, err := tenant.LoadLedger(); string(got) != want || err != nil {
+	if got, _, err := tenant.LoadLedger(); string(got.Packed) != want || err != nil {
 		t.Errorf("%s: got ledger %.20q, %v, want %.20q", key.Tenant, got, err, want)
 	}
 }
 
 // TestConformance is what every store has to do.
 func TestConformance(t *testing.T) {
-	for name, newShelf := range shelves {
+	for name, newShelf := range shelves() {
 		t.Run(name, func(t *testing.T) {
 			for _, test := range []struct {
 				what string
@@ -271,7 +282,7 @@ func keepsAnyID(t *testing.T, s shelf) {
 func keepsLedgers(t *testing.T, s shelf) {
 	store := s.again()
 	tenant := mustOpen(t, store, contoso)
-	if got, spent, err := tenant.LoadLedger(); got != nil || spent != nil || err != nil {
+	if got, spent, err := tenant.LoadLedger(); got.Packed != nil || spent != nil || err != nil {
 		t.Errorf("new: got %q, %q, %v", got, spent, err)
 	}
 	for _, want := range []string{"first", "second", strings.Repeat("long", 20_000), ""} {
@@ -280,7 +291,7 @@ func keepsLedgers(t *testing.T, s shelf) {
 		mustClose(t, store)
 		store = s.again()
 		tenant = mustOpen(t, store, contoso)
-		if got, _, err := tenant.LoadLedger(); string(got) != want || got == nil || err != nil {
+		if got, _, err := tenant.LoadLedger(); string(got.Packed) != want || got.Packed == nil || err != nil {
 			t.Errorf("got %.20q, %v, want %.20q", got, err, want)
 		}
 	}
@@ -301,7 +312,7 @@ func keepsApart(t *testing.T, s shelf) {
 	for i, key := range keys {
 		wants(t, store, key, example(i+1))
 		tenant := mustOpen(t, store, key)
-		if got, _, err := tenant.LoadLedger(); string(got) != fmt.Sprint(i) || err != nil {
+		if got, _, err := tenant.LoadLedger(); string(got.Packed) != fmt.Sprint(i) || err != nil {
 			t.Errorf("%v: got %q, %v", key, got, err)
 		}
 		mustClose(t, tenant)
@@ -328,7 +339,7 @@ func knowsNoCase(t *testing.T, s shelf) {
 		if err != nil || (got == nil) != (i == 0) || got != nil && len(got.rows) != i {
 			t.Errorf("%s: got %+v, %v, want %d rows", key.Tenant, got, err, i)
 		}
-		if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger) != strings.Repeat("x", i) {
+		if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger.Packed) != strings.Repeat("x", i) {
 			t.Errorf("%s: got ledger %q, %v", key.Tenant, ledger, err)
 		}
 		mustSave(t, tenant, nil, example(i+1))
@@ -371,7 +382,7 @@ func takesHandedIn(t *testing.T, s shelf) {
 	mustClose(t, store)
 	handIn(contoso, "c")
 	for range 2 { // to peek takes nothing away
-		if ledger, spent, err := store.Peek(contoso); string(ledger) != "own, a, b" || !slices.Equal(texts(spent), []string{"c"}) || err != nil {
+		if ledger, spent, err := store.Peek(contoso); string(ledger.Packed) != "own, a, b" || !slices.Equal(texts(spent), []string{"c"}) || err != nil {
 			t.Errorf("peek: got %q, %q, %v", ledger, spent, err)
 		}
 	}
@@ -397,17 +408,17 @@ func takesHandedIn(t *testing.T, s shelf) {
 
 func peeks(t *testing.T, s shelf) {
 	store := s.again()
-	if ledger, spent, err := store.Peek(contoso); ledger != nil || spent != nil || err != nil {
+	if ledger, spent, err := store.Peek(contoso); ledger.Packed != nil || spent != nil || err != nil {
 		t.Errorf("nothing: got %q, %q, %v", ledger, spent, err)
 	}
 	tenant := mustOpen(t, store, contoso)
 	mustSaveLedger(t, tenant, "own")
-	if _, _, err := s.again().Peek(contoso); s.lasts != errors.Is(err, ErrInUse) {
-		t.Errorf("in use: got %v", err)
+	if ledger, _, err := s.again().Peek(contoso); (s.lasts && !s.shared) != errors.Is(err, ErrInUse) || s.shared != (string(ledger.Packed) == "own") {
+		t.Errorf("in use: got %q, %v", ledger, err)
 	}
 	mustClose(t, tenant)
 	mustClose(t, store)
-	if ledger, _, err := s.again().Peek(contoso); s.lasts != (string(ledger) == "own") || err != nil {
+	if ledger, _, err := s.again().Peek(contoso); s.lasts != (string(ledger.Packed) == "own") || err != nil {
 		t.Errorf("got %q, %v", ledger, err)
 	}
 }
@@ -482,8 +493,8 @@ func TestForget(t *testing.T) {
 }
 
 func TestURL(t *testing.T) {
-	for _, url := range []string{"", "file:", "file", "memory", "memory:x", "bolt:x", "redis://h"} {
-		if _, err := New(url, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "memory: or file:DIRECTORY") {
+	for _, url := range []string{"", "file:", "file", "memory", "memory:x", "bolt:x"} {
+		if _, err := New(url, Options{}); err == nil || !strings.Contains(err.Error(), "memory:, file:DIRECTORY") {
 			t.Errorf("%q: got %v", url, err)
 		}
 	}

@@ -166,12 +166,12 @@ func (h history) judge(t *testing.T, dir string) {
 			t.Errorf("content is wrong or missing, and nothing is said")
 		}
 		ledger, _, errLedger := tenant.LoadLedger()
-		if known := slices.Contains(h.ledgers, string(ledger)); errLedger == nil && !known && (ledger != nil || got == nil) || errLedger != nil && !errors.Is(errLedger, ErrSetAside) {
+		if known := slices.Contains(h.ledgers, string(ledger.Packed)); errLedger == nil && !known && (ledger.Packed != nil || got == nil) || errLedger != nil && !errors.Is(errLedger, ErrSetAside) {
 			t.Errorf("got ledger %.20q, %v", ledger, errLedger)
 		}
-		if err == nil && errLedger == nil && ledger != nil {
+		if err == nil && errLedger == nil && ledger.Packed != nil {
 			rows := slices.IndexFunc(h.rows, func(c *content) bool { return c.equal(got) })
-			if saves := slices.Index(h.ledgers, string(ledger)); saves < rows {
+			if saves := slices.Index(h.ledgers, string(ledger.Packed)); saves < rows {
 				t.Errorf("got ledger %d with rows %d", saves, rows)
 			}
 		}

@@ -157,7 +157,7 @@ func TestTouched(t *testing.T) {
 			t.Run(which+" "+what, func(t *testing.T) {
 				dir := t.TempDir()
 				var log bytes.Buffer
-				store, err := New("file:"+dir, slog.New(slog.NewTextHandler(&log, nil)))
+				store, err := New("file:"+dir, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -314,8 +314,8 @@ func TestVersions(t *testing.T) {
 				tenant = mustOpen(t, store, contoso)
 				got, err := load(tenant)
 				ledger, _, errLedger := tenant.LoadLedger()
-				if which == "incidents" && (got != nil || !errors.Is(err, ErrSetAside) || string(ledger) != "x" || errLedger != nil) ||
-					which == "ledgers" && (got == nil || err != nil || ledger != nil || !errors.Is(errLedger, ErrSetAside)) {
+				if which == "incidents" && (got != nil || !errors.Is(err, ErrSetAside) || string(ledger.Packed) != "x" || errLedger != nil) ||
+					which == "ledgers" && (got == nil || err != nil || ledger.Packed != nil || !errors.Is(errLedger, ErrSetAside)) {
 					t.Errorf("got %v, %v, ledger %q, %v", got, err, ledger, errLedger)
 				}
 				if names := aside(t, dir); len(names) != 1 || !strings.Contains(names[0], which+".db.other-version-") {
@@ -404,7 +404,7 @@ func TestOlderLedger(t *testing.T) {
 	if got, err := load(tenant); !got.equal(example(5)) || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if ledger, _, err := tenant.LoadLedger(); ledger != nil || !errors.Is(err, ErrSetAside) {
+	if ledger, _, err := tenant.LoadLedger(); ledger.Packed != nil || !errors.Is(err, ErrSetAside) {
 		t.Errorf("got %q, %v", ledger, err)
 	}
 	mustSaveLedger(t, tenant, "lost")
@@ -414,7 +414,7 @@ func TestOlderLedger(t *testing.T) {
 	if _, err := load(tenant); err != nil {
 		t.Error(err)
 	}
-	if ledger, _, err := tenant.LoadLedger(); string(ledger) != "lost" || err != nil {
+	if ledger, _, err := tenant.LoadLedger(); string(ledger.Packed) != "lost" || err != nil {
 		t.Errorf("got %q, %v", ledger, err)
 	}
 	mustClose(t, tenant)
@@ -425,7 +425,7 @@ func TestHandInNothing(t *testing.T) {
 	for name, dir := range map[string]string{"no directory": filepath.Join(t.TempDir(), "data"), "an empty one": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			store := newStore(t, "file:"+dir)
-			if got, spent, err := store.Peek(contoso); got != nil || spent != nil || err != nil {
+			if got, spent, err := store.Peek(contoso); got.Packed != nil || spent != nil || err != nil {
 				t.Errorf("got %q, %q, %v", got, spent, err)
 			}
 			if err := store.HandIn(contoso, []byte("x")); !errors.Is(err, fs.ErrNotExist) {
@@ -481,7 +481,7 @@ func TestPeekChangesNothing(t *testing.T) {
 			}
 			before := contents(t, dir)
 			ledger, _, err := newStore(t, "file:"+dir).Peek(contoso)
-			if name != "ledgers.db" && (err != nil || !slices.Contains(h.ledgers, string(ledger))) || name == "ledgers.db" && err == nil {
+			if name != "ledgers.db" && (err != nil || !slices.Contains(h.ledgers, string(ledger.Packed))) || name == "ledgers.db" && err == nil {
 				t.Errorf("got %q, %v", ledger, err)
 			}
 			after := contents(t, dir)

@@ -19,7 +19,7 @@ func openLedger(head []byte) (saves uint64, ledger []byte) {
 }
 
 // LoadLedger implements Tenant.
-func (t *fileTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
+func (t *fileTenant) LoadLedger() (ledger Written, spent []Written, err error) {
 	d := t.store.ledgers
 	err = d.view(func(*connection) error {
 		head, known := d.heads[t.key]
@@ -27,7 +27,7 @@ func (t *fileTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
 			return d.aside
 		}
 		var saves uint64
-		if saves, ledger = openLedger(head); saves < t.saves {
+		if saves, ledger.Packed = openLedger(head); saves < t.saves {
 			// A copy of an older day, or its log is gone.
 			return fmt.Errorf("%w later: it is older than the incidents", ErrSetAside)
 		}
@@ -35,13 +35,17 @@ func (t *fileTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the ledger: %w", err)
+		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
 	}
+	ledger.Age = -1
 	return ledger, t.handedIn(), nil
 }
 
+// Ownership implements Tenant: the directory has one owner.
+func (*fileTenant) Ownership() Ownership { return Ownership{} }
+
 // SaveLedger implements Tenant.
-func (t *fileTenant) SaveLedger(ledger []byte) (spent [][]byte, err error) {
+func (t *fileTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
 	var saves uint64
 	d := t.store.ledgers
 	err = d.write(func(c *connection) error {
@@ -104,10 +108,10 @@ func (f *file) handIn(head place, spent []byte) (err error) {
 }
 
 // handedIn reads what was handed in and not told yet.
-func (t *fileTenant) handedIn() (spent [][]byte) {
+func (t *fileTenant) handedIn() (spent []Written) {
 	t.told = t.store.handedIn(t.head, func(file string, data []byte, err error) {
 		if err == nil {
-			spent = append(spent, data)
+			spent = append(spent, Written{data, -1})
 			return
 		}
 		t.store.logger.Warn("Calls that were handed in cannot be read", "file", file, "err", err)
@@ -145,13 +149,14 @@ func readSpent(file string, head place) ([]byte, error) {
 }
 
 // Peek implements Store.
-func (f *file) Peek(key Key) (ledger []byte, spent [][]byte, err error) {
-	if ledger, err = f.peek(key.head()); err != nil {
-		return nil, nil, fmt.Errorf("read the ledger: %w", err)
+func (f *file) Peek(key Key) (ledger Written, spent []Written, err error) {
+	ledger.Age = -1
+	if ledger.Packed, err = f.peek(key.head()); err != nil {
+		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	f.handedIn(key.head(), func(_ string, data []byte, err error) {
 		if err == nil {
-			spent = append(spent, data)
+			spent = append(spent, Written{data, -1})
 		}
 	})
 	return ledger, spent, nil

@@ -46,7 +46,7 @@ func configuredTwice(key Key) error {
 }
 
 // Peek implements Store: a process has no memory of another one's.
-func (*memory) Peek(Key) (ledger []byte, spent [][]byte, err error) { return nil, nil, nil }
+func (*memory) Peek(Key) (ledger Written, spent []Written, err error) { return Written{}, nil, nil }
 
 // HandIn implements Store.
 func (*memory) HandIn(Key, []byte) error { return errors.ErrUnsupported }
@@ -83,11 +83,13 @@ func (t *memoryTenant) Save(export func(bool) (*incident.Saved, error)) error {
 	return nil
 }
 
-func (t *memoryTenant) LoadLedger() (ledger []byte, spent [][]byte, err error) {
-	return t.ledger, nil, nil
+func (t *memoryTenant) LoadLedger() (ledger Written, spent []Written, err error) {
+	return Written{t.ledger, -1}, nil, nil
 }
 
-func (t *memoryTenant) SaveLedger(ledger []byte) (spent [][]byte, err error) {
+func (*memoryTenant) Ownership() Ownership { return Ownership{} }
+
+func (t *memoryTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
 	t.ledger = ledger
 	return nil, nil
 }

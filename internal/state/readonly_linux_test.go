@@ -41,7 +41,7 @@ func TestOnlyForReading(t *testing.T) {
 	if got, err := load(tenant); err != nil || !got.equal(h.rows[len(h.rows)-1]) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger) != h.ledgers[len(h.ledgers)-1] {
+	if ledger, _, err := tenant.LoadLedger(); err != nil || string(ledger.Packed) != h.ledgers[len(h.ledgers)-1] {
 		t.Errorf("got %q, %v", ledger, err)
 	}
 	for range 2 {

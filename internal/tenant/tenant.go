@@ -17,6 +17,7 @@ import (
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -40,6 +41,7 @@ type Tenant struct {
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
 	// shares it.
 	ownedSince *atomic.Int64
+	ended      atomic.Bool // Run has
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -52,6 +54,10 @@ type Dependencies struct {
 	Logger *slog.Logger
 	// Stagger is where in its intervals it begins, from 0 to below 1.
 	Stagger float64
+	// Lost is told, once at most and by the tenant's own goroutine, that a shared
+	// state is another replica's: no more calls are made, and the tenant is to be
+	// stopped. It must not wait for that. nil: it is not told.
+	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
 	// Clock is what all of it goes by; nil: the wall clock.
@@ -76,11 +82,17 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	} else {
 		t.ownedSince = new(atomic.Int64)
 	}
-	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now}
+	t.state = &tenantState{
+		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
+		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
+	}
+	t.state.shared = isShared(d.Store)
 	var err error
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
+	t.ledger.now = t.now
+	t.state.ledger = t.ledger.log
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
@@ -96,6 +108,8 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Objectives:    objectives(cfg.Objectives),
+		Priorities:    cfg.API == config.Graph,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
@@ -103,6 +117,19 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
+}
+
+// objectives are those of the configuration, as they are counted by.
+func objectives(of config.Objectives) (o incident.Objectives) {
+	for sev, bounds := range map[incident.Severity]config.Objective{
+		incident.SeverityUnknown: of.Unknown, incident.SeverityInformational: of.Informational,
+		incident.SeverityLow: of.Low, incident.SeverityMedium: of.Medium, incident.SeverityHigh: of.High,
+	} {
+		o[sev] = [incident.NumObjectives]time.Duration{
+			incident.ObjectiveAssign: bounds.Assign, incident.ObjectiveFirstTouch: bounds.FirstTouch, incident.ObjectiveResolve: bounds.Resolve,
+		}
+	}
+	return o
 }
 
 // newSource is the API that the tenant's incidents are read from.
@@ -155,28 +182,39 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // Open makes the saved state this tenant's and goes on from it: the counts are
 // there before the first call. It goes on with the saved ledger, too, unless
 // that of the tenant that this one replaces in this process is at hand; that
-// one must have stopped. It reads the disk and makes no call. After an error,
+// one must have stopped. With a shared store it goes on with both. It reads the disk and makes no call. After an error,
 // which matches state.ErrInUse if the state is another process's, the tenant
 // can be run all the same and begins anew. A tenant that was opened and is not
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
-	t.ownedSince.CompareAndSwap(0, now.UnixMilli())
+	if !t.state.shared {
+		t.ownedSince.CompareAndSwap(0, now.UnixMilli())
+	}
 	if err == nil {
 		t.loop.Load(now)
 	}
 	if before != nil {
 		t.ledger.Continue(before, now)
-	} else if err == nil {
-		t.state.restoreLedger(t.ledger.log, now)
+	}
+	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
+		t.state.restoreLedger(now)
 	}
 	return err
+}
+
+// opened is told how the state has become this process's.
+func (t *Tenant) opened(o state.Ownership) {
+	if !o.Since.IsZero() {
+		t.ownedSince.Store(o.Since.UnixMilli())
+	}
 }
 
 // Run refreshes until ctx ends, saves the state and closes it. A call that is
 // on its way is given up, so that Run ends within the time that a save takes. It
 // is called once.
 func (t *Tenant) Run(ctx context.Context) {
+	defer t.ended.Store(true)
 	defer t.Close()
 	// Requests for tokens know of no context but their source's.
 	defer context.AfterFunc(ctx, t.credential.Close)()
@@ -185,6 +223,13 @@ func (t *Tenant) Run(ctx context.Context) {
 	}
 	_, _ = t.state.saveLedger(t.ledger.log.Final(t.now())) // what fails is said there
 }
+
+// TakenFrom is whom a shared state was taken over from. It comes after Open.
+func (t *Tenant) TakenFrom() state.Predecessor { return t.state.from }
+
+// Released tells that the state was closed, for all that is known. It comes after
+// Run.
+func (t *Tenant) Released() bool { return !t.state.unreleased }
 
 // Close lets go of what Open has opened, for a tenant that is not run.
 func (t *Tenant) Close() { t.state.close() }

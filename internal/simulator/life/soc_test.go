@@ -168,7 +168,7 @@ func TestSOCTail(t *testing.T) {
 			for _, n := range truth.OpenOlder(14 * day) {
 				old += n
 			}
-			high = truth.OpenOlder(day)["high"]
+			high = truth.OpenOlder(day)[[2]string{"high", "true"}]
 			if share := float64(old) / float64(all); share < 0.03 || share > 0.3 {
 				t.Errorf("seed %d: %d of %d open incidents are older than two weeks", seed, old, all)
 			}
