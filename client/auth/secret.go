@@ -53,6 +53,10 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // the library makes a text of it
 	}
+	if err == nil && !token.Expiry.IsZero() {
+		// The library tells it by the machine's clock.
+		token.Expiry = opts.Now().Add(time.Until(token.Expiry))
+	}
 	return token, time.Time{}, err
 }
 

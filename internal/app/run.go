@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/common/promslog"
 
-	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/preflight"
 	"m365_defender_exporter/internal/winservice"
@@ -44,6 +43,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	logger := promslog.New(o.log)
+	if o.command == demoHistory {
+		if err := writeHistory(ctx, o, historyLength, logger, stdout); err != nil {
+			_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+			return ExitRuntime
+		}
+		return ExitOK
+	}
 	if o.command == "check" {
 		signal.Stop(hangups) // the terminal that started it is gone
 		return check(ctx, o, logger, stdout)
@@ -105,13 +111,13 @@ func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Write
 	}
 	tenants := o.tenants
 	if o.demo {
-		tenant, stop, err := startDemo(ctx, o.tenants[0], logger)
+		simulated, stop, err := startDemo(ctx, o.tenants[0], o.demoTenants, logger)
 		if err != nil {
 			_, _ = fmt.Fprintln(stdout, "start the demo:", err)
 			return ExitRuntime
 		}
 		defer stop()
-		tenants = []config.Tenant{tenant}
+		tenants = simulated
 	}
 	store, _, err := o.openState(logger)
 	if err != nil {

@@ -19,6 +19,7 @@ func (t *Tenant) newCredential() (*auth.Source, error) {
 		SecretExpires: cfg.SecretExpires,
 		HTTP:          &http.Client{Transport: t.transport, Timeout: cfg.Timeout},
 		Observe:       t.observeToken,
+		Now:           t.now,
 	}
 	switch {
 	case cfg.ClientCertificateFile != "":
@@ -56,7 +57,7 @@ func (t *Tenant) observeToken(a auth.Attempt) {
 		t.api.Token(auth.Reason(a.Err))
 		t.logger.Debug("No access token", "took", a.Took, "err", a.Err)
 	}
-	now := time.Now()
+	now := t.now()
 	left := a.CredentialExpiry.Sub(now)
 	if a.CredentialExpiry.IsZero() || left > ExpiryWarning || now.Sub(t.warned) < 24*time.Hour {
 		return
