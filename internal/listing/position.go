@@ -128,12 +128,12 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
-	more := l.more(req, page)
+	more, linked := l.more(req, page), l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	switch {
 	case n == 0:
 		p.hops++
 		more = more && p.hops <= maxHops
-	case req.Link != "" || page.Link != "":
+	case req.Link != "" || page.Link != "" || linked:
 		more = page.Link != ""
 	}
 	if p.ended > 0 && news && p.round == 0 {
@@ -143,7 +143,6 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.ended = n
 	}
 	again := overlap(n)
-	linked := l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
