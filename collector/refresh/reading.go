@@ -148,6 +148,7 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	clock := l.clock.at(now, page.Date, page.Rows)
 	r.Calls++
 	var rows []incident.Incident
+	var newest time.Time
 	verdict, skipped := listing.Failed, r.Listing.Skipped
 	if failure == nil {
 		rows, failure = r.Listing.Apply(now, req, page)
@@ -159,6 +160,7 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	l.noteOptions()
 	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
 	for i := range rows {
+		newest = later(newest, rows[i].Updated)
 		l.apply(&rows[i], p, clock, false)
 	}
 	if failure != nil {
@@ -167,7 +169,7 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	}
 	l.retries[p].tries = 0
 	if p == pass.First && l.Watermark.At.IsZero() {
-		l.Watermark.start(earlier(clock, now), page.Date, newest(rows), begun)
+		l.Watermark.start(earlier(clock, now), page.Date, newest, begun)
 	}
 	if p != pass.Delta {
 		l.succeeded(p)

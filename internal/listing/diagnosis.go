@@ -204,15 +204,14 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
-	if err.Location != "" {
-		if p := l.placed(); p.hops < maxHops {
-			p.link = err.Location
-			p.hops++
-			return RetryNow
-		}
+	if err.Location != "" && l.placed().hops < maxHops {
+		p := l.placed()
+		p.link = err.Location
+		p.hops++
+		return RetryNow
 	}
 	if err.TopLimit > 0 && err.TopLimit < err.Request.Top && !d.active() {
-		l.server.limitTop(err.TopLimit, now)
+		l.server.Top, l.server.Grow = err.TopLimit, pause{Until: now.Add(probeAfter)} // it is believed
 		return RetryNow
 	}
 	if err.Request.Link != "" && (refused || failed || err.unsent()) {
@@ -311,9 +310,6 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	d.plan()
 	if !refused && (err.TooLarge || err.Reason == reason.Timeout) {
 		d.variations = d.variations[1:]
-	}
-	if len(d.variations) == 0 {
-		return Failed
 	}
 	if d.active() {
 		return RetryNow

@@ -194,20 +194,18 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 	if p := r.place; p != nil {
 		if form := req.form(); form != p.form {
 			if p.form != (Request{}) {
-				p.rewind() // a position in another list is none in this one
+				// A position in another list is none in this one, nor is a gap.
+				p.rewind()
+				p.open, p.closed = never, false
 			}
 			p.form = form
 		}
 		req.Skip, req.Link = p.skip, p.link
 	}
 	req.Top = s.size(now)
-	if p := r.place; p != nil && p.round > 0 && req.Top > 2 {
-		// Pages that end elsewhere, so that no row is between two of them each time.
-		rows := s.rows(req.Top)
-		if s.Top == 0 && len(p.seen) > l.Largest {
-			rows = min(rows, l.Largest)
-		}
-		req.Top = max(2, rows-1-rows*(p.round%4)/16)
+	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 2 {
+		// Pages that end elsewhere show what lies in the gaps.
+		req.Top = max(2, min(req.Top, l.Largest)*(7-(p.round-1)%3)/8)
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
@@ -221,12 +219,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 // reading, and the listing is then of no more use; or partial where the page
 // lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
-	if l.Started.IsZero() {
-		l.Started = now
-		if !page.Date.IsZero() {
-			l.Started = page.Date
-		}
-	}
+	l.Started = cmp.Or(l.Started, page.Date, now)
 	if req.AlertsOf != 0 {
 		return l.moreAlerts(page)
 	}
@@ -428,7 +421,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	switch {
 	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
 		l.pop()
-	case secs.one() && (secs.min < r.Since || secs.min >= r.Before):
+	case secs.one() && !r.holds(instant(secs.min)):
 		// A bound is ignored, or rounded, and time leads nowhere from here.
 		return l.fromHere(r, req, page, secs, now)
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
@@ -472,7 +465,7 @@ func (l *Listing) trusts(secs *seconds) bool {
 func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
 	for i := range rows {
 		in := &rows[i]
-		if at := in.Updated.Unix(); in.ID != 0 && !in.Updated.After(l.Started) && at >= r.Since && at < r.Before {
+		if in.ID != 0 && !in.Updated.After(l.Started) && r.holds(in.Updated) {
 			n++
 		}
 	}
@@ -561,14 +554,9 @@ const few = 20
 
 // prove tells whether the end that a page of n rows seems to be is to be proven.
 func (l *Listing) prove(n int, link string) bool {
-	s := l.server
-	switch {
-	case l.Prove, s.ShortPages, link != "": // that it leads to nothing is a guess
-		return true
-	case l.Linked && !s.LinkNoise:
-		return false
-	}
-	return n >= few || n > 1 && !s.FullPages
+	s, linked := l.server, l.Linked && !l.server.LinkNoise
+	// That a link leads to nothing is a guess.
+	return l.Prove || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && !s.FullPages)
 }
 
 // proven is called when a page that goes on from the second of the last row has
@@ -599,14 +587,12 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
 	under.LastRows, over.LastRows = r.LastRows, r.LastRows
-	switch {
-	case !below:
-		l.replace(over, alone)
-	case !above:
-		l.replace(under, alone)
-	default:
-		l.replace(over, under, alone)
+	if !below {
+		under = Range{}
+	} else if !above {
+		over = Range{}
 	}
+	l.replace(over, under, alone)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
@@ -655,8 +641,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last,
 // halve cuts a range whose rows are not sorted at the median of those on the
 // page, so that each half has rows.
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
-	s := l.server
-	if !s.Takes(OptionUpperBound, now) || !s.takesSince(instant(secs.max), now) {
+	if !l.server.Takes(OptionUpperBound, now) || !l.server.takesSince(instant(secs.max), now) {
 		r.place = newPlace()
 		return
 	}

@@ -150,46 +150,52 @@ func TestCrowdedEnd(t *testing.T) {
 	}
 }
 
-// TestRoundsEndElsewhere: a list is read by links alone. While it is, its first
-// row leaves each time between two pages, and another one comes between two
-// rounds. A row that is first on the second page, and then last on the first, must
-// not be missed by each of the rounds.
-func TestRoundsEndElsewhere(t *testing.T) {
+// TestGaps: a list is read by links alone. While it is, its first row leaves each
+// time between two pages, so that what was first on the next page is missed. If
+// another row comes between two rounds, that is the same row in each round whose
+// pages end at the same rows; if one more leaves, it is the same where they end as
+// many rows earlier.
+func TestGaps(t *testing.T) {
 	for _, top := range []int{10, 100} {
-		list := rowsAt(0, -9, -3, -7, -1) // before the first page, which tells that there is no order
-		for id := range int64(15) {
-			list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
-		}
-		s := NewServer(Offer{MaxTop: top})
-		s.refuse(OptionUpperBound, noon)
-		l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
-		now, got := noon, map[int64]bool{}
-		for req, more := l.Next(now); more; req, more = l.Next(now) {
-			now = now.Add(time.Second)
-			skip, _ := strconv.Atoi(req.Link)
-			switch {
-			case now.Sub(noon) == time.Second:
-			case skip > 0:
-				list = list[1:]
-			default:
-				list = append([]incident.Incident{{ID: now.Unix(), Updated: now}}, slices.DeleteFunc(list, func(in incident.Incident) bool { return in.ID < 100 })...)
+		for _, comes := range []bool{true, false} {
+			list := rowsAt(0, -9, -3, -7, -1) // before the first page, which tells that there is no order
+			for id := range int64(15) {
+				list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
 			}
-			end := min(skip+min(req.Top, 10), len(list))
-			page := Page{Rows: slices.Clone(list[skip:end]), Count: -1, Date: now}
-			if end < len(list) {
-				page.Link = strconv.Itoa(end)
+			s := NewServer(Offer{MaxTop: top})
+			s.refuse(OptionUpperBound, noon)
+			l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
+			now, got := noon, map[int64]bool{}
+			for req, more := l.Next(now); more; req, more = l.Next(now) {
+				now = now.Add(time.Second)
+				skip, _ := strconv.Atoi(req.Link)
+				switch {
+				case now.Sub(noon) == time.Second:
+				case list[0].ID == 1:
+					list = list[5:]
+				default:
+					list = list[1:]
+				}
+				if comes && skip == 0 && list[0].ID != 1 {
+					list = slices.Concat([]incident.Incident{{ID: now.Unix(), Updated: now}, {ID: -now.Unix(), Updated: now}}, list)
+				}
+				end := min(skip+min(req.Top, 10), len(list))
+				page := Page{Rows: slices.Clone(list[min(skip, end):end]), Count: -1, Date: now}
+				if end < len(list) {
+					page.Link = strconv.Itoa(end)
+				}
+				rows, err := l.Apply(now, req, page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, in := range rows {
+					got[in.ID] = true
+				}
 			}
-			rows, err := l.Apply(now, req, page)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, in := range rows {
-				got[in.ID] = true
-			}
-		}
-		for _, in := range list {
-			if in.Updated.Before(noon) && !got[in.ID] {
-				t.Errorf("pages of %d asked for: %d is missing", top, in.ID)
+			for _, in := range list {
+				if in.Updated.Before(noon) && !got[in.ID] {
+					t.Errorf("pages of %d asked for, others come: %v: %d is missing", top, comes, in.ID)
+				}
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func TestPageSize(t *testing.T) {
 				case had:
 					s.sized(step.top, now)
 				case told:
-					s.limitTop(step.top, now)
+					s.Top, s.Grow = step.top, pause{Until: now.Add(probeAfter)}
 				}
 				if got := s.size(now); got != step.want {
 					t.Fatalf("after step %d, %s %d: got %d, want %d", i, step.what, step.top, got, step.want)
