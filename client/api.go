@@ -18,14 +18,17 @@ import (
 
 // api is what the two APIs say differently.
 type api struct {
-	path     string      // of the list; an incident's is below it
-	header   http.Header // of every request
-	list     string      // a name that it has beside value
-	id       string
-	created  string
-	updated  string
-	statuses map[incident.Status]string
-	offer    listing.Offer
+	path    string      // of the list; an incident's is below it
+	header  http.Header // of every request
+	list    string      // a name that it has beside value
+	id      string
+	created string
+	updated string
+	tags    string
+	// firstActive is when what an alert tells of began.
+	firstActive string
+	statuses    map[incident.Status]string
+	offer       listing.Offer
 }
 
 // tick is the resolution of the times that the APIs show: up to seven digits of a

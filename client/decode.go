@@ -24,9 +24,9 @@ import (
 // absent, a row that cannot be used does not spoil the rest. It is safe for
 // concurrent use.
 type decoder struct {
-	list, row members
-	mu        sync.Mutex
-	interned  map[string]*text
+	list, row, alertRow members
+	mu                  sync.Mutex
+	interned            map[string]*text
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -42,8 +42,8 @@ func newDecoder(is *api) *decoder {
 		`"error"`:              (*reading).failure,
 	}, row: members{
 		strconv.Quote(is.id):      func(r *reading) { r.in.ID = max(integer(r.value()), 0) },
-		strconv.Quote(is.created): func(r *reading) { r.in.Created = parseTime(unquote(r.value())) },
-		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = parseTime(unquote(r.value())) },
+		strconv.Quote(is.created): func(r *reading) { r.in.Created = r.time() },
+		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = r.time() },
 		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID = max(integer(r.value()), 0) },
 		`"assignedTo"`:            func(r *reading) { r.in.Assigned = isOwner(unquote(r.value())) },
 		`"status"`:                func(r *reading) { r.in.Status = enum(r, incident.ParseStatus, incident.FieldStatus) },
@@ -54,17 +54,23 @@ func newDecoder(is *api) *decoder {
 		`"determination"`: func(r *reading) {
 			r.in.Determination = enum(r, incident.ParseDetermination, incident.FieldDetermination)
 		},
+		strconv.Quote(is.tags):    (*reading).note,
+		`"comments"`:              (*reading).note,
+		`"priorityScore"`:         func(r *reading) { r.in.Priority = incident.PriorityOf(integer(r.value())) },
 		`"alerts"`:                (*reading).readAlerts,
 		`"alerts@odata.nextLink"`: func(r *reading) { r.more = r.link() },
 		`"error"`:                 (*reading).failure,
+	}, alertRow: members{
+		`"severity"`:      func(r *reading) { r.alert.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
+		`"status"`:        func(r *reading) { r.alert.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
+		`"serviceSource"`: func(r *reading) { r.alert.Source = r.text().source },
+		`"category"`:      func(r *reading) { r.alert.Category = r.text().category },
+		`"investigationState"`: func(r *reading) {
+			r.alert.Investigation = enum(r, incident.ParseInvestigation, incident.FieldInvestigation)
+		},
+		`"detectionSource"`:           func(r *reading) { r.alert.Detection = r.text().detection },
+		strconv.Quote(is.firstActive): func(r *reading) { r.alert.FirstActivity = r.time() },
 	}}
-}
-
-var alertMembers = members{
-	`"severity"`:      func(r *reading) { r.alert.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
-	`"status"`:        func(r *reading) { r.alert.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
-	`"serviceSource"`: func(r *reading) { r.alert.Source = r.text().source },
-	`"category"`:      func(r *reading) { r.alert.Category = r.text().category },
 }
 
 // reading is one answer being read. Its first error ends it: nothing is read
@@ -187,6 +193,15 @@ func (r *reading) readIncident() {
 	}
 }
 
+// note reads a list of tags or comments, of which only matters whether there are
+// any; tags were seen as texts and as objects.
+func (r *reading) note() {
+	r.loop('[', ']', func(r *reading) {
+		r.in.Noted = r.in.Noted || r.dec.PeekKind() != 'n'
+		r.skip()
+	})
+}
+
 func (r *reading) readAlerts() {
 	if r.dec.PeekKind() == '[' {
 		r.in.Alerts, r.in.AlertsUnknown = r.in.Alerts[:0], false
@@ -199,7 +214,7 @@ func (r *reading) readAlerts() {
 const (
 	maxRows       = 10_000
 	maxRowAlerts  = 10_000
-	maxPageAlerts = 100_000
+	maxPageAlerts = 50_000
 )
 
 func (r *reading) readAlert() {
@@ -210,9 +225,9 @@ func (r *reading) readAlert() {
 	if r.alerts++; len(r.in.Alerts) >= maxRowAlerts || r.alerts > maxPageAlerts {
 		r.fail(fmt.Errorf("%w: more than %d alerts of one incident, or %d in all", errTooLarge, maxRowAlerts, maxPageAlerts))
 	}
-	r.in.Alerts = append(r.in.Alerts, incident.Alert{Source: "unknown", Category: "unknown"})
+	r.in.Alerts = append(r.in.Alerts, incident.Alert{Source: "unknown", Category: "unknown", Detection: "unknown"})
 	r.alert = &r.in.Alerts[len(r.in.Alerts)-1]
-	r.object(alertMembers)
+	r.object(r.alertRow)
 }
 
 // enum reads a text; null is unknown like an absent one, a value of another type
@@ -227,7 +242,7 @@ func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields
 }
 
 // text is the value of an enum or label, and the label values made of it.
-type text struct{ plain, source, category string }
+type text struct{ plain, source, category, detection string }
 
 // text reads a text; what is none reads as empty. Texts are interned, so that
 // repeating them costs nothing.
@@ -242,7 +257,7 @@ func (r *reading) text() *text {
 	known := r.interned[string(raw)]
 	if known == nil {
 		plain := unquote(raw)
-		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain)}
+		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain), incident.DetectionSource(plain)}
 		if len(r.interned) >= maxInterned {
 			clear(r.interned)
 		}
@@ -250,6 +265,22 @@ func (r *reading) text() *text {
 	}
 	return known
 }
+
+// time reads a time; what is none is the zero time. As it usually comes it costs no
+// memory: there is one for each alert.
+func (r *reading) time() time.Time {
+	raw := r.value()
+	const usual = len(`"2006-01-02T15:04:05.9999999Z"`)
+	if n := len(raw); n >= 2 && n <= usual && raw[0] == '"' {
+		if t, err := time.Parse(time.RFC3339, string(raw[1:n-1])); err == nil && inRange(t) {
+			return t.UTC()
+		}
+	}
+	return parseTime(unquote(raw))
+}
+
+// inRange tells whether Unix nanoseconds can tell the time.
+func inRange(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2262 }
 
 // link reads an address of the server's.
 func (r *reading) link() string {
@@ -376,8 +407,7 @@ func parseTime(text string) time.Time {
 	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
 	for _, layout := range timeLayouts {
 		t, err := time.Parse(layout, text)
-		// The years that Unix nanoseconds can tell.
-		if err == nil && t.Year() >= 1970 && t.Year() < 2262 {
+		if err == nil && inRange(t) {
 			return t.UTC()
 		}
 	}

@@ -35,17 +35,17 @@ func TestDecodeRow(t *testing.T) {
 		change(&in)
 		return in
 	}
-	plain := incident.Alert{Source: "unknown", Category: "unknown"}
+	plain := incident.Alert{Source: "unknown", Category: "unknown", Detection: "unknown"}
 	tests := []struct {
 		name, in string
 		want     incident.Incident
 	}{
 		{"documented", `{"incidentId":7,"redirectIncidentId":null,"createdTime":"2026-01-02T03:04:05Z","lastUpdateTime":"2026-01-02T03:04:05.1234567Z",
 			"assignedTo":"a@b","classification":"TruePositive","determination":"Malware","status":"InProgress","severity":"High","tags":["x"],"comments":[],
-			"alerts":[{"alertId":"1","serviceSource":"OfficeATP","category":"InitialAccess","status":"New","severity":"Low","entities":[{"entityType":"User"}]}]}`,
+			"alerts":[{"alertId":"1","serviceSource":"OfficeATP","detectionSource":"WindowsDefenderAv","investigationState":"PendingApproval","firstActivity":"2026-01-01T03:04:05.5Z","category":"InitialAccess","status":"New","severity":"Low","entities":[{"entityType":"User"}]}]}`,
 			incident.Incident{ID: 7, Created: at, Updated: at.Add(123456700), Severity: incident.SeverityHigh, Status: incident.StatusInProgress,
-				Classification: incident.ClassificationTruePositive, Determination: 2, Assigned: true, Alerts: []incident.Alert{{
-					Severity: incident.SeverityLow, Status: incident.AlertNew, Source: "microsoft_defender_for_office365", Category: "initial_access"}}}},
+				Classification: incident.ClassificationTruePositive, Determination: 2, Assigned: true, Noted: true, Alerts: []incident.Alert{{
+					Severity: incident.SeverityLow, Investigation: 7, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Status: incident.AlertNew, Source: "microsoft_defender_for_office365", Category: "initial_access"}}}},
 		{"numbers as texts", `{"incidentId":"7","redirectIncidentId":"9","status":"Redirected"}`, incident.Incident{ID: 7, RedirectID: 9, Status: incident.StatusRedirected}},
 		{"escaped digits", `{"incidentId":"\u0037"}`, none},
 		{"float", `{"incidentId":7.0}`, none},
@@ -69,9 +69,11 @@ func TestDecodeRow(t *testing.T) {
 		{"owner", `{"incidentId":7,"assignedTo":"Unassigned Team"}`, with(func(in *incident.Incident) { in.Assigned = true })},
 		{"long owner", `{"incidentId":7,"assignedTo":"` + strings.Repeat("x", 100_000) + `"}`, with(func(in *incident.Incident) { in.Assigned = true })},
 		{"long label", `{"incidentId":7,"alerts":[{"category":"` + strings.Repeat(long, 10_000) + `"}]}`,
-			incident.Incident{ID: 7, Alerts: []incident.Alert{{Source: "unknown", Category: strings.Repeat("_lateral_movement", 4)[1:65]}}}},
+			incident.Incident{ID: 7, Alerts: []incident.Alert{{Source: "unknown", Detection: "unknown", Category: strings.Repeat("_lateral_movement", 4)[1:65]}}}},
 		{"alerts that are none", `{"incidentId":7,"alerts":[null,1,"x",[],{}]}`, incident.Incident{ID: 7, Alerts: []incident.Alert{plain}}},
-		{"tags of objects", `{"incidentId":7,"tags":[{"a":"b"}],"entities":[{"entityType":"New","x":[[[]]]}]}`, none},
+		{"tags of objects", `{"incidentId":7,"tags":[{"a":"b"}],"entities":[{"entityType":"New","x":[[[]]]}]}`, with(func(in *incident.Incident) { in.Noted = true })},
+		{"a comment", `{"incidentId":7,"comments":[{"comment":"x","createdBy":"a@b"}]}`, with(func(in *incident.Incident) { in.Noted = true })},
+		{"no tag, no comment", `{"incidentId":7,"tags":[null],"comments":{"comment":"x"}}`, none},
 		{"an error of its own", `{"incidentId":7,"error":{"code":"x"}}`, none},
 		{"twice the same name", `{"incidentId":6,"incidentId":7}`, none},
 		{"invalid UTF-8", "{\"incidentId\":7,\"incidentName\":\"\xff\xfe\",\"assignedTo\":\"\xff\"}", with(func(in *incident.Incident) { in.Assigned = true })},
@@ -103,8 +105,8 @@ func TestDecodeRow(t *testing.T) {
 
 func TestDecodeGraphRow(t *testing.T) {
 	page, err := newDecoder(&graph).page(strings.NewReader(`{"value":[{"id":"29","tenantId":"x","status":"inProgress","redirectIncidentId":"31","displayName":"n","createdDateTime":"2026-01-02T03:04:05Z",
-		"lastUpdateDateTime":"2026-01-02T03:04:05.1234567Z","assignedTo":"a@b","classification":"truePositive","determination":"multiStagedAttack","severity":"High","comments":[],
-		"alerts":[{"id":"a","providerAlertId":"9","incidentId":"29","status":"inProgress","severity":"unknownFutureValue","serviceSource":"azureAdIdentityProtection","category":"InitialAccess","categories":["x"],
+		"lastUpdateDateTime":"2026-01-02T03:04:05.1234567Z","assignedTo":"a@b","classification":"truePositive","determination":"multiStagedAttack","severity":"High","comments":[],"customTags":[],"systemTags":["x"],"priorityScore":86,
+		"alerts":[{"id":"a","providerAlertId":"9","detectionSource":"antivirus","investigationState":"unsupportedAlertType","firstActivityDateTime":"2026-01-01T03:04:05.5Z","incidentId":"29","status":"inProgress","severity":"unknownFutureValue","serviceSource":"azureAdIdentityProtection","category":"InitialAccess","categories":["x"],
 			"createdDateTime":"2026-01-01T00:00:00Z","evidence":[{"status":"new","severity":"low","createdDateTime":"2020-01-01T00:00:00Z"}]}]}]}`))
 	if err != nil || len(page.Rows) != 1 {
 		t.Fatalf("%d rows, %v", len(page.Rows), err)
@@ -112,8 +114,8 @@ func TestDecodeGraphRow(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := incident.Incident{
 		ID: 29, RedirectID: 31, Created: at, Updated: at.Add(123456700), Severity: incident.SeverityHigh, Status: incident.StatusInProgress,
-		Classification: incident.ClassificationTruePositive, Determination: 7, Assigned: true, Unrecognized: incident.FieldAlertSeverity,
-		Alerts: []incident.Alert{{Status: incident.AlertInProgress, Source: "azure_ad_identity_protection", Category: "initial_access"}},
+		Classification: incident.ClassificationTruePositive, Determination: 7, Assigned: true, Unrecognized: incident.FieldAlertSeverity, Priority: incident.PriorityTop,
+		Alerts: []incident.Alert{{Status: incident.AlertInProgress, Investigation: 13, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Source: "azure_ad_identity_protection", Category: "initial_access"}},
 	}
 	if got, want := fmt.Sprintf("%+v", page.Rows[0]), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("\ngot  %s\nwant %s", got, want)

@@ -17,6 +17,9 @@ var defender = api{
 	id:      "incidentId",
 	created: "createdTime",
 	updated: "lastUpdateTime",
+	tags:    "tags",
+
+	firstActive: "firstActivity",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "Active",
 		incident.StatusInProgress:     "InProgress",

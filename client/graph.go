@@ -17,6 +17,10 @@ var graph = api{
 	id:      "id",
 	created: "createdDateTime",
 	updated: "lastUpdateDateTime",
+	// systemTags are Microsoft's own, and no sign of anybody's work.
+	tags: "customTags",
+
+	firstActive: "firstActivityDateTime",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "active",
 		incident.StatusInProgress:     "inProgress",

@@ -36,28 +36,40 @@ func tenantMirror() *incident.Mirror {
 	m := incident.NewMirror(incident.MirrorOptions{
 		Lookback:   180 * 24 * time.Hour,
 		Thresholds: []time.Duration{30 * time.Minute, time.Hour, 720 * time.Hour},
+		Priorities: true,
+		Objectives: incident.Objectives{incident.SeverityLow: {incident.ObjectiveAssign: 15 * time.Second, incident.ObjectiveResolve: 4 * time.Hour}},
 	})
 	at := epoch.Add
 	alerts := []incident.Alert{
-		{Severity: incident.SeverityHigh, Status: incident.AlertNew, Source: "microsoft_defender_for_endpoint", Category: "malware"},
-		{Severity: incident.SeverityLow, Status: incident.AlertResolved, Source: "microsoft_defender_for_endpoint", Category: "initial_access"},
+		{Severity: incident.SeverityHigh, Status: incident.AlertNew, Source: "microsoft_defender_for_endpoint", Category: "malware",
+			Detection: "antivirus", Investigation: investigation("pendingApproval"), FirstActivity: at(-3 * time.Minute)},
+		{Severity: incident.SeverityLow, Status: incident.AlertResolved, Source: "microsoft_defender_for_endpoint", Category: "initial_access",
+			Detection: "custom_detection"},
 	}
 	apply := func(in incident.Incident) { m.Apply(&in) }
 	apply(incident.Incident{ID: 1, Created: at(-2 * time.Hour), Updated: at(-time.Hour), Severity: incident.SeverityHigh, Status: incident.StatusActive, Alerts: alerts})
+	apply(incident.Incident{ID: 7, Created: at(-80 * time.Hour), Updated: at(-73 * time.Hour), Severity: incident.SeverityMedium, Status: incident.StatusActive, Priority: incident.PriorityTop, Alerts: alerts[:1]})
 	apply(incident.Incident{ID: 2, Created: at(-40 * time.Minute), Updated: at(-40 * time.Minute), Severity: incident.SeverityHigh, Status: incident.StatusInProgress, Assigned: true, Alerts: alerts[:1]})
 	apply(incident.Incident{ID: 3, Created: at(-1000 * time.Hour), Updated: at(-900 * time.Hour), Severity: incident.SeverityMedium, Status: incident.StatusResolved,
 		Classification: incident.ClassificationTruePositive, Alerts: alerts[1:]})
 	apply(incident.Incident{ID: 4, Created: at(-30 * time.Hour), Updated: at(-20 * time.Hour), Severity: incident.SeverityLow, Status: incident.StatusRedirected, RedirectID: 1})
-	m.StartFlows(at(-time.Minute))
+	m.StartFlows(at(-time.Minute), at(-time.Minute))
 	apply(incident.Incident{ID: 5, Created: at(-30 * time.Second), Updated: at(-20 * time.Second), Severity: incident.SeverityLow, Status: incident.StatusActive, Assigned: true,
-		Unrecognized: incident.FieldStatus})
+		Unrecognized: incident.FieldStatus, Alerts: alerts})
 	apply(incident.Incident{ID: 5, Created: at(-30 * time.Second), Updated: at(90 * time.Second), Severity: incident.SeverityLow, Status: incident.StatusResolved, Assigned: true,
-		Classification: incident.ClassificationFalsePositive})
+		Classification: incident.ClassificationFalsePositive, Alerts: alerts})
+	apply(incident.Incident{ID: 6, Created: at(-30 * time.Second), Updated: at(-20 * time.Second), Severity: incident.SeverityLow, Status: incident.StatusRedirected, RedirectID: 1})
 	return m
 }
 
+func investigation(s string) incident.Investigation {
+	state, _ := incident.ParseInvestigation(s)
+	return state
+}
+
 func statusOf(coverage incident.Coverage) *refresh.Status {
-	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage}
+	s := &refresh.Status{Up: true, Interval: 30 * time.Second, Coverage: coverage,
+		Start: epoch.Add(-2 * time.Minute), ProcessStart: epoch.Add(-time.Second / 4)}
 	s.Passes[pass.First] = refresh.PassStatus{LastAttempt: epoch}
 	if coverage.All {
 		s.Passes[pass.First] = refresh.PassStatus{LastSuccess: epoch, LastAttempt: epoch, LastDuration: time.Minute, Refreshes: 1}
@@ -101,25 +113,30 @@ func TestExposition(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewPedanticRegistry()
 			prometheus.WrapRegistererWith(prometheus.Labels{"tenant": "contoso"}, registry).MustRegister(test.tenant)
-			got := exposition(t, registry)
-			file := filepath.Join("testdata", test.name+".prom")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
-			}
+			compare(t, test.name+".prom", exposition(t, registry))
 			problems, err := testutil.GatherAndLint(registry)
 			if err != nil || len(problems) > 0 {
 				t.Errorf("lint: %v, %v", problems, err)
 			}
 		})
+	}
+}
+
+// compare compares an exposition with a file of testdata.
+func compare(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (write it anew with -update):\n%s", file, got)
 	}
 }
 
@@ -152,7 +169,7 @@ func TestNativeHistogram(t *testing.T) {
 			continue
 		}
 		for _, metric := range family.Metric {
-			if metric.Label[0].GetValue() != "low" {
+			if metric.Label[0].GetValue() != "false_positive" {
 				continue
 			}
 			h := metric.Histogram

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -19,28 +20,37 @@ import (
 type encoder interface {
 	// head begins a metric.
 	head(*Metric) ([]byte, error)
-	// sample appends a gauge or a counter.
-	sample(dst []byte, m *Metric, tenant string, v float64, labels []string) []byte
+	// sample appends a gauge or a counter; of the latter also the start, unless it is
+	// zero.
+	sample(dst []byte, m *Metric, tenant string, v float64, start time.Time, labels []string) []byte
 	// metric appends anything; its labels are complete and sorted.
 	metric(dst []byte, m *Metric, d *dto.Metric) ([]byte, error)
 }
 
 // Encodes tells whether the format is one that Series can be written in.
-func Encodes(format expfmt.Format) bool { return encoderOf(format) >= 0 }
+func Encodes(format expfmt.Format) bool { return encoderOf(format, false) >= 0 }
 
 // The encoders, by index.
-var encoders = [...]encoder{textEncoder{}, textEncoder{openMetrics: true}, protoEncoder{}}
+var encoders = [...]encoder{
+	textEncoder{}, textEncoder{openMetrics: true}, textEncoder{openMetrics: true, created: true}, protoEncoder{},
+}
 
-func encoderOf(format expfmt.Format) int {
+// encoderOf is the index of an encoder, which writes the lines _created if it is
+// one of OpenMetrics and they are asked for.
+func encoderOf(format expfmt.Format, created bool) int {
 	switch format.FormatType() {
 	case expfmt.TypeTextPlain:
 		return 0
 	case expfmt.TypeOpenMetrics:
-		if version := string(format); strings.Contains(version, "version=0.0.1") || strings.Contains(version, "version=1.0.0") {
-			return 1
+		if version := string(format); !strings.Contains(version, "version=0.0.1") && !strings.Contains(version, "version=1.0.0") {
+			return -1
 		}
+		if created {
+			return 2
+		}
+		return 1
 	case expfmt.TypeProtoDelim:
-		return 2
+		return 3
 	}
 	return -1
 }
@@ -92,18 +102,24 @@ func (protoEncoder) metric(dst []byte, _ *Metric, d *dto.Metric) ([]byte, error)
 	return proto.MarshalOptions{}.MarshalAppend(dst, &dto.MetricFamily{Metric: []*dto.Metric{d}})
 }
 
-func (protoEncoder) sample(dst []byte, m *Metric, tenant string, v float64, labels []string) []byte {
+func (protoEncoder) sample(dst []byte, m *Metric, tenant string, v float64, start time.Time, labels []string) []byte {
 	const (
-		familyMetric               = 4
-		label, gauge, counter      = 1, 2, 3
-		pairName, pairValue, value = 1, 2, 1
+		familyMetric          = 4
+		label, gauge, counter = 1, 2, 3
+		pairName, pairValue   = 1, 2
+		value, created        = 1, 3
 	)
-	number, kind := make([]byte, 0, 9), protowire.Number(gauge)
+	number, kind := make([]byte, 0, 32), protowire.Number(gauge)
 	if m.Type == Counter {
 		kind = counter
 	}
 	number = protowire.AppendTag(number, value, protowire.Fixed64Type)
 	number = binary.LittleEndian.AppendUint64(number, math.Float64bits(v))
+	if !start.IsZero() {
+		instant := appendTimestamp(make([]byte, 0, 16), start)
+		number = protowire.AppendTag(number, created, protowire.BytesType)
+		number = protowire.AppendBytes(number, instant)
+	}
 	pair := func(i int) int {
 		return protowire.SizeTag(pairName) + protowire.SizeBytes(len(m.layout.names[i])) +
 			protowire.SizeTag(pairValue) + protowire.SizeBytes(len(m.layout.value(i, tenant, labels)))
@@ -124,4 +140,16 @@ func (protoEncoder) sample(dst []byte, m *Metric, tenant string, v float64, labe
 	}
 	dst = protowire.AppendTag(dst, kind, protowire.BytesType)
 	return protowire.AppendBytes(dst, number)
+}
+
+// appendTimestamp writes a google.protobuf.Timestamp.
+func appendTimestamp(dst []byte, t time.Time) []byte {
+	const seconds, nanos = 1, 2
+	dst = protowire.AppendTag(dst, seconds, protowire.VarintType)
+	dst = protowire.AppendVarint(dst, uint64(t.Unix()))
+	if ns := t.Nanosecond(); ns != 0 {
+		dst = protowire.AppendTag(dst, nanos, protowire.VarintType)
+		dst = protowire.AppendVarint(dst, uint64(ns))
+	}
+	return dst
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"m365_defender_exporter/internal/incident"
 )
@@ -14,27 +15,36 @@ import (
 type histogram struct {
 	prometheus.Metric // the native one
 	classic           []*dto.Bucket
+	start             *timestamppb.Timestamp
 }
 
 // constHistogram makes one sample. A zero threshold other than 0 tells a Prometheus
 // that keeps native histograms that this is one, even as long as it is empty;
 // otherwise an older one (2.42) would begin with classic buckets.
-func (m *Metric) constHistogram(h *incident.Histogram, labels ...string) prometheus.Metric {
+func (m *Metric) constHistogram(h *incident.Histogram, bounds []float64, start time.Time, labels ...string) prometheus.Metric {
 	native, err := prometheus.NewConstNativeHistogram(m.desc, h.Count, h.Sum, h.Native, nil, h.Zero,
-		incident.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...)
+		incident.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, start, labels...)
 	if err != nil {
 		return prometheus.NewInvalidMetric(m.desc, err)
 	}
-	return histogram{native, classicBuckets(h)}
+	return histogram{native, classicBuckets(h, bounds), timestamp(start)}
+}
+
+// timestamp is nil for the zero time, of which the library would make the year 1.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }
 
 // classicBuckets are cumulative.
-func classicBuckets(h *incident.Histogram) []*dto.Bucket {
-	classic := make([]*dto.Bucket, len(h.Classic))
+func classicBuckets(h *incident.Histogram, bounds []float64) []*dto.Bucket {
+	classic := make([]*dto.Bucket, len(bounds))
 	var sum uint64
-	for i, n := range h.Classic {
-		sum += n
-		classic[i] = &dto.Bucket{UpperBound: &incident.DurationBuckets[i], CumulativeCount: new(sum)}
+	for i := range bounds {
+		sum += h.Classic[i]
+		classic[i] = &dto.Bucket{UpperBound: &bounds[i], CumulativeCount: new(sum)}
 	}
 	return classic
 }
@@ -45,7 +55,6 @@ func (h histogram) Write(out *dto.Metric) error {
 		return err
 	}
 	out.Histogram.Bucket = h.classic
-	// It goes on over restarts; there is no instant at which it began.
-	out.Histogram.CreatedTimestamp = nil
+	out.Histogram.CreatedTimestamp = h.start
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // observations for a classic one unless it has a zero threshold.
 func TestEmptyHistogramIsNative(t *testing.T) {
 	var got dto.Metric
-	if err := timeToAssign.constHistogram(&incident.Histogram{}, "high").Write(&got); err != nil {
+	if err := timeToAssign.constHistogram(&incident.Histogram{}, incident.DurationBuckets[:], epoch, "high").Write(&got); err != nil {
 		t.Fatal(err)
 	}
 	h := got.GetHistogram()

@@ -33,15 +33,15 @@ func (m *moody) samples(to *sink) {
 // TestLeftOut: a tenant that cannot be encoded is left out as a whole, no other
 // else is, and it is back as soon as it can be.
 func TestLeftOut(t *testing.T) {
-	for _, format := range formats {
-		t.Run(string(format), func(t *testing.T) {
+	for _, wanted := range formats {
+		t.Run(title(wanted), func(t *testing.T) {
 			tenants, _, _ := fleet(func() time.Time { return epoch })
 			source := &moody{Func: NewFunc(QuotaLimit, func(emit func(float64, ...string)) { emit(1, "minute") })}
 			tenants[2] = NewSeries(tenants[2].tenant, append([]Source{source}, tenants[2].sources...)...)
 			others := slices.Concat(tenants[:2], tenants[3:])
 			for _, wrong := range []bool{false, true, true, false} {
 				source.wrong = wrong
-				e, err := Encode(format, nil, tenants, nil)
+				e, err := Encode(wanted, nil, tenants)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -51,11 +51,11 @@ func TestLeftOut(t *testing.T) {
 				}
 				switch {
 				case !wrong:
-					write(t, &want, format, nil, tenants, nil)
+					write(t, &want, wanted, nil, tenants)
 				case len(e.LeftOut) != 1 || !strings.Contains(e.LeftOut[0].Error(), "tenant "+tenants[2].tenant) || !strings.Contains(e.LeftOut[0].Error(), "out of sorts"):
 					t.Errorf("left out: %v", e.LeftOut)
 				default:
-					write(t, &want, format, nil, others, nil)
+					write(t, &want, wanted, nil, others)
 				}
 				if !bytes.Equal(got.Bytes(), want.Bytes()) {
 					t.Errorf("wrong=%v: got\n%.3000s\nwant\n%.3000s", wrong, got.String(), want.String())
@@ -67,19 +67,19 @@ func TestLeftOut(t *testing.T) {
 
 // TestLeftOutHistogram: one that does not add up has no place but in text.
 func TestLeftOutHistogram(t *testing.T) {
-	for _, format := range formats {
+	for _, wanted := range formats {
 		tenants, refreshers, _ := fleet(func() time.Time { return epoch })
 		refreshers[0].snapshot.Flows.TimeToAssign[1] = incident.Histogram{Count: 5, Sum: 10}
-		e, err := Encode(format, nil, tenants, nil)
+		e, err := Encode(wanted, nil, tenants)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := 0
-		if format.FormatType() == expfmt.TypeProtoDelim {
+		if wanted.Format.FormatType() == expfmt.TypeProtoDelim {
 			want = 1
 		}
 		if got := len(e.LeftOut); got != want {
-			t.Errorf("%s: %d left out, want %d: %v", format, got, want, e.LeftOut)
+			t.Errorf("%s: %d left out, want %d: %v", title(wanted), got, want, e.LeftOut)
 		}
 	}
 }
@@ -90,12 +90,13 @@ func TestNothingIsWrittenByHalves(t *testing.T) {
 	tenants, _, _ := fleet(func() time.Time { return epoch })
 	for _, name := range []string{"a_first", Namespace + "_between", "z_last"} {
 		empty := []*dto.MetricFamily{{Name: &name, Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{{}}}}
-		for _, format := range formats[:3] {
-			if e, err := Encode(format, empty, tenants, nil); err == nil || e != nil {
-				t.Errorf("%s, %s: got %v", format, name, err)
+		for _, wanted := range formats[:3] {
+			if e, err := Encode(wanted, empty, tenants); err == nil || e != nil {
+				t.Errorf("%s, %s: got %v", title(wanted), name, err)
 			}
-			if _, err := Encode(format, empty, tenants, func(other string) bool { return other != name }); err != nil {
-				t.Errorf("%s, %s is not wanted: got %v", format, name, err)
+			wanted.Metric = func(other string) bool { return other != name }
+			if _, err := Encode(wanted, empty, tenants); err != nil {
+				t.Errorf("%s, %s is not wanted: got %v", title(wanted), name, err)
 			}
 		}
 	}
@@ -115,7 +116,7 @@ func (f *failing) Write(p []byte) (int, error) {
 // TestWriteTo tells how far it came.
 func TestWriteTo(t *testing.T) {
 	tenants, _, _ := fleet(func() time.Time { return epoch })
-	e, err := Encode(formats[0], nil, tenants, nil)
+	e, err := Encode(formats[0], nil, tenants)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -62,12 +63,19 @@ func cached(name string, typ Type, help string, labels ...string) *Metric {
 // depend on the clock. The function must not block.
 type Func struct {
 	metric *Metric
+	start  time.Time // since when a counter is counted
 	values func(emit func(v float64, labels ...string))
 }
 
 // NewFunc returns a collector of one metric of the table.
 func NewFunc(m *Metric, values func(emit func(v float64, labels ...string))) *Func {
-	return &Func{m, values}
+	return &Func{metric: m, values: values}
+}
+
+// Since says when a counter was at zero, for all of its values.
+func (f *Func) Since(start time.Time) *Func {
+	f.start = start
+	return f
 }
 
 // Describe implements prometheus.Collector.
@@ -81,6 +89,7 @@ func (f *Func) metrics() []*Metric { return []*Metric{f.metric} }
 func (f *Func) version() any { return nil }
 
 func (f *Func) samples(to *sink) {
+	to.start = f.start
 	f.values(func(v float64, labels ...string) { to.value(f.metric, v, labels...) })
 }
 
@@ -94,6 +103,9 @@ Generated from the table in ` + "`collector/table.go`" + `; do not edit. Every m
 ` + "`tenant`" + `: the configured name of the tenant, by default its id.
 
 A series whose value is not known yet, or not any more, is absent: nothing is shown as zero that is not known to be zero.
+
+Every histogram has classic and native buckets; every counter and histogram has a start time, of what happens to incidents the end of the first
+sync: [histograms and start times](docs/configuration.md#histograms-and-start-times).
 
 | name | type | labels | meaning |
 |---|---|---|---|

@@ -107,15 +107,27 @@ type part struct {
 	metric *Metric // of the tenants; nil: the head is everything
 }
 
-// Encode makes an exposition of the families of the process, sorted by name,
-// and of the series of the tenants, in a format for which [Encodes] holds. Only
-// what is wanted is in it; nil: everything. An error says that a family of the
-// process cannot be encoded, or what is said of a metric: then there is none.
-func Encode(format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(name string) bool) (*Exposition, error) {
-	e, kind := &Exposition{}, encoderOf(format)
+// Wanted is what a scrape asks for.
+type Wanted struct {
+	// Format is one for which [Encodes] holds.
+	Format expfmt.Format
+	// CreatedLines adds the start times to OpenMetrics, as lines _created.
+	CreatedLines bool
+	// Metric tells which metrics are wanted; nil: all.
+	Metric func(name string) bool
+}
+
+func (w *Wanted) has(name string) bool { return w.Metric == nil || w.Metric(name) }
+
+// Encode makes an exposition of what is wanted of the families of the process,
+// sorted by name, and of the series of the tenants. An error says that a family
+// of the process cannot be encoded, or what is said of a metric: then there is
+// none.
+func Encode(wanted Wanted, process []*dto.MetricFamily, tenants []*Series) (*Exposition, error) {
+	e, kind := &Exposition{}, encoderOf(wanted.Format, wanted.CreatedLines)
 	e.encodeTenants(kind, tenants)
 	var buffer bytes.Buffer
-	library := expfmt.NewEncoder(&buffer, format)
+	library := expfmt.NewEncoder(&buffer, wanted.Format, createdLines(wanted.CreatedLines)...)
 	take := func(err error) error {
 		if err == nil && buffer.Len() > 0 {
 			e.parts = append(e.parts, part{head: bytes.Clone(buffer.Bytes())})
@@ -125,7 +137,7 @@ func Encode(format expfmt.Format, process []*dto.MetricFamily, tenants []*Series
 	}
 	families := func(before string) error {
 		for ; len(process) > 0 && (before == "" || process[0].GetName() < before); process = process[1:] {
-			if wanted == nil || wanted(process[0].GetName()) {
+			if wanted.has(process[0].GetName()) {
 				if err := take(library.Encode(process[0])); err != nil {
 					return err
 				}
@@ -137,7 +149,7 @@ func Encode(format expfmt.Format, process []*dto.MetricFamily, tenants []*Series
 		if err := families(m.Name); err != nil {
 			return nil, err
 		}
-		if wanted == nil || wanted(m.Name) {
+		if wanted.has(m.Name) {
 			if err := e.add(kind, m); err != nil {
 				return nil, err
 			}

@@ -22,9 +22,19 @@ import (
 	"m365_defender_exporter/internal/listing"
 )
 
-var formats = []expfmt.Format{
-	expfmt.NewFormat(expfmt.TypeTextPlain), expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtOpenMetrics_1_0_0, expfmt.NewFormat(expfmt.TypeProtoDelim),
+var formats = []Wanted{
+	{Format: expfmt.NewFormat(expfmt.TypeTextPlain)},
+	{Format: expfmt.FmtOpenMetrics_0_0_1},
+	{Format: expfmt.FmtOpenMetrics_1_0_0},
+	{Format: expfmt.FmtOpenMetrics_0_0_1, CreatedLines: true},
+	{Format: expfmt.FmtOpenMetrics_1_0_0, CreatedLines: true},
+	{Format: expfmt.NewFormat(expfmt.TypeProtoDelim)},
+	{Format: expfmt.NewFormat(expfmt.TypeProtoDelim), CreatedLines: true},
+	{Format: expfmt.NewFormat(expfmt.TypeTextPlain), CreatedLines: true},
 }
+
+// title names a test.
+func title(w Wanted) string { return fmt.Sprintf("%s created=%v", w.Format, w.CreatedLines) }
 
 // live is a refresher whose results change.
 type live struct{ fixed }
@@ -40,6 +50,9 @@ func fleet(now func() time.Time) (all []*Series, refreshers []*live, apis []*API
 		s.Coverage = coverage
 		s.AlertsAvailable = i != 2
 		r.publish(s, statusOf(coverage))
+		if i == 4 { // as of a state without start times
+			s.Flows.Start, r.status.Start = time.Time{}, time.Time{}
+		}
 		if !coverage.Open {
 			r.snapshot = nil
 		}
@@ -51,7 +64,8 @@ func fleet(now func() time.Time) (all []*Series, refreshers []*live, apis []*API
 				emit(v, fmt.Sprint(j))
 			}
 		})
-		all = append(all, NewSeries(name, NewTenant(Options{Refresher: r, MaxAge: time.Hour, Now: now}), api, values))
+		failures := NewFunc(StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(i)) }).Since(epoch.Add(time.Duration(i)))
+		all = append(all, NewSeries(name, NewTenant(Options{Refresher: r, MaxAge: time.Hour, Now: now}), api, values, failures))
 		refreshers, apis = append(refreshers, r), append(apis, api)
 	}
 	return all, refreshers, apis
@@ -82,9 +96,9 @@ func processRegistry() *prometheus.Registry {
 }
 
 // write writes an exposition from which no tenant is left out.
-func write(t testing.TB, w io.Writer, format expfmt.Format, process []*dto.MetricFamily, tenants []*Series, wanted func(string) bool) {
+func write(t testing.TB, w io.Writer, wanted Wanted, process []*dto.MetricFamily, tenants []*Series) {
 	t.Helper()
-	e, err := Encode(format, process, tenants, wanted)
+	e, err := Encode(wanted, process, tenants)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +110,7 @@ func write(t testing.TB, w io.Writer, format expfmt.Format, process []*dto.Metri
 	}
 }
 
-func same(t *testing.T, format expfmt.Format, tenants []*Series, wanted func(string) bool) {
+func same(t *testing.T, wanted Wanted, tenants []*Series) {
 	t.Helper()
 	process := processRegistry()
 	families := gathered(t, tenants, process)
@@ -105,10 +119,10 @@ func same(t *testing.T, format expfmt.Format, tenants []*Series, wanted func(str
 		t.Fatal(err)
 	}
 	var got, want bytes.Buffer
-	write(t, &got, format, own, tenants, wanted)
-	encoder := expfmt.NewEncoder(&want, format)
+	write(t, &got, wanted, own, tenants)
+	encoder := expfmt.NewEncoder(&want, wanted.Format, createdLines(wanted.CreatedLines)...)
 	for _, family := range families {
-		if wanted == nil || wanted(family.GetName()) {
+		if wanted.has(family.GetName()) {
 			if err := encoder.Encode(family); err != nil {
 				t.Fatal(err)
 			}
@@ -117,14 +131,14 @@ func same(t *testing.T, format expfmt.Format, tenants []*Series, wanted func(str
 	if err := encoder.(expfmt.Closer).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if format.FormatType() == expfmt.TypeProtoDelim {
+	if wanted.Format.FormatType() == expfmt.TypeProtoDelim {
 		sameMessages(t, &got, &want)
 		return
 	}
 	g, w := blocks(got.String()), blocks(want.String())
 	for i := range max(len(g), len(w)) {
 		if i >= len(g) || i >= len(w) || g[i] != w[i] {
-			t.Fatalf("%s: got\n%s\nwant\n%s", format, g[min(i, len(g)-1)], w[min(i, len(w)-1)])
+			t.Fatalf("%s: got\n%s\nwant\n%s", title(wanted), g[min(i, len(g)-1)], w[min(i, len(w)-1)])
 		}
 	}
 }
@@ -204,19 +218,20 @@ func TestSeriesAreWhatTheLibraryWrites(t *testing.T) {
 	}
 	for _, step := range steps {
 		step.change()
-		for _, format := range formats {
-			t.Run(step.name+" "+string(format), func(t *testing.T) {
-				same(t, format, tenants, nil)
-				same(t, format, tenants, func(name string) bool { return name == incidents.Name || name == "z_last" || name == apiDuration.Name })
+		for _, wanted := range formats {
+			t.Run(step.name+" "+title(wanted), func(t *testing.T) {
+				same(t, wanted, tenants)
+				wanted.Metric = func(name string) bool { return name == incidents.Name || name == "z_last" || name == apiDuration.Name }
+				same(t, wanted, tenants)
 			})
 		}
 	}
 }
 
 func TestEncodes(t *testing.T) {
-	for _, format := range formats {
-		if !Encodes(format) {
-			t.Errorf("%s: is not encoded", format)
+	for _, wanted := range formats {
+		if !Encodes(wanted.Format) {
+			t.Errorf("%s: is not encoded", title(wanted))
 		}
 	}
 	for _, typ := range []expfmt.FormatType{expfmt.TypeProtoText, expfmt.TypeProtoCompact} {
@@ -251,7 +266,7 @@ func bigMirror(seed uint64) *incident.Mirror {
 		}
 		m.Apply(&in)
 	}
-	m.StartFlows(epoch)
+	m.StartFlows(epoch, epoch)
 	return m
 }
 
@@ -274,13 +289,12 @@ func thousand() (all []*Series, refreshers []*live, apis []*API) {
 // last scrape, and when every tenant was refreshed. BenchmarkTenantsByRegistry is the
 // same by a registry, to compare with.
 func BenchmarkTenants(b *testing.B) {
-	for _, format := range formats[1:] {
-		if format == expfmt.FmtOpenMetrics_0_0_1 {
-			continue
-		}
+	for _, wanted := range []Wanted{
+		{Format: expfmt.FmtOpenMetrics_1_0_0}, {Format: expfmt.FmtOpenMetrics_1_0_0, CreatedLines: true}, {Format: expfmt.NewFormat(expfmt.TypeProtoDelim)},
+	} {
 		tenants, refreshers, apis := thousand()
 		for _, changed := range []bool{false, true} {
-			b.Run(fmt.Sprintf("type=%d/refreshed=%v", format.FormatType(), changed), func(b *testing.B) {
+			b.Run(fmt.Sprintf("type=%d/created=%v/refreshed=%v", wanted.Format.FormatType(), wanted.CreatedLines, changed), func(b *testing.B) {
 				b.ReportAllocs()
 				series := 0
 				for b.Loop() {
@@ -296,7 +310,7 @@ func BenchmarkTenants(b *testing.B) {
 						b.StartTimer()
 					}
 					counted := &counter{}
-					write(b, counted, format, nil, tenants, nil)
+					write(b, counted, wanted, nil, tenants)
 					series = counted.lines
 				}
 				b.ReportMetric(float64(series), "lines")

@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -25,6 +26,9 @@ type Source interface {
 // sink takes samples: for a registry, or encoded at once.
 type sink struct {
 	ch chan<- prometheus.Metric // nil: encode
+	// start is since when the counters and histograms that come next are counted.
+	// Zero: it is not known.
+	start time.Time
 
 	encoder encoder
 	tenant  string
@@ -38,23 +42,32 @@ type sink struct {
 func (s *sink) value(m *Metric, v float64, labels ...string) {
 	if s.ch == nil {
 		s.labels = append(s.labels[:0], labels...) // copied, so that the caller's stay on the stack
-		s.out[m.index] = s.encoder.sample(s.out[m.index], m, s.tenant, v, s.labels)
+		start := s.start
+		if m.Type != Counter {
+			start = time.Time{}
+		}
+		s.out[m.index] = s.encoder.sample(s.out[m.index], m, s.tenant, v, start, s.labels)
 		return
 	}
-	typ := prometheus.GaugeValue
-	if m.Type == Counter {
-		typ = prometheus.CounterValue
+	labels = slices.Clone(labels)
+	switch {
+	case m.Type != Counter:
+		s.ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, v, labels...)
+	case s.start.IsZero():
+		s.ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, v, labels...)
+	default:
+		s.ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(m.desc, prometheus.CounterValue, v, s.start, labels...)
 	}
-	s.ch <- prometheus.MustNewConstMetric(m.desc, typ, v, slices.Clone(labels)...)
 }
 
-func (s *sink) histogram(m *Metric, h *incident.Histogram, labels ...string) {
+// histogram takes one sample, with classic buckets that end at these bounds.
+func (s *sink) histogram(m *Metric, h *incident.Histogram, bounds []float64, labels ...string) {
 	if _, text := s.encoder.(textEncoder); !text {
-		s.metric(m, m.constHistogram(h, slices.Clone(labels)...))
+		s.metric(m, m.constHistogram(h, bounds, s.start, slices.Clone(labels)...))
 		return
 	}
 	// Text has no place for native buckets, nor for what is wrong with them.
-	d := &dto.Metric{Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &h.Sum, Bucket: classicBuckets(h)}}
+	d := &dto.Metric{Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &h.Sum, Bucket: classicBuckets(h, bounds), CreatedTimestamp: timestamp(s.start)}}
 	for i, name := range m.layout.names {
 		d.Label = append(d.Label, &dto.LabelPair{Name: &name, Value: new(m.layout.value(i, s.tenant, labels))})
 	}

@@ -1,5 +1,9 @@
 package collector
 
+// fromFirst is told of histograms of which empty ones are not shown: twenty lines
+// for each that say nothing, of each tenant.
+const fromFirst = " Absent until the first observation."
+
 // Everything that depends on the incidents is cached: a scrape shows the last
 // good refresh.
 var (
@@ -21,13 +25,25 @@ var (
 		"severity", "category")
 	openOlder = cached("open_incidents_older", Gauge,
 		"Open incidents created at least so long ago.",
+		"severity", "assigned", "threshold")
+	openIdle = cached("open_incidents_idle", Gauge,
+		"Open incidents that have not been updated for at least so long.",
 		"severity", "threshold")
+	openByPriority = cached("open_incidents_by_priority", Gauge,
+		"Open incidents by the band of Microsoft's priority score: top above 85, medium from 15 on, low below, unknown without one. Absent on the native API, which does not tell it.",
+		"severity", "priority")
 	oldestOpen = cached("oldest_open_incident_created_timestamp_seconds", Gauge,
 		"Unix time at which the oldest open incident was created; absent if none is open.",
 		"severity")
 	alerts = cached("alerts", Gauge,
 		"Alerts of the incidents that are counted. The severity and the status are the alert's.",
 		"severity", "status", "service_source")
+	resolvedByDetection = cached("resolved_incidents_by_detection_source", Gauge,
+		"Resolved incidents within the look-back by what detected their alerts and by verdict. An incident counts once for each of its detection sources.",
+		"detection_source", "classification")
+	alertsByInvestigation = cached("alerts_by_investigation_state", Gauge,
+		"Alerts of open incidents by the state of their automated investigation.",
+		"investigation_state")
 	alertsAvailable = cached("alerts_available", Gauge,
 		"Whether the API delivers alerts (1). If not (0), the series that are made of alerts are absent.")
 
@@ -35,17 +51,39 @@ var (
 		"Incidents that appeared after the first sync.",
 		"severity")
 	resolved = cached("incidents_resolved_total", Counter,
-		"Times an incident was resolved, seen after the first sync.",
-		"severity", "classification")
+		"Times an incident was resolved, seen after the first sync, by its classification at that moment; handled: assigned if it had an owner then, else unassigned.",
+		"severity", "classification", "handled")
 	reopened = cached("incidents_reopened_total", Counter,
 		"Times a resolved incident was opened again, seen after the first sync.",
+		"severity")
+	merged = cached("incidents_merged_total", Counter,
+		"Times an incident was merged into another one, seen after the first sync. One that appears merged is counted here and not as created.",
+		"severity")
+	timeToDetect = cached("incident_time_to_detect_seconds", Histogram,
+		"Seconds from the first activity of an incident's alerts to its creation, of incidents that appeared after the first sync."+fromFirst,
+		"severity")
+	timeToFirstTouch = cached("incident_time_to_first_touch_seconds", Histogram,
+		"Seconds from an incident's creation until it was first dealt with: its status left active, or it got an owner, a comment, a tag or a classification. Seen after the first sync."+fromFirst,
 		"severity")
 	timeToAssign = cached("incident_time_to_assign_seconds", Histogram,
 		"Seconds from an incident's creation to its first owner, seen after the first sync.",
 		"severity")
-	timeToResolve = cached("incident_time_to_resolve_seconds", Histogram,
-		"Seconds from an incident's creation to its resolution, seen after the first sync.",
+	timeInWork = cached("incident_time_in_work_seconds", Histogram,
+		"Seconds from an incident's first owner to its resolution, where both were seen after the first sync."+fromFirst,
 		"severity")
+	timeToResolve = cached("incident_time_to_resolve_seconds", Histogram,
+		"Seconds from an incident's creation to its resolution, seen after the first sync, by its classification at that moment."+
+			" Other classifications than unknown are absent until the first observation.",
+		"severity", "classification")
+	alertsOfIncident = cached("incident_alerts", Histogram,
+		"Alerts of an incident when it was resolved, seen after the first sync."+fromFirst,
+		"severity")
+	objectiveSeconds = define("incident_objective_seconds", Gauge,
+		"Seconds from an incident's creation within which it is to be assigned, first touched or resolved: the setting. Absent where there is none.",
+		"severity", "objective")
+	objectives = cached("incidents_objective_total", Counter,
+		"Times of the histograms for which there is an objective, by whether it was met: exact at any bound. What the setting was at that moment holds.",
+		"severity", "objective", "met")
 	unrecognized = cached("unrecognized_values_total", Counter,
 		"New versions of incidents with a value that is not known here and was counted as unknown or other.",
 		"field")

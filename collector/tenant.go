@@ -37,8 +37,9 @@ func NewTenant(opts Options) *Tenant { return &Tenant{opts} }
 
 var tenantMetrics = []*Metric{
 	incidents, incidentsRedirected, incidentsCached, resolvedIncidents, openBySource, openByCategory,
-	openOlder, oldestOpen, alerts, alertsAvailable, created, resolved, reopened, timeToAssign, timeToResolve,
-	unrecognized, up, firstSyncComplete, refreshInterval, lastSuccess, lastAttempt, lastDuration, refreshes,
+	openOlder, openIdle, openByPriority, oldestOpen, alerts, resolvedByDetection, alertsByInvestigation, alertsAvailable,
+	created, resolved, reopened, merged, timeToDetect, timeToFirstTouch, timeToAssign, timeInWork, timeToResolve, alertsOfIncident,
+	objectiveSeconds, objectives, unrecognized, up, firstSyncComplete, refreshInterval, lastSuccess, lastAttempt, lastDuration, refreshes,
 	refreshFailures, sweepCorrections, rowsSkipped, optionUnsupported,
 }
 
@@ -73,14 +74,20 @@ func (t *Tenant) shown(s *incident.Snapshot) bool {
 }
 
 func (t *Tenant) samples(to *sink) {
-	collectStatus(to, t.opts.Refresher.Status())
-	s := t.opts.Refresher.Snapshot()
+	status, s := t.opts.Refresher.Status(), t.opts.Refresher.Snapshot()
+	collectStatus(to, status)
 	if s == nil {
 		return
 	}
 	if s.Coverage.All {
 		// What was counted stays true however old it is.
+		to.start = s.Flows.Start
 		collectFlows(to, &s.Flows)
+		collectObjectives(to, s)
+		to.start = status.Start
+		for i, field := range incident.FieldNames {
+			to.value(unrecognized, float64(s.Flows.Unrecognized[i]), field)
+		}
 	}
 	if !t.shown(s) {
 		return
@@ -92,6 +99,7 @@ func (t *Tenant) samples(to *sink) {
 }
 
 func collectStatus(to *sink, s *refresh.Status) {
+	to.start = s.ProcessStart
 	to.value(up, number(s.Up))
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
@@ -112,6 +120,7 @@ func collectStatus(to *sink, s *refresh.Status) {
 			to.value(refreshFailures, float64(n), kind, reason.Reason(why).String())
 		}
 	}
+	to.start = s.Start
 	for i, kind := range refresh.Corrections {
 		to.value(sweepCorrections, float64(s.Corrections[i]), kind)
 	}
@@ -139,7 +148,16 @@ func collectOpen(to *sink, s *incident.Snapshot) {
 			to.value(incidents, float64(s.Incidents[sev][status][1]), severity, status.String(), "true")
 		}
 		for i, threshold := range s.Thresholds {
-			to.value(openOlder, float64(s.Older[sev][i]), severity, Threshold(threshold))
+			to.value(openOlder, float64(s.Older[sev][0][i]), severity, "false", Threshold(threshold))
+			to.value(openOlder, float64(s.Older[sev][1][i]), severity, "true", Threshold(threshold))
+		}
+		for i, threshold := range incident.IdleThresholds {
+			to.value(openIdle, float64(s.Idle[sev][i]), severity, Threshold(threshold))
+		}
+		if s.ByPriority != nil {
+			for priority, n := range s.ByPriority[sev] {
+				to.value(openByPriority, float64(n), severity, incident.Priority(priority).String())
+			}
 		}
 		if at := s.OldestOpen[sev]; !at.IsZero() {
 			to.value(oldestOpen, seconds(at), severity)
@@ -153,6 +171,9 @@ func collectOpen(to *sink, s *incident.Snapshot) {
 	}
 	for _, c := range s.ByCategory {
 		to.value(openByCategory, float64(c.Count), c.Severity.String(), c.Label)
+	}
+	for _, c := range s.Investigations {
+		to.value(alertsByInvestigation, float64(c.Count), c.State.String())
 	}
 }
 
@@ -168,6 +189,9 @@ func collectAll(to *sink, s *incident.Snapshot) {
 	for _, c := range s.Alerts {
 		to.value(alerts, float64(c.Count), c.Severity.String(), c.Status.String(), c.Source)
 	}
+	for _, c := range s.ByDetection {
+		to.value(resolvedByDetection, float64(c.Count), c.Source, c.Classification.String())
+	}
 }
 
 func collectFlows(to *sink, f *incident.Flows) {
@@ -175,14 +199,45 @@ func collectFlows(to *sink, f *incident.Flows) {
 		severity := sev.String()
 		to.value(created, float64(f.Created[sev]), severity)
 		to.value(reopened, float64(f.Reopened[sev]), severity)
+		to.value(merged, float64(f.Merged[sev]), severity)
 		for class := range incident.Classification(incident.NumClassifications) {
-			to.value(resolved, float64(f.Resolved[sev][class]), severity, class.String())
+			to.value(resolved, float64(f.Resolved[sev][class][0]), severity, class.String(), "unassigned")
+			to.value(resolved, float64(f.Resolved[sev][class][1]), severity, class.String(), "assigned")
+			if h := &f.TimeToResolve[sev][class]; h.Count > 0 || class == incident.ClassificationUnknown {
+				to.histogram(timeToResolve, h, incident.DurationBuckets[:], severity, class.String())
+			}
 		}
-		to.histogram(timeToAssign, &f.TimeToAssign[sev], severity)
-		to.histogram(timeToResolve, &f.TimeToResolve[sev], severity)
+		to.histogram(timeToAssign, &f.TimeToAssign[sev], incident.DurationBuckets[:], severity)
+		for _, h := range [...]struct {
+			metric *Metric
+			counts *incident.Histogram
+			bounds []float64
+		}{
+			{timeToDetect, &f.TimeToDetect[sev], incident.DurationBuckets[:]},
+			{timeToFirstTouch, &f.TimeToFirstTouch[sev], incident.DurationBuckets[:]},
+			{timeInWork, &f.TimeInWork[sev], incident.DurationBuckets[:]},
+			{alertsOfIncident, &f.Alerts[sev], incident.AlertBuckets[:]},
+		} {
+			if h.counts.Count > 0 {
+				to.histogram(h.metric, h.counts, h.bounds, severity)
+			}
+		}
 	}
-	for i, field := range incident.FieldNames {
-		to.value(unrecognized, float64(f.Unrecognized[i]), field)
+}
+
+// collectObjectives shows those that there are.
+func collectObjectives(to *sink, s *incident.Snapshot) {
+	for sev, bounds := range s.Objectives {
+		severity := incident.Severity(sev).String()
+		for o, bound := range bounds {
+			if bound <= 0 {
+				continue
+			}
+			objective := incident.Objective(o).String()
+			to.value(objectiveSeconds, bound.Seconds(), severity, objective)
+			to.value(objectives, float64(s.Flows.Objectives[sev][o][0]), severity, objective, "false")
+			to.value(objectives, float64(s.Flows.Objectives[sev][o][1]), severity, objective, "true")
+		}
 	}
 }
 

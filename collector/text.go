@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 )
 
-// textEncoder writes the text format of Prometheus or of OpenMetrics.
-type textEncoder struct{ openMetrics bool }
+// textEncoder writes the text format of Prometheus or of OpenMetrics, the latter
+// with or without the lines _created.
+type textEncoder struct{ openMetrics, created bool }
 
 // head is what the library writes before any sample.
 func (e textEncoder) head(m *Metric) ([]byte, error) {
@@ -28,7 +31,7 @@ func (e textEncoder) metric(dst []byte, m *Metric, d *dto.Metric) ([]byte, error
 func (e textEncoder) library(dst []byte, m *Metric, d *dto.Metric) (text []byte, head int, err error) {
 	b := bytes.NewBuffer(dst)
 	if e.openMetrics {
-		_, err = expfmt.MetricFamilyToOpenMetrics(b, m.family(d))
+		_, err = expfmt.MetricFamilyToOpenMetrics(b, m.family(d), createdLines(e.created)...)
 	} else {
 		_, err = expfmt.MetricFamilyToText(b, m.family(d))
 	}
@@ -39,10 +42,26 @@ func (e textEncoder) library(dst []byte, m *Metric, d *dto.Metric) (text []byte,
 	return text, head, err
 }
 
-func (e textEncoder) sample(dst []byte, m *Metric, tenant string, v float64, labels []string) []byte {
+// createdLines are the options of the library.
+func createdLines(wanted bool) (options []expfmt.EncoderOption) {
+	if wanted {
+		options = append(options, expfmt.WithCreatedLines())
+	}
+	return options
+}
+
+func (e textEncoder) sample(dst []byte, m *Metric, tenant string, v float64, start time.Time, labels []string) []byte {
+	begin := len(dst)
 	dst = append(append(dst, m.Name...), '{')
-	dst = appendLabels(dst, m, tenant, labels)
-	return e.number(append(dst, "} "...), v, '\n')
+	dst = append(appendLabels(dst, m, tenant, labels), "} "...)
+	pairs := dst[begin+len(m.Name):]
+	dst = e.number(dst, v, '\n')
+	if e.created && !start.IsZero() {
+		dst = append(append(dst, strings.TrimSuffix(m.Name, "_total")...), "_created"...)
+		dst = append(dst, pairs...)
+		dst = e.number(dst, float64(start.UnixNano())/1e9, '\n')
+	}
+	return dst
 }
 
 // appendLabels writes the label pairs without what is around them.

@@ -1,8 +1,12 @@
 package dashboards
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,22 +24,27 @@ func readYAML(t *testing.T, name string, into any) {
 	}
 }
 
-// TestCompose checks what can be without a Docker engine: that everything that
-// is mounted exists, and that nothing listens beyond loopback.
-func TestCompose(t *testing.T) {
-	var file struct {
-		Services map[string]struct {
-			Image, Build string
-			Command      []string
-			Volumes      []string
-			Ports        []string
-			DependsOn    []string `yaml:"depends_on"`
-			Environment  map[string]string
-		}
-		Volumes map[string]any
+type composeFile struct {
+	Services map[string]struct {
+		Image, Build string
+		Hostname     string
+		Command      []string
+		Volumes      []string
+		Ports        []string
+		DependsOn    []string `yaml:"depends_on"`
+		Environment  map[string]string
+		Secrets      []string
 	}
-	readYAML(t, "compose.yaml", &file)
-	mounted := map[string]string{} // inside → outside
+	Volumes map[string]any
+	Secrets map[string]struct{ File string }
+}
+
+// checkCompose checks what can be without a Docker engine: that everything that
+// is mounted exists, and that nothing listens beyond loopback. It returns what is
+// mounted, by the place inside.
+func checkCompose(t *testing.T, file composeFile) map[string]string {
+	t.Helper()
+	mounted := map[string]string{}
 	for name, s := range file.Services {
 		if (s.Image == "") == (s.Build == "") {
 			t.Errorf("%s: image %q, build %q; one of them is wanted", name, s.Image, s.Build)
@@ -64,9 +73,79 @@ func TestCompose(t *testing.T) {
 			mounted[inside] = outside
 		}
 	}
+	return mounted
+}
+
+func TestCompose(t *testing.T) {
+	var file composeFile
+	readYAML(t, "compose.yaml", &file)
+	mounted := checkCompose(t, file)
 	home := file.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 	if mounted[home] == "" {
 		t.Errorf("Grafana's first page is %s, which is not mounted", home)
+	}
+}
+
+// TestComposeReplicas: two exporters that differ in nothing but their names and
+// ports log in to one Valkey as the user that its file has, and Prometheus
+// scrapes both.
+func TestComposeReplicas(t *testing.T) {
+	var file composeFile
+	readYAML(t, "compose.replicas.yaml", &file)
+	mounted := checkCompose(t, file)
+	var prometheus struct {
+		Rules  []string `yaml:"rule_files"`
+		Scrape []struct {
+			Static []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	const config = "docs/quickstart/replicas/prometheus.yml"
+	readYAML(t, config, &prometheus)
+	if command := file.Services["prometheus"].Command; !slices.Contains(command, "--config.file=/demo/"+config) || mounted["/demo/"+path.Dir(config)] == "" {
+		t.Errorf("Prometheus is started with %v, want the mounted %s", command, config)
+	}
+	var targets []string
+	for name, s := range file.Services {
+		if s.Build == "" {
+			continue
+		}
+		targets = append(targets, name+":10058")
+		if s.Hostname != name {
+			t.Errorf("%s is the replica %q", name, s.Hostname)
+		}
+		if !slices.Equal(s.Command, file.Services["exporter-a"].Command) {
+			t.Errorf("%s is started with %v, unlike exporter-a", name, s.Command)
+		}
+		for _, arg := range s.Command {
+			if _, secret, ok := strings.Cut(arg, "=/run/secrets/"); ok && (!slices.Contains(s.Secrets, secret) || file.Secrets[secret].File == "") {
+				t.Errorf("%s: %s is no secret of it", name, arg)
+			}
+		}
+	}
+	slices.Sort(targets)
+	if got := prometheus.Scrape[0].Static[0].Targets; len(targets) != 2 || !slices.Equal(got, targets) {
+		t.Errorf("Prometheus scrapes %v, want %v", got, targets)
+	}
+
+	password, err := os.ReadFile(filepath.FromSlash("../" + file.Secrets["state-password"].File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	acl, err := os.ReadFile(filepath.FromSlash("../" + mounted["/replicas"] + "/users.acl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, user, _ := strings.Cut(string(acl), "user defender on ")
+	hash, rights, _ := strings.Cut(strings.TrimSpace(user), " ")
+	if want := fmt.Sprintf("#%x", sha256.Sum256(password)); hash != want {
+		t.Errorf("users.acl has the password %s, state-password.txt is %s", hash, want)
+	}
+	documented, err := os.ReadFile("../docs/replicas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rights == "" || !strings.Contains(string(documented), "user defender on >PASSWORD "+rights+"\n") {
+		t.Errorf("docs/replicas.md does not have the rights %q", rights)
 	}
 }
 

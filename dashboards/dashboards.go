@@ -1,4 +1,4 @@
-// Package dashboards is what people look at and are paged by: two Grafana
+// Package dashboards is what people look at and are paged by: three Grafana
 // dashboards, recording rules and alerts. They are written down once, here, and
 // rendered into the files beside this one, which are what users install. A test
 // says when those are not fresh; go test ./dashboards -update writes them.
@@ -37,10 +37,13 @@ type File struct {
 	Content []byte
 }
 
+// Dashboards lists them.
+func Dashboards() []*Dashboard { return []*Dashboard{Incidents(), Review(), Exporter()} }
+
 // Files renders everything that is generated.
 func Files() ([]File, error) {
 	var files []File
-	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+	for _, d := range Dashboards() {
 		content, err := encode(d)
 		if err != nil {
 			return nil, err
@@ -54,6 +57,7 @@ func Files() ([]File, error) {
 		{"rules.yaml", renderRules},
 		{"alerts.yaml", renderAlerts},
 		{"grafana-alerting.yaml", renderGrafana},
+		{"azure-rules.bicep", renderAzure},
 	}
 	for _, r := range rules {
 		content, err := r.render()
@@ -74,7 +78,7 @@ type Place struct {
 // Places lists everything that asks Prometheus.
 func Places() []Place {
 	var all []Place
-	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+	for _, d := range Dashboards() {
 		for _, p := range d.Panels {
 			place := Place{File: d.name + ".json", Name: p.Title}
 			for _, t := range p.Targets {
@@ -83,6 +87,11 @@ func Places() []Place {
 				place.Queries = append(place.Queries, query)
 			}
 			all = append(all, place)
+		}
+		for _, a := range d.Annotations.List {
+			if a.Expr != "" {
+				all = append(all, Place{d.name + ".json", a.Name, []Query{{Expr: a.Expr, Empty: "nothing of this may have happened", Range: true}}})
+			}
 		}
 	}
 	for _, r := range Rules() {

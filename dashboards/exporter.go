@@ -101,6 +101,7 @@ func orNone(reason string, queries []Query) []Query {
 const (
 	incidentsUID = "m365-defender-incidents"
 	exporterUID  = "m365-defender-exporter"
+	reviewUID    = "m365-defender-review"
 )
 
 // refreshWords are those for m365_defender_up.
@@ -150,7 +151,7 @@ func (d *Dashboard) exporterHealth() {
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},
 			column{title: "Alerts", unit: "none", query: q("", each("alerts_available", "", "")), words: []word{{0, "not delivered", "orange"}, {1, "delivered", "green"}}},
 			column{title: "Options left out", unit: "none", query: q("", "sum by (tenant, instance) ("+each("api_option_unsupported", "", "option")+")"), steps: []Step{{Color: "text"}, from(1, "orange")}},
-		).sortedBy("Last refresh", "-Age of the data").runbook("DefenderRefreshFailing"),
+		).sortedBy("Last refresh", "-Age of the data").drillDown("Tenant", exporterUID).runbook("DefenderRefreshFailing"),
 	)
 }
 

@@ -1,5 +1,7 @@
 package dashboards
 
+import "slices"
+
 // The types are ours: github.com/grafana/grafana-foundation-sdk/go has one tagged
 // version, v0.0.22, of schema 42 alone. With it this package had 96 lines less of
 // 709, and the two dashboards 423 other values of 4,390: annotations.list and
@@ -15,25 +17,49 @@ type (
 	Dashboard struct {
 		name string
 
-		UID           string    `json:"uid"`
-		Title         string    `json:"title"`
-		Description   string    `json:"description"`
-		Tags          []string  `json:"tags"`
-		Timezone      string    `json:"timezone"`
-		Editable      bool      `json:"editable"`
-		GraphTooltip  int       `json:"graphTooltip"`
-		Refresh       string    `json:"refresh"`
-		Time          TimeRange `json:"time"`
-		SchemaVersion int       `json:"schemaVersion"`
-		Version       int       `json:"version"`
-		Annotations   List[any] `json:"annotations"`
-		Links         []Link    `json:"links"`
-		Templating    List[Var] `json:"templating"`
-		Panels        []*Panel  `json:"panels"`
-		ID            *int      `json:"id"`
-		FiscalYear    int       `json:"fiscalYearStartMonth"`
-		Timepicker    struct{}  `json:"timepicker"`
-		WeekStart     string    `json:"weekStart"`
+		Inputs   []any         `json:"__inputs"`
+		Requires []requirement `json:"__requires"`
+
+		UID           string           `json:"uid"`
+		Title         string           `json:"title"`
+		Description   string           `json:"description"`
+		Tags          []string         `json:"tags"`
+		Timezone      string           `json:"timezone"`
+		Editable      bool             `json:"editable"`
+		GraphTooltip  int              `json:"graphTooltip"`
+		Refresh       string           `json:"refresh"`
+		Time          TimeRange        `json:"time"`
+		SchemaVersion int              `json:"schemaVersion"`
+		Version       int              `json:"version"`
+		Annotations   List[Annotation] `json:"annotations"`
+		Links         []Link           `json:"links"`
+		Templating    List[Var]        `json:"templating"`
+		Panels        []*Panel         `json:"panels"`
+		ID            *int             `json:"id"`
+		FiscalYear    int              `json:"fiscalYearStartMonth"`
+		Timepicker    struct{}         `json:"timepicker"`
+		WeekStart     string           `json:"weekStart"`
+	}
+	// requirement is what an import asks for first.
+	requirement struct {
+		Type    string `json:"type"`
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		Version string `json:"version"`
+	}
+	// Annotation marks instants, or times, in all panels.
+	Annotation struct {
+		BuiltIn     int         `json:"builtIn,omitempty"`
+		Datasource  *Datasource `json:"datasource"`
+		Enable      bool        `json:"enable"`
+		Hide        bool        `json:"hide"`
+		Expr        string      `json:"expr,omitempty"`
+		IconColor   string      `json:"iconColor"`
+		Name        string      `json:"name"`
+		Step        string      `json:"step,omitempty"`
+		TitleFormat string      `json:"titleFormat,omitempty"`
+		TextFormat  string      `json:"textFormat,omitempty"`
+		Type        string      `json:"type,omitempty"`
 	}
 	// List is Grafana's wrapping of a list.
 	List[T any] struct {
@@ -88,6 +114,7 @@ type (
 		GridPos         GridPos        `json:"gridPos"`
 		Datasource      *Datasource    `json:"datasource,omitempty"`
 		Interval        string         `json:"interval,omitempty"`
+		MaxDataPoints   int            `json:"maxDataPoints,omitempty"`
 		TimeFrom        string         `json:"timeFrom,omitempty"`
 		Targets         []*Target      `json:"targets,omitempty"`
 		FieldConfig     *FieldConfig   `json:"fieldConfig,omitempty"`
@@ -163,23 +190,39 @@ type (
 
 var datasource = &Datasource{Type: "prometheus", UID: "${datasource}"}
 
+// panelNames are what Grafana calls the types of panels that are used.
+var panelNames = map[string]string{
+	"bargauge": "Bar gauge", "heatmap": "Heatmap", "stat": "Stat", "state-timeline": "State timeline", "table": "Table", "timeseries": "Time series",
+}
+
+// labelValues is a variable of which all values are chosen at first.
+func labelValues(name, label, query string) Var {
+	return Var{
+		Name: name, Label: label, Type: "query", Datasource: datasource, Definition: query,
+		Query: map[string]any{"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1},
+		Multi: true, IncludeAll: true, AllValue: ".*", Refresh: 2, Sort: 1, Options: []any{},
+		Current: map[string]any{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}},
+	}
+}
+
+func severityVariable() Var {
+	return labelValues("severity", "Severity", `label_values(m365_defender_incidents{tenant=~"$tenant"}, severity)`)
+}
+
 // newDashboard returns a dashboard with the variables that all have.
 func newDashboard(name, uid, title, description string) *Dashboard {
-	all := map[string]any{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}}
-	labelValues := func(name, label, query string) Var {
-		return Var{
-			Name: name, Label: label, Type: "query", Datasource: datasource, Definition: query,
-			Query: map[string]any{"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1},
-			Multi: true, IncludeAll: true, AllValue: ".*", Current: all, Refresh: 2, Sort: 1, Options: []any{},
-		}
-	}
 	preset := map[string]any{"selected": true, "text": "default", "value": "default"}
 	return &Dashboard{
 		name: name, UID: uid, Title: title, Description: description,
 		Tags: []string{"m365-defender", "security"}, Timezone: "browser", Editable: true, GraphTooltip: 1,
 		Refresh: "1m", Time: TimeRange{"now-24h", "now"}, SchemaVersion: schemaVersion, Version: 1,
-		Annotations: List[any]{[]any{}},
+		Inputs: []any{}, Requires: []requirement{
+			{"grafana", "grafana", "Grafana", "9.4.0"},
+			{"datasource", "prometheus", "Prometheus", "1.0.0"},
+		},
+		Annotations: List[Annotation]{marks()},
 		Links: []Link{
+			{Title: "Incidents in the portal", Type: "link", Icon: "external link", URL: "https://security.microsoft.com/incidents", TargetBlank: true},
 			{Title: "M365 Defender", Type: "dashboards", Tags: []string{"m365-defender"}, IncludeVars: true, KeepTime: true},
 			{Title: "Runbook", Type: "link", Icon: "doc", URL: RunbookURL, TargetBlank: true},
 		},
@@ -188,6 +231,24 @@ func newDashboard(name, uid, title, description string) *Dashboard {
 			labelValues("tenant", "Tenant", "label_values(m365_defender_up, tenant)"),
 			labelValues("instance", "Instance", `label_values(m365_defender_up{tenant=~"$tenant"}, instance)`),
 		}},
+	}
+}
+
+// marks are what explains a step in any panel.
+func marks() []Annotation {
+	mark := func(name, color, expr, title, text string) Annotation {
+		return Annotation{Datasource: datasource, Enable: true, Name: name, IconColor: color, Step: "60s", Expr: expr, TitleFormat: title, TextFormat: text}
+	}
+	firing := mark("Alerts firing", "red", `ALERTS{alertname=~"Defender.+", alertstate="firing", tenant=~"$tenant|"}`, "{{alertname}}", "{{tenant}} {{instance}}")
+	firing.Enable = false // where much is wrong it hides what is drawn
+	return []Annotation{
+		{BuiltIn: 1, Datasource: &Datasource{"grafana", "-- Grafana --"}, Enable: true, Hide: true, IconColor: "rgba(0, 211, 255, 1)", Name: "Annotations & Alerts", Type: "dashboard"},
+		mark("Exporter started", "blue", `m365_defender_exporter_build_info{instance=~"$instance"} and on (job, instance) clamp_min(time() - process_start_time_seconds, 0) < 60`,
+			"Exporter started", "{{instance}} {{version}}"),
+		mark("First sync complete", "green", `changes(m365_defender_first_sync_complete{`+selected+`, stage="all"}[2m]) > 0 and m365_defender_first_sync_complete{`+selected+`, stage="all"} == 1`,
+			"First sync complete", "{{tenant}}"),
+		mark("Configuration loaded", "purple", `changes(m365_defender_config_last_reload_success_timestamp_seconds{instance=~"$instance"}[2m]) > 0`, "Configuration loaded", "{{instance}}"),
+		firing,
 	}
 }
 
@@ -216,5 +277,8 @@ func (d *Dashboard) row(title string, height int, panels ...*Panel) {
 
 func (d *Dashboard) add(p *Panel) {
 	p.ID = len(d.Panels) + 1
+	if r := (requirement{"panel", p.Type, panelNames[p.Type], ""}); p.Type != "row" && !slices.Contains(d.Requires, r) {
+		d.Requires = append(d.Requires, r)
+	}
 	d.Panels = append(d.Panels, p)
 }

@@ -3,6 +3,9 @@ package dashboards
 // selected is the part of every selector that the variables fill.
 const selected = `tenant=~"$tenant", instance=~"$instance"`
 
+// ofSeverity is filled by a variable that only the incidents' dashboard has.
+const ofSeverity = `severity=~"$severity"`
+
 // once tells how double counting is avoided; it ends the descriptions of
 // panels that add up.
 const once = " Two exporters of one tenant, or two Prometheus replicas, count once: the largest value of each tenant is taken before anything is added up."
@@ -22,7 +25,7 @@ func count(metric, matchers, by string) string {
 // noneOpen is -1 if no incident is open, and no data if that is not known; the
 // word for it is nothingOpen.
 var (
-	noneOpen    = "(sum(" + count("incidents", isOpen, byAll) + ") == 0) - 1"
+	noneOpen    = "(sum(" + count("incidents", ofSeverity+", "+isOpen, byAll) + ") == 0) - 1"
 	nothingOpen = word{-1, "nothing open", "green"}
 )
 
@@ -69,6 +72,7 @@ const (
 func Incidents() *Dashboard {
 	d := newDashboard("incidents", incidentsUID, "M365 Defender / Incidents",
 		"Incidents of Microsoft 365 Defender: what is open, what waits for an owner, whether work keeps pace.")
+	d.Templating.List = append(d.Templating.List, severityVariable())
 	d.incidentsNow()
 	d.incidentsOverTime()
 	d.incidentsFlow()
@@ -82,7 +86,7 @@ func (d *Dashboard) incidentsNow() {
 		return q("", "sum("+count("incidents", `severity="`+severity+`", assigned="false", `+isOpen, byAll)+")")
 	}
 	older := func(threshold string) Query {
-		return q("", "sum("+count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum("+count("open_incidents_older", ofSeverity+`, threshold="`+threshold+`"`, "severity, threshold, assigned")+")")
 	}
 	d.row("Now", 4,
 		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
@@ -91,14 +95,14 @@ func (d *Dashboard) incidentsNow() {
 			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
 		stat(4, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
 			unassigned("medium")).steps("green", from(1, "orange")),
-		stat(3, "> 4 h", "none", "Open incidents of any severity that were created at least 4 hours ago."+thresholdHint+once,
+		stat(3, "> 4 h", "none", "Open incidents of the severities chosen above that were created at least 4 hours ago."+thresholdHint+once,
 			older("4h")).steps("green", from(1, "yellow")),
-		stat(3, "> 24 h", "none", "Open incidents of any severity that were created at least 24 hours ago."+thresholdHint+once,
+		stat(3, "> 24 h", "none", "Open incidents of the severities chosen above that were created at least 24 hours ago."+thresholdHint+once,
 			older("24h")).steps("green", from(1, "orange")).runbook("DefenderHighIncidentOverdue"),
 	)
 	d.row("", 3,
-		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident that is still open was created.",
-			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)",
+		stat(8, "Oldest open", "dtdurations", "Time since the oldest incident of the severities chosen above that is still open was created.",
+			q("", "clamp_min(time() - min(m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+", "+ofSeverity+"}), 0)",
 				"or", noneOpen)).
 			decimals(1).words(nothingOpen).steps("green", from(86400, "yellow"), from(7*86400, "orange")),
 		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
@@ -116,44 +120,50 @@ func (d *Dashboard) incidentsOverTime() {
 		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+once,
 			openBySeverity(`assigned="false", `)...).
 			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
-		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h."+once,
-			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", "", "severity, threshold")+")")).unfilled().
+		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+once,
+			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", ofSeverity, "severity, threshold, assigned")+")")).unfilled().
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
 	)
+	d.row("", 7,
+		series(8, "Open, idle", "none", "Open incidents that nothing has been done to for at least so long: neither a person nor the service changed them. Of the severities chosen above."+once,
+			q("24 h", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="24h"`, "severity, threshold")+")"),
+			q("3 days", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="72h"`, "severity, threshold")+")"),
+			q("7 days", "sum("+count("open_incidents_idle", ofSeverity+`, threshold="168h"`, "severity, threshold")+")")).unfilled().
+			color("24 h", "yellow").color("3 days", "orange").color("7 days", "red"),
+		series(8, "Alerts, by automated investigation", "none", "Alerts of open incidents by the state of their automated investigation. pending_approval and pending_resource wait for a person."+once,
+			q("{{investigation_state}}", "sum by (investigation_state) ("+count("alerts_by_investigation_state", "", "investigation_state")+") > 0").or("the demo's alerts may have no investigation")).
+			unfilled().none("no investigation").runbook("DefenderInvestigationAwaitsApproval"),
+		ranking(8, "Open, by priority", "none", "Open incidents by the band of Microsoft's priority score: top above 85, medium from 15 on, low below. Only the Graph API tells it. Of the severities chosen above."+once,
+			priority("top"), priority("medium"), priority("low"), priority("unknown"),
+			q("all", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_open_incidents_by_priority{"+selected+"})").or("with the Graph API there are priorities")).
+			color("top", "red").color("medium", "orange").color("low", "yellow").color("unknown", "text").words(word{-1, "not told by this API", "text"}),
+	)
+}
+
+func priority(name string) Query {
+	return q(name, "sum("+count("open_incidents_by_priority", ofSeverity+`, priority="`+name+`"`, "severity, priority")+")").or("the native API tells no priority")
 }
 
 func (d *Dashboard) incidentsFlow() {
 	seen := " Counted since the exporter's first sync, over its restarts."
-	// A bar stands at the beginning of its day or hour: it looks ahead, so that
-	// today's is there and none is drawn a day late.
-	created := "sum(" + flow("incidents_created_total", "", "severity", "[1d] offset -1d") + ")"
-	resolved := "sum(" + flow("incidents_resolved_total", "", "severity, classification", "[1d] offset -1d") + ")"
-	reopened := "sum(" + flow("incidents_reopened_total", "", "severity", "[1d] offset -1d") + ")"
 	round := func(expr string) string { return "round(" + expr + ")" }
-	daily := series(12, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows. Always the last two weeks."+seen+once,
-		q("created", round(created)), q("resolved", round(resolved)), q("reopened", round(reopened)),
-		q("net", round(created+" + "+reopened+" - "+resolved))).
-		bars("1d").over("14d").decimals(0).
-		color("created", "orange").color("resolved", "green", Property{"custom.transform", "negative-Y"}).color("reopened", "purple").
-		color("net", "text", Property{"custom.drawStyle", "line"}, Property{"custom.lineWidth", 2}, Property{"custom.fillOpacity", 0}).
-		runbook("DefenderBacklogGrowing")
-	daily.FieldConfig.Defaults.Min = nil // resolved ones point down
 	d.row("Flow", 9,
-		daily,
+		createdAndResolved(12, "14d"),
 		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar."+seen+once,
 			severities(func(severity string) string {
 				return round("sum(" + flow("incidents_created_total", severity, "severity", "[1h] offset -1h") + ")")
 			})...).bars("1h").stacked().decimals(0).bySeverity(),
 	)
 	times := func(what, metric string) *Panel {
+		const few = "the demo may have recorded nothing yet"
 		return series(12, "Time to "+what, "s",
-			"Median and 90th percentile of the 24 hours before each point. From native histograms where Prometheus has them, else from classic buckets. Replicas do not change a quantile."+seen,
-			q("p90, high severity", quantile("0.9", metric, `, severity="high"`, "1d")),
-			q("p90", quantile("0.9", metric, "", "1d")),
-			q("median", quantile("0.5", metric, "", "1d")),
-		).every("10m").logarithmic().color("median", "green").color("p90", "orange").color("p90, high severity", "red")
+			"Median and 90th percentile of the 24 hours before each point, of the incidents of high and of medium severity. A quantile of few says little: the SOC review has their numbers."+recordedHint,
+			q("p90, high", quantileOf("0.9", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("median, high", quantileOf("0.5", metric, `severity="high"`, "", "[1d]")).or(few),
+			q("p90, medium", quantileOf("0.9", metric, `severity="medium"`, "", "[1d]")).or(few),
+		).every("1h").logarithmic().color("p90, high", "red").color("median, high", "green").color("p90, medium", "orange").none("none in 24 hours").dashboard("SOC review", reviewUID)
 	}
 	d.row("", 8,
 		times("assign", "incident_time_to_assign_seconds").limit(3600).runbook("DefenderAssignObjectiveFastBurn"),
@@ -161,7 +171,7 @@ func (d *Dashboard) incidentsFlow() {
 	)
 	heats := func(what, metric string) *Panel {
 		return heat(12, "Time to "+what+", distribution",
-			"How many incidents took how long, per hour. Needs native histograms: the feature flag native-histograms in Prometheus 2.40 and later, scrape_native_histograms in Prometheus 3.", "1h",
+			"How many incidents took how long, per hour. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
 			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]))").or("without native histograms there is nothing to draw"))
 	}
 	d.row("", 8,
@@ -180,18 +190,18 @@ func (d *Dashboard) incidentsKinds() {
 	}
 	nothing := q("all", noneOpen).or("the demo always has open incidents")
 	d.row("Kinds", 10,
-		ranking(8, "Open, by service source", "none", "Open incidents by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
-			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", "", "severity, service_source")+"))"), nothing).
+		ranking(8, "Open, by service source", "none", "Open incidents of the severities chosen above by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
+			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", ofSeverity, "severity, service_source")+"))"), nothing).
 			words(nothingOpen),
-		ranking(8, "Open, by category", "none", "Open incidents by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+"))"), nothing).
+		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
+			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+"))"), nothing).
 			words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
 			alerts...).bySeverity(),
 	)
 	d.row("", 9,
-		ranking(8, "Verdicts, last 30 days", "none", "Incidents that were resolved in the last 30 days, by classification. Needs 30 days in Prometheus to be complete; an incident that was resolved twice counts twice."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+flow("incidents_resolved_total", "", "severity, classification", "[30d]")+"))")),
+		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now; unknown: none was given. The SOC review has their shares by detection source."+once,
+			q("{{classification}}", "sort_desc(sum by (classification) ("+count("resolved_incidents", "", "severity, classification, determination")+"))")).dashboard("SOC review", reviewUID),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
@@ -204,7 +214,7 @@ func (d *Dashboard) incidentsTenants() {
 		return q("", "sum by (tenant) ("+count("incidents", matchers+isOpen, byAll)+")")
 	}
 	older := func(severity, threshold string) Query {
-		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold")+")")
+		return q("", "sum by (tenant) ("+count("open_incidents_older", severity+`threshold="`+threshold+`"`, "severity, threshold, assigned")+")")
 	}
 	red, orange := []Step{{Color: "text"}, from(1, "red")}, []Step{{Color: "text"}, from(1, "orange")}
 	d.row("Tenants", 10,
@@ -214,12 +224,13 @@ func (d *Dashboard) incidentsTenants() {
 			column{title: "Medium", unit: "none", width: 90, query: open(`severity="medium", `)},
 			column{title: "Unassigned, high", unit: "none", query: open(`severity="high", assigned="false", `), steps: red},
 			column{title: "Unassigned, medium", unit: "none", query: open(`severity="medium", assigned="false", `), steps: orange},
-			column{title: "High, older than 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
-			column{title: "Older than 24 h", unit: "none", query: older("", "24h"), steps: orange},
+			column{title: "Unassigned high, over 1 h", unit: "none", query: older(`severity="high", assigned="false", `, "1h"), steps: red},
+			column{title: "High, over 4 h", unit: "none", query: older(`severity="high", `, "4h"), steps: orange},
+			column{title: "Over 24 h", unit: "none", query: older("", "24h"), steps: orange},
 			column{title: "Oldest open", unit: "dtdurations", decimals: 1, query: q("", "clamp_min(time() - min by (tenant) (m365_defender_oldest_open_incident_created_timestamp_seconds{"+selected+"}), 0)")},
 			column{title: "Merged", unit: "none", width: 90, query: q("", "max by (tenant) (m365_defender_incidents_redirected{"+selected+"})")},
 			column{title: "Last refresh", unit: "none", query: q("", "max by (tenant) (m365_defender_up{"+selected+"})"), words: refreshWords},
 			column{title: "Age of the data", unit: "dtdurations", query: q("", age), steps: []Step{{Color: "text"}, from(180, "orange"), from(900, "red")}, none: "never"},
-		).sortedBy("Last refresh", "-Unassigned, high"),
+		).sortedBy("Last refresh", "-Unassigned, high").drillDown("Tenant", incidentsUID),
 	)
 }

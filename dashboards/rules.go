@@ -11,24 +11,22 @@ type Rule struct {
 	Expr   string
 }
 
-// The objective for incidents of high severity: assigned within an hour, nine
-// of ten. The hour is a bound of the classic buckets; Prometheus writes it 3600
-// or 3600.0, depending on its version and the format of the scrape.
+// assignBudget is the share of incidents of high severity that may be assigned
+// later than the objective says: one of ten. The objective itself is a setting of
+// the exporter, --incidents.objective, which counts how often it was met; where
+// there is none there is nothing to record.
 const (
-	assignObjective = "3600"
-	assignBudget    = "0.1"
-	high            = `{severity="high"}`
-	timeToAssign    = "m365_defender_incident_time_to_assign_seconds"
+	assignBudget = "0.1"
+	assigns      = `m365_defender_incidents_objective_total{severity="high", objective="assign"`
 )
 
 // late is the share of incidents of high severity that were assigned too late,
-// of those that were assigned within a time. From native histograms where
-// Prometheus has them, else from classic buckets.
+// of those that were assigned within a time.
 func late(within string) Rule {
-	native := "1 - histogram_fraction(0, " + assignObjective + ", sum by (tenant) (rate(" + timeToAssign + high + "[" + within + "])))"
-	classic := "1 - (\n  sum by (tenant) (rate(" + timeToAssign + `_bucket{severity="high", le=~"` + assignObjective + `(\\.0)?"}[` + within + "]))\n/\n  sum by (tenant) (rate(" +
-		timeToAssign + "_count" + high + "[" + within + "]))\n)"
-	return Rule{"tenant:m365_defender_high_incidents_assigned_late:ratio_rate" + within, native + "\nor\n" + classic}
+	return Rule{
+		"tenant:m365_defender_high_incidents_assigned_late:ratio_rate" + within,
+		"sum by (tenant) (rate(" + assigns + `, met="false"}[` + within + "]))\n/\nsum by (tenant) (rate(" + assigns + "}[" + within + "]))",
+	}
 }
 
 // assigned counts incidents of high severity that were assigned within a time.
@@ -36,8 +34,7 @@ func late(within string) Rule {
 func assigned(within string) Rule {
 	return Rule{
 		"tenant:m365_defender_high_incidents_assigned:increase" + within,
-		"histogram_count(sum by (tenant) (increase(" + timeToAssign + high + "[" + within + "])))\nor\n" +
-			"sum by (tenant) (increase(" + timeToAssign + "_count" + high + "[" + within + "]))",
+		"sum by (tenant) (increase(" + assigns + "}[" + within + "]))",
 	}
 }
 
@@ -92,9 +89,33 @@ func open(matchers string) string {
 	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", "m365_defender_incidents{"+matchers+`status!="resolved"}`) + ")"
 }
 
-// Rules lists the recording rules: what is asked over long times, or by
-// several alerts.
-func Rules() []Rule {
+// RuleGroup is a group of recording rules that are evaluated together: as often as
+// alerts are, if it has no interval of its own.
+type RuleGroup struct {
+	Name     string
+	Interval string
+	Rules    []Rule
+}
+
+// RuleGroups lists the recording rules: what alerts build on, and what panels ask
+// over days and weeks.
+func RuleGroups() []RuleGroup {
+	return []RuleGroup{
+		{"m365_defender_recording", "", recordingRules()},
+		{"m365_defender_review", reviewEvery, reviewRules()},
+	}
+}
+
+// Rules are those of all groups.
+func Rules() (all []Rule) {
+	for _, g := range RuleGroups() {
+		all = append(all, g.Rules...)
+	}
+	return all
+}
+
+// recordingRules are what is asked by several alerts.
+func recordingRules() []Rule {
 	rules := []Rule{
 		owner(),
 		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
@@ -102,7 +123,7 @@ func Rules() []Rule {
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}
-	return slices.Concat(rules, perDay("created", "severity"), perDay("resolved", "severity, classification"), perDay("reopened", "severity"))
+	return slices.Concat(rules, perDay("created", "severity"), perDay("resolved", "severity, classification, handled"), perDay("reopened", "severity"))
 }
 
 // inline replaces the names of recording rules by what they stand for.

@@ -72,3 +72,11 @@ func (p *Panel) sortedBy(columns ...string) *Panel {
 	p.Options["sortBy"] = all
 	return p
 }
+
+// drillDown makes the names in a column links to a dashboard of that tenant alone.
+func (p *Panel) drillDown(column, uid string) *Panel {
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", column}, []Property{{"links", []Link{{
+		Title: "Only this tenant", URL: "/d/" + uid + "?var-datasource=${datasource}&var-tenant=${__value.text}&${__url_time_range}",
+	}}}}})
+	return p
+}

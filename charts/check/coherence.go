@@ -10,8 +10,12 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/pod-security-admission/api"
+	admission "k8s.io/pod-security-admission/policy"
 )
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -43,6 +47,9 @@ func incoherences(all []object) []string {
 	}
 	selects("Deployment", deployment.Spec.Selector.MatchLabels)
 	wrong = append(wrong, podIncoherences(pod.Spec, ports)...)
+	for _, wrongField := range restricted(pod.ObjectMeta, pod.Spec) {
+		say("Deployment: %s", wrongField)
+	}
 	seen := map[string]bool{}
 	for _, o := range all {
 		id := fmt.Sprintf("%T %s/%s", o, o.GetNamespace(), o.GetName())
@@ -57,6 +64,13 @@ func incoherences(all []object) []string {
 			say("%s: no namespace", id)
 		}
 		switch o := o.(type) {
+		case *core.Pod:
+			if labels.SelectorFromSet(deployment.Spec.Selector.MatchLabels).Matches(labels.Set(o.Labels)) {
+				say("Pod %s is taken for one of the Deployment's: it would be sent scrapes", o.Name)
+			}
+			for _, wrongField := range restricted(o.ObjectMeta, o.Spec) {
+				say("Pod %s: %s", o.Name, wrongField)
+			}
 		case *core.Service:
 			selects("Service", o.Spec.Selector)
 			port("Service", o.Spec.Ports[0].TargetPort.String())
@@ -73,16 +87,51 @@ func incoherences(all []object) []string {
 			selects("PodMonitor", o.Spec.Selector.MatchLabels)
 			port("PodMonitor", *o.Spec.PodMetricsEndpoints[0].Port)
 		case *monitoring.ServiceMonitor:
-			service, err := find[*core.Service](all, "")
-			if err != nil {
-				say("ServiceMonitor: %v", err)
-			} else if !labels.SelectorFromSet(o.Spec.Selector.MatchLabels).Matches(labels.Set(service.Labels)) {
-				say("ServiceMonitor selects %v, the Service has %v", o.Spec.Selector.MatchLabels, service.Labels)
+			// Through two Services every pod would be scraped twice.
+			if n := services(all, o.Spec.Selector.MatchLabels); n != 1 {
+				say("ServiceMonitor selects %v, which are the labels of %d Services, want 1", o.Spec.Selector.MatchLabels, n)
 			}
 			port("ServiceMonitor", o.Spec.Endpoints[0].Port)
+		case *policy.PodDisruptionBudget:
+			selects("PodDisruptionBudget", o.Spec.Selector.MatchLabels)
+			if replicas := *deployment.Spec.Replicas; replicas <= o.Spec.MinAvailable.IntVal {
+				say("PodDisruptionBudget: %d of %d pods must stay, so that no node can be drained", o.Spec.MinAvailable.IntVal, replicas)
+			}
+		case *core.PersistentVolumeClaim:
+			if deployment.Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
+				say("an update starts a second pod on the claim of the first")
+			}
 		}
 	}
 	return wrong
+}
+
+// restricted lists why a namespace with the restricted Pod Security Standard
+// would not admit the pod.
+func restricted(meta meta.ObjectMeta, pod core.PodSpec) []string {
+	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	evaluator, err := admission.NewEvaluator(admission.DefaultChecks(), nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var wrong []string
+	for _, result := range evaluator.EvaluatePod(level, &meta, &pod) {
+		if !result.Allowed {
+			wrong = append(wrong, result.ForbiddenReason+": "+result.ForbiddenDetail)
+		}
+	}
+	return wrong
+}
+
+// services returns how many Services have the labels.
+func services(all []object, selector map[string]string) int {
+	n := 0
+	for _, o := range all {
+		if service, ok := o.(*core.Service); ok && labels.SelectorFromSet(selector).Matches(labels.Set(service.Labels)) {
+			n++
+		}
+	}
+	return n
 }
 
 // podIncoherences looks at the exporter's container and its pod.
@@ -106,6 +155,11 @@ func podIncoherences(pod core.PodSpec, ports map[string]bool) []string {
 	for _, m := range container.VolumeMounts {
 		if !volumes[m.Name] {
 			wrong = append(wrong, "mount of "+m.Name+": no such volume")
+		}
+	}
+	for _, c := range pod.TopologySpreadConstraints {
+		if c.LabelSelector == nil || len(c.LabelSelector.MatchLabels) == 0 {
+			wrong = append(wrong, "topology spread over "+c.TopologyKey+": of no pods")
 		}
 	}
 	return wrong

@@ -9,6 +9,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -32,6 +33,10 @@ type object interface {
 	GetLabels() map[string]string
 }
 
+// azure is Azure Monitor's copy of the monitors of the Prometheus operator, which
+// differs in nothing but its group.
+const azure = "azmonitoring.coreos.com/v1"
+
 // newObject returns an empty object of the kind, nil if no chart of ours may
 // render one.
 func newObject(kind meta.TypeMeta) object {
@@ -40,6 +45,8 @@ func newObject(kind meta.TypeMeta) object {
 		return new(apps.Deployment)
 	case "v1 ConfigMap":
 		return new(core.ConfigMap)
+	case "v1 Pod":
+		return new(core.Pod)
 	case "v1 PersistentVolumeClaim":
 		return new(core.PersistentVolumeClaim)
 	case "v1 Secret":
@@ -48,11 +55,13 @@ func newObject(kind meta.TypeMeta) object {
 		return new(core.Service)
 	case "v1 ServiceAccount":
 		return new(core.ServiceAccount)
+	case "policy/v1 PodDisruptionBudget":
+		return new(policy.PodDisruptionBudget)
 	case "networking.k8s.io/v1 NetworkPolicy":
 		return new(networking.NetworkPolicy)
-	case "monitoring.coreos.com/v1 ServiceMonitor":
+	case "monitoring.coreos.com/v1 ServiceMonitor", azure + " ServiceMonitor":
 		return new(monitoring.ServiceMonitor)
-	case "monitoring.coreos.com/v1 PodMonitor":
+	case "monitoring.coreos.com/v1 PodMonitor", azure + " PodMonitor":
 		return new(monitoring.PodMonitor)
 	case "monitoring.coreos.com/v1 PrometheusRule":
 		return new(monitoring.PrometheusRule)

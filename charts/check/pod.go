@@ -46,9 +46,15 @@ func (p pod) checkConfig(ctx context.Context, exporter string, env []string) (st
 			}
 		}
 	}
-	more, err := p.environment(container)
+	more, err := p.environment(deployment)
 	if err != nil {
 		return "", err
+	}
+	for i := range args {
+		for _, variable := range more {
+			name, text, _ := strings.Cut(variable, "=")
+			args[i] = strings.ReplaceAll(args[i], "$("+name+")", text)
+		}
 	}
 	cmd := exec.CommandContext(ctx, exporter, args...)
 	cmd.Env, cmd.Dir = slices.Concat(env, more), p.root
@@ -128,8 +134,9 @@ func (p pod) files(source core.VolumeProjection) (map[string][]byte, error) {
 }
 
 // environment returns what the container's environment says in so many words,
-// and what it takes from Secrets that are rendered.
-func (p pod) environment(container core.Container) ([]string, error) {
+// what it takes from Secrets that are rendered, and the name of the pod.
+func (p pod) environment(deployment *apps.Deployment) ([]string, error) {
+	container := deployment.Spec.Template.Spec.Containers[0]
 	var env []string
 	for _, source := range container.EnvFrom {
 		if source.SecretRef == nil {
@@ -144,8 +151,11 @@ func (p pod) environment(container core.Container) ([]string, error) {
 		}
 	}
 	for _, e := range container.Env {
-		if e.ValueFrom == nil {
+		switch {
+		case e.ValueFrom == nil:
 			env = append(env, e.Name+"="+e.Value)
+		case e.ValueFrom.FieldRef != nil && e.ValueFrom.FieldRef.FieldPath == "metadata.name":
+			env = append(env, e.Name+"="+deployment.Name+"-7c9f6d5b8-x2x4z")
 		}
 	}
 	return env, nil

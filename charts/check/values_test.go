@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // TestTable: README.md explains every value, in the words of values.yaml.
@@ -85,6 +87,96 @@ func TestSchemaKnowsValues(t *testing.T) {
 	}
 }
 
+// TestNull: a value that is left empty, which Helm takes for one to be removed, is
+// the default, and no value of a section that is left empty is missing.
+func TestNull(t *testing.T) {
+	c := theChart(t)
+	values, err := documented([]byte(read(t, filepath.Join(chartDir, "values.yaml"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields, sections []string
+	for _, v := range values {
+		section, _, nested := strings.Cut(v.key, ".")
+		fields = append(fields, v.key)
+		if nested && !slices.Contains(sections, section) {
+			sections = append(sections, section)
+		}
+	}
+	given := []string{
+		"tenant.tenantId=t", "tenant.clientId=c", "credentials.existingSecret=s", "state.url=rediss://r.example", "replicaCount=2",
+		"networkPolicy.enabled=true", "dashboards.enabled=true", "prometheusRule.enabled=true",
+	}
+	removable := []string{"podSecurityContext", "securityContext", "resources"}
+	for _, monitor := range []string{"serviceMonitor", "podMonitor"} {
+		base := append(slices.Clone(given), monitor+".enabled=true")
+		isGiven := func(key string) bool {
+			return slices.ContainsFunc(base, func(set string) bool { return strings.HasPrefix(set, key+"=") || strings.HasPrefix(set, key+".") })
+		}
+		render := func(null ...string) (string, error) {
+			set := slices.Clone(base)
+			for _, key := range null {
+				set = append(set, key+"=null")
+			}
+			return c.render(t.Context(), "--set", strings.Join(set, ","))
+		}
+		want, err := render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, keys := range [][]string{fields, sections} {
+			defaults := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return isGiven(key) || slices.Contains(removable, key) })
+			if got, err := render(defaults...); err != nil || got != want {
+				t.Errorf("%v are null: %v; not as with the defaults:\n%s", defaults, err, got)
+			}
+		}
+		for _, key := range slices.Concat(fields, sections) {
+			if slices.Contains(removable, key) {
+				if got, err := render(key); err != nil || got == want {
+					t.Errorf("%s is null: %v; it cannot be removed", key, err)
+				}
+			} else if isGiven(key) {
+				if _, err := render(key); err != nil && !isSentence(err) {
+					t.Errorf("%s is null: %v", key, err)
+				}
+			}
+		}
+	}
+}
+
+// isSentence tells whether helm refused the values in words of the chart or of
+// the schema, and not in those of a template that failed.
+func isSentence(err error) bool {
+	return !slices.ContainsFunc([]string{"error calling", "nil pointer", "executing"}, func(raw string) bool { return strings.Contains(err.Error(), raw) })
+}
+
+// TestShareText: --set makes a text of a number with a point.
+func TestShareText(t *testing.T) {
+	manifests, err := theChart(t).render(t.Context(), "--set", "tenant.tenantId=t,tenant.clientId=c,credentials.existingSecret=s,defaults.quota.share=0.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "share: 0.5\n"; !strings.Contains(manifests, want) {
+		t.Errorf("no %q in\n%s", want, manifests)
+	}
+}
+
+// TestFixturePasswords: who follows a fixture can log in with the password that
+// its comment names.
+func TestFixturePasswords(t *testing.T) {
+	for _, name := range []string{"tls", "web-config-secret"} {
+		text := read(t, filepath.Join(chartDir, "ci", name+"-values.yaml"))
+		_, hash, _ := strings.Cut(text, "prometheus: ")
+		hash, _, _ = strings.Cut(hash, "\n")
+		if !strings.Contains(text, "password: secret") {
+			t.Errorf("%s names no password", name)
+		}
+		if err := bcrypt.CompareHashAndPassword([]byte(hash), []byte("secret")); err != nil {
+			t.Errorf("%s: %s: %v", name, hash, err)
+		}
+	}
+}
+
 func TestDocumented(t *testing.T) {
 	got, err := documented([]byte("a:\n  # -- first\n  # line\n  b: [1]\n# -- second | half\nc: {}\n"))
 	if err != nil {
@@ -102,7 +194,7 @@ func TestDocumented(t *testing.T) {
 // TestDecode: what an API server would drop is an error here.
 func TestDecode(t *testing.T) {
 	for name, text := range map[string]string{
-		"unknown kind":  "apiVersion: v1\nkind: Pod\n",
+		"unknown kind":  "apiVersion: batch/v1\nkind: Job\n",
 		"unknown field": "apiVersion: v1\nkind: Service\nspec: {port: 1}\n",
 		"wrong case":    "apiVersion: v1\nkind: Service\nspec: {clusterip: None}\n",
 		"twice":         "apiVersion: v1\nkind: Service\nkind: Service\n",

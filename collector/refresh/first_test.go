@@ -426,7 +426,7 @@ func TestFlowsOverRestart(t *testing.T) {
 			for sev := range flows.Resolved {
 				created += flows.Created[sev]
 				for _, n := range flows.Resolved[sev] {
-					resolved += n
+					resolved += n[0] + n[1]
 				}
 			}
 			return created, resolved

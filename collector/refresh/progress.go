@@ -130,6 +130,9 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	s := &l.Draft
 	s.Up = s.Up && now.Sub(s.Passes[pass.Delta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
 	s.Interval = l.opts.Interval
+	if s.Start.After(now) {
+		s.Start = time.Time{} // a clock was wrong: what was counted may be older
+	}
 	l.NextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
 	if l.Watermark.At = earlier(p.Watermark.At, now); p.Watermark.At.After(now.Add(tolerance)) {
 		// A clock was wrong, and since when is not known: a sweep finds what the
@@ -162,7 +165,7 @@ func (l *Loop) widen(now time.Time) {
 	l.beginScan(now)
 	if l.mirror.CountsFlows() {
 		// What is read now and was older than the look-back is history.
-		l.mirror.StartFlows(l.Watermark.At)
+		l.mirror.StartFlows(l.Watermark.At, now)
 	}
 	l.opts.Logger.Info("The look-back has grown, reading what it adds")
 }

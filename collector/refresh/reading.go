@@ -342,7 +342,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 		c.Statuses[status] = true
 	}
 	if !l.mirror.CountsFlows() {
-		l.mirror.StartFlows(s.Listing.Started)
+		l.mirror.StartFlows(s.Listing.Started, now)
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))

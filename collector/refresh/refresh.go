@@ -79,6 +79,9 @@ type Options struct {
 	// Lookback and Thresholds as in incident.MirrorOptions. 0: 180 days.
 	Lookback   time.Duration
 	Thresholds []time.Duration
+	// Objectives and Priorities, too.
+	Objectives incident.Objectives
+	Priorities bool
 	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
 	// at, and by which part of half an interval of sweeps its first sweep comes
 	// early, so that many tenants are no burst.
@@ -99,7 +102,7 @@ func (o *Options) setDefaults() {
 }
 
 func (o *Options) mirror() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds}
+	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities}
 }
 
 // Loop keeps one tenant's mirror up to date.
@@ -118,6 +121,7 @@ type Loop struct {
 	answer    time.Duration // see view
 	hidden    bool          // the last sweep has shown that the list hides incidents
 	lastPanic string
+	started   time.Time
 
 	unsaved    bool
 	publishing bool // the counts are to be published once they are saved
@@ -132,9 +136,9 @@ type Loop struct {
 // time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror())}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: time.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
-	l.Draft.Interval = opts.Interval
+	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
 	l.publishStatus()
 	l.turned()

@@ -45,6 +45,11 @@ type Status struct {
 	Passes    [pass.NumPasses]PassStatus `json:"kinds"`
 	// Coverage of the first sync.
 	Coverage incident.Coverage `json:"coverage"`
+	// Start is since when Corrections and Skipped are counted, and what is not
+	// recognised; zero: it is not known. ProcessStart is the same of all that is not
+	// saved.
+	Start        time.Time `json:"start,omitzero"`
+	ProcessStart time.Time `json:"-"`
 	// ScanPages counts what the first sync or the sweep in progress has read.
 	ScanPages   int                      `json:"-"`
 	Sweeping    bool                     `json:"-"`
@@ -68,6 +73,7 @@ type PassStatus struct {
 
 func (l *Loop) publishStatus() {
 	s := l.Draft
+	s.ProcessStart = l.started
 	if l.Phase != openScan {
 		s.NextDelta = l.retries[pass.Delta].due
 	}

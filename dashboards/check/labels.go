@@ -23,7 +23,7 @@ import (
 )
 
 // variables are what Grafana puts in their place where only a duration is one.
-var variables = strings.NewReplacer("$__rate_interval", "1m", "$__interval", "5m")
+var variables = strings.NewReplacer("$__rate_interval", "1m", "$__interval", "5m", "$severity", ".*")
 
 // parse also judges types and the number of arguments, as Prometheus does.
 func parse(expr string) (parser.Expr, error) {
@@ -107,8 +107,12 @@ func (all metrics) selector(s *parser.VectorSelector) (names, error) {
 			return nil, fmt.Errorf("%s has no label %s", s.Name, m.Name)
 		}
 		known := values(m.Name)
-		for value := range strings.SplitSeq(m.Value, "|") {
-			one, err := labels.NewMatcher(labels.MatchRegexp, m.Name, value)
+		alternatives, kind := []string{m.Value}, labels.MatchEqual
+		if m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp {
+			alternatives, kind = strings.Split(m.Value, "|"), labels.MatchRegexp
+		}
+		for _, value := range alternatives {
+			one, err := labels.NewMatcher(kind, m.Name, value)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s, err)
 			}
@@ -136,6 +140,7 @@ func values(label string) (known []string) {
 			known = append(known, collector.Threshold(d))
 		}
 	case "le":
+		known = []string{"+Inf"}
 		for _, bound := range incident.DurationBuckets {
 			known = append(known, fmt.Sprint(bound))
 		}
@@ -149,6 +154,26 @@ func values(label string) (known []string) {
 		known = append(known, "new", "handed_over", "silent")
 	case "assigned":
 		return []string{"true", "false"}
+	case "met":
+		return []string{"true", "false"}
+	case "handled":
+		return []string{"assigned", "unassigned"}
+	case "objective":
+		for o := range incident.NumObjectives {
+			known = append(known, incident.Objective(o).String())
+		}
+	case "investigation_state":
+		for s := range incident.NumInvestigations {
+			known = append(known, incident.Investigation(s).String())
+		}
+	case "classification":
+		for c := range incident.NumClassifications {
+			known = append(known, incident.Classification(c).String())
+		}
+	case "priority":
+		for p := range incident.NumPriorities {
+			known = append(known, incident.Priority(p).String())
+		}
 	case "stage":
 		return []string{"open", "all"}
 	case "window":
@@ -167,7 +192,9 @@ func call(e *parser.Call, args []names) (names, error) {
 		return names{}, nil
 	case "histogram_quantile":
 		classic := false
-		selectors(e, func(s *parser.VectorSelector) { classic = classic || strings.HasSuffix(s.Name, "_bucket") })
+		selectors(e, func(s *parser.VectorSelector) {
+			classic = classic || strings.HasSuffix(s.Name, "_bucket") || strings.Contains(s.Name, "_bucket:")
+		})
 		if classic != union["le"] {
 			return nil, fmt.Errorf("%s: label le %t, want %t", e, union["le"], classic)
 		}
@@ -185,6 +212,8 @@ func aggregation(e *parser.AggregateExpr, of names) (names, error) {
 	switch {
 	case e.Op == parser.TOPK || e.Op == parser.BOTTOMK:
 		return of, nil
+	case e.Op == parser.COUNT_VALUES:
+		return namesOf(append([]string{e.Param.(*parser.StringLiteral).Val}, e.Grouping...)...), nil
 	case e.Without:
 		return of.without(e.Grouping), nil
 	}

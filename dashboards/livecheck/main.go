@@ -77,7 +77,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // variables are what Grafana would put in their place.
-var variables = strings.NewReplacer("$tenant", ".*", "$instance", ".*", "$__rate_interval", "1m", "$__interval", "5m")
+var variables = strings.NewReplacer("$tenant", ".*", "$instance", ".*", "$severity", ".*", "$__rate_interval", "1m", "$__interval", "5m")
 
 // ask returns how many series the answer has.
 func ask(ctx context.Context, server string, q dashboards.Query) (int, error) {

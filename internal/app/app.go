@@ -70,7 +70,7 @@ func (a *App) Start(ctx context.Context) error {
 
 // setup is everything there is, in the order in which one thing needs another.
 func (a *App) setup(ctx context.Context) error {
-	o := a.opts
+	o, started := a.opts, time.Now()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -117,6 +117,7 @@ func (a *App) setup(ctx context.Context) error {
 	a.addr, err = a.listen(ctx, "metrics", web.New(web.Options{
 		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger, State: measured,
 		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
+		CreatedLines: o.createdLines, Started: started,
 	}), func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
 	if err != nil || o.probeAddress == "" {
 		return err

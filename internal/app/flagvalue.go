@@ -87,3 +87,13 @@ func durationsFlag(app *kingpin.Application, name, help string, to *[]time.Durat
 		return err
 	}})
 }
+
+// objectivesFlag is repeatable; the first one given takes the place of the default.
+func objectivesFlag(app *kingpin.Application, name, help string, to *config.Objectives) {
+	var given config.Objectives
+	app.Flag(name, help).SetValue(&value{name: name, many: true, set: func(text string) error {
+		err := given.Add(text)
+		*to = given
+		return err
+	}})
+}

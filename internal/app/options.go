@@ -40,6 +40,7 @@ type Options struct {
 	probeAddress  string
 	lifecycle     bool
 	pprof         bool
+	createdLines  bool
 	log           *promslog.Config
 }
 
@@ -87,6 +88,7 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	app.Flag("web.probe-listen-address", "Address of a second, plain port with /-/healthy and /-/ready only, for probes when the first one asks for TLS or a password.").StringVar(&o.probeAddress)
 	app.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT of /-/reload.").BoolVar(&o.lifecycle)
 	app.Flag("web.enable-pprof", "Serve profiles under /debug/pprof/.").BoolVar(&o.pprof)
+	app.Flag("web.openmetrics-created", "Write start times into OpenMetrics, as lines _created, for servers that take them for that. Others keep them as series. In protobuf they always are.").BoolVar(&o.createdLines)
 	promslogflag.AddFlags(app, o.log)
 	app.GetFlag(promslogflag.LevelFlagName).SetValue(named{o.log.Level, promslogflag.LevelFlagName})
 	app.GetFlag(promslogflag.FormatFlagName).SetValue(named{o.log.Format, promslogflag.FormatFlagName})

@@ -96,6 +96,10 @@ func TestUsage(t *testing.T) {
 		{"a file twice", []string{"--config.file=../../docs/config.example.yaml", "--config.file=../../docs/config.example.yaml"}, []string{"--config.file ../../docs/config.example.yaml: tenants[0] (contoso): name is that of tenants[0] (contoso)"}},
 		{"directory for the web config", with("--web.config.file=/"), []string{"--web.config.file: read /: it is a directory"}},
 		{"web config", with("--web.config.file=" + badWeb), []string{"--web.config.file", "nowhere.pem"}},
+		{"objective without end", with("--incidents.objective=high=assign:240y"), []string{"--incidents.objective is 240y; it must be at most 10y"}},
+		{"objective", with("--incidents.objective=high=assign:soon"), []string{`--incidents.objective is "high=assign:soon"; it must be a severity and times such as high=assign:15m,resolve:4h`}},
+		{"objective of no severity", with("--incidents.objective=critical=assign:1h"), []string{"--incidents.objective is", "it must be a severity"}},
+		{"objective of nothing", with("--incidents.objective=high"), []string{"--incidents.objective is", "it must be a severity"}},
 		{"threshold", with("--incidents.age-threshold=0s"), []string{"--incidents.age-threshold is 0s"}},
 		{"two credentials", with("--client.managed-identity"), []string{"--client.managed-identity is given as well as --client.secret-file"}},
 		{"password alone", with("--client.certificate-password-file=p"), []string{"--client.certificate-password-file is given without --client.certificate-file"}},
@@ -149,6 +153,21 @@ func TestConfigCheck(t *testing.T) {
 	}
 	if got := fmt.Sprint(o.tenants[0].AgeThresholds); got != "[1h0m0s 2h0m0s]" {
 		t.Errorf("thresholds: %s", got)
+	}
+	if got := fmt.Sprint(o.tenants[0].Objectives.High); got != "{1h0m0s 0s 24h0m0s}" {
+		t.Errorf("objectives by default: %s", got)
+	}
+	for flags, want := range map[string]string{
+		"--incidents.objective=": "{{0s 0s 0s} {0s 0s 0s}}",
+		"--incidents.objective=medium=first_touch:30m --incidents.objective=high=assign:15m,resolve:4h": "{{0s 30m0s 0s} {15m0s 0s 4h0m0s}}",
+	} {
+		o, err := Parse(append([]string{"--tenant.id=flag"}, strings.Fields(flags)...), io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("{%v %v}", o.tenants[0].Objectives.Medium, o.tenants[0].Objectives.High); got != want {
+			t.Errorf("%s: got %s, want %s", flags, got, want)
+		}
 	}
 	if text := fmt.Sprintf("%v %+v %#v", o.tenants[0], o.tenants[0], o.tenants[0]); strings.Contains(text, "hush") {
 		t.Errorf("the secret prints itself: %s", text)

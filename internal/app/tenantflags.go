@@ -33,6 +33,7 @@ func tenantFlags(app *kingpin.Application, t *config.Tenant) {
 	settingFlag(app, "refresh.overlap", "How far a refresh reaches back, because changes may become visible late.", &t.Overlap)
 	settingFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
 	durationsFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.", &t.AgeThresholds)
+	objectivesFlag(app, "incidents.objective", "Times within which incidents of a severity are to be assigned, touched (first_touch) and resolved, such as high=assign:15m,resolve:4h; repeatable; empty: none. Default: high=assign:1h,resolve:24h.", &t.Objectives)
 	settingFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
 }
 

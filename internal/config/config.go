@@ -70,6 +70,24 @@ type Refresh struct {
 type Incidents struct {
 	Lookback      time.Duration   `yaml:"lookback"`
 	AgeThresholds []time.Duration `yaml:"age_thresholds"`
+	Objectives    Objectives      `yaml:"objectives"`
+}
+
+// Objectives are by severity.
+type Objectives struct {
+	Unknown       Objective `yaml:"unknown"`
+	Informational Objective `yaml:"informational"`
+	Low           Objective `yaml:"low"`
+	Medium        Objective `yaml:"medium"`
+	High          Objective `yaml:"high"`
+}
+
+// Objective is within which time from its creation an incident is to be assigned,
+// first touched and resolved; 0: there is no such objective.
+type Objective struct {
+	Assign     time.Duration `yaml:"assign"`
+	FirstTouch time.Duration `yaml:"first_touch"`
+	Resolve    time.Duration `yaml:"resolve"`
 }
 
 // Cache is how long the last good counts are shown.
@@ -92,12 +110,13 @@ const ByAPI = -1
 // defender-xdr/api-list-incidents.md).
 func Default() Tenant {
 	return Tenant{Settings: Settings{
-		API:       Defender,
-		Cloud:     "public",
-		Quota:     Quota{QuotaPerMinute: ByAPI, QuotaPerHour: ByAPI, QuotaShare: 0.8},
-		Refresh:   Refresh{Interval: 30 * time.Second, SweepInterval: 6 * time.Hour, Overlap: 10 * time.Minute},
-		Incidents: Incidents{Lookback: 180 * day, AgeThresholds: []time.Duration{time.Hour, 4 * time.Hour, 8 * time.Hour, day, 3 * day, 7 * day, 30 * day}},
-		Cache:     Cache{MaxAge: time.Hour},
+		API:     Defender,
+		Cloud:   "public",
+		Quota:   Quota{QuotaPerMinute: ByAPI, QuotaPerHour: ByAPI, QuotaShare: 0.8},
+		Refresh: Refresh{Interval: 30 * time.Second, SweepInterval: 6 * time.Hour, Overlap: 10 * time.Minute},
+		Incidents: Incidents{Lookback: 180 * day, AgeThresholds: []time.Duration{time.Hour, 4 * time.Hour, 8 * time.Hour, day, 3 * day, 7 * day, 30 * day},
+			Objectives: Objectives{High: Objective{Assign: time.Hour, Resolve: day}}},
+		Cache: Cache{MaxAge: time.Hour},
 		Connection: Connection{
 			Timeout:          30 * time.Second,
 			MaxResponseBytes: 64 << 20,

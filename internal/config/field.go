@@ -26,6 +26,7 @@ var (
 	fieldOverlap       = Field{Flag: "refresh.overlap", Path: "refresh.overlap"}
 	fieldLookback      = Field{Flag: "incidents.lookback", Path: "incidents.lookback"}
 	fieldThresholds    = Field{Flag: "incidents.age-threshold", Path: "incidents.age_thresholds"}
+	fieldObjectives    = Field{Flag: "incidents.objective", Path: "incidents.objectives"}
 	fieldMaxAge        = Field{Flag: "cache.max-age", Path: "cache.max_age"}
 
 	fieldTimeout     = Field{Flag: "api.timeout", Path: "http.timeout"}

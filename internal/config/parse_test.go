@@ -131,6 +131,28 @@ tenants:
 	}
 }
 
+// TestObjectives: a tenant changes single ones of the defaults, and ends one with
+// 0s.
+func TestObjectives(t *testing.T) {
+	const file = `
+defaults:
+  auth: {client_id: c, client_secret_file: s}
+  incidents: {objectives: {high: {assign: 15m}, low: {resolve: 2d}}}
+tenants:
+  - {tenant_id: a}
+  - {tenant_id: b, incidents: {objectives: {high: {first_touch: 5m, resolve: 0s}}}}
+`
+	tenants, err := Parse(File{"config.yaml", []byte(file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"{15m0s 0s 24h0m0s} {0s 0s 48h0m0s}", "{15m0s 5m0s 0s} {0s 0s 48h0m0s}"} {
+		if got := fmt.Sprint(tenants[i].Objectives.High, " ", tenants[i].Objectives.Low); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // TestMixtures: what belongs together is taken, of whatever cloud and API.
 func TestMixtures(t *testing.T) {
 	for _, cloud := range CloudNames() {

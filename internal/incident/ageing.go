@@ -2,8 +2,9 @@ package incident
 
 import "time"
 
-// Two things happen to an incident by the clock alone: an open one passes an
-// age threshold, and a closed one leaves the look-back. Each row has at most
+// Two things happen to an incident by the clock alone: an open one passes a
+// threshold, of its age or of the time since its last update, and a closed one
+// leaves the look-back. Each row has at most
 // one valid entry in the queue of deadlines; an entry whose instant is not the
 // row's due any more is void.
 
@@ -21,10 +22,16 @@ func (m *Mirror) enqueue(slot uint32, r *row) {
 
 func (m *Mirror) nextDeadline(r *row) int64 {
 	if r.status.Open() {
-		if r.created == noTime || int(r.age) >= len(m.opts.Thresholds) {
-			return noTime
+		next := int64(noTime)
+		if r.created != noTime && int(r.age) < len(m.opts.Thresholds) {
+			next = r.created + int64(m.opts.Thresholds[r.age])
 		}
-		return r.created + int64(m.opts.Thresholds[r.age])
+		if last := r.lastKnown(); last != noTime && int(r.idle) < len(IdleThresholds) {
+			if idle := last + int64(IdleThresholds[r.idle]); next == noTime || idle < next {
+				next = idle
+			}
+		}
+		return next
 	}
 	if last := r.lastKnown(); m.opts.Lookback > 0 && last != noTime {
 		return last + int64(m.opts.Lookback)
@@ -59,16 +66,27 @@ func (m *Mirror) Advance(now time.Time) (left int) {
 
 // grow moves an open row past the thresholds that it has reached.
 func (m *Mirror) grow(r *row, at int64) {
-	if r.created == noTime {
-		return
+	age, idle := m.agesAt(r, at)
+	if r.created != noTime {
+		older := &m.counts.older[r.severity][r.assigned()]
+		older[r.age]--
+		older[age]++
 	}
-	age := r.age
-	for int(age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[age]) <= at {
+	m.counts.idle[r.severity][r.idle]--
+	m.counts.idle[r.severity][idle]++
+	r.age, r.idle = age, idle
+}
+
+// agesAt are how many thresholds a row has passed at an instant.
+func (m *Mirror) agesAt(r *row, at int64) (age, idle uint8) {
+	age, idle = r.age, r.idle
+	for r.created != noTime && int(age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[age]) <= at {
 		age++
 	}
-	m.counts.older[r.severity][r.age]--
-	m.counts.older[r.severity][age]++
-	r.age = age
+	for last := r.lastKnown(); last != noTime && int(idle) < len(IdleThresholds) && last+int64(IdleThresholds[idle]) <= at; {
+		idle++
+	}
+	return age, idle
 }
 
 // oldestOpen is when the oldest open incident of a severity was created, or

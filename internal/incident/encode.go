@@ -6,16 +6,17 @@ import (
 )
 
 // The encoding of a row, in this order: severity, status, classification,
-// determination and flags, a byte each; creation and the time from there to the
-// last update, signed varints in nanoseconds; the sets of sources and
-// categories, unsigned varints; the packed alerts, to the end. What follows
-// from these and from the clock is not saved.
+// determination, priority and flags, a byte each; creation and the time from
+// there to the last update, signed varints in nanoseconds, and, if a flag says so,
+// that to the first owner; the sets of sources, categories and detection sources,
+// unsigned varints; the packed alerts, to the end. What follows from these and
+// from the clock is not saved.
 //
 // A store marks what it keeps with [Encoding].
 
 // Encoding is the version of the encoding of rows and tables. A store must not
 // hand what it keeps to another version.
-const Encoding = 1
+const Encoding = 2
 
 // The flags as they are saved, whatever they are in memory.
 const (
@@ -23,43 +24,61 @@ const (
 	savedEverAssigned
 	savedMissed
 	savedNoAlerts
+	savedTouched
+	savedHadAlerts
+	savedOwned // the time of its first owner is known
 	savedEnd
 )
 
+// savedFlags says which flag in memory each of those is that is one.
+var savedFlags = [...]struct{ memory, saved byte }{
+	{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
+	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts},
+}
+
 func (r *row) appendTo(b []byte) []byte {
 	var flags byte
-	for _, f := range [...]struct{ memory, saved byte }{
-		{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
-	} {
+	for _, f := range savedFlags {
 		if r.has(f.memory) {
 			flags |= f.saved
 		}
 	}
-	b = append(b, byte(r.severity), byte(r.status), byte(r.classification), byte(r.determination), flags)
+	if r.owned != noTime {
+		flags |= savedOwned
+	}
+	b = append(b, byte(r.severity), byte(r.status), byte(r.classification), byte(r.determination), byte(r.priority), flags)
 	b = binary.AppendVarint(b, r.created)
 	b = binary.AppendVarint(b, r.updated-r.created)
+	if r.owned != noTime {
+		b = binary.AppendVarint(b, r.owned-r.created)
+	}
 	b = binary.AppendUvarint(b, r.sources)
 	b = binary.AppendUvarint(b, r.categories)
+	b = binary.AppendUvarint(b, r.detections)
 	return append(b, r.alerts.Value()...)
 }
 
 // parse fills the row with what appendTo has written. The alerts are left to
 // the caller.
 func (r *row) parse(b []byte) (alerts []byte, ok bool) {
-	if len(b) < 5 || int(b[0]) >= NumSeverities || int(b[1]) >= NumStatuses ||
-		int(b[2]) >= NumClassifications || int(b[3]) >= NumDeterminations || b[4] >= savedEnd {
+	const head = 6
+	if len(b) < head || int(b[0]) >= NumSeverities || int(b[1]) >= NumStatuses ||
+		int(b[2]) >= NumClassifications || int(b[3]) >= NumDeterminations || int(b[4]) >= NumPriorities || b[5] >= savedEnd {
 		return nil, false
 	}
 	r.severity, r.status = Severity(b[0]), Status(b[1])
 	r.classification, r.determination = Classification(b[2]), Determination(b[3])
-	r.set(flagAssigned, b[4]&savedAssigned != 0)
-	r.set(flagEverAssigned, b[4]&savedEverAssigned != 0)
-	r.set(flagMissed, b[4]&savedMissed != 0)
-	r.set(flagNoAlerts, b[4]&savedNoAlerts != 0)
-	p := parser{rest: b[5:]}
+	r.priority = Priority(b[4])
+	for _, f := range savedFlags {
+		r.set(f.memory, b[5]&f.saved != 0)
+	}
+	p := parser{rest: b[head:]}
 	r.created = p.varint()
 	r.updated = r.created + p.varint()
-	r.sources, r.categories = p.uvarint(), p.uvarint()
+	if b[5]&savedOwned != 0 {
+		r.owned = r.created + p.varint()
+	}
+	r.sources, r.categories, r.detections = p.uvarint(), p.uvarint(), p.uvarint()
 	return p.rest, !p.failed && len(p.rest)%4 == 0
 }
 
@@ -92,6 +111,7 @@ func (p *parser) skip(n int) {
 type tables struct {
 	Sources    []string `json:"sources,omitempty"`
 	Categories []string `json:"categories,omitempty"`
+	Detections []string `json:"detections,omitempty"`
 	// Seen says which combinations were counted, so that no series ends with a
 	// restart: a byte each, in the order of seen.parts.
 	Seen       []byte `json:"seen,omitempty"`
@@ -104,7 +124,7 @@ type tables struct {
 
 func (m *Mirror) tables() *tables {
 	t := &tables{
-		Sources: m.sources.names, Categories: m.categories.names,
+		Sources: m.sources.names, Categories: m.categories.names, Detections: m.detections.names,
 		Flows: m.flows, FlowsSince: m.flowsSince, CountFlows: m.countFlows,
 		Sweep: m.sweep, Sweeping: m.sweeping,
 	}
@@ -115,7 +135,7 @@ func (m *Mirror) tables() *tables {
 }
 
 func (m *Mirror) setTables(t *tables) bool {
-	if !m.sources.fill(t.Sources) || !m.categories.fill(t.Categories) {
+	if !m.sources.fill(t.Sources) || !m.categories.fill(t.Categories) || !m.detections.fill(t.Detections) {
 		return false
 	}
 	for _, part := range m.seen.parts() {
@@ -130,7 +150,9 @@ func (m *Mirror) setTables(t *tables) bool {
 	return true
 }
 
-func (s *seen) parts() []any { return []any{&s.resolved, &s.sources, &s.categories, &s.alerts} }
+func (s *seen) parts() []any {
+	return []any{&s.resolved, &s.sources, &s.categories, &s.alerts, &s.detections, &s.investigations}
+}
 
 // fill gives the names their numbers again.
 func (l *labels) fill(names []string) bool {

@@ -57,6 +57,39 @@ const (
 	NumClassifications = int(iota)
 )
 
+// Investigation is how far the automated investigation of an alert has come.
+type Investigation uint8
+
+// NumInvestigations is the number of states of an investigation; 0 is unknown,
+// which is also that of an alert without one.
+const NumInvestigations = len(investigationNames)
+
+// Priority is the band of the priority score that Microsoft gives to an incident
+// (0 to 100: learn.microsoft.com/graph/whats-new-overview). Only Graph tells it.
+type Priority uint8
+
+// The priorities, with unknown for an incident without a score.
+const (
+	PriorityUnknown Priority = iota
+	PriorityLow
+	PriorityMedium
+	PriorityTop
+	NumPriorities = int(iota)
+)
+
+// PriorityOf is the band of a score: below 15 low, above 85 top.
+func PriorityOf(score int64) Priority {
+	switch {
+	case score < 0 || score > 100:
+		return PriorityUnknown
+	case score < 15:
+		return PriorityLow
+	case score <= 85:
+		return PriorityMedium
+	}
+	return PriorityTop
+}
+
 // Determination refines a classification. Its members are the Graph API's,
 // into which the native API's spellings fold.
 type Determination uint8
@@ -74,6 +107,13 @@ var (
 		"multi_staged_attack", "compromised_account", "phishing", "malicious_user_activity", "not_malicious",
 		"not_enough_data_to_validate", "confirmed_activity", "line_of_business_application",
 	}
+	// Of microsoftgraph/msgraph-metadata; the native API has the same.
+	investigationNames = [...]string{
+		"unknown", "terminated", "successfully_remediated", "benign", "failed", "partially_remediated", "running",
+		"pending_approval", "pending_resource", "queued", "inner_failure", "preexisting_alert", "unsupported_os",
+		"unsupported_alert_type", "suppressed_alert", "partially_investigated", "terminated_by_user", "terminated_by_system",
+	}
+	priorityNames = [...]string{"unknown", "low", "medium", "top"}
 )
 
 // Synonyms that Microsoft's two APIs, or two of its pages, use for one thing.
@@ -83,6 +123,7 @@ var (
 	statusTable         = table(statusNames[:], map[string]string{"new": "active"})
 	alertStatusTable    = table(alertStatusNames[:], nil)
 	classificationTable = table(classificationNames[:], nil)
+	investigationTable  = table(investigationNames[:], nil)
 	determinationTable  = table(determinationNames[:], map[string]string{
 		"notavailable":           "unknown",
 		"compromiseduser":        "compromised_account",
@@ -108,6 +149,12 @@ func (c Classification) String() string { return classificationNames[c] }
 // String is the label value.
 func (d Determination) String() string { return determinationNames[d] }
 
+// String is the label value.
+func (i Investigation) String() string { return investigationNames[i] }
+
+// String is the label value.
+func (p Priority) String() string { return priorityNames[p] }
+
 // ParseSeverity folds case, separators and synonyms; false means that the
 // value is not known, and reads as unknown. An empty value is known: unknown.
 func ParseSeverity(s string) (Severity, bool) { return parse[Severity](severityTable, s) }
@@ -121,6 +168,11 @@ func ParseAlertStatus(s string) (AlertStatus, bool) { return parse[AlertStatus](
 // ParseClassification is like [ParseSeverity].
 func ParseClassification(s string) (Classification, bool) {
 	return parse[Classification](classificationTable, s)
+}
+
+// ParseInvestigation is like [ParseSeverity].
+func ParseInvestigation(s string) (Investigation, bool) {
+	return parse[Investigation](investigationTable, s)
 }
 
 // ParseDetermination is like [ParseSeverity].

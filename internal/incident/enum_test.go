@@ -27,6 +27,23 @@ func TestParseFoldsSpellings(t *testing.T) {
 		{alertStatus, "inProgress", "in_progress", true},
 		{classification, "FalsePositive", "false_positive", true},
 		{classification, "InformationalExpectedActivity", "informational_expected_activity", true},
+		{investigation, "UnsupportedAlertType", "unsupported_alert_type", true},
+		{investigation, "pendingApproval", "pending_approval", true},
+		{investigation, "", "unknown", true},
+		{investigation, "Dreaming", "unknown", false},
+		{detection, "WindowsDefenderAv", "antivirus", true},
+		{detection, "MTP", "microsoft365_defender", true},
+		{detection, "microsoft365Defender", "microsoft365_defender", true},
+		{detection, "MCAS", "cloud_app_security", true},
+		{detection, "OfficeATP", "microsoft_defender_for_office365", true},
+		{detection, "microsoftDefenderForOffice365", "microsoft_defender_for_office365", true},
+		{detection, "DefenderForDatabases", "microsoft_defender_for_databases", true},
+		{detection, "microsoftDefenderForDatabases", "microsoft_defender_for_databases", true},
+		{detection, "DefenderForIoT", "microsoft_defender_for_iot", true},
+		{detection, "microsoftDefenderForIoT", "microsoft_defender_for_iot", true},
+		{detection, "CustomerTI", "custom_ti", true},
+		{detection, "CustomDetection", "custom_detection", true},
+		{detection, "", "unknown", true},
 		{determination, "NotAvailable", "unknown", true},
 		{determination, "CompromisedUser", "compromised_account", true},
 		{determination, "CompromisedAccount", "compromised_account", true},
@@ -54,6 +71,11 @@ func alertStatus(s string) (string, bool) {
 	v, ok := ParseAlertStatus(s)
 	return v.String(), ok
 }
+func investigation(s string) (string, bool) {
+	v, ok := ParseInvestigation(s)
+	return v.String(), ok
+}
+func detection(s string) (string, bool) { return DetectionSource(s), true }
 func classification(s string) (string, bool) {
 	v, ok := ParseClassification(s)
 	return v.String(), ok

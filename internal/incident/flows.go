@@ -8,25 +8,65 @@ import (
 // Flows counts what happened since the first sync. It is a plain value that
 // is saved and restored, so that counters go on over restarts.
 type Flows struct {
-	Created  [NumSeverities]uint64                     `json:"created"`
-	Resolved [NumSeverities][NumClassifications]uint64 `json:"resolved"`
-	Reopened [NumSeverities]uint64                     `json:"reopened"`
-	// TimeToAssign runs from an incident's creation to the last update of the
-	// first version that was seen with an owner, TimeToResolve to that of the
-	// first version that was seen resolved, again after each reopening. Both are
-	// exact to what happened between two refreshes.
-	TimeToAssign  [NumSeverities]Histogram `json:"time_to_assign"`
-	TimeToResolve [NumSeverities]Histogram `json:"time_to_resolve"`
+	// Start is when the counting began, by our clock: but for Unrecognized nothing was
+	// counted before. Zero: it is not known.
+	Start   time.Time             `json:"start,omitzero"`
+	Created [NumSeverities]uint64 `json:"created"`
+	// Resolved counts by owner, too: 0 none at that moment, 1 assigned.
+	Resolved [NumSeverities][NumClassifications][2]uint64 `json:"resolved"`
+	Reopened [NumSeverities]uint64                        `json:"reopened"`
+	// Merged counts incidents that were first seen merged, too, which do not count as
+	// created.
+	Merged [NumSeverities]uint64 `json:"merged"`
+	// TimeToDetect runs from the first activity of an incident's alerts, of the
+	// first version that came with them, to its creation. All other times end with
+	// the last update of the version with which something was first seen, and are
+	// exact to what happened between two refreshes. From the creation run
+	// TimeToFirstTouch, to where [Incident.Touched] holds, TimeToAssign, to the first
+	// owner, and TimeToResolve, again after each reopening; from the first owner
+	// TimeInWork, to where TimeToResolve ends.
+	TimeToDetect     [NumSeverities]Histogram                     `json:"time_to_detect"`
+	TimeToFirstTouch [NumSeverities]Histogram                     `json:"time_to_first_touch"`
+	TimeToAssign     [NumSeverities]Histogram                     `json:"time_to_assign"`
+	TimeInWork       [NumSeverities]Histogram                     `json:"time_in_work"`
+	TimeToResolve    [NumSeverities][NumClassifications]Histogram `json:"time_to_resolve"`
+	// Alerts are those of an incident when it was resolved, where they were known.
+	Alerts [NumSeverities]Histogram `json:"alerts"`
+	// Objectives counts the times for which there is an objective: 0 later, 1 within
+	// it. What it was at that moment decides.
+	Objectives [NumSeverities][NumObjectives][2]uint64 `json:"objectives"`
 	// Unrecognized counts new versions with a value that this program does not know, by the bits of
 	// [Fields].
 	Unrecognized [len(FieldNames)]uint64 `json:"unrecognized"`
 }
 
+// Objective is something that is to happen to an incident within a time from its
+// creation.
+type Objective uint8
+
+// The objectives.
+const (
+	ObjectiveAssign Objective = iota
+	ObjectiveFirstTouch
+	ObjectiveResolve
+	NumObjectives = int(iota)
+)
+
+// String is the label value.
+func (o Objective) String() string { return [...]string{"assign", "first_touch", "resolve"}[o] }
+
+// Objectives are the times of the objectives; 0: none.
+type Objectives [NumSeverities][NumObjectives]time.Duration
+
 func (f *Flows) clone() Flows {
 	c := *f
-	for i := range c.TimeToAssign {
-		c.TimeToAssign[i] = c.TimeToAssign[i].clone()
-		c.TimeToResolve[i] = c.TimeToResolve[i].clone()
+	for sev := range c.TimeToAssign {
+		for _, h := range [...]*Histogram{&c.TimeToDetect[sev], &c.TimeToFirstTouch[sev], &c.TimeToAssign[sev], &c.TimeInWork[sev], &c.Alerts[sev]} {
+			*h = h.clone()
+		}
+		for class := range c.TimeToResolve[sev] {
+			c.TimeToResolve[sev][class] = c.TimeToResolve[sev][class].clone()
+		}
 	}
 	return c
 }
@@ -38,14 +78,16 @@ func (f *Flows) unrecognized(fields Fields) {
 }
 
 // flowAdded counts an incident that was not known.
-func (m *Mirror) flowAdded(r *row) {
-	if !m.countFlows || r.status == StatusRedirected || r.created == noTime || r.created <= m.flowsSince {
+func (m *Mirror) flowAdded(r *row, in *Incident) {
+	if !m.countFlows || !m.isNew(r) {
+		return
+	}
+	if r.status == StatusRedirected {
+		m.flows.Merged[r.severity]++
 		return
 	}
 	m.flows.Created[r.severity]++
-	if r.has(flagAssigned) {
-		observe(&m.flows.TimeToAssign[r.severity], r)
-	}
+	m.flowTimes(&row{}, r, in)
 	if r.status == StatusResolved {
 		m.flowResolved(r)
 	}
@@ -53,13 +95,15 @@ func (m *Mirror) flowAdded(r *row) {
 
 // flowChanged counts the transitions between two versions of an incident. A
 // merge is neither a resolution nor, undone, a reopening.
-func (m *Mirror) flowChanged(before, r *row) {
-	if !m.countFlows || r.status == StatusRedirected || before.status == StatusRedirected {
+func (m *Mirror) flowChanged(before, r *row, in *Incident) {
+	if !m.countFlows || before.status == StatusRedirected {
 		return
 	}
-	if r.has(flagAssigned) && !before.has(flagEverAssigned) {
-		observe(&m.flows.TimeToAssign[r.severity], r)
+	if r.status == StatusRedirected {
+		m.flows.Merged[r.severity]++
+		return
 	}
+	m.flowTimes(before, r, in)
 	switch resolved := r.status == StatusResolved; {
 	case resolved && before.status != StatusResolved:
 		m.flowResolved(r)
@@ -68,15 +112,49 @@ func (m *Mirror) flowChanged(before, r *row) {
 	}
 }
 
+// isNew tells whether an incident was created after the first sync.
+func (m *Mirror) isNew(r *row) bool { return r.created != noTime && r.created > m.flowsSince }
+
+// flowTimes observes what a version has and none before it had.
+func (m *Mirror) flowTimes(before, r *row, in *Incident) {
+	first := func(flag uint8) bool { return r.has(flag) && !before.has(flag) }
+	// Alerts that join later, by a merge for one, did not bring it about.
+	if began := in.firstActivity(); first(flagHadAlerts) && m.isNew(r) && began != noTime {
+		m.flows.TimeToDetect[r.severity].Observe(time.Duration(r.created - began))
+	}
+	if first(flagTouched) {
+		m.observe(&m.flows.TimeToFirstTouch[r.severity], r, ObjectiveFirstTouch)
+	}
+	if first(flagEverAssigned) {
+		m.observe(&m.flows.TimeToAssign[r.severity], r, ObjectiveAssign)
+		r.owned = r.updated
+	}
+}
+
 func (m *Mirror) flowResolved(r *row) {
-	m.flows.Resolved[r.severity][r.classification]++
-	observe(&m.flows.TimeToResolve[r.severity], r)
+	m.flows.Resolved[r.severity][r.classification][r.assigned()]++
+	m.observe(&m.flows.TimeToResolve[r.severity][r.classification], r, ObjectiveResolve)
+	if r.owned != noTime && r.updated != noTime {
+		m.flows.TimeInWork[r.severity].Observe(time.Duration(r.updated - r.owned))
+	}
+	if !r.has(flagNoAlerts) {
+		m.flows.Alerts[r.severity].ObserveAlerts(countAlerts(r.alerts.Value()))
+	}
 }
 
 // observe counts the time from the creation to the last update, if both are
-// known.
-func observe(h *Histogram, r *row) {
-	if r.created != noTime && r.updated != noTime {
-		h.Observe(time.Duration(r.updated - r.created))
+// known, and whether it kept the objective.
+func (m *Mirror) observe(h *Histogram, r *row, o Objective) {
+	if r.created == noTime || r.updated == noTime {
+		return
+	}
+	took := time.Duration(r.updated - r.created)
+	h.Observe(took)
+	if bound := m.opts.Objectives[r.severity][o]; bound > 0 {
+		kept := 0
+		if took <= bound {
+			kept = 1
+		}
+		m.flows.Objectives[r.severity][o][kept]++
 	}
 }

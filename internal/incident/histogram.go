@@ -14,19 +14,24 @@ var DurationBuckets = [...]float64{
 	2 * 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600, 14 * 24 * 3600, 30 * 24 * 3600,
 }
 
+// AlertBuckets are the classic buckets of the histogram of alerts: 150 is the most
+// that the API was seen to show of one incident.
+var AlertBuckets = [...]float64{1, 2, 3, 5, 10, 25, 50, 100, 150}
+
 // NativeSchema is the resolution of the native histograms: eight buckets for
 // each power of two, a relative error under 5 %.
 const NativeSchema = 3
 
-// Histogram counts durations in seconds, in classic and native buckets at
-// once. It is a plain value so that it can be saved and copied.
+// Histogram counts durations in seconds, or alerts, in classic and native buckets
+// at once. It is a plain value so that it can be saved and copied; an empty one
+// takes next to nothing where it is saved.
 type Histogram struct {
-	Count uint64  `json:"count"`
-	Sum   float64 `json:"sum"`
+	Count uint64  `json:"count,omitempty"`
+	Sum   float64 `json:"sum,omitempty"`
 	Zero  uint64  `json:"zero,omitempty"`
-	// Classic counts per bucket of DurationBuckets, not cumulated; what is above
-	// the last is only in Count.
-	Classic [len(DurationBuckets)]uint64 `json:"classic"`
+	// Classic counts per bucket of DurationBuckets or AlertBuckets, not cumulated;
+	// what is above the last is only in Count.
+	Classic [len(DurationBuckets)]uint64 `json:"classic,omitzero"`
 	// Native counts per native bucket index.
 	Native map[int]int64 `json:"native,omitempty"`
 }
@@ -34,10 +39,16 @@ type Histogram struct {
 // Observe counts d. What is not positive counts as zero: a server that says
 // that something ended before it began has told us nothing else.
 func (h *Histogram) Observe(d time.Duration) {
-	v := max(d.Seconds(), 0)
+	h.observe(DurationBuckets[:], max(d.Seconds(), 0))
+}
+
+// ObserveAlerts counts an incident with n alerts.
+func (h *Histogram) ObserveAlerts(n int) { h.observe(AlertBuckets[:], float64(n)) }
+
+func (h *Histogram) observe(bounds []float64, v float64) {
 	h.Count++
 	h.Sum += v
-	if i, _ := slices.BinarySearch(DurationBuckets[:], v); i < len(h.Classic) {
+	if i, _ := slices.BinarySearch(bounds, v); i < len(bounds) {
 		h.Classic[i]++
 	}
 	if v == 0 {

@@ -25,6 +25,10 @@ type Incident struct {
 	// Assigned tells whether the incident is assigned. To whom is personal data and
 	// is not kept.
 	Assigned bool
+	// Noted tells whether the incident has a tag or a comment. What they say is not
+	// kept.
+	Noted    bool
+	Priority Priority
 
 	Alerts []Alert
 	// AlertsUnknown is set when the answer was asked for without alerts; a
@@ -38,11 +42,37 @@ type Incident struct {
 
 // Alert is what is counted of an alert.
 type Alert struct {
-	Severity Severity
-	Status   AlertStatus
-	// Source and Category are label values as made by [ServiceSource] and
-	// [Label]: open-ended, the mirror bounds them.
-	Source, Category string
+	Severity      Severity
+	Status        AlertStatus
+	Investigation Investigation
+	// Source, Category and Detection are label values as made by [ServiceSource],
+	// [Label] and [DetectionSource]: open-ended, the mirror bounds them.
+	Source, Category, Detection string
+	// FirstActivity is when what the alert tells of began, UTC; zero if the answer
+	// did not say.
+	FirstActivity time.Time
+}
+
+// Touched tells whether somebody has dealt with the incident: its status has left
+// active, or it has an owner, a tag, a comment or a classification. Its last
+// update tells nothing of the kind: alerts that join update it, too.
+func (i *Incident) Touched() bool {
+	switch i.Status {
+	case StatusInProgress, StatusAwaitingAction, StatusResolved:
+		return true
+	}
+	return i.Assigned || i.Noted || i.Classification != ClassificationUnknown
+}
+
+// firstActivity is the earliest of the alerts', noTime if none is known.
+func (i *Incident) firstActivity() int64 {
+	first := int64(noTime)
+	for k := range i.Alerts {
+		if at := unixNano(i.Alerts[k].FirstActivity); at != noTime && (first == noTime || at < first) {
+			first = at
+		}
+	}
+	return first
 }
 
 // Open tells whether there is work left: every status but resolved and
@@ -65,10 +95,14 @@ const (
 	// no longer fits its bounded label.
 	FieldServiceSource
 	FieldCategory
+	FieldInvestigation
+	// FieldDetection is set by the mirror, too.
+	FieldDetection
 )
 
 // FieldNames lists the label values of the members of Fields, in bit order.
 var FieldNames = [...]string{
 	"status", "severity", "classification", "determination",
 	"alert_status", "alert_severity", "service_source", "category",
+	"investigation_state", "detection_source",
 }

@@ -32,6 +32,45 @@ func ServiceSource(s string) string {
 	return Label(s)
 }
 
+// detectionSynonyms folds the native API's names of what detected something into
+// the Graph API's; keys are as foldKey makes them. The native ones are those of
+// MicrosoftDocs/defender-docs, defender-xdr/api-list-incidents.md, and those that
+// clients report.
+var detectionSynonyms = map[string]string{
+	"windowsdefenderatp":         "microsoft_defender_for_endpoint",
+	"microsoftdefenderatp":       "microsoft_defender_for_endpoint",
+	"windowsdefenderav":          "antivirus",
+	"windowsdefendersmartscreen": "smart_screen",
+	"customerti":                 "custom_ti",
+	"customti":                   "custom_ti",
+	"officeatp":                  "microsoft_defender_for_office365",
+	"threatexperts":              "microsoft_threat_experts",
+	"azureatp":                   "microsoft_defender_for_identity",
+	"mcas":                       "cloud_app_security",
+	"microsoftcloudappsecurity":  "cloud_app_security",
+	"mtp":                        "microsoft365_defender",
+	"microsoftthreatprotection":  "microsoft365_defender",
+	"aadidentityprotection":      "azure_ad_identity_protection",
+	"azureadidentityprotection":  "azure_ad_identity_protection",
+	"microsoftdefenderforiot":    "microsoft_defender_for_iot",
+	"builtinml":                  "built_in_ml",
+}
+
+// DetectionSource makes the label value of a detection source, as [ServiceSource]
+// does of a service source.
+func DetectionSource(s string) string {
+	var buf [48]byte
+	key := foldKey(buf[:0], s)
+	if folded, ok := detectionSynonyms[string(key)]; ok {
+		return folded
+	}
+	// DefenderForDatabases is what Graph calls microsoftDefenderForDatabases.
+	if rest, ok := strings.CutPrefix(s, "DefenderFor"); ok {
+		return DetectionSource("MicrosoftDefenderFor" + rest)
+	}
+	return Label(s)
+}
+
 // maxLabel bounds one label value, in bytes.
 const maxLabel = 64
 

@@ -11,6 +11,10 @@ type MirrorOptions struct {
 	Lookback time.Duration
 	// Thresholds are the ages past which open incidents are counted, ascending.
 	Thresholds []time.Duration
+	// Objectives are the times that incidents are to be dealt with in.
+	Objectives Objectives
+	// Priorities tells that the API has them; without, they are not counted.
+	Priorities bool
 }
 
 // Change tells what [Mirror.Apply] did with a version of an incident.
@@ -37,18 +41,19 @@ type Mirror struct {
 	chunks [][]row
 	free   []uint32
 
-	sources, categories labels
-	counts              counts
-	seen                seen
-	flows               Flows
-	flowsSince          int64 // incidents created before are history
-	countFlows          bool
-	deadlines           queue
-	oldest              [NumSeverities]queue
-	sweep               uint8
-	sweeping            bool
-	unsaved             unsaved
-	keys                []uint16 // scratch
+	sources, categories, detections labels
+
+	counts     counts
+	seen       seen
+	flows      Flows
+	flowsSince int64 // incidents created before are history
+	countFlows bool
+	deadlines  queue
+	oldest     [NumSeverities]queue
+	sweep      uint8
+	sweeping   bool
+	unsaved    unsaved
+	keys       []uint16 // scratch
 }
 
 const chunkRows = 1024
@@ -89,8 +94,11 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
 // after the instant since, by the server's clock. Called again, it raises that
-// instant.
-func (m *Mirror) StartFlows(since time.Time) {
+// instant; that the counting began at the first now stays.
+func (m *Mirror) StartFlows(since, now time.Time) {
+	if !m.countFlows {
+		m.flows.Start = fromNano(unixNano(now))
+	}
 	m.countFlows = true
 	m.flowsSince = unixNano(since)
 }
@@ -115,8 +123,8 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 		r := m.row(slot)
 		unrecognized := m.fill(r, in)
 		m.flows.unrecognized(unrecognized)
+		m.flowAdded(r, in)
 		m.admit(slot, r)
-		m.flowAdded(r)
 		return Added
 	}
 	r := m.row(slot)
@@ -139,8 +147,8 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 	before := *r
 	m.counts.add(r, -1)
 	*r = next
+	m.flowChanged(&before, r, in)
 	m.admit(slot, r)
-	m.flowChanged(&before, r)
 	return Changed
 }
 
@@ -191,10 +199,10 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 	if created := unixNano(in.Created); created != noTime && created != r.created {
 		r.created, r.oldest, r.age = created, 0, 0
 	}
-	if updated := unixNano(in.Updated); updated != noTime {
-		r.updated = updated
+	if updated := unixNano(in.Updated); updated != noTime && updated != r.updated {
+		r.updated, r.idle = updated, 0
 	}
-	r.severity, r.status = in.Severity, in.Status
+	r.severity, r.status, r.priority = in.Severity, in.Status, in.Priority
 	r.classification, r.determination = in.Classification, in.Determination
 	if in.Status == StatusUnknown && in.RedirectID != 0 && in.RedirectID != in.ID {
 		r.status = StatusRedirected
@@ -202,6 +210,9 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 	r.set(flagAssigned, in.Assigned)
 	if in.Assigned {
 		r.set(flagEverAssigned, true)
+	}
+	if in.Touched() {
+		r.set(flagTouched, true)
 	}
 	if in.AlertsUnknown {
 		// The alerts of a version that is known with them stay right.
@@ -211,7 +222,8 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 		return unrecognized
 	}
 	r.set(flagNoAlerts, false)
-	r.sources, r.categories, m.keys = 0, 0, m.keys[:0]
+	r.set(flagHadAlerts, true)
+	r.sources, r.categories, r.detections, m.keys = 0, 0, 0, m.keys[:0]
 	for i := range in.Alerts {
 		a := &in.Alerts[i]
 		source, ok := m.sources.number(a.Source)
@@ -222,9 +234,18 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 		if !ok {
 			unrecognized |= FieldCategory
 		}
+		detection, ok := m.detections.number(a.Detection)
+		if !ok {
+			unrecognized |= FieldDetection
+		}
 		r.sources |= 1 << source
 		r.categories |= 1 << category
-		m.keys = append(m.keys, alertKey(a.Severity, a.Status, source))
+		r.detections |= 1 << detection
+		state := a.Investigation
+		if !r.status.Open() {
+			state = 0 // counted of open ones only, and rows without it share their text
+		}
+		m.keys = append(m.keys, alertKey(a.Severity, a.Status, source, state))
 	}
 	r.alerts = packAlerts(m.keys)
 	return unrecognized

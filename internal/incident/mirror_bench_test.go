@@ -11,7 +11,7 @@ import (
 func filled(n int) (*Mirror, []Incident) {
 	r := rand.New(rand.NewPCG(7, 7))
 	m := NewMirror(testOptions)
-	m.StartFlows(time.Time{})
+	m.StartFlows(time.Time{}, epoch)
 	incidents := make([]Incident, 0, min(n, 100_000))
 	for id := range n {
 		in := randomVersion(r, int64(id+1), epoch.Add(-time.Duration(r.Int64N(int64(100*24*time.Hour)))), epoch)

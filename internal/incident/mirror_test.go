@@ -14,6 +14,11 @@ var epoch = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 var testOptions = MirrorOptions{
 	Lookback:   180 * 24 * time.Hour,
 	Thresholds: []time.Duration{time.Hour, 4 * time.Hour, 24 * time.Hour, 720 * time.Hour},
+	Priorities: true,
+	Objectives: Objectives{
+		SeverityHigh:   {ObjectiveAssign: 3 * time.Minute, ObjectiveFirstTouch: time.Minute, ObjectiveResolve: 15 * time.Minute},
+		SeverityMedium: {ObjectiveResolve: 10 * 24 * time.Hour},
+	},
 }
 
 // model is the plain truth that the mirror has to agree with: the newest
@@ -45,12 +50,18 @@ func (m model) recount(now time.Time) []string {
 			continue
 		}
 		n[fmt.Sprint("incidents ", in.Severity, in.Status, in.Assigned)]++
-		sources, categories := map[string]bool{}, map[string]bool{}
+		sources, categories, detections := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, a := range in.Alerts {
 			n[fmt.Sprint("alerts ", a.Severity, a.Status, a.Source)]++
-			sources[a.Source], categories[a.Category] = true, true
+			sources[a.Source], categories[a.Category], detections[a.Detection] = true, true, true
+			if in.Open() {
+				n[fmt.Sprint("investigation ", a.Investigation)]++
+			}
 		}
 		if in.Status == StatusResolved {
+			for d := range detections {
+				n[fmt.Sprint("detection ", d, in.Classification)]++
+			}
 			n[fmt.Sprint("resolved ", in.Severity, in.Classification, in.Determination)]++
 			continue
 		}
@@ -62,9 +73,15 @@ func (m model) recount(now time.Time) []string {
 		}
 		for _, t := range testOptions.Thresholds {
 			if !in.Created.Add(t).After(now) {
-				n[fmt.Sprint("older ", in.Severity, t)]++
+				n[fmt.Sprint("older ", in.Severity, in.Assigned, t)]++
 			}
 		}
+		for _, t := range IdleThresholds {
+			if !in.Updated.Add(t).After(now) {
+				n[fmt.Sprint("idle ", in.Severity, t)]++
+			}
+		}
+		n[fmt.Sprint("priority ", in.Severity, in.Priority)]++
 		if o, ok := oldest[in.Severity]; !ok || in.Created.Before(o) {
 			oldest[in.Severity] = in.Created
 		}
@@ -98,7 +115,14 @@ func lines(s *Snapshot) []string {
 			}
 		}
 		for i, t := range s.Thresholds {
-			add(int(s.Older[sev][i]), "older ", sev, t)
+			add(int(s.Older[sev][0][i]), "older ", sev, false, t)
+			add(int(s.Older[sev][1][i]), "older ", sev, true, t)
+		}
+		for i, t := range IdleThresholds {
+			add(int(s.Idle[sev][i]), "idle ", sev, t)
+		}
+		for p := range Priority(NumPriorities) {
+			add(int(s.ByPriority[sev][p]), "priority ", sev, p)
 		}
 		if t := s.OldestOpen[sev]; !t.IsZero() {
 			out = append(out, fmt.Sprint("oldest ", sev, t.UnixNano()))
@@ -116,6 +140,12 @@ func lines(s *Snapshot) []string {
 	for _, c := range s.Alerts {
 		add(int(c.Count), "alerts ", c.Severity, c.Status, c.Source)
 	}
+	for _, c := range s.ByDetection {
+		add(int(c.Count), "detection ", c.Source, c.Classification)
+	}
+	for _, c := range s.Investigations {
+		add(int(c.Count), "investigation ", c.State)
+	}
 	slices.Sort(out)
 	return out
 }
@@ -124,10 +154,15 @@ func randomAlerts(r *rand.Rand) []Alert {
 	alerts := make([]Alert, r.IntN(5))
 	for i := range alerts {
 		alerts[i] = Alert{
-			Severity: Severity(r.IntN(NumSeverities)),
-			Status:   AlertStatus(r.IntN(NumAlertStatuses)),
-			Source:   fmt.Sprint("source_", r.IntN(7)),
-			Category: fmt.Sprint("category_", r.IntN(9)),
+			Severity:      Severity(r.IntN(NumSeverities)),
+			Status:        AlertStatus(r.IntN(NumAlertStatuses)),
+			Investigation: Investigation(r.IntN(4)),
+			Source:        fmt.Sprint("source_", r.IntN(7)),
+			Category:      fmt.Sprint("category_", r.IntN(9)),
+			Detection:     fmt.Sprint("detection_", r.IntN(12)),
+		}
+		if r.IntN(4) > 0 {
+			alerts[i].FirstActivity = epoch.Add(-time.Duration(r.Int64N(int64(90 * 24 * time.Hour))))
 		}
 	}
 	return alerts
@@ -143,6 +178,8 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 		Classification: Classification(r.IntN(NumClassifications)),
 		Determination:  Determination(r.IntN(NumDeterminations)),
 		Assigned:       r.IntN(2) == 0,
+		Noted:          r.IntN(4) == 0,
+		Priority:       Priority(r.IntN(NumPriorities)),
 	}
 	if in.Status == StatusRedirected {
 		// Chains and loops: the target may be any incident, itself included.

@@ -7,15 +7,18 @@ import (
 	"unique"
 )
 
-// row is the compact form in which the mirror keeps an incident: 64 bytes and
+// row is the compact form in which the mirror keeps an incident: 88 bytes and
 // an interned text, so that a million incidents fit in any pod.
 type row struct {
 	id               int64
 	created, updated int64 // Unix nanoseconds, noTime if not known
 	// due is the instant of the row's entry in the queue of deadlines.
 	due int64
-	// sources and categories are sets of indices into the label tables.
-	sources, categories uint64
+	// owned is when its first owner was seen; noTime if it has had none, or if that
+	// was before transitions were counted.
+	owned int64
+	// These are sets of indices into the label tables.
+	sources, categories, detections uint64
 	// alerts holds sorted (key, count) pairs, see packAlerts. Few distinct
 	// combinations exist, and interning shares them.
 	alerts unique.Handle[string]
@@ -28,6 +31,8 @@ type row struct {
 	age            uint8 // number of age thresholds that were passed
 	oldest         uint8 // severities in whose queue of oldest the row stands, a bit each
 	sweep          uint8 // low bits of the last sweep that saw the row
+	idle           uint8 // number of IdleThresholds that were passed since the last update
+	priority       Priority
 }
 
 const noTime = 0
@@ -40,6 +45,8 @@ const (
 	// flagNoAlerts: the present version came without its alerts. Those of an
 	// older version are kept, but must not be shown.
 	flagNoAlerts
+	flagTouched   // some version had been dealt with: see [Incident.Touched]
+	flagHadAlerts // some version came with its alerts, or was known to have none
 )
 
 func (r *row) has(flag uint8) bool { return r.flags&flag != 0 }
@@ -50,6 +57,14 @@ func (r *row) set(flag uint8, on bool) {
 	} else {
 		r.flags &^= flag
 	}
+}
+
+// assigned is an index: 1 for an incident that is assigned.
+func (r *row) assigned() int {
+	if r.has(flagAssigned) {
+		return 1
+	}
+	return 0
 }
 
 // lastKnown is the instant of the last update as far as it is known.
@@ -74,9 +89,10 @@ func fromNano(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// alertKey is an index into the mirror's alert counts.
-func alertKey(sev Severity, status AlertStatus, source uint8) uint16 {
-	return (uint16(sev)*uint16(NumAlertStatuses)+uint16(status))*NumLabels + uint16(source)
+// alertKey is an index into the mirror's alert counts, plus numAlertKeys for each
+// state of an investigation.
+func alertKey(sev Severity, status AlertStatus, source uint8, state Investigation) uint16 {
+	return ((uint16(state)*uint16(NumSeverities)+uint16(sev))*uint16(NumAlertStatuses)+uint16(status))*NumLabels + uint16(source)
 }
 
 const numAlertKeys = NumSeverities * NumAlertStatuses * NumLabels
@@ -109,6 +125,12 @@ func eachAlert(packed string, f func(key uint16, n int)) {
 		n := uint16(packed[i+2]) | uint16(packed[i+3])<<8
 		f(key, int(n))
 	}
+}
+
+// countAlerts is how many alerts a packed text has.
+func countAlerts(packed string) (n int) {
+	eachAlert(packed, func(_ uint16, count int) { n += count })
+	return n
 }
 
 // NumLabels bounds an open-ended label: the first fifty distinct values, then

@@ -178,9 +178,7 @@ func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[strin
 			interned[string(packed)] = r.alerts
 		}
 	}
-	for r.created != noTime && int(r.age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[r.age]) <= now {
-		r.age++
-	}
+	r.age, r.idle = m.agesAt(r, now)
 	m.counts.add(r, +1)
 	if r.status.Open() && r.created != noTime {
 		r.oldest = 1 << r.severity
@@ -194,12 +192,12 @@ func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[strin
 
 // knows tells that the row refers to nothing that the tables do not have.
 func (m *Mirror) knows(r *row, packed []byte) bool {
-	if !m.sources.knows(r.sources) || !m.categories.knows(r.categories) {
+	if !m.sources.knows(r.sources) || !m.categories.knows(r.categories) || !m.detections.knows(r.detections) {
 		return false
 	}
 	ok := true
 	eachAlert(string(packed), func(key uint16, _ int) {
-		ok = ok && int(key) < numAlertKeys && m.sources.knows(1<<(key%NumLabels))
+		ok = ok && int(key) < numAlertKeys*NumInvestigations && m.sources.knows(1<<(key%NumLabels))
 	})
 	return ok
 }

@@ -90,7 +90,7 @@ func TestRestoreAnywhere(t *testing.T) {
 				case 3:
 					both(func(m *Mirror) any { return m.Drop(id) })
 				case 4:
-					both(func(m *Mirror) any { m.StartFlows(now.AddDate(0, 0, -10)); return nil })
+					both(func(m *Mirror) any { m.StartFlows(now.AddDate(0, 0, -10), now); return nil })
 				}
 				if m.sweeping {
 					both(func(m *Mirror) any { return m.Unseen(now.AddDate(0, 0, -20), true) })
@@ -118,7 +118,7 @@ func TestRestoreAnywhere(t *testing.T) {
 // from the restart on.
 func TestRestoreWithOtherSettings(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 5))
-	m, want := NewMirror(testOptions), NewMirror(MirrorOptions{Lookback: 30 * 24 * time.Hour, Thresholds: []time.Duration{2 * time.Hour}})
+	m, want := NewMirror(testOptions), NewMirror(MirrorOptions{Lookback: 30 * 24 * time.Hour, Thresholds: []time.Duration{2 * time.Hour}, Priorities: true})
 	var history []Incident
 	for id := range int64(500) {
 		at := epoch.Add(-time.Duration(r.Int64N(int64(100 * 24 * time.Hour))))

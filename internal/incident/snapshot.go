@@ -26,9 +26,13 @@ type Snapshot struct {
 	Redirected int
 	// Incidents by severity, status and owner (0 none, 1 assigned).
 	Incidents [NumSeverities][NumStatuses][2]int32
-	// Older counts open incidents by severity and index of Thresholds.
+	// Older counts open incidents by severity, owner (0 none, 1 assigned) and index
+	// of Thresholds, Idle by severity and index of IdleThresholds.
 	Thresholds []time.Duration
-	Older      [NumSeverities][]int32
+	Older      [NumSeverities][2][]int32
+	Idle       [NumSeverities][len(IdleThresholds)]int32
+	// ByPriority counts open incidents; nil where the API has no priorities.
+	ByPriority *[NumSeverities][NumPriorities]int32
 	// OldestOpen is when the oldest open incident was created, zero if none is.
 	OldestOpen [NumSeverities]time.Time
 
@@ -36,8 +40,14 @@ type Snapshot struct {
 	BySource   []LabelCount
 	ByCategory []LabelCount
 	Alerts     []AlertCount
+	// ByDetection counts resolved incidents, one for each source of its alerts.
+	ByDetection []DetectionCount
+	// Investigations counts the alerts of open incidents.
+	Investigations []InvestigationCount
 
-	Flows Flows
+	// Objectives are those that Flows counts by.
+	Objectives Objectives
+	Flows      Flows
 }
 
 // ResolvedCount is the number of resolved incidents of one verdict.
@@ -55,6 +65,20 @@ type LabelCount struct {
 	Count    int32
 }
 
+// DetectionCount is the number of resolved incidents of one verdict that one
+// source has detected.
+type DetectionCount struct {
+	Source         string
+	Classification Classification
+	Count          int32
+}
+
+// InvestigationCount is the number of alerts whose investigation is in a state.
+type InvestigationCount struct {
+	State Investigation
+	Count int32
+}
+
 // AlertCount is the number of alerts of one kind.
 type AlertCount struct {
 	Severity Severity
@@ -68,6 +92,9 @@ type AlertCount struct {
 // that its series does not end.
 func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 	m.Advance(now)
+	if m.flows.Start.After(now) {
+		m.flows.Start = time.Time{} // a clock was wrong: what was counted may be older
+	}
 	c := &m.counts
 	s := &Snapshot{
 		At:              now,
@@ -75,11 +102,16 @@ func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 		Rows:            m.Len(),
 		Incidents:       c.incidents,
 		Thresholds:      m.opts.Thresholds,
+		Objectives:      m.opts.Objectives,
 		Flows:           m.flows.clone(),
 	}
 	for sev := range Severity(NumSeverities) {
 		s.Redirected += int(c.incidents[sev][StatusRedirected][0] + c.incidents[sev][StatusRedirected][1])
-		s.Older[sev] = c.olderThan(sev, len(m.opts.Thresholds))
+		for assigned := range s.Older[sev] {
+			s.Older[sev][assigned] = make([]int32, len(m.opts.Thresholds))
+			cumulate(s.Older[sev][assigned], c.older[sev][assigned][:])
+		}
+		cumulate(s.Idle[sev][:], c.idle[sev][:])
 		s.OldestOpen[sev] = fromNano(m.oldestOpen(sev))
 		for class := range Classification(NumClassifications) {
 			for det := range Determination(NumDeterminations) {
@@ -93,6 +125,17 @@ func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 		s.ByCategory = m.categories.counts(s.ByCategory, sev, &c.categories[sev], &m.seen.categories[sev])
 	}
 	s.Alerts = m.alertCounts()
+	s.ByDetection = m.detectionCounts()
+	for state := range Investigation(NumInvestigations) {
+		if n := c.investigations[state]; n != 0 || m.seen.investigations[state] {
+			m.seen.investigations[state] = true
+			s.Investigations = append(s.Investigations, InvestigationCount{state, n})
+		}
+	}
+	if m.opts.Priorities {
+		priorities := c.priorities
+		s.ByPriority = &priorities
+	}
 	return s
 }
 
@@ -101,18 +144,18 @@ type seen struct {
 	resolved            [NumSeverities][NumClassifications][NumDeterminations]bool
 	sources, categories [NumSeverities][NumLabels]bool
 	alerts              [numAlertKeys]bool
+	detections          [NumLabels][NumClassifications]bool
+	investigations      [NumInvestigations]bool
 }
 
-// olderThan sums up from the oldest age class down: who is older than a week
-// is older than a day.
-func (c *counts) olderThan(sev Severity, thresholds int) []int32 {
-	older := make([]int32, thresholds)
+// cumulate sums up from the oldest class down, of which the first has passed no
+// threshold: who is older than a week is older than a day.
+func cumulate(older, classes []int32) {
 	var sum int32
-	for i := thresholds; i > 0; i-- {
-		sum += c.older[sev][i]
+	for i := len(older); i > 0; i-- {
+		sum += classes[i]
 		older[i-1] = sum
 	}
-	return older
 }
 
 func (l *labels) counts(dst []LabelCount, sev Severity, n *[NumLabels]int32, seen *[NumLabels]bool) []LabelCount {
@@ -130,6 +173,18 @@ func (l *labels) name(i int) string {
 		return l.names[i]
 	}
 	return "other"
+}
+
+func (m *Mirror) detectionCounts() (dst []DetectionCount) {
+	for i := range m.counts.detections {
+		for class, n := range m.counts.detections[i] {
+			if n != 0 || m.seen.detections[i][class] {
+				m.seen.detections[i][class] = true
+				dst = append(dst, DetectionCount{m.detections.name(i), Classification(class), n})
+			}
+		}
+	}
+	return dst
 }
 
 func (m *Mirror) alertCounts() []AlertCount {

@@ -20,6 +20,7 @@ func recount(t *testing.T, rows []map[string]any, now time.Time, lookback time.D
 	tr := Truth{
 		Incidents: map[[3]string]int{}, Resolved: map[[3]string]int{}, OpenBySource: map[[2]string]int{},
 		OpenByCategory: map[[2]string]int{}, Alerts: map[[3]string]int{}, OldestOpen: map[string]time.Time{},
+		Detections: map[[2]string]int{}, Investigations: map[string]int{},
 	}
 	for _, row := range rows {
 		old := now.Sub(parseTime(t, row["lastUpdateTime"])) >= lookback
@@ -40,8 +41,13 @@ func recount(t *testing.T, rows []map[string]any, now time.Time, lookback time.D
 			source, category := word(alert["serviceSource"]), word(alert["category"])
 			tr.Alerts[[3]string{word(alert["severity"]), word(alert["status"]), source}]++
 			if status == "resolved" {
+				if detection := word(alert["detectionSource"]); !seen[detection] {
+					tr.Detections[[2]string{detection, word(row["classification"])}]++
+					seen[detection] = true
+				}
 				continue
 			}
+			tr.Investigations[word(alert["investigationState"])]++
 			if !seen["s"+source] {
 				tr.OpenBySource[[2]string{sev, source}]++
 			}
@@ -69,6 +75,13 @@ var (
 		"office_atp":                       "microsoft_defender_for_office365",
 		"microsoft_application_protection": "microsoft_app_governance",
 		"aadidentity_protection":           "azure_ad_identity_protection",
+		"windows_defender_atp":             "microsoft_defender_for_endpoint",
+		"windows_defender_av":              "antivirus",
+		"mtp":                              "microsoft365_defender",
+		"mcas":                             "cloud_app_security",
+		"azure_atp":                        "microsoft_defender_for_identity",
+		"customer_ti":                      "custom_ti",
+		"defender_for_databases":           "microsoft_defender_for_databases",
 	}
 )
 
@@ -98,10 +111,10 @@ func TestTruthIsWhatThePagesSay(t *testing.T) {
 				now := clock.now()
 				got := tenant.Truth(now, lookback)
 				for _, threshold := range []time.Duration{time.Hour, 3 * day} {
-					want := map[string]int{}
+					want := map[[2]string]int{}
 					for _, row := range rows {
 						if s := row["status"]; s != life.Resolved && s != life.Redirected && now.Sub(parseTime(t, row["createdTime"])) >= threshold {
-							want[word(row["severity"])]++
+							want[[2]string{word(row["severity"]), fmt.Sprint(row["assignedTo"] != nil)}]++
 						}
 					}
 					if older := got.OpenOlder(threshold); !reflect.DeepEqual(older, want) {
@@ -112,6 +125,7 @@ func TestTruthIsWhatThePagesSay(t *testing.T) {
 				got = Truth{
 					Incidents: got.Incidents, Redirected: got.Redirected, Resolved: got.Resolved, OpenBySource: got.OpenBySource,
 					OpenByCategory: got.OpenByCategory, Alerts: got.Alerts, OldestOpen: got.OldestOpen,
+					Detections: got.Detections, Investigations: got.Investigations,
 				}
 				if !reflect.DeepEqual(got, want) {
 					t.Errorf("look-back %v: got\n%+v, want\n%+v", lookback, got, want)
@@ -140,7 +154,7 @@ func TestTruthAtTheBorder(t *testing.T) {
 	if !reflect.DeepEqual(tr.Incidents, want) || len(tr.Resolved) != 0 {
 		t.Errorf("an hour later: got %v, want %v", tr.Incidents, want)
 	}
-	if got := tr.OpenOlder(time.Hour); got["medium"] != 1 || got["unknown"] != 1 {
+	if got := tr.OpenOlder(time.Hour); got[[2]string{"medium", "true"}] != 1 || got[[2]string{"unknown", "false"}] != 1 {
 		t.Errorf("got %v older than an hour", got)
 	}
 	if got := tr.Alerts[[3]string{"unknown", "unknown", "microsoft_defender_for_office365"}]; got != 1 {

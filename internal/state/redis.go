@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"compress/flate"
 	"context"
 	"crypto/tls"
 	_ "embed"
@@ -50,6 +51,7 @@ type redisStore struct {
 	told     bool // what is wrong with the settings of the engine
 
 	beats   atomic.Uint64
+	deflate sync.Pool      // of *flate.Writer, which are large
 	writing sync.WaitGroup // what the engine has lost
 }
 
@@ -108,6 +110,13 @@ func newRedis(engine *redisURL, o Options) *redisStore {
 			close: redis.NewScript(closeScript), aside: redis.NewScript(asideScript), handIn: redis.NewScript(handInScript),
 			peek: redis.NewScript(peekScript),
 		},
+	}
+	s.deflate.New = func() any {
+		w, err := flate.NewWriter(nil, flate.BestSpeed)
+		if err != nil {
+			panic(err) // the level is one that there is
+		}
+		return w
 	}
 	if s.observe == nil {
 		s.observe = func(Operation, time.Duration, error) {}

@@ -30,7 +30,7 @@ func (t *Tenant) sources() []collector.Source {
 				emit(float64(ms) / 1e3)
 			}
 		}),
-		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }),
+		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }).Since(time.Now()),
 		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.size.Load())) }),
 		collector.NewFunc(collector.StateLastSave, func(emit func(float64, ...string)) {
 			if at := t.state.lastSave.Load(); at != 0 {

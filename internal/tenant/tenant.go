@@ -17,6 +17,7 @@ import (
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/state"
 )
 
@@ -100,12 +101,27 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Overlap:       cfg.Overlap,
 		Lookback:      cfg.Lookback,
 		Thresholds:    cfg.AgeThresholds,
+		Objectives:    objectives(cfg.Objectives),
+		Priorities:    cfg.API == config.Graph,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
+}
+
+// objectives are those of the configuration, as they are counted by.
+func objectives(of config.Objectives) (o incident.Objectives) {
+	for sev, bounds := range map[incident.Severity]config.Objective{
+		incident.SeverityUnknown: of.Unknown, incident.SeverityInformational: of.Informational,
+		incident.SeverityLow: of.Low, incident.SeverityMedium: of.Medium, incident.SeverityHigh: of.High,
+	} {
+		o[sev] = [incident.NumObjectives]time.Duration{
+			incident.ObjectiveAssign: bounds.Assign, incident.ObjectiveFirstTouch: bounds.FirstTouch, incident.ObjectiveResolve: bounds.Resolve,
+		}
+	}
+	return o
 }
 
 // newSource is the API that the tenant's incidents are read from.

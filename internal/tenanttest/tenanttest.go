@@ -38,8 +38,8 @@ func InMemory(t *testing.T) state.Store {
 	return store
 }
 
-// labels of a sample but tenant, as "label=value,label=value".
-func labels(m *dto.Metric) string {
+// Labels of a sample but tenant, as "label=value,label=value".
+func Labels(m *dto.Metric) string {
 	var all []string
 	for _, l := range m.Label {
 		if l.GetName() != "tenant" {
@@ -52,7 +52,7 @@ func labels(m *dto.Metric) string {
 // AddSamples adds those of a family, by labels less the tenant.
 func AddSamples(to map[string]float64, family *dto.MetricFamily) {
 	for _, m := range family.Metric {
-		to[labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		to[Labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
 }
 
@@ -60,7 +60,7 @@ func AddSamples(to map[string]float64, family *dto.MetricFamily) {
 func Expected(truth simulator.Truth, thresholds []time.Duration) map[string]map[string]float64 {
 	want := map[string]map[string]float64{
 		"incidents": {}, "resolved_incidents": {}, "open_incidents_by_service_source": {}, "open_incidents_by_category": {},
-		"alerts": {}, "open_incidents_older": {}, "oldest_open_incident_created_timestamp_seconds": {},
+		"alerts": {}, "open_incidents_older": {}, "open_incidents_idle": {}, "resolved_incidents_by_detection_source": {}, "alerts_by_investigation_state": {}, "oldest_open_incident_created_timestamp_seconds": {},
 		"incidents_redirected": {"": float64(truth.Redirected)},
 	}
 	for k, n := range truth.Incidents {
@@ -82,9 +82,20 @@ func Expected(truth simulator.Truth, thresholds []time.Duration) map[string]map[
 		want["oldest_open_incident_created_timestamp_seconds"]["severity="+severity] = float64(at.UnixMilli()) / 1000
 	}
 	for _, threshold := range thresholds {
-		for severity, n := range truth.OpenOlder(threshold) {
-			want["open_incidents_older"][fmt.Sprintf("severity=%s,threshold=%dh", severity, threshold/time.Hour)] = float64(n)
+		for k, n := range truth.OpenOlder(threshold) {
+			want["open_incidents_older"][fmt.Sprintf("assigned=%s,severity=%s,threshold=%dh", k[1], k[0], threshold/time.Hour)] = float64(n)
 		}
+	}
+	for _, threshold := range []time.Duration{24 * time.Hour, 72 * time.Hour, 168 * time.Hour} {
+		for severity, n := range truth.OpenIdle(threshold) {
+			want["open_incidents_idle"][fmt.Sprintf("severity=%s,threshold=%dh", severity, threshold/time.Hour)] = float64(n)
+		}
+	}
+	for k, n := range truth.Detections {
+		want["resolved_incidents_by_detection_source"][fmt.Sprintf("classification=%s,detection_source=%s", k[1], k[0])] = float64(n)
+	}
+	for state, n := range truth.Investigations {
+		want["alerts_by_investigation_state"]["investigation_state="+state] = float64(n)
 	}
 	return want
 }

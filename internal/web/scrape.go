@@ -10,12 +10,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"m365_defender_exporter/collector"
 	"m365_defender_exporter/internal/tenant"
@@ -27,6 +29,7 @@ import (
 type scrape struct {
 	fleet    Fleet
 	process  prometheus.Gatherer
+	created  bool // lines _created in OpenMetrics
 	promhttp http.Handler
 	failures prometheus.Counter
 	told     atomic.Pointer[string] // who was left out last
@@ -35,17 +38,21 @@ type scrape struct {
 }
 
 // newScrape registers with the process what promhttp tells of itself.
-func newScrape(f Fleet, process *prometheus.Registry, logger *slog.Logger) *scrape {
+func newScrape(o Options, process *prometheus.Registry) *scrape {
 	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "promhttp_metric_handler_errors_total",
 		Help: "Total number of internal errors encountered by the promhttp metric handler.",
 	}, []string{"cause"})
 	process.MustRegister(failures) // promhttp takes it for its own
-	s := &scrape{fleet: f, process: process, failures: failures.WithLabelValues("encoding"), logger: logger}
+	s := &scrape{
+		fleet: o.Fleet, process: countedSince(o.Started, process), created: o.CreatedLines,
+		failures: failures.WithLabelValues("encoding"), logger: o.Logger,
+	}
 	s.promhttp = promhttp.HandlerFor(prometheus.GathererFunc(s.gather), promhttp.HandlerOpts{
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelError),
-		EnableOpenMetrics: true,
-		Registry:          process,
+		ErrorLog:                            slog.NewLogLogger(o.Logger.Handler(), slog.LevelError),
+		EnableOpenMetrics:                   true,
+		EnableOpenMetricsTextCreatedSamples: o.CreatedLines,
+		Registry:                            process,
 	})
 	s.zips.New = func() any {
 		// A fleet's exposition is tens of megabytes of much the same. The standard
@@ -57,6 +64,31 @@ func newScrape(f Fleet, process *prometheus.Registry, logger *slog.Logger) *scra
 		return zip
 	}
 	return s
+}
+
+// countedSince gives the process's start to what counts without a start time of
+// its own: the metrics of Go and of the process, which do so from there on.
+func countedSince(started time.Time, process prometheus.Gatherer) prometheus.Gatherer {
+	if started.IsZero() {
+		return process
+	}
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := process.Gather()
+		start := timestamppb.New(started)
+		for _, family := range families {
+			for _, m := range family.Metric {
+				switch {
+				case m.Counter != nil && m.Counter.CreatedTimestamp == nil:
+					m.Counter.CreatedTimestamp = start
+				case m.Histogram != nil && m.Histogram.CreatedTimestamp == nil:
+					m.Histogram.CreatedTimestamp = start
+				case m.Summary != nil && m.Summary.CreatedTimestamp == nil:
+					m.Summary.CreatedTimestamp = start
+				}
+			}
+		}
+		return families, err
+	})
 }
 
 // gather is the same without any short cut: a tenant whose series are not right
@@ -110,7 +142,7 @@ func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i, t := range all {
 		series[i] = t.Series()
 	}
-	exposition, err := collector.Encode(format, families, series, wanted(r))
+	exposition, err := collector.Encode(collector.Wanted{Format: format, CreatedLines: s.created, Metric: wanted(r)}, families, series)
 	if err != nil {
 		s.failures.Inc()
 		s.logger.Error("A scrape was not answered", "err", err)

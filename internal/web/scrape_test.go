@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -109,7 +110,7 @@ func TestScrapeLeavesOut(t *testing.T) {
 				f.wait(2 * time.Minute)
 				var log bytes.Buffer
 				process := prometheus.NewRegistry()
-				s := newScrape(f.Fleet, process, slog.New(slog.NewTextHandler(&log, nil)))
+				s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.NewTextHandler(&log, nil))}, process)
 				flows := &f.of("b").Status(time.Now()).Snapshot.Flows
 				right := flows.TimeToAssign[1]
 				// As if it had been restored from a state in which it does not add up.
@@ -177,7 +178,7 @@ func TestScrapeFails(t *testing.T) {
 						continue // which do not look that closely, or have begun to answer
 					}
 					registry := prometheus.NewRegistry()
-					s := newScrape(f.Fleet, registry, slog.New(slog.DiscardHandler))
+					s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, registry)
 					s.process = process
 					w, body := scrapeOnce(t, s, accept, encoding)
 					if w.Code != http.StatusInternalServerError || !strings.Contains(string(body), why) {
@@ -203,8 +204,10 @@ func TestScrapeIsWhatPromhttpAnswers(t *testing.T) {
 		f.wait(2 * time.Minute)
 		process := prometheus.NewRegistry()
 		process.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "of_the_process", Help: "It is."}))
-		s := newScrape(f.Fleet, process, slog.New(slog.DiscardHandler))
+		s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, process)
 		reference := promhttp.HandlerFor(prometheus.GathererFunc(s.gather), promhttp.HandlerOpts{EnableOpenMetrics: true})
+		withCreated := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler), CreatedLines: true, Started: time.Now()}, prometheus.NewRegistry())
+		created := promhttp.HandlerFor(prometheus.GathererFunc(withCreated.gather), promhttp.HandlerOpts{EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true})
 		for _, accept := range []string{
 			"", "*/*", "text/plain", "text/html,*/*;q=0.8", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2",
 			"application/openmetrics-text;version=0.0.1", "text/plain;version=1.0.0;escaping=allow-utf-8",
@@ -214,6 +217,9 @@ func TestScrapeIsWhatPromhttpAnswers(t *testing.T) {
 			for _, encoding := range []string{"", "gzip", "gzip, deflate, br", "identity", "identity, gzip", "gzip;q=0", "*", "br"} {
 				for _, query := range []string{"", "?name[]=m365_defender_incidents&name[]=of_the_process", "?name[]=nothing"} {
 					compareScrapes(t, s, reference, accept, encoding, query)
+					if strings.Contains(accept, "openmetrics") {
+						compareScrapes(t, withCreated, created, accept, encoding, query)
+					}
 				}
 			}
 		}
@@ -238,13 +244,63 @@ func compareScrapes(t *testing.T, got, want http.Handler, accept, encoding, quer
 	}
 }
 
+// TestEverythingThatCountsHasAStart: by the short way and by the library's, the
+// metrics of Go and of the process included; in OpenMetrics only when asked for.
+func TestEverythingThatCountsHasAStart(t *testing.T) {
+	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
+		started := time.Now()
+		f.replace(f.Tenant("a"))
+		f.wait(2 * time.Minute)
+		for _, created := range []bool{false, true} {
+			h := New(Options{
+				Fleet: f.Fleet, Reloader: none{}, Logger: slog.New(slog.DiscardHandler), TelemetryPath: "/metrics",
+				CreatedLines: created, Started: started,
+			})
+			for _, encoding := range []string{"", "gzip", "identity;q=1"} {
+				_, body := scrapeOnce(t, h, acceptProtobuf, encoding)
+				found := map[string]bool{}
+				decoder := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim))
+				for {
+					var family dto.MetricFamily
+					if err := decoder.Decode(&family); errors.Is(err, io.EOF) {
+						break
+					} else if err != nil {
+						t.Fatal(err)
+					}
+					found[family.GetName()] = true
+					for _, m := range family.Metric {
+						counts := m.Counter != nil || m.Histogram != nil || m.Summary != nil
+						start := cmp.Or(m.GetCounter().GetCreatedTimestamp(), m.GetHistogram().GetCreatedTimestamp(), m.GetSummary().GetCreatedTimestamp())
+						if counts && (start == nil || start.AsTime().Before(started) || start.AsTime().After(time.Now())) {
+							t.Errorf("encoding %q: %s %v: started at %v", encoding, family.GetName(), m.Label, start)
+						}
+					}
+				}
+				for _, name := range []string{"process_cpu_seconds_total", "go_gc_duration_seconds", "promhttp_metric_handler_requests_total",
+					"m365_defender_tenant_open_failures_total", "m365_defender_api_request_duration_seconds", "m365_defender_incidents_created_total"} {
+					if !found[name] {
+						t.Errorf("encoding %q: %s is not there", encoding, name)
+					}
+				}
+				for _, accept := range []string{acceptOpen, acceptText} {
+					_, body := scrapeOnce(t, h, accept, encoding)
+					shown := strings.Contains(string(body), "_created{")
+					if want := created && accept == acceptOpen; shown != want {
+						t.Errorf("%s, encoding %q: lines _created: %v, want %v", accept, encoding, shown, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestScrapesWhileTenantsChange: no scrape sees half a change, fails, or shows
 // a tenant twice.
 func TestScrapesWhileTenantsChange(t *testing.T) {
 	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
 		a, b, c := f.Tenant("a"), f.Tenant("b"), f.Tenant("c")
 		f.replace(a, b)
-		s := newScrape(f.Fleet, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		s := newScrape(Options{Fleet: f.Fleet, Logger: slog.New(slog.DiscardHandler)}, prometheus.NewRegistry())
 		var scrapers sync.WaitGroup
 		for _, encoding := range []string{"", "gzip", "gzip;q=1"} { // the last by promhttp
 			scrapers.Go(func() {

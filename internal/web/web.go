@@ -66,6 +66,12 @@ type Options struct {
 	TelemetryPath string
 	// Lifecycle allows reloads over HTTP, Profiles serves those of the process.
 	Lifecycle, Profiles bool
+	// CreatedLines writes start times into OpenMetrics, as lines _created. A server
+	// that does not know them would keep them as series.
+	CreatedLines bool
+	// Started is when the process was, at the latest; zero: it is not known, and not
+	// told.
+	Started time.Time
 }
 
 // CheckTelemetryPath refuses what the mux would not take, would take for a
@@ -102,7 +108,7 @@ func New(o Options) http.Handler {
 		process.MustRegister(o.State)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o.Fleet, process, o.Logger)))
+	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o, process)))
 	page := statusPage(o.TelemetryPath, o.Fleet, o.Reloader)
 	mux.Handle("GET "+rootPath+"{$}", page)
 	mux.Handle("GET "+statusPath, page)

@@ -22,16 +22,21 @@ app.kubernetes.io/name: {{ include "m365-defender-exporter.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* The selector's labels come last: what the values add must not change whom a Service or a monitor selects. */}}
+{{/* What the values add to the labels of every object and of the pods. It must not change whom a Service or a monitor selects, nor whose the object is. */}}
+{{- define "m365-defender-exporter.commonLabels" -}}
+{{- $labels := omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- if .Values.releaseLabel }}{{ $_ := set $labels "release" .Release.Name }}{{ end -}}
+{{- toYaml $labels }}
+{{- end }}
+
+{{/* The labels of an object: a list of the root, and the object's own labels. */}}
 {{- define "m365-defender-exporter.labels" -}}
-{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
-{{- toYaml . }}
-{{ end -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: {{ include "m365-defender-exporter.name" . | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{ include "m365-defender-exporter.selectorLabels" . }}
+{{- $root := index . 0 -}}
+{{- $fixed := include "m365-defender-exporter.selectorLabels" $root | fromYaml -}}
+{{- $_ := set $fixed "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $_ := set $fixed "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $usual := dict "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/part-of" (include "m365-defender-exporter.name" $root) -}}
+{{- toYaml (merge $fixed (default (dict) (index . 1)) (include "m365-defender-exporter.commonLabels" $root | fromYaml) $usual) }}
 {{- end }}
 
 {{/* No version among them: a new chart whose pod is the old one must not restart it. */}}
@@ -41,7 +46,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (hasKey $t.modes "workloadIdentity") .Values.workloadIdentity.webhook }}
 {{- $_ := set $labels "azure.workload.identity/use" "true" }}
 {{- end }}
-{{- toYaml (merge (dict) $labels .Values.podLabels .Values.commonLabels) }}
+{{- toYaml (merge (dict) $labels .Values.podLabels (include "m365-defender-exporter.commonLabels" . | fromYaml)) }}
 {{- end }}
 
 {{/* metadata of an object: a list of the root, the last part of the name, and what the values say: namespace, labels, annotations. */}}
@@ -52,8 +57,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 name: {{ default $full $own.name | quote }}
 namespace: {{ default (include "m365-defender-exporter.namespace" $root) $own.namespace | quote }}
 labels:
-  {{- $labels := include "m365-defender-exporter.labels" $root | fromYaml }}
-  {{- toYaml (merge (dict) $labels (default (dict) $own.labels)) | nindent 2 }}
+  {{- include "m365-defender-exporter.labels" (list $root $own.labels) | nindent 2 }}
 {{- with $own.annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -67,8 +71,19 @@ annotations:
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end -}}
 {{- end }}
 
+{{- define "m365-defender-exporter.testName" -}}
+{{- printf "%s-test" (include "m365-defender-exporter.name" . | trunc 58 | trimSuffix "-") }}
+{{- end }}
+
+{{/* A registry for all images takes the place of the test image's own. */}}
+{{- define "m365-defender-exporter.testImage" -}}
+{{- $image := .Values.helmTest.image -}}
+{{- with .Values.global.imageRegistry }}{{ $image = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^[^/]*[.:][^/]*/" $image "") }}{{ end -}}
+{{- $image }}
+{{- end }}
+
 {{- define "m365-defender-exporter.pullSecrets" -}}
-{{- range concat .Values.global.imagePullSecrets .Values.image.pullSecrets }}
+{{- range concat (default (list) .Values.global.imagePullSecrets) .Values.image.pullSecrets .Values.imagePullSecrets }}
 - name: {{ if kindIs "string" . }}{{ quote . }}{{ else }}{{ quote .name }}{{ end }}
 {{- end }}
 {{- end }}
@@ -98,6 +113,46 @@ annotations:
 {{/* A kubelet can neither log in nor, behind a policy, be named: it is given a port of its own. */}}
 {{- define "m365-defender-exporter.probePort" -}}
 {{- if or (include "m365-defender-exporter.webConfigEnabled" .) .Values.networkPolicy.enabled }}probe{{ else }}http{{ end }}
+{{- end }}
+
+{{/* Whether the state is kept where several replicas can share it. */}}
+{{- define "m365-defender-exporter.sharedState" -}}
+{{- if regexMatch "^rediss?://" .Values.state.url }}true{{ end }}
+{{- end }}
+
+{{/* The ports at which the Redis or Valkey is reached. Whom a Sentinel names is not known, but listens on the usual port. */}}
+{{- define "m365-defender-exporter.statePorts" -}}
+{{- if include "m365-defender-exporter.sharedState" . -}}
+{{- $ports := .Values.networkPolicy.statePorts -}}
+{{- if not $ports -}}
+{{- $url := urlParse .Values.state.url -}}
+{{- $hosts := list $url.host -}}
+{{- range regexFindAll "(^|&)addr=[^&]*" $url.query -1 }}{{ $hosts = append $hosts (regexReplaceAll "%3[Aa]" . ":") }}{{ end -}}
+{{- $sentinel := regexMatch "(^|&)master_name=" $url.query -}}
+{{- $usual := ternary "26379" "6379" $sentinel -}}
+{{- range $hosts }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default $usual | int) }}{{ end -}}
+{{- if $sentinel }}{{ $ports = append $ports 6379 }}{{ end -}}
+{{- end -}}
+{{- toYaml (uniq $ports) }}
+{{- end }}
+{{- end }}
+
+{{- define "m365-defender-exporter.severalReplicas" -}}
+{{- if and (include "m365-defender-exporter.sharedState" .) (gt (int .Values.replicaCount) 1) }}true{{ end }}
+{{- end }}
+
+{{/* What the Secrets of state hold, as YAML: a list of {flag, secret, key, path}. */}}
+{{- define "m365-defender-exporter.stateFiles" -}}
+{{- $files := list -}}
+{{- with .Values.state -}}
+{{- if .existingSecret }}{{ $files = append $files (dict "flag" "password-file" "secret" .existingSecret "key" .existingSecretKey "path" "password") }}{{ end -}}
+{{- if .caSecret }}{{ $files = append $files (dict "flag" "ca-file" "secret" .caSecret "key" .caSecretKey "path" "ca.crt") }}{{ end -}}
+{{- if .certificateSecret }}
+{{- $files = append $files (dict "flag" "certificate-file" "secret" .certificateSecret "key" "tls.crt" "path" "tls.crt") }}
+{{- $files = append $files (dict "flag" "key-file" "secret" .certificateSecret "key" "tls.key" "path" "tls.key") }}
+{{- end -}}
+{{- end -}}
+{{- toYaml (dict "files" $files) }}
 {{- end }}
 
 {{- define "m365-defender-exporter.stateVolume" -}}

@@ -6,6 +6,9 @@
 {{- end -}}
 {{- if include "m365-defender-exporter.stateVolume" . }}{{ $args = append $args "--state.url=file:/var/lib/m365_defender_exporter" }}
 {{- else if .Values.state.url }}{{ $args = append $args (printf "--state.url=%s" .Values.state.url) }}{{ end -}}
+{{- range (include "m365-defender-exporter.stateFiles" . | fromYaml).files }}{{ $args = append $args (printf "--state.%s=/etc/m365_defender_exporter-state/%s" .flag .path) }}{{ end -}}
+{{- if include "m365-defender-exporter.sharedState" . }}{{ $args = append $args "--replica.name=$(REPLICA_NAME)" }}{{ end -}}
+{{- with .Values.replica.patience }}{{ $args = append $args (printf "--replica.patience=%s" .) }}{{ end -}}
 {{- $args = append $args "--web.listen-address=:10058" -}}
 {{- if eq (include "m365-defender-exporter.probePort" .) "probe" }}{{ $args = append $args (printf "--web.probe-listen-address=:%d" (int .Values.probes.port)) }}{{ end -}}
 {{- if include "m365-defender-exporter.webConfigEnabled" . }}
@@ -16,6 +19,38 @@
 {{- if .Values.web.enableLifecycle }}{{ $args = append $args "--web.enable-lifecycle" }}{{ end -}}
 {{- $args = concat $args (list (printf "--log.level=%s" .Values.log.level) (printf "--log.format=%s" .Values.log.format)) .Values.extraArgs -}}
 {{- toYaml $args }}
+{{- end }}
+
+{{/* A host name is cut after 63 characters; the name of a pod is not. */}}
+{{- define "m365-defender-exporter.env" -}}
+{{- if include "m365-defender-exporter.sharedState" . }}
+- name: REPLICA_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The constraints of the values; where there are several replicas and none, one that keeps them on different hosts. */}}
+{{- define "m365-defender-exporter.topologySpread" -}}
+{{- if .Values.topologySpreadConstraints }}
+{{- toYaml .Values.topologySpreadConstraints }}
+{{- else if include "m365-defender-exporter.severalReplicas" . -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  # A cluster of one node is no reason to run nothing.
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "m365-defender-exporter.selectorLabels" . | nindent 6 }}
+  {{- if semverCompare ">=1.27-0" .Capabilities.KubeVersion.Version }}
+  # The pods that a rollout replaces do not count.
+  matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "m365-defender-exporter.probes" -}}
@@ -47,6 +82,11 @@
 - name: state
   mountPath: /var/lib/m365_defender_exporter
 {{- end }}
+{{- if (include "m365-defender-exporter.stateFiles" . | fromYaml).files }}
+- name: state-access
+  mountPath: /etc/m365_defender_exporter-state
+  readOnly: true
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -62,7 +102,7 @@
     defaultMode: 0440
     sources:
       {{- range (include "m365-defender-exporter.configFiles" . | fromYaml).files }}
-      - configMap:
+      - {{ ternary "secret" "configMap" (ne (include "m365-defender-exporter.secretConfig" $) "") }}:
           name: {{ (include "m365-defender-exporter.metadata" (list $ .suffix dict) | fromYaml).name | quote }}
           items:
             - key: {{ .key }}
@@ -108,6 +148,19 @@
   emptyDir:
     sizeLimit: {{ .Values.persistence.emptyDirSizeLimit }}
   {{- end }}
+{{- end }}
+{{- with (include "m365-defender-exporter.stateFiles" . | fromYaml).files }}
+- name: state-access
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range . }}
+      - secret:
+          name: {{ .secret | quote }}
+          items:
+            - key: {{ .key }}
+              path: {{ .path }}
+      {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -64,6 +64,7 @@ Paths of credentials are relative to the configuration file, which lies in the s
 {{- $_ := set $auth "managed_identity" true }}
 {{- end }}
 {{- if $auth }}{{ $_ := set $tenant "auth" $auth }}{{ end }}
+{{- with $tenant.quota }}{{ if .share }}{{ $_ := set . "share" (float64 .share) }}{{ end }}{{ end }}
 {{- $tenants = append $tenants (omit $tenant "credentials") }}
 {{- end }}
 {{- toYaml (dict "tenants" $tenants "files" $files "secret" $secret "modes" $modes "identities" $identities) }}
@@ -99,11 +100,25 @@ fit into each, whatever their settings.
 {{- $files := list -}}
 {{- range $i, $tenants := chunk 1000 $t.tenants -}}
 {{- $config := dict "tenants" $tenants -}}
-{{- with $.Values.defaults }}{{ $_ := set $config "defaults" . }}{{ end -}}
+{{- with deepCopy $.Values.defaults }}
+{{- /* --set makes a text of a number with a point. */}}
+{{- with .quota }}{{ if .share }}{{ $_ := set . "share" (float64 .share) }}{{ end }}{{ end }}
+{{- $_ := set $config "defaults" . }}
+{{- end -}}
 {{- $suffix := ternary (printf "config-%d" (add1 $i)) "" (gt $i 0) -}}
-{{- $files = append $files (dict "suffix" $suffix "key" (printf "%s.yaml" (default "config" $suffix)) "config" $config) -}}
+{{- $key := printf "%s.yaml" (default "config" $suffix) -}}
+{{- /* The Secret of the full name has the credentials. */}}
+{{- if include "m365-defender-exporter.secretConfig" $ }}{{ $suffix = default "config" $suffix }}{{ end -}}
+{{- $files = append $files (dict "suffix" $suffix "key" $key "config" $config) -}}
 {{- end -}}
 {{- toYaml (dict "files" $files) }}
+{{- end }}
+
+{{/* Whether the configuration has a password of a proxy: then it is no ConfigMap, but a Secret. */}}
+{{- define "m365-defender-exporter.secretConfig" -}}
+{{- range prepend .Values.tenants .Values.defaults }}
+{{- if or (dig "http" "proxy_connect_header" "" .) (regexMatch "^[a-z0-9]+://[^/]*@" (dig "http" "proxy_url" "" .)) }}true{{ end }}
+{{- end }}
 {{- end }}
 
 {{/* Whether there is a configuration file at all; without tenants the exporter reads its environment. */}}

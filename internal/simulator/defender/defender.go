@@ -81,13 +81,13 @@ func appendIncident(b []byte, r *life.Record, s *odata.Shape) []byte {
 	b = odata.AppendMember(b, "status", s.Status, r.Status)
 	b = odata.AppendMember(b, "severity", s.Severity, r.Severity)
 	b = odata.AppendTags(b, "tags", r, s)
-	b = odata.AppendList(b, "comments", s.Comments, 0, nil)
+	b = odata.AppendComments(b, r, s)
 	return odata.AppendAlerts(b, r, s, func(b []byte, a *life.Alert) []byte { return appendAlert(b, r, a, s.Entity) })
 }
 
 // appendAlert writes an alert; extra is one more entity.
 func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
-	h := odata.Mix(uint64(a.Number))
+	h := life.Spread(uint64(a.Number))
 	b = append(b, `{"alertId":"da`...)
 	b = strconv.AppendUint(b, h, 10)
 	b = append(b, '_')
@@ -104,7 +104,7 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 	} else {
 		b = append(b, `,"resolvedTime":null`...)
 	}
-	b = odata.AppendTimeMember(b, "firstActivity", "", a.Created.Add(-time.Duration(h%3600)*time.Second))
+	b = odata.AppendTimeMember(b, "firstActivity", "", a.FirstActivity())
 	b = odata.AppendTimeMember(b, "lastActivity", "", a.Created.Add(-time.Duration(h%60)*time.Second))
 	b = append(b, `,"title":"Unusual `...)
 	b = append(b, a.Category...)
@@ -112,14 +112,18 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 	b = odata.AppendMember(b, "category", "", a.Category)
 	b = odata.AppendMember(b, "status", "", a.Status)
 	b = odata.AppendMember(b, "severity", "", a.Severity)
-	b = append(b, `,"investigationId":null,"investigationState":"UnsupportedAlertType","classification":`...)
+	b = append(b, `,"investigationId":null`...)
+	b = odata.AppendMember(b, "investigationState", "", a.InvestigationState())
+	b = append(b, `,"classification":`...)
 	// Alerts often have a verdict where their incident has none.
 	if h%2 == 0 {
 		b = append(b, `"TruePositive"`...)
 	} else {
 		b = append(b, "null"...)
 	}
-	b = append(b, `,"determination":null,"detectionSource":"CustomDetection","detectorId":null`...)
+	b = append(b, `,"determination":null`...)
+	b = odata.AppendMember(b, "detectionSource", "", a.DetectionSource())
+	b = append(b, `,"detectorId":null`...)
 	b = odata.AppendAssigned(b, r, &odata.Shape{})
 	b = append(b, `,"actorName":null,"threatFamilyName":null,"mitreTechniques":[`...)
 	if h%3 > 0 {
@@ -127,7 +131,7 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 	}
 	b = append(b, ']')
 	b = odata.AppendList(b, "devices", "", int(a.Devices), func(b []byte, i int) []byte {
-		return appendDevice(b, odata.Mix(h+uint64(i)), a.Created)
+		return appendDevice(b, life.Spread(h+uint64(i)), a.Created)
 	})
 	n := int(a.Entities)
 	if extra != "" {
@@ -137,14 +141,14 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 		if i == int(a.Entities) {
 			return append(b, extra...)
 		}
-		return odata.AppendEntity(b, odata.Mix(h-uint64(i)), a.Created)
+		return odata.AppendEntity(b, life.Spread(h-uint64(i)), a.Created)
 	})
 	return append(b, '}')
 }
 
 func appendDevice(b []byte, h uint64, at time.Time) []byte {
 	b = fmt.Appendf(b, `{"mdatpDeviceId":"%016x%016x%08x","aadDeviceId":null,"deviceDnsName":"host%d.corp.example.com",`,
-		h, odata.Mix(h), uint32(h), h%5000)
+		h, life.Spread(h), uint32(h), h%5000)
 	b = append(b, `"osPlatform":"Windows11","version":"24H2","osProcessor":"x64","osBuild":26100,"healthStatus":"Active",`...)
 	b = append(b, `"riskScore":"Medium","rbacGroupName":"Workstations","rbacGroupId":7`...)
 	b = odata.AppendTimeMember(b, "firstSeen", "", at.AddDate(0, 0, -int(h%200)))

@@ -33,7 +33,7 @@ func (p *Pages) size(q *odata.Query, seed uint64) int {
 		size = min(size, p.Cap)
 	}
 	if p.Ragged && size > 1 {
-		size = 1 + int(odata.Mix(seed^uint64(q.Skip)+uint64(len(q.Filter)))%uint64(size))
+		size = 1 + int(life.Spread(seed^uint64(q.Skip)+uint64(len(q.Filter)))%uint64(size))
 	}
 	return size
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/simulator/life"
-	"m365_defender_exporter/internal/simulator/odata"
 )
 
 // What lists show is not always what is so: rows are hidden, changes appear
@@ -35,7 +34,7 @@ func chosen(id int64, share float64, salt uint64) bool {
 	if share <= 0 || share >= 1 {
 		return share >= 1
 	}
-	return float64(odata.Mix(odata.Mix(uint64(id))+salt)>>11)/(1<<53) < share
+	return float64(life.Spread(life.Spread(uint64(id))+salt)>>11)/(1<<53) < share
 }
 
 // version is a new version of an incident, nil: it is gone.

@@ -72,8 +72,13 @@ func appendIncident(b []byte, id string, r *life.Record, s *odata.Shape) []byte 
 	b = odata.AppendMember(b, "determination", s.Determination, translate(r.Determination, s.Prefer))
 	b = odata.AppendMember(b, "severity", s.Severity, translate(r.Severity, s.Prefer))
 	b = odata.AppendTags(b, "customTags", r, s)
-	b = append(b, `,"systemTags":[],"description":null,"lastModifiedBy":"simulated","resolvingComment":null,"summary":null,"priorityScore":null`...)
-	b = odata.AppendList(b, "comments", s.Comments, 0, nil)
+	b = append(b, `,"systemTags":[],"description":null,"lastModifiedBy":"simulated","resolvingComment":null,"summary":null,"priorityScore":`...)
+	if score, ok := r.Priority(); ok {
+		b = strconv.AppendInt(b, int64(score), 10)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = odata.AppendComments(b, r, s)
 	if !s.Expand {
 		return b
 	}
@@ -81,7 +86,7 @@ func appendIncident(b []byte, id string, r *life.Record, s *odata.Shape) []byte 
 }
 
 func appendAlert(b []byte, r *life.Record, a *life.Alert, prefer bool) []byte {
-	h := odata.Mix(uint64(a.Number))
+	h := life.Spread(uint64(a.Number))
 	b = append(b, `{"id":"da`...)
 	b = strconv.AppendUint(b, h, 10)
 	b = append(b, `_1","incidentId":"`...)
@@ -91,19 +96,22 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, prefer bool) []byte {
 	b = odata.AppendMember(b, "severity", "", translate(a.Severity, prefer))
 	b = append(b, `,"classification":null,"determination":null`...)
 	b = odata.AppendMember(b, "serviceSource", "", translate(a.ServiceSource, prefer))
-	b = append(b, `,"detectionSource":"customDetection","productName":"simulated","title":"Unusual `...)
+	b = odata.AppendMember(b, "detectionSource", "", translate(a.DetectionSource(), prefer))
+	b = odata.AppendMember(b, "investigationState", "", translate(a.InvestigationState(), prefer))
+	b = append(b, `,"productName":"simulated","title":"Unusual `...)
 	b = append(b, a.Category...)
 	b = append(b, ` on one endpoint","description":"`+odata.AlertText+`"`...)
 	b = odata.AppendMember(b, "category", "", a.Category)
 	b = append(b, `,"assignedTo":null,"mitreTechniques":["T1078"]`...)
 	b = odata.AppendTimeMember(b, "createdDateTime", "", a.Created)
 	b = odata.AppendTimeMember(b, "lastUpdateDateTime", "", a.Updated)
+	b = odata.AppendTimeMember(b, "firstActivityDateTime", "", a.FirstActivity())
 	b = append(b, `,"resolvedDateTime":null`...)
 	b = odata.AppendList(b, "evidence", "", int(a.Entities), func(b []byte, i int) []byte {
 		b = append(b, `{"@odata.type":"#microsoft.graph.security.processEvidence"`...)
 		b = odata.AppendTimeMember(b, "createdDateTime", "", a.Created)
 		b = append(b, `,"verdict":"suspicious","remediationStatus":"none","roles":[],"tags":[],"severity":"high","status":"new","detail":`...)
-		b = odata.AppendEntity(b, odata.Mix(uint64(a.Number)-uint64(i)), a.Created)
+		b = odata.AppendEntity(b, life.Spread(uint64(a.Number)-uint64(i)), a.Created)
 		return append(b, '}')
 	})
 	return append(b, `,"additionalData":{}}`...)

@@ -21,12 +21,19 @@ var words = map[string]string{
 	"OfficeATP":                      "microsoftDefenderForOffice365",
 	"AADIdentityProtection":          "azureAdIdentityProtection",
 	"MicrosoftApplicationProtection": "microsoftAppGovernance",
+	"WindowsDefenderAtp":             "microsoftDefenderForEndpoint",
+	"WindowsDefenderAv":              "antivirus",
+	"MTP":                            "microsoft365Defender",
+	"MCAS":                           "cloudAppSecurity",
+	"AzureATP":                       "microsoftDefenderForIdentity",
+	"CustomerTI":                     "customTi",
+	"DefenderForDatabases":           "microsoftDefenderForDatabases",
 }
 
 // newWords are the members that enums got after their sentinel: shown only where
 // the request prefers them.
 var newWords = []string{
-	"awaitingAction", "microsoftDefenderForCloud", "microsoftSentinel", "microsoftInsiderRiskManagement",
+	"awaitingAction", "microsoftDefenderForCloud", "microsoftDefenderForDatabases", "microsoftSentinel", "microsoftInsiderRiskManagement",
 	"microsoftThreatIntelligence", "microsoftSecurityForAI",
 }
 

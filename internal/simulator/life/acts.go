@@ -89,6 +89,9 @@ func (t *Tenant) Assign(id int64, who string) int64 {
 	return t.act(id, func(now time.Time) bool { return t.assign(id, who, now) })
 }
 
+// Comment adds a comment to the incident.
+func (t *Tenant) Comment(id int64) int64 { return t.Update(id, func(r *Record) { r.Comments++ }) }
+
 // Resolve closes the incident and its alerts. Empty words mean Unknown and
 // NotAvailable, which is what most people leave.
 func (t *Tenant) Resolve(id int64, classification, determination string) int64 {

@@ -193,7 +193,12 @@ func (t *Tenant) change(id int64, at time.Time) {
 		case 4:
 			r.Status = choose(t.life, []string{Active, InProgress})
 		case 5:
-			r.Tags = []string{choose(t.life, tagNames)}
+			tags := []string{choose(t.life, tagNames)}
+			if r.ID%2 == 0 {
+				r.Comments++
+				break
+			}
+			r.Tags = tags
 		}
 	})
 }

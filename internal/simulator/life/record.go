@@ -19,6 +19,7 @@ type Record struct {
 	Status, Severity              string
 	Classification, Determination string
 	Tags                          []string
+	Comments                      int // how many
 	Alerts                        []Alert
 }
 

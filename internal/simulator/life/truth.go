@@ -23,6 +23,14 @@ type Truth struct {
 	// Alerts of the counted incidents by the alert's own severity and status,
 	// and service source.
 	Alerts map[[3]string]int
+	// Detections are the resolved incidents by the sources that detected them, once
+	// for each, and classification.
+	Detections map[[2]string]int
+	// Investigations are the alerts of open incidents by state.
+	Investigations map[string]int
+	// Priorities are the open incidents by severity and band of priority, as Graph
+	// shows it.
+	Priorities map[[2]string]int
 	// OldestOpen is when the oldest open incident of a severity was created.
 	OldestOpen map[string]time.Time
 
@@ -31,20 +39,32 @@ type Truth struct {
 }
 
 type openSince struct {
-	severity string
-	created  time.Time
+	severity, assigned string
+	created, updated   time.Time
 }
 
-// OpenOlder counts by severity the open incidents that had reached the given
-// age at the time of the truth.
-func (tr Truth) OpenOlder(threshold time.Duration) map[string]int {
-	older := make(map[string]int)
+// OpenOlder counts by severity and assigned the open incidents that had reached
+// the given age at the time of the truth.
+func (tr Truth) OpenOlder(threshold time.Duration) map[[2]string]int {
+	older := make(map[[2]string]int)
 	for _, o := range tr.open {
 		if !o.created.Add(threshold).After(tr.now) {
-			older[o.severity]++
+			older[[2]string{o.severity, o.assigned}]++
 		}
 	}
 	return older
+}
+
+// OpenIdle counts by severity the open incidents that had not been updated for so
+// long.
+func (tr Truth) OpenIdle(threshold time.Duration) map[string]int {
+	idle := make(map[string]int)
+	for _, o := range tr.open {
+		if !o.updated.Add(threshold).After(tr.now) {
+			idle[o.severity]++
+		}
+	}
+	return idle
 }
 
 // Truth counts from scratch what can be seen of the tenant. The look-back ends
@@ -55,6 +75,7 @@ func (t *Tenant) Truth(now time.Time, lookback time.Duration) Truth {
 		Incidents: make(map[[3]string]int), Resolved: make(map[[3]string]int),
 		OpenBySource: make(map[[2]string]int), OpenByCategory: make(map[[2]string]int),
 		Alerts: make(map[[3]string]int), OldestOpen: make(map[string]time.Time), now: now,
+		Detections: make(map[[2]string]int), Investigations: make(map[string]int), Priorities: make(map[[2]string]int),
 	}
 	t.Do(func(time.Time) {
 		for _, e := range t.records {
@@ -67,6 +88,10 @@ func (t *Tenant) Truth(now time.Time, lookback time.Duration) Truth {
 func (tr *Truth) add(r *Record, recent bool) {
 	status := label(statusLabels, r.Status)
 	severity := label(severityLabels, r.Severity)
+	assigned := "false"
+	if r.AssignedTo != "" {
+		assigned = "true"
+	}
 	switch {
 	case status == "redirected":
 		if recent {
@@ -77,12 +102,9 @@ func (tr *Truth) add(r *Record, recent bool) {
 		return
 	case status == "resolved":
 		tr.Resolved[[3]string{severity, label(classificationLabels, r.Classification), label(determinationLabels, r.Determination)}]++
+		tr.addDetections(r)
 	default:
-		tr.addOpen(r, severity)
-	}
-	assigned := "false"
-	if r.AssignedTo != "" {
-		assigned = "true"
+		tr.addOpen(r, severity, assigned)
 	}
 	tr.Incidents[[3]string{severity, status, assigned}]++
 	for i := range r.Alerts {
@@ -91,8 +113,22 @@ func (tr *Truth) add(r *Record, recent bool) {
 	}
 }
 
-func (tr *Truth) addOpen(r *Record, severity string) {
-	tr.open = append(tr.open, openSince{severity, r.Created})
+func (tr *Truth) addDetections(r *Record) {
+	detections := map[string]bool{}
+	for i := range r.Alerts {
+		detections[label(detectionLabels, r.Alerts[i].DetectionSource())] = true
+	}
+	for detection := range detections {
+		tr.Detections[[2]string{detection, label(classificationLabels, r.Classification)}]++
+	}
+}
+
+func (tr *Truth) addOpen(r *Record, severity, assigned string) {
+	tr.open = append(tr.open, openSince{severity, assigned, r.Created, r.Updated})
+	tr.Priorities[[2]string{severity, band(r)}]++
+	for i := range r.Alerts {
+		tr.Investigations[snake(r.Alerts[i].InvestigationState())]++
+	}
 	if oldest, ok := tr.OldestOpen[severity]; !ok || r.Created.Before(oldest) {
 		tr.OldestOpen[severity] = r.Created
 	}
@@ -146,7 +182,27 @@ var (
 		"MicrosoftApplicationProtection": "microsoft_app_governance",
 		"MicrosoftDefenderForCloud":      "microsoft_defender_for_cloud",
 	}
+	detectionLabels = map[string]string{
+		"WindowsDefenderAtp": "microsoft_defender_for_endpoint", "WindowsDefenderAv": "antivirus", "MTP": "microsoft365_defender",
+		"MCAS": "cloud_app_security", "OfficeATP": "microsoft_defender_for_office365", "AzureATP": "microsoft_defender_for_identity",
+		"CustomDetection": "custom_detection", "CustomerTI": "custom_ti", "AutomatedInvestigation": "automated_investigation",
+		"DefenderForDatabases": "microsoft_defender_for_databases",
+	}
 )
+
+// band is top from 86 on, low to 14.
+func band(r *Record) string {
+	score, ok := r.Priority()
+	switch {
+	case !ok:
+		return "unknown"
+	case score > 85:
+		return "top"
+	case score >= 15:
+		return "medium"
+	}
+	return "low"
+}
 
 func label(table map[string]string, value string) string {
 	if l, ok := table[value]; ok {

@@ -3,18 +3,12 @@ package odata
 import (
 	"fmt"
 	"time"
+
+	"m365_defender_exporter/internal/simulator/life"
 )
 
 // What an alert shows besides what is counted is made up from its number, so
 // that it is the same in every answer and takes no memory.
-
-// Mix spreads a number over 64 bits (the finaliser of splitmix64).
-func Mix(n uint64) uint64 {
-	n += 0x9e3779b97f4a7c15
-	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
-	n = (n ^ n>>27) * 0x94d049bb133111eb
-	return n ^ n>>31
-}
 
 // UUID looks like one that was drawn by chance.
 func UUID(h uint64) string {
@@ -68,8 +62,8 @@ func AppendEntity(b []byte, h uint64, at time.Time) []byte {
 // entity returns the members that are not null, in the order of entityMembers.
 func entity(h uint64) []member {
 	account := fmt.Sprintf("%d", h%900)
-	hash := fmt.Sprintf(`"%016x%016x%08x"`, h, Mix(h+1), uint32(h))
-	long := fmt.Sprintf(`"%016x%016x%016x%016x"`, h, Mix(h+1), Mix(h+2), Mix(h+3))
+	hash := fmt.Sprintf(`"%016x%016x%08x"`, h, life.Spread(h+1), uint32(h))
+	long := fmt.Sprintf(`"%016x%016x%016x%016x"`, h, life.Spread(h+1), life.Spread(h+2), life.Spread(h+3))
 	switch h % 6 {
 	case 0:
 		return []member{

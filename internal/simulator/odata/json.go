@@ -71,6 +71,13 @@ func AppendTags(b []byte, name string, r *life.Record, s *Shape) []byte {
 	return AppendList(b, name, s.Tags, len(r.Tags), func(b []byte, i int) []byte { return AppendText(b, r.Tags[i]) })
 }
 
+// AppendComments writes as many comments as there are.
+func AppendComments(b []byte, r *life.Record, s *Shape) []byte {
+	return AppendList(b, "comments", s.Comments, r.Comments, func(b []byte, _ int) []byte {
+		return append(b, `{"comment":"Looked into it.","createdBy":"analyst1@example.com"}`...)
+	})
+}
+
 // AppendAlerts writes the alerts that a row has, and the link to others.
 func AppendAlerts(b []byte, r *life.Record, s *Shape, alert func(b []byte, a *life.Alert) []byte) []byte {
 	if s.NoAlerts {

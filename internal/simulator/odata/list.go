@@ -121,7 +121,7 @@ func (x *Exchange) arrange(part []*life.Entry, matches func(*life.Entry) bool, q
 	case OldestCreated:
 		slices.SortFunc(key.rows, byCreation)
 	case NoOrder:
-		slices.SortFunc(key.rows, func(a, b *life.Entry) int { return cmp.Compare(Mix(uint64(a.ID)), Mix(uint64(b.ID))) })
+		slices.SortFunc(key.rows, func(a, b *life.Entry) int { return cmp.Compare(life.Spread(uint64(a.ID)), life.Spread(uint64(b.ID))) })
 	}
 	if x.Hooks.Visible == nil { // else the rows may be others every time
 		*last = key
