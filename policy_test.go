@@ -51,7 +51,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/preflight": {[]string{
 		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",
 	}, []string{prom, "os"}},
-	"internal/history": {[]string{"collector", "internal/config", "internal/simulator/wire", "internal/state", "internal/tenant"}, []string{"os", "time.Now"}},
+	"internal/history": {[]string{"collector", "dashboards", "internal/config", "internal/simulator/wire", "internal/state", "internal/tenant"}, []string{"os", "time.Now"}},
 	"internal/app": {[]string{
 		"collector", "internal/config", "internal/fleet", "internal/history", "internal/preflight", "internal/simulator/service", "internal/state",
 		"internal/textfile", "internal/web", "internal/winservice",

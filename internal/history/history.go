@@ -77,6 +77,7 @@ func Write(ctx context.Context, w io.Writer, o Options) error {
 	out.labels = fmt.Sprintf(`instance=%q,job=%q`, o.Instance, o.Job)
 	out.scraped(o.samples())
 	out.families(recorders)
+	out.recordings(recorders)
 	out.text("# EOF\n")
 	return errors.Join(ctx.Err(), buffered.Flush())
 }

@@ -45,8 +45,9 @@ type redisStore struct {
 
 	mu       sync.Mutex // of what follows; never held while waiting
 	client   redis.UniversalClient
-	identity string // "" before the first Join
-	born     string // the data set that we are a member of
+	identity string    // "" before the first Join
+	born     string    // the data set that we are a member of
+	heard    time.Time // when the engine last heard us
 	open     map[Key]*redisTenant
 	told     bool // what is wrong with the settings of the engine
 

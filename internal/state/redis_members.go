@@ -27,7 +27,7 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 		return "", err
 	}
 	s.mu.Lock()
-	s.identity, s.born = m.Identity, born
+	s.identity, s.born, s.heard = m.Identity, born, time.Now()
 	clear(s.open) // that of somebody else
 	s.mu.Unlock()
 	s.checkSettings(ctx)
@@ -37,7 +37,7 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 // Beat implements Shared.
 func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	s.mu.Lock()
-	identity, born := s.identity, s.born
+	identity, born, silent := s.identity, s.born, s.silent()
 	s.mu.Unlock()
 	if identity == "" {
 		return nil, ErrStruckOff
@@ -58,8 +58,15 @@ func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	if !ok || fields == nil {
 		return nil, errAnswer
 	}
+	if is != born && silent {
+		// Nobody can tell any more whether it was struck off before the list was lost.
+		if err := s.Leave(ctx); err != nil {
+			return nil, err
+		}
+		return nil, ErrStruckOff
+	}
 	s.mu.Lock()
-	s.born = is
+	s.born, s.heard = is, time.Now()
 	s.mu.Unlock()
 	if is != born {
 		s.logger.Warn("The shared state is not the one that it was; what this replica owns is written to it again")
@@ -67,6 +74,10 @@ func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	}
 	return unpackMembers(fields), nil
 }
+
+// silent tells that others may have struck this replica off, for they have not heard
+// of it for longer than they are patient. It is called with the lock held.
+func (s *redisStore) silent() bool { return time.Since(s.heard) > s.patience }
 
 // Strike implements Shared.
 func (s *redisStore) Strike(ctx context.Context, seen Member) (struck bool, err error) {

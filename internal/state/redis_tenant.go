@@ -271,6 +271,9 @@ func (t *redisTenant) ours() error {
 	if t.lost = t.lost || t.store.identity != t.identity; t.lost {
 		return ErrInUse
 	}
+	if t.store.silent() {
+		return fmt.Errorf("%w: it has not heard this replica for %v", ErrOutOfReach, t.store.patience)
+	}
 	return nil
 }
 
@@ -294,7 +297,7 @@ func (t *redisTenant) Close() error {
 	defer t.forget()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ours() != nil {
+	if errors.Is(t.ours(), ErrInUse) {
 		return nil
 	}
 	t.lost = true

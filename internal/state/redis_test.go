@@ -143,9 +143,19 @@ func (e *engine) settle(t testing.TB) {
 // age makes the data set so old.
 func (e *engine) age(t testing.TB, d time.Duration) {
 	t.Helper()
-	if err := e.HSet(context.Background(), "m365:members", "#born", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
+	if err := e.HSet(context.Background(), "m365:members", "#born", e.now(t).Add(-d).UnixMilli()).Err(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// now is the engine's clock, which need not be ours.
+func (e *engine) now(t testing.TB) time.Time {
+	t.Helper()
+	now, err := e.Time(context.Background()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
 }
 
 // join opens a store and makes it a member.
