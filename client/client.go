@@ -57,6 +57,8 @@ type Options struct {
 	Scrubber  *scrub.Scrubber
 	Logger    *slog.Logger // nil: nothing is logged
 	UserAgent string
+	// Dimensions are what is kept besides.
+	Dimensions Dimensions
 }
 
 // Client makes requests to one API for one tenant. Its methods may be called
@@ -100,7 +102,7 @@ func newClient(opts Options, is *api) (*Client, error) {
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
 		transport: cmp.Or(opts.HTTP.Transport, http.DefaultTransport),
-		decoder:   newDecoder(is),
+		decoder:   newDecoder(is, opts.Dimensions),
 	}, nil
 }
 

@@ -23,12 +23,20 @@ type Incident struct {
 	Classification Classification
 	Determination  Determination
 	// Assigned tells whether the incident is assigned. To whom is personal data and
-	// is not kept.
+	// is not kept, unless Dimensions say so.
 	Assigned bool
 	// Noted tells whether the incident has a tag or a comment. What they say is not
 	// kept.
 	Noted    bool
 	Priority Priority
+
+	// Dimensions is the mark of those under which the version was read, see
+	// [Dimensions.Mark]. Empty: Owner and Tags, and of the alerts Techniques,
+	// DeviceGroups and Detector, are not known. Owner is a name or what stands for
+	// it, Tags are those that are shown.
+	Dimensions string   `json:",omitempty"`
+	Owner      string   `json:",omitempty"`
+	Tags       []string `json:",omitempty"`
 
 	Alerts []Alert
 	// AlertsUnknown is set when the answer was asked for without alerts; a
@@ -51,6 +59,11 @@ type Alert struct {
 	// FirstActivity is when what the alert tells of began, UTC; zero if the answer
 	// did not say.
 	FirstActivity time.Time
+	// See [Incident.Dimensions]. Techniques are those of MITRE ATT&CK, without
+	// sub-techniques; the one that is none reads other.
+	Techniques   []string `json:",omitempty"`
+	DeviceGroups []string `json:",omitempty"`
+	Detector     string   `json:",omitempty"`
 }
 
 // Touched tells whether somebody has dealt with the incident: its status has left
@@ -81,7 +94,7 @@ func (i *Incident) firstActivity() int64 {
 func (i *Incident) Open() bool { return i.Status.Open() }
 
 // Fields is a set of fields whose value was not recognised.
-type Fields uint16
+type Fields uint32
 
 // The members of Fields.
 const (
@@ -98,6 +111,11 @@ const (
 	FieldInvestigation
 	// FieldDetection is set by the mirror, too.
 	FieldDetection
+	// These are set only while they are kept.
+	FieldDeviceGroup
+	FieldTechnique
+	FieldDetector
+	FieldAssignee
 )
 
 // FieldNames lists the label values of the members of Fields, in bit order.
@@ -105,4 +123,5 @@ var FieldNames = [...]string{
 	"status", "severity", "classification", "determination",
 	"alert_status", "alert_severity", "service_source", "category",
 	"investigation_state", "detection_source",
+	"device_group", "technique", "detector", "assignee",
 }

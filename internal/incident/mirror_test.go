@@ -1,10 +1,12 @@
 package incident
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,6 +17,9 @@ var testOptions = MirrorOptions{
 	Lookback:   180 * 24 * time.Hour,
 	Thresholds: []time.Duration{time.Hour, 4 * time.Hour, 24 * time.Hour, 720 * time.Hour},
 	Priorities: true,
+	Dimensions: Dimensions{
+		Tags: []string{"vip", "crown jewel"}, DeviceGroups: []string{AllDeviceGroups}, Techniques: true, Detectors: 4, Assignees: AssigneesListed,
+	},
 	Objectives: Objectives{
 		SeverityHigh:   {ObjectiveAssign: 3 * time.Minute, ObjectiveFirstTouch: time.Minute, ObjectiveResolve: 15 * time.Minute},
 		SeverityMedium: {ObjectiveResolve: 10 * 24 * time.Hour},
@@ -58,6 +63,7 @@ func (m model) recount(now time.Time) []string {
 				n[fmt.Sprint("investigation ", a.Investigation)]++
 			}
 		}
+		recountDimensions(n, &in)
 		if in.Status == StatusResolved {
 			for d := range detections {
 				n[fmt.Sprint("detection ", d, in.Classification)]++
@@ -86,6 +92,7 @@ func (m model) recount(now time.Time) []string {
 			oldest[in.Severity] = in.Created
 		}
 	}
+	topDetectors(n)
 	lines := []string{}
 	for k, v := range n {
 		lines = append(lines, fmt.Sprint(k, "=", v))
@@ -95,6 +102,89 @@ func (m model) recount(now time.Time) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// recountDimensions counts what was asked for.
+func recountDimensions(n map[string]int, in *Incident) {
+	values := map[string]bool{}
+	for _, tag := range in.Tags {
+		values["tag "+tag] = in.Open()
+	}
+	for _, a := range in.Alerts {
+		for _, group := range a.DeviceGroups {
+			values["group "+group] = in.Open()
+		}
+		for _, technique := range a.Techniques {
+			values["technique "+technique] = in.Open()
+		}
+		if in.Status == StatusResolved {
+			values["detector "+a.Detector] = true
+		}
+	}
+	for value, counts := range values {
+		of := any(in.Severity)
+		if in.Status == StatusResolved {
+			of = in.Classification
+		}
+		if counts {
+			n[fmt.Sprint(value, " ", of)]++
+		}
+	}
+	if in.Open() && in.Owner != "" {
+		n["owner "+in.Owner]++
+	}
+}
+
+// topDetectors keeps those of the most incidents, and sums up the others; it adds
+// what follows from the owners.
+func topDetectors(n map[string]int) {
+	totals, most, persons := map[string]int{}, 0, 0
+	for key, count := range n {
+		if name, ok := strings.CutPrefix(key, "detector "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			totals[name] += count
+		}
+		if strings.HasPrefix(key, "owner ") {
+			most, persons = max(most, count), persons+1
+		}
+	}
+	n["persons"], n["most"] = persons, most
+	names := slices.SortedFunc(maps.Keys(totals), func(a, b string) int { return cmp.Or(totals[b]-totals[a], strings.Compare(a, b)) })
+	for key, count := range n {
+		name, ok := strings.CutPrefix(key, "detector ")
+		if name, class, _ := strings.Cut(name, " "); ok && slices.Index(names, name) >= testOptions.Dimensions.Detectors {
+			delete(n, key)
+			n["other detector "+class] += count
+		}
+	}
+	maps.DeleteFunc(n, func(_ string, count int) bool { return count == 0 })
+}
+
+// dimensionLines writes what was asked for in the same form.
+func dimensionLines(s *DimensionCounts, add func(n int, parts ...any)) {
+	for _, c := range s.Tags {
+		add(int(c.Count), "tag ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.DeviceGroups {
+		add(int(c.Count), "group ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.Techniques {
+		add(int(c.Count), "technique ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.Detectors {
+		if c.Source == "other" {
+			add(int(c.Count), "other detector ", c.Classification)
+		} else {
+			add(int(c.Count), "detector ", c.Source, " ", c.Classification)
+		}
+	}
+	if s.Assignees != nil {
+		add(int(s.Assignees.Persons), "persons")
+		add(int(s.Assignees.Most), "most")
+		for _, c := range s.Assignees.ByOwner {
+			add(int(c.Count), "owner ", c.Owner)
+		}
+	}
 }
 
 // lines writes a snapshot in the same form.
@@ -146,6 +236,7 @@ func lines(s *Snapshot) []string {
 	for _, c := range s.Investigations {
 		add(int(c.Count), "investigation ", c.State)
 	}
+	dimensionLines(&s.Dimensions, add)
 	slices.Sort(out)
 	return out
 }
@@ -160,6 +251,9 @@ func randomAlerts(r *rand.Rand) []Alert {
 			Source:        fmt.Sprint("source_", r.IntN(7)),
 			Category:      fmt.Sprint("category_", r.IntN(9)),
 			Detection:     fmt.Sprint("detection_", r.IntN(12)),
+			Detector:      fmt.Sprint("detector_", r.IntN(12)),
+			Techniques:    []string{"T1001", "T1002", "T1003"}[:r.IntN(4)],
+			DeviceGroups:  []string{"Servers", "Workstations"}[r.IntN(2):],
 		}
 		if r.IntN(4) > 0 {
 			alerts[i].FirstActivity = epoch.Add(-time.Duration(r.Int64N(int64(90 * 24 * time.Hour))))
@@ -180,6 +274,11 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 		Assigned:       r.IntN(2) == 0,
 		Noted:          r.IntN(4) == 0,
 		Priority:       Priority(r.IntN(NumPriorities)),
+		Dimensions:     testOptions.Dimensions.Mark(),
+		Tags:           testOptions.Dimensions.Tags[r.IntN(3):],
+	}
+	if in.Assigned {
+		in.Owner = fmt.Sprint("owner_", r.IntN(9))
 	}
 	if in.Status == StatusRedirected {
 		// Chains and loops: the target may be any incident, itself included.
