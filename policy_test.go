@@ -41,7 +41,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/retryafter",
-		"internal/state",
+		"internal/state", "internal/textfile",
 	}, []string{prom, "os"}},
 	"internal/fleet": {[]string{"internal/config", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
 	"internal/web":   {[]string{"collector", "internal/tenant"}, []string{"os"}},

@@ -28,9 +28,9 @@ type api struct {
 	// firstActive is when what an alert tells of began.
 	firstActive string
 	// devices are members of an alert of which some have a device group.
-	devices string
-	statuses    map[incident.Status]string
-	offer       listing.Offer
+	devices  string
+	statuses map[incident.Status]string
+	offer    listing.Offer
 }
 
 func (is *api) tagsMember() string    { return strconv.Quote(is.tags) }

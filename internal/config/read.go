@@ -98,7 +98,7 @@ func readValue(n *yaml.Node, setting any) error {
 		*to = list
 	case *[]string:
 		// A text, too, for --incidents.device-groups=* is written so.
-		if value, scalar := scalar(n); scalar {
+		if value, plain := scalar(n); plain {
 			return Set(setting, value)
 		}
 		list := make([]string, len(n.Content))

@@ -456,7 +456,7 @@ func (t *owners) snapshot(list bool) *AssigneeCounts {
 		s.Most = max(s.Most, n)
 		switch {
 		case !list:
-		case i < maxLabels:
+		case i < maxLabels && t.names[i] != "other":
 			s.ByOwner = append(s.ByOwner, OwnerCount{t.names[i], n})
 		default:
 			other += n

@@ -35,6 +35,8 @@ type Tenant struct {
 	loop       *refresh.Loop
 	series     *collector.Series
 	logger     *slog.Logger
+	dimensions client.Dimensions
+	key        []byte // of the owners' hashes; nil: none
 
 	// ownedSince is when this process made the account its own, in Unix
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
@@ -73,6 +75,9 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	}
 	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
 	var err error
+	if t.dimensions, t.key, err = newDimensions(&cfg); err != nil {
+		return nil, err
+	}
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
@@ -93,6 +98,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Thresholds:    cfg.AgeThresholds,
 		Objectives:    objectives(cfg.Objectives),
 		Priorities:    cfg.API == config.Graph,
+		Dimensions:    t.dimensions.Dimensions,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
@@ -128,6 +134,7 @@ func (t *Tenant) newSource() (*client.Client, error) {
 		Renew:            t.credential.Renew,
 		Scrubber:         t.credential.Scrubber(),
 		UserAgent:        "m365_defender_exporter/" + version.Version,
+		Dimensions:       t.dimensions,
 	}
 	if cfg.API == config.Graph {
 		return client.NewGraph(options)
