@@ -183,10 +183,13 @@ func (r *reading) failure() {
 
 // readIncident reads a row; one that cannot be used has the ID 0.
 func (r *reading) readIncident() {
-	if r.page.Rows = append(r.page.Rows, incident.Incident{AlertsUnknown: true, Dimensions: r.mark}); len(r.page.Rows) > maxRows {
+	if r.page.Rows = append(r.page.Rows, incident.Incident{AlertsUnknown: true}); len(r.page.Rows) > maxRows {
 		r.fail(fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows))
 	}
 	r.in, r.more = &r.page.Rows[len(r.page.Rows)-1], ""
+	if r.mark != "" {
+		r.in.Kept = &incident.Kept{Mark: r.mark}
+	}
 	r.object(r.row)
 	if r.in.Status == incident.StatusRedirected {
 		// Its alerts were moved to another one; that none are sent is normal.

@@ -27,31 +27,43 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 	if d.Owner != nil {
 		to.row[`"assignedTo"`] = func(r *reading) {
 			if name := bytes.ToLower(r.owner()); len(name) > 0 {
-				r.in.Assigned, r.in.Owner = true, d.Owner(name)
+				r.in.Assigned, r.in.Kept.Owner = true, d.Owner(name)
 				clear(name)
 			}
 			clear(r.name)
 		}
 	}
 	if len(d.Tags) > 0 {
-		to.row[is.tagsMember()] = func(r *reading) { r.in.Tags = r.tags(d.Tags) }
+		to.row[is.tagsMember()] = func(r *reading) { r.in.Kept.Tags = r.tags(d.Tags) }
 	}
 	if d.Techniques {
 		to.alertRow[`"mitreTechniques"`] = func(r *reading) {
-			r.loop('[', ']', func(r *reading) { r.alert.Techniques = with(r.alert.Techniques, technique(name(r.value()))) })
+			r.loop('[', ']', func(r *reading) {
+				r.keep(func(k *incident.KeptOfAlert) { k.Techniques = with(k.Techniques, technique(name(r.value()))) })
+			})
 		}
 	}
 	if d.Detectors > 0 {
-		to.alertRow[`"detectorId"`] = func(r *reading) { r.alert.Detector = strings.ToLower(name(r.value())) }
+		to.alertRow[`"detectorId"`] = func(r *reading) {
+			r.keep(func(k *incident.KeptOfAlert) { k.Detector = strings.ToLower(name(r.value())) })
+		}
 	}
 	if len(d.DeviceGroups) > 0 {
 		device := members{`"rbacGroupName"`: func(r *reading) {
-			r.alert.DeviceGroups = with(r.alert.DeviceGroups, d.deviceGroup(name(r.value())))
+			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(name(r.value()))) })
 		}}
 		to.alertRow[is.devicesMember()] = func(r *reading) {
 			r.loop('[', ']', func(r *reading) { r.object(device) })
 		}
 	}
+}
+
+// keep fills what is kept of the alert.
+func (r *reading) keep(fill func(*incident.KeptOfAlert)) {
+	if r.alert.Kept == nil {
+		r.alert.Kept = &incident.KeptOfAlert{}
+	}
+	fill(r.alert.Kept)
 }
 
 // tags reads a list of tags, and keeps those of the list that is shown.

@@ -21,7 +21,7 @@ type Dimensions struct {
 	// Detectors is how many are shown by themselves, those with the most incidents.
 	Detectors int
 	Assignees Assignees
-	// OwnersBy names what makes [Incident.Owner] of a name, such as the fingerprint of
+	// OwnersBy names what makes [Kept.Owner] of a name, such as the fingerprint of
 	// a key: owners that were made otherwise cannot be compared.
 	OwnersBy string
 }
@@ -100,7 +100,8 @@ func (d *dimensions) allGroups() bool { return slices.Equal(d.DeviceGroups, []st
 // of resolved ones the detectors: nothing is kept that is not counted.
 func (d *dimensions) fill(r *row, in *Incident) (unrecognized Fields) {
 	r.owner = 0
-	if in.Dimensions != d.mark {
+	kept := in.kept()
+	if kept.Mark != d.mark {
 		r.dimensions = noText
 		r.set(flagStale, true)
 		return 0
@@ -130,16 +131,16 @@ func (d *dimensions) fill(r *row, in *Incident) (unrecognized Fields) {
 		}
 	}
 	if open {
-		add(&set.tags, &d.tags, in.Tags, 0) // those of the settings fit
-		if in.Owner != "" {
+		add(&set.tags, &d.tags, kept.Tags, 0) // those of the settings fit
+		if kept.Owner != "" {
 			var ok bool
-			if r.owner, ok = d.owners.number(in.Owner); !ok {
+			if r.owner, ok = d.owners.number(kept.Owner); !ok {
 				unrecognized |= FieldAssignee
 			}
 		}
 	}
 	for i := range in.Alerts {
-		a := &in.Alerts[i]
+		a := in.Alerts[i].kept()
 		switch {
 		case open:
 			add(&set.groups, &d.groups, a.DeviceGroups, FieldDeviceGroup)

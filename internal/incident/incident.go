@@ -30,13 +30,8 @@ type Incident struct {
 	Noted    bool
 	Priority Priority
 
-	// Dimensions is the mark of those under which the version was read, see
-	// [Dimensions.Mark]. Empty: Owner and Tags, and of the alerts Techniques,
-	// DeviceGroups and Detector, are not known. Owner is a name or what stands for
-	// it, Tags are those that are shown.
-	Dimensions string   `json:",omitempty"`
-	Owner      string   `json:",omitempty"`
-	Tags       []string `json:",omitempty"`
+	// Kept is what [Dimensions] ask for; nil: nothing was asked for.
+	Kept *Kept `json:",omitempty"`
 
 	Alerts []Alert
 	// AlertsUnknown is set when the answer was asked for without alerts; a
@@ -59,11 +54,43 @@ type Alert struct {
 	// FirstActivity is when what the alert tells of began, UTC; zero if the answer
 	// did not say.
 	FirstActivity time.Time
-	// See [Incident.Dimensions]. Techniques are those of MITRE ATT&CK, without
-	// sub-techniques; the one that is none reads other.
+	// Kept is what [Dimensions] ask for; nil: nothing, or there is nothing of it.
+	Kept *KeptOfAlert `json:",omitempty"`
+}
+
+// Kept is what is kept of an incident on request.
+type Kept struct {
+	// Mark is that of the dimensions, see [Dimensions.Mark].
+	Mark string
+	// Owner is a name or what stands for it, empty if there is none or if it was not
+	// asked for.
+	Owner string `json:",omitempty"`
+	// Tags are those of the incident's that are shown.
+	Tags []string `json:",omitempty"`
+}
+
+// KeptOfAlert is what is kept of an alert on request.
+type KeptOfAlert struct {
+	// Techniques are those of MITRE ATT&CK, without sub-techniques; what is none
+	// reads other.
 	Techniques   []string `json:",omitempty"`
 	DeviceGroups []string `json:",omitempty"`
 	Detector     string   `json:",omitempty"`
+}
+
+// kept is never nil.
+func (i *Incident) kept() *Kept {
+	if i.Kept == nil {
+		return &Kept{}
+	}
+	return i.Kept
+}
+
+func (a *Alert) kept() *KeptOfAlert {
+	if a.Kept == nil {
+		return &KeptOfAlert{}
+	}
+	return a.Kept
 }
 
 // Touched tells whether somebody has dealt with the incident: its status has left

@@ -107,18 +107,18 @@ func (m model) recount(now time.Time) []string {
 // recountDimensions counts what was asked for.
 func recountDimensions(n map[string]int, in *Incident) {
 	values := map[string]bool{}
-	for _, tag := range in.Tags {
+	for _, tag := range in.kept().Tags {
 		values["tag "+tag] = in.Open()
 	}
 	for _, a := range in.Alerts {
-		for _, group := range a.DeviceGroups {
+		for _, group := range a.kept().DeviceGroups {
 			values["group "+group] = in.Open()
 		}
-		for _, technique := range a.Techniques {
+		for _, technique := range a.kept().Techniques {
 			values["technique "+technique] = in.Open()
 		}
 		if in.Status == StatusResolved {
-			values["detector "+a.Detector] = true
+			values["detector "+a.kept().Detector] = true
 		}
 	}
 	for value, counts := range values {
@@ -130,8 +130,8 @@ func recountDimensions(n map[string]int, in *Incident) {
 			n[fmt.Sprint(value, " ", of)]++
 		}
 	}
-	if in.Open() && in.Owner != "" {
-		n["owner "+in.Owner]++
+	if in.Open() && in.kept().Owner != "" {
+		n["owner "+in.kept().Owner]++
 	}
 }
 
@@ -251,9 +251,11 @@ func randomAlerts(r *rand.Rand) []Alert {
 			Source:        fmt.Sprint("source_", r.IntN(7)),
 			Category:      fmt.Sprint("category_", r.IntN(9)),
 			Detection:     fmt.Sprint("detection_", r.IntN(12)),
-			Detector:      fmt.Sprint("detector_", r.IntN(12)),
-			Techniques:    []string{"T1001", "T1002", "T1003"}[:r.IntN(4)],
-			DeviceGroups:  []string{"Servers", "Workstations"}[r.IntN(2):],
+			Kept: &KeptOfAlert{
+				Detector:     fmt.Sprint("detector_", r.IntN(12)),
+				Techniques:   []string{"T1001", "T1002", "T1003"}[:r.IntN(4)],
+				DeviceGroups: []string{"Servers", "Workstations"}[r.IntN(2):],
+			},
 		}
 		if r.IntN(4) > 0 {
 			alerts[i].FirstActivity = epoch.Add(-time.Duration(r.Int64N(int64(90 * 24 * time.Hour))))
@@ -274,11 +276,10 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 		Assigned:       r.IntN(2) == 0,
 		Noted:          r.IntN(4) == 0,
 		Priority:       Priority(r.IntN(NumPriorities)),
-		Dimensions:     testOptions.Dimensions.Mark(),
-		Tags:           testOptions.Dimensions.Tags[r.IntN(3):],
+		Kept:           &Kept{Mark: testOptions.Dimensions.Mark(), Tags: testOptions.Dimensions.Tags[r.IntN(3):]},
 	}
 	if in.Assigned {
-		in.Owner = fmt.Sprint("owner_", r.IntN(9))
+		in.Kept.Owner = fmt.Sprint("owner_", r.IntN(9))
 	}
 	if in.Status == StatusRedirected {
 		// Chains and loops: the target may be any incident, itself included.
