@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var epoch = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -331,6 +333,50 @@ func TestMirrorEqualsRecount(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDimensionsAreBounded: the first fifty values, then other, and that is
+// counted; who has no open incident any more is forgotten.
+func TestDimensionsAreBounded(t *testing.T) {
+	m := NewMirror(testOptions)
+	version := func(id int64, status Status) Incident {
+		in := randomVersion(rand.New(rand.NewPCG(1, uint64(id))), id, epoch, epoch)
+		in.Status, in.RedirectID, in.Assigned, in.Severity, in.Unrecognized = status, 0, true, SeverityLow, 0
+		in.Kept = &Kept{Mark: testOptions.Dimensions.Mark(), Owner: fmt.Sprint("owner_", id)}
+		in.Alerts = []Alert{{Kept: &KeptOfAlert{Techniques: []string{fmt.Sprintf("T%04d", id)}, DeviceGroups: []string{fmt.Sprint("group_", id)}, Detector: fmt.Sprint("detector_", id)}}}
+		return in
+	}
+	for id := range int64(60) {
+		in := version(id+1, StatusActive)
+		m.Apply(&in)
+	}
+	s := m.Snapshot(epoch)
+	if d := s.Dimensions; len(d.DeviceGroups) != NumLabels || len(d.Techniques) != NumLabels || len(d.Assignees.ByOwner) != NumLabels || d.Assignees.Persons != 60 {
+		t.Errorf("%d groups, %d techniques, %d of %d persons", len(d.DeviceGroups), len(d.Techniques), len(d.Assignees.ByOwner), d.Assignees.Persons)
+	}
+	for _, field := range []Fields{FieldDeviceGroup, FieldTechnique, FieldAssignee} {
+		if got := s.Flows.Unrecognized[bits.TrailingZeros32(uint32(field))]; got != 10 {
+			t.Errorf("%v: %d became other", field, got)
+		}
+	}
+	for id := range int64(2000) {
+		in := version(id+1, StatusResolved)
+		m.Apply(&in)
+	}
+	s = m.Snapshot(epoch)
+	if d := s.Dimensions; d.Assignees.Persons != 0 || len(m.dimensions.owners.names)+len(m.dimensions.owners.index) != 0 {
+		t.Errorf("%d persons, %q", d.Assignees.Persons, m.dimensions.owners.names)
+	}
+	total := int32(0)
+	for _, c := range s.Dimensions.Detectors {
+		total += c.Count
+	}
+	if got := len(m.dimensions.detectors.names); got != maxDetectors || total != 2000 {
+		t.Errorf("%d detectors, %d incidents", got, total)
+	}
+	if got := unsafe.Sizeof(row{}); got > 96 {
+		t.Errorf("a row has %d bytes", got)
 	}
 }
 
