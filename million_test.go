@@ -43,7 +43,7 @@ func TestE2EMillion(t *testing.T) {
 
 func saveMillion(t *testing.T, dir string, n int) {
 	t.Helper()
-	store, err := state.New("file:"+dir, slog.New(slog.DiscardHandler))
+	store, err := state.New("file:"+dir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,22 +38,27 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/reason":     {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/timeout":    {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/textfile":   {nil, []string{"net/http", prom, "time.Now"}},
+	"internal/winservice": {nil, []string{prom, "net/http"}},
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/retryafter",
 		"internal/state", "internal/textfile",
 	}, []string{prom, "os"}},
-	"internal/fleet": {[]string{"internal/config", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
-	"internal/web":   {[]string{"collector", "internal/tenant"}, []string{"os"}},
+	"internal/replica": {nil, []string{"net/http", "os", prom, "time.Now"}},
+	"internal/fleet":   {[]string{"internal/config", "internal/replica", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
+	"internal/web":     {[]string{"collector", "internal/fleet", "internal/tenant"}, []string{"os"}},
 	// It explains what fails, and so knows the errors of those that fail.
 	"internal/preflight": {[]string{
 		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",
 	}, []string{prom, "os"}},
+	"internal/history": {[]string{"collector", "internal/config", "internal/simulator/wire", "internal/state", "internal/tenant"}, []string{"os", "time.Now"}},
 	"internal/app": {[]string{
-		"internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",
+		"collector", "internal/config", "internal/fleet", "internal/history", "internal/preflight", "internal/simulator/service", "internal/state",
+		"internal/textfile", "internal/web", "internal/winservice",
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.
+	"internal/statetest":  {[]string{"internal/incident", "internal/state"}, nil},
 	"internal/tenanttest": {[]string{"internal/config", "internal/simulator", "internal/state"}, nil},
 	// The simulator imports nothing of ours besides itself. Its tests are held
 	// to that, too.
@@ -176,7 +181,7 @@ func TestImports(t *testing.T) {
 
 // testsOnly are packages that the program must not link: what the simulated
 // tenant of the demo does wrong, and how tests prove themselves to it.
-var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/tenanttest"}
+var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/statetest", "internal/tenanttest"}
 
 // TestProgramLinks follows the imports of main.
 func TestProgramLinks(t *testing.T) {

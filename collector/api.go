@@ -20,6 +20,7 @@ type API struct {
 	bytes       prometheus.Counter
 	tokens      prometheus.Counter
 	tokenFails  *prometheus.CounterVec
+	handedIn    prometheus.Counter
 	changes     atomic.Uint64
 }
 
@@ -41,6 +42,7 @@ func NewAPI() *API {
 		bytes:       apiBytes.counter(),
 		tokens:      tokenRequests.counter(),
 		tokenFails:  tokenFailures.counters(),
+		handedIn:    apiHandedIn.counter(),
 	}
 	// What can be counted starts at zero, so that the first increase is seen.
 	for _, rule := range []string{"minute", "hour", "retry_after"} {
@@ -93,15 +95,21 @@ func (a *API) Token(reason string) {
 	}
 }
 
+// HandedIn counts calls of others that the ledger has learned of.
+func (a *API) HandedIn(calls int) {
+	defer a.changes.Add(1)
+	a.handedIn.Add(float64(calls))
+}
+
 // collectors are in the order of apiMetrics.
 func (a *API) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		a.requests, a.duration, a.tooMany, a.waits, a.waitSeconds, a.bytes, a.tokens, a.tokenFails,
+		a.requests, a.duration, a.tooMany, a.waits, a.waitSeconds, a.bytes, a.tokens, a.tokenFails, a.handedIn,
 	}
 }
 
 var apiMetrics = []*Metric{
-	apiRequests, apiDuration, apiTooMany, apiWaits, apiWaitSeconds, apiBytes, tokenRequests, tokenFailures,
+	apiRequests, apiDuration, apiTooMany, apiWaits, apiWaitSeconds, apiBytes, tokenRequests, tokenFailures, apiHandedIn,
 }
 
 func (a *API) metrics() []*Metric { return apiMetrics }

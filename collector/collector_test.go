@@ -246,6 +246,7 @@ func TestAPI(t *testing.T) {
 		"api_throttle_wait_seconds_total retry_after": 0,
 		"token_requests_total":                        2,
 		"token_failures_total invalid_client":         1,
+		"api_calls_handed_in_total":                   0,
 	}
 	for key, value := range want {
 		if v, ok := got[key]; !ok || v != value {

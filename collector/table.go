@@ -177,6 +177,8 @@ var (
 	tokenFailures = define("token_failures_total", Counter,
 		"Requests for an access token that failed.",
 		"reason")
+	apiHandedIn = define("api_calls_handed_in_total", Counter,
+		"Calls of others that spend the same quota, a check or another replica, that the ledger was told of.")
 
 	// QuotaLimit and those that follow are read at scrape time with [NewFunc].
 	QuotaLimit = define("api_quota_limit", Gauge,
@@ -192,9 +194,9 @@ var (
 		"Unix time until which the API told us to wait; 0 if it does not.")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")
-	// CredentialExpiry is known of certificates only.
+	// CredentialExpiry is known of certificates; of a secret the operator may know it.
 	CredentialExpiry = define("credential_expiry_timestamp_seconds", Gauge,
-		"Unix time at which the credential itself expires, where that is known: the client certificate.")
+		"Unix time at which the credential itself expires, where that is known: that of the client certificate, or the one given for the client secret.")
 )
 
 // Whose a tenant is, what survives a restart, and the configuration.
@@ -209,12 +211,29 @@ var (
 		"state")
 	TenantOpenFailures = define("tenant_open_failures_total", Counter,
 		"Times the state of a tenant could not be opened; it is not served, and tried again. Without the label tenant.")
+	// Replicas and those that follow exist where replicas share the state. They
+	// belong to no tenant.
+	Replicas = define("replicas", Gauge,
+		"Exporters that share the state, as this one sees them; 0 before it has joined them. Without the label tenant.")
+	TenantTakeovers = define("tenant_takeovers_total", Counter,
+		"Tenants that this exporter has taken: new ones, handed over by another exporter, or of one that fell silent. Without the label tenant.",
+		"reason")
+	TenantsLost = define("tenants_lost_total", Counter,
+		"Tenants that this exporter was serving when others had taken them, because it was silent. Without the label tenant.")
+	ReplicaNameConflicts = define("replica_name_conflicts_total", Counter,
+		"Times another exporter was found to have the replica name of this one. Without the label tenant.")
 	StateSaveFailures = define("state_save_failures_total", Counter,
 		"Times the state could not be saved. The counts go on from memory.")
 	StateLastSave = define("state_last_save_timestamp_seconds", Gauge,
 		"Unix time at which the state was last saved; absent before the first time.")
 	StateSize = define("state_size_bytes", Gauge,
 		"Size of the saved state on disk.")
+	// stateUp and stateDuration belong to no tenant.
+	stateUp = define("state_up", Gauge,
+		"Whether the last exchange with the store of the state succeeded (1). Without the label tenant.")
+	stateDuration = define("state_request_duration_seconds", Histogram,
+		"Seconds that an exchange with the store of the state took: beat is of the replicas, open takes and gives back a tenant, grant saves its ledger, save and load are of its incidents. Without the label tenant.",
+		"operation")
 	// ReloadSuccessful and ReloadTimestamp belong to no tenant.
 	ReloadSuccessful = define("config_last_reload_successful", Gauge,
 		"Whether the last attempt to load the configuration succeeded (1). Without the label tenant.")

@@ -159,10 +159,36 @@ func exporterAlerts() []Alert {
 			Description: "It goes on from memory, but a restart would begin with an older state, or with a first sync, and could spend quota again.",
 		},
 		{
+			Name: "DefenderStateDown", For: "2m", Severity: "critical", Silent: healthy,
+			Expr:        "m365_defender_state_up == 0",
+			Summary:     "The exporter {{ $labels.instance }} does not reach the state",
+			Description: "For 2 minutes the last exchange with the store of its state has failed. From a shared store no call is made and no tenant is taken over until it answers: the last counts are shown. With a state of its own the exporter goes on from memory.",
+		},
+		{
 			Name: "DefenderTenantUnowned", For: "2m", Severity: "critical", Silent: healthy,
 			Expr:        "max by (job) (m365_defender_tenants{state=\"configured\"}) - on (job) sum by (job) (m365_defender_tenants{state=\"owned\"}) > 0",
 			Summary:     "{{ $value }} tenants of the configuration are served by no exporter",
 			Description: "Their states cannot be opened, or another process has them. Nothing is known of them; it is tried again every half minute.",
+		},
+		{
+			Name: "DefenderTenantOwnedTwice", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1",
+			Summary:     "{{ $value }} exporters serve {{ $labels.tenant }}",
+			Description: "For 5 minutes several exporters have shown its counts: one is cut off from the shared state, or they share none. Recorded rules and dashboards follow the newest owner; queries of your own may count twice.",
+		},
+		{
+			Name: "DefenderReplicasDisagree", For: "5m", Severity: "warning", Silent: healthy,
+			Expr: "max by (job) (m365_defender_replicas) != on (job) count by (job) (m365_defender_replicas)\n" +
+				"or\nmax by (job) (m365_defender_replicas) != on (job) min by (job) (m365_defender_replicas)",
+			Summary:     "Exporters that share a state see {{ $value }} replicas, and Prometheus another number",
+			Description: "For 5 minutes they have not agreed on who there is, or Prometheus does not scrape all of them, or some that it scrapes have not joined. Tenants may be served twice, or be missing here.",
+		},
+		{
+			// An hour is six times ten minutes. One takeover is seen in two of them at most.
+			Name: "DefenderTakeoversOften", For: "5m", Severity: "warning", Silent: healthy,
+			Expr:        "count_over_time((sum by (job) (increase(m365_defender_tenant_takeovers_total{reason=\"silent\"}[10m])) > 0)[1h:10m]) >= 3",
+			Summary:     "Exporters fall silent again and again",
+			Description: "In {{ $value }} of the last six times ten minutes, tenants of an exporter that had fallen silent were taken over by others. It crashes, is starved of CPU or memory, or does not reach the shared state.",
 		},
 		{
 			Name: "DefenderConfigReloadFailed", For: "5m", Severity: "warning", Silent: healthy,
@@ -193,8 +219,8 @@ func accessAlerts() []Alert {
 		{
 			Name: "DefenderCredentialExpiring", For: "1h", Severity: "warning", Silent: "the demo has a client secret, whose end is not known",
 			Expr:        "m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400",
-			Summary:     "The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
-			Description: "When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
+			Summary:     "The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
+			Description: "When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
 		},
 		{
 			Name: "DefenderThrottled", For: "10m", Severity: "warning", Silent: healthy,

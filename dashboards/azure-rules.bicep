@@ -708,6 +708,28 @@ increase(m365_defender_state_save_failures_total[15m]) > 0
         enabled: true
       }
       {
+        alert: 'DefenderStateDown'
+        for: 'PT2M'
+        severity: 0
+        labels: {
+          severity: 'critical'
+        }
+        annotations: {
+          summary: 'The exporter {{ $labels.instance }} does not reach the state'
+          description: 'For 2 minutes the last exchange with the store of its state has failed. From a shared store no call is made and no tenant is taken over until it answers: the last counts are shown. With a state of its own the exporter goes on from memory.'
+          runbook_url: '${runbookUrl}#defenderstatedown'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+m365_defender_state_up == 0
+'''
+        enabled: true
+      }
+      {
         alert: 'DefenderTenantUnowned'
         for: 'PT2M'
         severity: 0
@@ -726,6 +748,96 @@ increase(m365_defender_state_save_failures_total[15m]) > 0
         actions: actions
         expression: '''
 max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job) (m365_defender_tenants{state="owned"}) > 0
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderStateDown'
+        for: 'PT2M'
+        severity: 0
+        labels: {
+          severity: 'critical'
+        }
+        annotations: {
+          summary: 'The exporter {{ $labels.instance }} does not reach the store of its state'
+          description: 'Where replicas share it no call is made meanwhile: the counts are shown as they were until they are too old. No tenant is taken or given up.'
+          runbook_url: '${runbookUrl}#defenderstatedown'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+m365_defender_state_up == 0
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderTenantOwnedTwice'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: '{{ $value }} exporters serve {{ $labels.tenant }}'
+          description: 'For 5 minutes several exporters have shown its counts: one is cut off from the shared state, or they share none. Recorded rules and dashboards follow the newest owner; queries of your own may count twice.'
+          runbook_url: '${runbookUrl}#defendertenantownedtwice'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderReplicasDisagree'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: 'Exporters that share a state see {{ $value }} replicas, and Prometheus another number'
+          description: 'For 5 minutes they have not agreed on who there is, or Prometheus does not scrape all of them, or some that it scrapes have not joined. Tenants may be served twice, or be missing here.'
+          runbook_url: '${runbookUrl}#defenderreplicasdisagree'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+max by (job) (m365_defender_replicas) != on (job) count by (job) (m365_defender_replicas)
+or
+max by (job) (m365_defender_replicas) != on (job) min by (job) (m365_defender_replicas)
+'''
+        enabled: true
+      }
+      {
+        alert: 'DefenderTakeoversOften'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: 'Exporters fall silent again and again'
+          description: 'In {{ $value }} of the last six times ten minutes, tenants of an exporter that had fallen silent were taken over by others. It crashes, is starved of CPU or memory, or does not reach the shared state.'
+          runbook_url: '${runbookUrl}#defendertakeoversoften'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+count_over_time((sum by (job) (increase(m365_defender_tenant_takeovers_total{reason="silent"}[10m])) > 0)[1h:10m]) >= 3
 '''
         enabled: true
       }
@@ -803,8 +915,8 @@ sum by (job, instance, tenant) (increase(m365_defender_refresh_failures_total{re
           severity: 'warning'
         }
         annotations: {
-          summary: 'The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
-          description: 'When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
+          summary: 'The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
+          description: 'When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
           runbook_url: '${runbookUrl}#defendercredentialexpiring'
         }
         resolveConfiguration: {
@@ -839,6 +951,21 @@ increase(m365_defender_api_too_many_requests_total[30m]) > 3
 '''
         enabled: true
       }
+    ]
+  }
+}
+
+resource m365_defender_exporter_2 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_exporter_2'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT1M'
+    enabled: true
+    rules: [
       {
         alert: 'DefenderQuotaNearlyUsed'
         for: 'PT30M'

@@ -65,6 +65,10 @@ type ledger struct {
 	next    [pass.NumPasses]time.Time
 	blocked time.Time
 	perHour int
+	// unrecorded is why no grant can be saved, and saving how long it takes.
+	unrecorded error
+	saving     time.Duration
+	canceled   int
 
 	last      uint64
 	pass      pass.Pass // of the last grant
@@ -201,11 +205,15 @@ func (f *tenant) Waits(_ time.Time, p pass.Pass) {
 	f.waits[p]++
 }
 
-func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
+func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unrecorded != nil {
+		f.next[p] = now.Add(time.Second)
+		return 0, f.next[p], f.unrecorded
+	}
 	if at := f.ready(now, p); at.After(now) {
-		return 0, at
+		return 0, at, nil
 	}
 	if len(f.open) > 0 {
 		f.wrong = append(f.wrong, "a second grant at a time")
@@ -216,7 +224,23 @@ func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
 	f.next[p], f.pass = now.Add(f.every[p]), p
 	f.last++
 	f.open[f.last] = true
-	return f.last, now
+	if f.saving > 0 {
+		f.mu.Unlock()
+		time.Sleep(f.saving)
+		f.mu.Lock()
+	}
+	return f.last, now, nil
+}
+
+func (f *tenant) Cancel(grant uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open[grant] {
+		f.wrong = append(f.wrong, fmt.Sprintf("grant %d canceled twice, or never taken", grant))
+	}
+	delete(f.open, grant)
+	f.canceled++
+	f.last--
 }
 
 func (f *tenant) Settle(grant uint64, _ time.Time) {

@@ -150,6 +150,8 @@ func values(label string) (known []string) {
 		for r := range reason.NumReasons {
 			known = append(known, reason.Reason(r).String())
 		}
+		// Of a takeover; package state, which says so, would bring its engines along.
+		known = append(known, "new", "handed_over", "silent")
 	case "assigned":
 		return []string{"true", "false"}
 	case "met":

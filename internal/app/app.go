@@ -78,20 +78,19 @@ func (a *App) setup(ctx context.Context) error {
 
 	tenants := o.tenants
 	if o.demo {
-		// Before the tenants, one of which asks it, and stopped after them.
-		tenant, stop, err := startDemo(ctx, o.tenants[0], a.logger)
+		// Before the tenants, which ask it, and stopped after them.
+		simulated, stop, err := startDemo(ctx, o.tenants[0], o.demoTenants, a.logger)
 		if err != nil {
 			return fmt.Errorf("start the demo: %w", err)
 		}
 		a.cleanup("demo", stop)
-		tenants = []config.Tenant{tenant}
+		tenants = simulated
 	}
 
-	store, err := state.New(o.stateURL(), a.logger)
+	store, measured, err := o.openState(a.logger)
 	if err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+		return err
 	}
-
 	a.cleanup("state", func() {
 		if err := store.Close(); err != nil {
 			a.logger.Error("The state was not closed", "err", err)
@@ -100,7 +99,8 @@ func (a *App) setup(ctx context.Context) error {
 	a.warnOfOthers(o.stateURL())
 
 	// The tenants before the listeners: the first scrape has the saved counts.
-	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger})
+	replicas := a.replicas(store)
+	tenantSet := fleet.New(ctx, fleet.Options{Store: store, Logger: a.logger, Replicas: replicas})
 	a.cleanup("tenants", func() { tenantSet.Stop(drain) })
 	read := func() ([]config.Tenant, error) { return tenants, nil }
 	if len(o.configFiles) > 0 {
@@ -109,9 +109,13 @@ func (a *App) setup(ctx context.Context) error {
 	if a.reloader, err = fleet.NewReloader(tenantSet, tenants, read, a.logger); err != nil {
 		return err
 	}
+	if replicas != nil {
+		replicas.Start(tenantSet)
+		a.cleanup("replica", func() { replicas.Stop(drain) })
+	}
 
 	a.addr, err = a.listen(ctx, "metrics", web.New(web.Options{
-		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger,
+		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger, State: measured,
 		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
 		CreatedLines: o.createdLines, Started: started,
 	}), func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
@@ -127,11 +131,22 @@ func (a *App) setup(ctx context.Context) error {
 	return err
 }
 
+// replicas are those that share the store; nil: it is not shared.
+func (a *App) replicas(store state.Store) *fleet.Replicas {
+	shared, ok := store.(state.Shared)
+	if !ok {
+		return nil
+	}
+	return fleet.NewReplicas(fleet.ReplicaOptions{
+		Store: shared, Name: a.opts.replicaName, Patience: a.opts.patience, Version: version.Version, Logger: a.logger,
+	})
+}
+
 // warnOfOthers says so if the directory of the state may be written by any user
 // of the machine: such a user can lose a ledger, or put another in its place.
 func (a *App) warnOfOthers(stateURL string) {
 	scheme, dir, _ := strings.Cut(stateURL, ":")
-	if scheme == "memory" || runtime.GOOS == "windows" { // where the mode tells nothing
+	if scheme != "file" || runtime.GOOS == "windows" { // where the mode tells nothing
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
@@ -29,10 +28,16 @@ type Options struct {
 	configFiles   []string        // or directories of them
 	state         string
 	stateIsSet    bool
+	replicaName   string
+	patience      time.Duration // for other replicas
+	stateAccess   stateAccess
 	configCheck   bool
-	command       string // serve or check
+	command       string // serve, check or demo-history
 	checkFormat   string
 	demo          bool
+	given         []string // the flags that the command line itself has
+	demoTenants   int
+	history       historyOptions
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	probeAddress  string
@@ -69,14 +74,23 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to fix it, and exit.")
 	formatFlag(check, &o.checkFormat)
 
+	historyFlags(app.Command(demoHistory, "Write what the demo would have exposed over the last 14 days, as OpenMetrics for promtool tsdb create-blocks-from openmetrics, and exit."), &o.history)
+
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
+	demoTenantsFlag(app, &o.demoTenants)
 	app.Flag("config.file", "Configuration file, for several tenants, or a directory of them (*.yml, *.yaml). May be repeated. They are read again on SIGHUP.").StringsVar(&o.configFiles)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
 
+	app.Flag("service.install", "Install the exporter as a service of Windows that runs with the other flags given here, or change the flags of the one that is installed, and exit.").BoolVar(new(bool))
+	app.Flag("service.uninstall", "Stop the service of Windows, remove it, and exit. Its directory stays.").BoolVar(new(bool))
+
 	tenantFlags(app, &tenant)
 
-	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, or memory: for nowhere. The demo uses memory: unless this is given.").
+	app.Flag("state.url", "Where the state is kept over restarts: file: and a directory, redis://HOST or rediss://HOST to share it with other replicas, or memory: for nowhere. The demo uses memory: unless this is given.").
 		Default("file:data").IsSetByUser(&o.stateIsSet).StringVar(&o.state)
+	stateFlags(app, &o.stateAccess)
+
+	replicaFlags(app, o)
 
 	o.web = kingpinflag.AddFlags(app, ":10058")
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.telemetryPath)
@@ -99,25 +113,29 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
 	o.configFiles = slices.DeleteFunc(o.configFiles, func(path string) bool { return path == "" })
-	given := givenFlags(context)
-	if o.demo && !slices.Contains(given, "refresh.interval") {
-		tenant.Interval = demoInterval
+	o.given = givenFlags(context)
+	if o.demo = o.demo || o.command == demoHistory; o.demo {
+		demoDefaults(&tenant, o, o.given)
 	}
 	if len(o.configFiles) == 0 {
 		credentialEnvironment(&tenant)
 	}
-	return o, o.validate(tenant, given)
+	return o, o.validate(tenant)
 }
 
-func (o *Options) validate(tenant config.Tenant, given []string) error {
+func (o *Options) validate(tenant config.Tenant) error {
 	if err := web.CheckTelemetryPath(o.telemetryPath); err != nil {
 		return fmt.Errorf("--web.telemetry-path is %w", err)
 	}
 	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
 		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
 	}
-	if _, err := state.New(o.stateURL(), slog.New(slog.DiscardHandler)); err != nil {
-		return fmt.Errorf("--state.url is %w", err)
+	shared, err := o.checkState()
+	if err != nil {
+		return err
+	}
+	if err := o.validateReplica(shared, o.given); err != nil {
+		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
 		if _, err := textfile.Read(path); err != nil {
@@ -127,10 +145,16 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
+	if !o.demo && slices.Contains(o.given, "demo.tenants") {
+		return errors.New("--demo.tenants is given without --demo; it is the number of simulated tenants")
+	}
+	if o.command == demoHistory && len(o.configFiles) > 0 {
+		return errors.New("demo-history is given together with --config.file; it writes the past of simulated tenants only")
+	}
 	if len(o.configFiles) == 0 {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
-			complete := demoTenant(tenant, "http://127.0.0.1")
+			complete := demoTenant(tenant, 0, "http://127.0.0.1")
 			return complete.Complete()
 		}
 		if err := o.tenants[0].Complete(); err != nil {
@@ -138,12 +162,11 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		}
 		return nil
 	}
-	for _, flag := range given {
+	for _, flag := range o.given {
 		if ofTenant(flag) || flag == "demo" {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
 	}
-	var err error
 	o.tenants, err = readConfig(o.configFiles)
 	return err
 }
@@ -154,7 +177,7 @@ func ofTenant(flag string) bool {
 	return slices.Contains([]string{"tenant", "client", "api", "cloud", "auth", "refresh", "incidents", "cache"}, area)
 }
 
-// stateURL leaves the disk alone for a demo: its tenant is a new one each time.
+// stateURL leaves the disk alone for a demo.
 func (o *Options) stateURL() string {
 	if o.demo && !o.stateIsSet {
 		return "memory:"

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,11 +32,13 @@ type Fleet struct {
 	logger *slog.Logger
 	loops  sync.WaitGroup
 
-	store state.Store
-	owns  func(config.Tenant) bool
+	store    state.Store
+	owns     func(config.Tenant) bool
+	replicas *Replicas // nil: nobody shares the store
 
 	mu         sync.Mutex // of Replace and Review
 	configs    []config.Tenant
+	replaced   int // times
 	transports Transports
 	slots      map[string]*slot   // by name
 	accounts   map[string]account // by config.Tenant.Account
@@ -43,11 +46,14 @@ type Fleet struct {
 	review     *time.Timer        // runs while there are any
 
 	configured   atomic.Int64
+	configHash   atomic.Pointer[string]
 	openFailures atomic.Uint64
 
-	showing sync.Mutex // of what follows; never held for long
-	order   []*slot    // of the configuration
-	list    atomic.Pointer[[]*tenant.Tenant]
+	showing  sync.Mutex       // of what follows; never held for long
+	order    []*slot          // of the configuration
+	shown    []config.Tenant  // which configuration
+	failures map[string]error // by name, why some are not served
+	list     atomic.Pointer[[]*tenant.Tenant]
 }
 
 // Options are what a fleet is made of.
@@ -56,10 +62,10 @@ type Options struct {
 	Store state.Store
 	// Logger must not be nil.
 	Logger *slog.Logger
-	// Owns tells which tenants of the configuration are served here: for no others
-	// anything is made, be it a credential, a connection or a series. nil: all are. It
-	// is asked by Replace and by Review, and must not wait or call the fleet.
-	Owns func(config.Tenant) bool
+	// Replicas decides which tenants of the configuration are served here: for no
+	// others anything is made, be it a credential, a connection or a series. nil: all
+	// are. It has the same store.
+	Replicas *Replicas
 	// NewTransport makes what carries the requests of tenants with these settings
 	// and these certificate authorities, PEM or none; nil: the standard one.
 	NewTransport func(settings config.HTTP, ca []byte) (http.RoundTripper, error)
@@ -74,6 +80,8 @@ type slot struct {
 	// before is the tenant that this one replaces. It is shown until this one has
 	// opened its state, lest its series have a gap.
 	before *tenant.Tenant
+	taken  bool        // it is not a replacement
+	lost   atomic.Bool // its state is another replica's by now
 }
 
 // shown is the tenant that is served.
@@ -91,15 +99,17 @@ type account struct {
 // stopped.
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
-		store: o.Store, logger: o.Logger, owns: o.Owns, transports: Transports{open: o.NewTransport},
+		store: o.Store, logger: o.Logger, replicas: o.Replicas, transports: Transports{open: o.NewTransport},
 		slots: map[string]*slot{}, accounts: map[string]account{},
 	}
+	f.configHash.Store(new(string))
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.list.Store(new([]*tenant.Tenant))
-	if f.owns == nil {
-		f.owns = func(config.Tenant) bool { return true }
+	f.owns = func(config.Tenant) bool { return true }
+	if f.replicas != nil {
+		f.owns = f.replicas.owns
 	}
-	f.review = time.AfterFunc(reviewEvery, f.Review)
+	f.review = time.AfterFunc(reviewEvery, func() { f.Review() })
 	f.review.Stop()
 	return f
 }
@@ -119,7 +129,8 @@ var ErrStopping = errors.New("the exporter is stopping")
 // the state of none can be opened, nothing changes, and the error names one; it
 // matches ErrStopping after Stop, and state.ErrInUse if another process has the
 // states. If only some states cannot be opened, the others are served, and those
-// are tried again; see Review. Replace reads the saved states and makes no call.
+// are tried again; see Review. If replicas share the states, those that cannot be
+// opened never refuse a configuration. Replace reads the saved states and makes no call.
 // It does not wait for the tenants that it stops: their replacements do. It may be
 // called concurrently; one call waits for the other.
 func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
@@ -140,23 +151,40 @@ func (f *Fleet) Replace(configs []config.Tenant) (Changes, error) {
 		order = append(order, r)
 	}
 	failures := f.open(order)
-	if len(failures) > 0 && len(failures) == len(order) {
+	if f.replicas == nil && len(failures) > 0 && len(failures) == len(order) {
 		name := order[0].Config().Name
 		return Changes{}, fmt.Errorf("tenant %s: %w", name, failures[name])
 	}
-	f.configs = configs
+	f.configs, f.replaced = configs, f.replaced+1
+	f.configHash.Store(new(configHash(configs)))
 	return f.serve(order, failures), nil
+}
+
+// configHash tells whether two replicas have the same tenants. How these are read
+// has no part in it.
+func configHash(configs []config.Tenant) string {
+	accounts := make([]string, len(configs))
+	for i := range configs {
+		accounts[i] = configs[i].Account()
+	}
+	slices.Sort(accounts)
+	sum := sha256.New()
+	for _, account := range accounts {
+		_, _ = fmt.Fprintln(sum, account)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // Review serves what is owned now of the configuration that there is: what is not
 // owned any more stops, and what is owned and not served is made and opened. No
 // other tenant is touched. What decides on ownership calls it after a change,
-// and the fleet itself as long as there are tenants that it could not open.
-func (f *Fleet) Review() {
+// and the fleet itself as long as there are tenants that it could not open. It
+// returns why some, by their names, could not be.
+func (f *Fleet) Review() (failures map[string]error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil {
-		return
+		return nil
 	}
 	var order []*slot
 	unmade := map[string]error{}
@@ -165,7 +193,7 @@ func (f *Fleet) Review() {
 			continue
 		}
 		r := f.slots[cfg.Name]
-		if r == nil {
+		if r == nil || r.lost.Load() {
 			var err error
 			if r, err = f.replacement(nil, cfg, len(f.configs) > 1); err != nil {
 				unmade[cfg.Name] = err
@@ -174,9 +202,10 @@ func (f *Fleet) Review() {
 		}
 		order = append(order, r)
 	}
-	failures := f.open(order)
+	failures = f.open(order)
 	maps.Copy(failures, unmade)
 	f.serve(order, failures)
+	return failures
 }
 
 // serve makes the slots those that are served, but for those that failed.
@@ -210,7 +239,7 @@ func (f *Fleet) serve(order []*slot, failures map[string]error) (did Changes) {
 		}
 	}
 	f.slots = next
-	f.show(func() { f.order = order })
+	f.show(func() { f.order, f.shown, f.failures = order, f.configs, failures })
 	f.transports.keep(order)
 	f.forget(time.Now())
 	f.tryAgain(failures)
@@ -223,6 +252,10 @@ const reviewEvery = 30 * time.Second
 // tryAgain says which tenants are not served although they are owned, and reviews
 // them after a while.
 func (f *Fleet) tryAgain(failures map[string]error) {
+	f.configured.Store(int64(len(f.configs)))
+	if f.replicas != nil {
+		return // they try again, and say so
+	}
 	f.openFailures.Add(uint64(len(failures)))
 	for name, err := range failures {
 		if before := f.unopened[name]; before == nil || before.Error() != err.Error() {
@@ -235,7 +268,6 @@ func (f *Fleet) tryAgain(failures map[string]error) {
 		}
 	}
 	f.unopened = failures
-	f.configured.Store(int64(len(f.configs)))
 	f.review.Stop()
 	if len(failures) > 0 {
 		f.review.Reset(reviewEvery)
@@ -247,6 +279,96 @@ func (f *Fleet) tryAgain(failures map[string]error) {
 // and does not wait.
 func (f *Fleet) Census() (configured, owned int, openFailures uint64) {
 	return int(f.configured.Load()), len(f.Tenants()), f.openFailures.Load()
+}
+
+// took counts a tenant that came here.
+func (f *Fleet) took(r *slot) {
+	if f.replicas != nil && r.taken {
+		f.replicas.takeovers[r.TakenFrom()].Add(1)
+	}
+}
+
+// lose notes that a tenant's state is another replica's. It does not wait: the
+// next review lets go of it.
+func (f *Fleet) lose(r *slot) {
+	if f.replicas == nil || r.lost.Swap(true) {
+		return
+	}
+	f.replicas.lost.Add(1)
+	signal(f.replicas.wake)
+}
+
+// loseAll loses all tenants that are served, and returns how many. It does not
+// wait.
+func (f *Fleet) loseAll() int {
+	f.showing.Lock()
+	defer f.showing.Unlock()
+	for _, r := range f.order {
+		f.lose(r)
+	}
+	return len(f.order)
+}
+
+// claims are what the fleet has at one moment.
+type claims struct {
+	configs  []config.Tenant
+	config   string          // their hash
+	replaced int             // how often they were
+	served   map[string]bool // by account
+	closing  map[string]bool // likewise: not served, and not closed yet
+	lost     int             // tenants that are to be let go of
+}
+
+func (f *Fleet) claims() claims {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := claims{
+		configs: f.configs, config: *f.configHash.Load(), replaced: f.replaced,
+		served: make(map[string]bool, len(f.slots)), closing: map[string]bool{},
+	}
+	for _, r := range f.slots {
+		if r.lost.Load() {
+			c.lost++
+		} else {
+			c.served[accountOf(r)] = true
+		}
+	}
+	for account, a := range f.accounts {
+		if !c.served[account] && a.used() {
+			c.closing[account] = true
+		}
+	}
+	return c
+}
+
+// Unserved is a tenant of the configuration that is not served here.
+type Unserved struct {
+	Config config.Tenant
+	// Owner is the name of the replica that has it, "" if that is not known.
+	Owner string
+	// Err says why it could not be opened, nil if that was not tried.
+	Err error
+}
+
+// Unserved are the tenants that are not served here, in the order of the
+// configuration, with their owners as the shared state has them, which it is
+// asked for. err: the owners are not known. It may be called at any time.
+func (f *Fleet) Unserved(ctx context.Context) (all []Unserved, err error) {
+	f.showing.Lock()
+	served := make(map[string]bool, len(f.order))
+	for _, r := range f.order {
+		served[r.Config().Name] = true
+	}
+	for _, cfg := range f.shown {
+		if !served[cfg.Name] {
+			all = append(all, Unserved{Config: cfg, Err: f.failures[cfg.Name]})
+		}
+	}
+	f.showing.Unlock()
+	if f.replicas != nil {
+		err = f.replicas.explain(ctx, all)
+	}
+	return all, err
 }
 
 // keepFor is how long what a store in memory has of a removed tenant is kept: it
@@ -283,11 +405,11 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 	if err != nil {
 		return nil, err
 	}
-	d := tenant.Dependencies{Store: f.store, Transport: transport, Logger: f.logger}
+	r := &slot{transport: transport, taken: old == nil}
+	d := tenant.Dependencies{Store: f.store, Transport: transport, Logger: f.logger, Lost: func() { f.lose(r) }}
 	if staggered {
 		d.Stagger = stagger(cfg.Name)
 	}
-	r := &slot{transport: transport}
 	if old != nil {
 		if was := old.Config(); old.transport == transport && was.Equal(&cfg) && old.KeyHolds() {
 			return old, nil
@@ -321,6 +443,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 		group  sync.WaitGroup
 		places = make(chan struct{}, atOnce)
 		mu     sync.Mutex
+		away   error
 	)
 	failures = map[string]error{}
 	for _, r := range order {
@@ -331,13 +454,22 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 		places <- struct{}{}
 		group.Go(func() {
 			defer func() { <-places }()
-			if err := r.Open(before.ledger, time.Now()); err != nil {
+			mu.Lock()
+			err := away
+			mu.Unlock()
+			if err == nil {
+				err = r.Open(before.ledger, time.Now())
+			}
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failures[r.Config().Name] = err
+				if failures[r.Config().Name] = err; errors.Is(err, state.ErrOutOfReach) {
+					away = err // each would take as long to find out
+				}
 				return
 			}
 			r.opened, r.before = true, nil
+			f.took(r)
 		})
 	}
 	group.Wait()
@@ -362,19 +494,43 @@ func (f *Fleet) start(r *slot) {
 				r.Ledger().Continue(before.ledger, time.Now())
 				return
 			}
-			f.begin(r, before.ledger)
+			if !f.begin(ctx, r, before) {
+				return
+			}
 		}
 		r.Run(ctx)
+		if f.replicas != nil && !r.Released() {
+			cfg := r.Config()
+			f.replicas.doubt(&cfg)
+		}
 	})
 }
 
 // begin lets a tenant go on from where the one before it, which has stopped,
-// ended.
-func (f *Fleet) begin(r *slot, before *tenant.AccountLedger) {
-	if err := r.Open(before, time.Now()); err != nil {
-		f.logger.Error("The saved state is out of reach, everything is read again", "tenant", r.Config().Name, "err", err)
+// ended. False: it must not run. Without a record that nobody else has, a shared
+// store would not keep its calls from being made twice.
+func (f *Fleet) begin(ctx context.Context, r *slot, before account) bool {
+	err := r.Open(before.ledger, time.Now())
+	for f.replicas != nil && errors.Is(err, state.ErrOutOfReach) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(beatEvery):
+			err = r.Open(before.ledger, time.Now())
+		}
 	}
 	f.show(func() { r.before = nil })
+	switch {
+	case err == nil:
+		f.took(r)
+	case f.replicas != nil:
+		f.logger.Info("Another replica has taken a tenant", "tenant", r.Config().Name, "err", err)
+		f.lose(r)
+		return false
+	default:
+		f.logger.Error("The saved state is out of reach, everything is read again", "tenant", r.Config().Name, "err", err)
+	}
+	return true
 }
 
 // accountOf names the account that a tenant spends from.

@@ -10,6 +10,7 @@ import (
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/reason"
+	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -38,8 +39,10 @@ func (f *fewCalls) call(ctx context.Context, send func() error) error {
 	}
 	for {
 		now := time.Now()
-		grant, at := f.ledger.Take(now)
+		grant, at, err := f.ledger.Take(now)
 		switch {
+		case err != nil:
+			return err
 		case grant != 0:
 			f.left--
 			f.made++
@@ -147,7 +150,10 @@ func explainCall(t *tenant.Tenant, calls *fewCalls, err error) (detail, hint str
 		return full.Error(), "the exporter, or another check, has just spent it; nothing is wrong"
 	}
 	e, ok := errors.AsType[*listing.Error](err)
-	if !ok {
+	switch {
+	case errors.Is(err, state.ErrOutOfReach):
+		return err.Error(), "no call is made that the replicas cannot be told of: check --state.url, --state.password-file, and that Redis or Valkey runs"
+	case !ok:
 		return err.Error(), ""
 	}
 	if refused, ok := errors.AsType[*auth.Error](err); ok {

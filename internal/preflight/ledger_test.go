@@ -25,7 +25,7 @@ func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop f
 	store := storeIn(c.t, dir)
 	exporter = c.exporter(store)
 	for range spent {
-		id, _ := exporter.Ledger().Take(time.Now(), 0)
+		id, _, _ := exporter.Ledger().Take(time.Now(), 0)
 		exporter.Ledger().Settle(id, time.Now())
 	}
 	return exporter, func() {
@@ -38,7 +38,7 @@ func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop f
 
 func storeIn(t *testing.T, dir string) state.Store {
 	t.Helper()
-	store, err := state.New("file:"+dir, slog.New(slog.DiscardHandler))
+	store, err := state.New("file:"+dir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestCheckBesideTheExporter(t *testing.T) {
 		}
 		used := func() int { return exporter.Ledger().Usage(time.Now())[1].Used }
 		for _, want := range []int{9, 10} { // its own next call, and that of the check, once
-			id, _ := exporter.Ledger().Take(time.Now(), 0)
+			id, _, _ := exporter.Ledger().Take(time.Now(), 0)
 			exporter.Ledger().Settle(id, time.Now())
 			if got := used(); got != want {
 				t.Errorf("%d calls are known, want %d", got, want)

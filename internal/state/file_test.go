@@ -157,7 +157,7 @@ func TestTouched(t *testing.T) {
 			t.Run(which+" "+what, func(t *testing.T) {
 				dir := t.TempDir()
 				var log bytes.Buffer
-				store, err := New("file:"+dir, slog.New(slog.NewTextHandler(&log, nil)))
+				store, err := New("file:"+dir, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -19,9 +19,11 @@ const layout = `CREATE TABLE records (tenant INTEGER, kind INTEGER, number INTEG
 type kind int64
 
 const (
-	kindHead  kind = iota // one for each tenant, which says whose it is
-	kindChunk             // of rows
-	kindSwept             // a part of what the sweep in progress has seen
+	kindHead   kind = iota // one for each tenant, which says whose it is
+	kindChunk              // of rows
+	kindSwept              // a part of what the sweep in progress has seen
+	kindRow                // of one incident
+	kindLedger             // by itself
 )
 
 // place is where a record is.

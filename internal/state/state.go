@@ -9,6 +9,7 @@ package state
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -170,15 +171,63 @@ var (
 	ErrSetAside = errors.New("the saved state is not usable and was set aside")
 )
 
-// New returns the store at a URL: memory:, or file: and a directory. It makes
-// and opens nothing. The logger is told what happens to a state in use.
-func New(url string, logger *slog.Logger) (Store, error) {
+// Operation is what a store was asked for, as the value of a label.
+type Operation string
+
+// The operations.
+const (
+	OperationBeat  Operation = "beat"  // of the members
+	OperationOpen  Operation = "open"  // and close
+	OperationGrant Operation = "grant" // save a ledger
+	OperationSave  Operation = "save"  // of incidents
+	OperationLoad  Operation = "load"
+)
+
+// Operations are all there are.
+var Operations = [...]Operation{OperationBeat, OperationOpen, OperationGrant, OperationSave, OperationLoad}
+
+// Options are what a store is made with. Its zero value will do.
+type Options struct {
+	// Logger is told what happens to a state in use; nil: nothing is logged.
+	Logger *slog.Logger
+	// Observe is told of every exchange with a store that is not in memory, however
+	// it ended: its error says that the store did not do what it is there for. It may
+	// be called concurrently. nil: nothing is told.
+	Observe func(what Operation, took time.Duration, err error)
+	// Patience is how long a replica that is silent is waited for. 0: 10 s.
+	Patience time.Duration
+	// Password of the user that a redis: or rediss: URL names, or of the default one.
+	// It is asked for at each connection. nil: there is none.
+	Password func() (string, error)
+	// TLS is how rediss: connects; nil: by the authorities of the system.
+	TLS *tls.Config
+}
+
+// New returns the store at a URL: memory:, file: and a directory, or redis: or
+// rediss: and a host, which is [Shared]. It makes and opens nothing. Its error
+// shows no password.
+func New(url string, o Options) (Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	scheme, rest, ok := strings.Cut(url, ":")
+	var store Store
 	switch {
 	case ok && scheme == "memory" && rest == "":
 		return &memory{tenants: make(map[Key]*memoryTenant)}, nil
 	case ok && scheme == "file" && rest != "":
-		return newFile(rest, logger), nil
+		store = newFile(rest, o.Logger)
+	case ok && (scheme == "redis" || scheme == "rediss"):
+		engine, err := parseRedisURL(url)
+		if err != nil {
+			return nil, err
+		}
+		return newRedis(engine, o), nil
+	default:
+		return nil, fmt.Errorf("%q; it must be memory:, file:DIRECTORY, redis://HOST or rediss://HOST", url)
 	}
-	return nil, fmt.Errorf("%q; it must be memory: or file:DIRECTORY", url)
+	if o.Observe != nil {
+		store = observedStore{store, o.Observe}
+	}
+	return store, nil
 }

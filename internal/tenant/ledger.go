@@ -24,19 +24,26 @@ func windows(cfg config.Tenant) []quota.Window {
 // AccountLedger is the ledger of an account, one tenant by one API, as the
 // schedule sees it: each grant is saved before it is used, and how long the
 // schedule had to wait is told. Its methods may be called concurrently. None
-// waits for quota; Take and Throttled wait for the disk, and a failure to save
-// is counted and logged there, not returned.
+// waits for quota; Take and Throttled wait for the store, and a failure to save
+// is counted and logged there.
 type AccountLedger struct {
 	log    *quota.Ledger
 	waited func(rule string, d time.Duration) // nil: it is not told
-	// save keeps the ledger over a crash, and returns what others have spent; nil:
-	// nothing does. An error that matches state.ErrInUse forbids the call.
-	save func(quota.Log) (spent []quota.Log, err error)
+	// save keeps the ledger over a crash; nil: nothing does. learned: others have spent
+	// what it did not know of, and knows now. An error that matches state.ErrInUse or
+	// state.ErrOutOfReach forbids the call.
+	save func(quota.Log) (learned bool, err error)
+	// patience is how long no grant can be saved before that is a failure.
+	patience time.Duration
 	// logger is told what changes by the server's word; nil: it is not said.
 	logger *slog.Logger
+	now    func() time.Time
 
 	mu      sync.Mutex
 	waiting [pass.NumPasses]wait
+	// forbidden is since when no grant can be saved, zero if one can; resume is when
+	// that is tried again.
+	forbidden, resume time.Time
 }
 
 func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
@@ -44,7 +51,7 @@ func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AccountLedger{log: log}, nil
+	return &AccountLedger{log: log, patience: cfg.Timeout, now: time.Now}, nil
 }
 
 type wait struct {
@@ -53,22 +60,69 @@ type wait struct {
 }
 
 // Take implements refresh.Ledger. A grant is saved before it is used, so that
-// whatever becomes of this process no window is exceeded.
-func (l *AccountLedger) Take(now time.Time, p pass.Pass) (uint64, time.Time) {
-	d := l.log.Take(now, p)
-	if d.Grant != 0 {
-		if err := l.keep(now); errors.Is(err, state.ErrInUse) {
-			l.log.Settle(d.Grant, now)
-			return 0, now.Add(ownerPause)
+// whatever becomes of this process no window is exceeded. What others have spent
+// meanwhile is learned by saving it, and then it is decided anew.
+func (l *AccountLedger) Take(now time.Time, p pass.Pass) (grant uint64, at time.Time, err error) {
+	for range mostDecisions {
+		d := l.log.Take(now, p)
+		if d.Grant == 0 {
+			l.note(now, p, d, false)
+			return 0, d.At, nil
 		}
+		learned, err := l.keep(now)
+		if errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) {
+			l.log.Cancel(d.Grant)
+			at, err = l.forbid(err)
+			return 0, at, err
+		}
+		l.allow()
+		if !learned {
+			l.note(now, p, d, true)
+			return d.Grant, d.At, nil
+		}
+		l.log.Cancel(d.Grant)
+		now = l.now()
 	}
-	l.note(now, p, d, d.Grant != 0)
-	return d.Grant, d.At
+	return 0, now.Add(recordPause), nil
 }
 
-// ownerPause is how long no call is made after another process was seen to have the
-// ledger.
-const ownerPause = 10 * time.Second
+const (
+	// mostDecisions bounds how often one call is decided anew.
+	mostDecisions = 8
+	// ownerPause is how long no call is made after another process was seen to have the
+	// ledger, recordPause after it was seen that it cannot be saved.
+	ownerPause  = 10 * time.Second
+	recordPause = time.Second
+)
+
+// forbid notes that a grant was not saved. Its error is the cause once that has
+// lasted for too long.
+func (l *AccountLedger) forbid(cause error) (until time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if errors.Is(cause, state.ErrInUse) {
+		l.resume = now.Add(ownerPause)
+		return l.resume, nil
+	}
+	l.resume = now.Add(recordPause)
+	if l.forbidden.IsZero() {
+		l.forbidden = now
+	}
+	if now.Sub(l.forbidden) >= l.patience {
+		err = cause
+	}
+	return l.resume, err
+}
+
+func (l *AccountLedger) allow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forbidden, l.resume = time.Time{}, time.Time{}
+}
+
+// Cancel implements refresh.Ledger.
+func (l *AccountLedger) Cancel(grant uint64) { l.log.Cancel(grant) }
 
 // Settle implements refresh.Ledger.
 func (l *AccountLedger) Settle(grant uint64, now time.Time) { l.log.Settle(grant, now) }
@@ -79,7 +133,7 @@ func (l *AccountLedger) Succeeded() { l.log.Succeeded() }
 // Throttled implements refresh.Ledger.
 func (l *AccountLedger) Throttled(now time.Time, retryAfter, message string) {
 	out := l.log.Refused(now, quota.Refusal{RetryAfter: retryAfter, Message: message})
-	_ = l.keep(now) // the next grant finds out
+	_, _ = l.keep(now) // the next grant finds out
 	l.say(out)
 }
 
@@ -107,20 +161,23 @@ func (l *AccountLedger) say(out quota.Outcome) {
 }
 
 // keep saves the ledger, and learns what others have spent.
-func (l *AccountLedger) keep(now time.Time) error {
+func (l *AccountLedger) keep(now time.Time) (learned bool, err error) {
 	if l.save == nil {
-		return nil
+		return false, nil
 	}
-	spent, err := l.save(l.log.Log(now))
-	for _, log := range spent {
-		l.log.Restore(now, log)
-	}
-	return err
+	return l.save(l.log.Log(now))
 }
 
 // Ready implements refresh.Ledger.
 func (l *AccountLedger) Ready(now time.Time, p pass.Pass) time.Time {
-	return l.log.Peek(now, p).At
+	l.mu.Lock()
+	resume := l.resume
+	l.mu.Unlock()
+	at := l.log.Peek(now, p).At
+	if resume.After(at) {
+		return resume
+	}
+	return at
 }
 
 // binds is the rule that a call of the pass has to wait for, and until when.

@@ -58,7 +58,7 @@ func (l *lives) store() state.Store {
 // another is a store of another process.
 func (l *lives) another() state.Store {
 	l.t.Helper()
-	store, err := state.New("file:"+l.dir, slog.New(slog.DiscardHandler))
+	store, err := state.New("file:"+l.dir, state.Options{})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -28,41 +28,52 @@ func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	written, spent, err := store.Peek(t.state.key)
 	var log quota.Log
 	if err == nil && written.Packed != nil {
-		err = log.UnmarshalBinary(written.Packed)
+		now = time.Now() // its age is as of now
+		log, err = unpackLog(written, now)
 	}
 	switch s.err = err; {
-	case err == nil && written.Packed != nil:
-		for _, log := range append(t.state.unpack(spent), log) {
-			t.ledger.log.Restore(now, log)
-		}
-	case !errors.Is(err, state.ErrInUse):
+	case err == nil && (written.Packed != nil || isShared(store)):
+		t.ledger.log.Merge(now, log)
+		t.state.merge(spent)
+	case !errors.Is(err, state.ErrInUse) && !isShared(store):
 		return s
 	}
-	s.store, t.ledger.save = store, s.handIn
+	s.store, t.ledger.save, t.ledger.patience = store, s.handIn, 0
 	return s
+}
+
+// isShared tells that the store is there for several processes: calls are handed in
+// even if it has no ledger yet, and none is made that cannot be.
+func isShared(store state.Store) bool {
+	_, is := store.(state.Shared)
+	return is
 }
 
 // handIn hands in what there is to be known but the calls of others: the call
 // that is being granted, or the server's order to wait.
-func (s *SharedLedger) handIn(log quota.Log) ([]quota.Log, error) {
+func (s *SharedLedger) handIn(log quota.Log) (learned bool, err error) {
 	calls := log.Grants
 	if log.Grants = nil; s.taking {
 		// It is on its way as far as anybody can know.
 		log.Grants = calls[len(calls)-1:]
 	}
-	data, err := log.MarshalBinary()
-	if err == nil {
+	var data []byte
+	if data, err = log.MarshalBinary(); err == nil {
 		err = s.store.HandIn(s.tenant.state.key, data)
 	}
 	if err != nil {
 		s.err = err
 	}
-	return nil, nil
+	if !isShared(s.store) {
+		err = nil // the owner's share leaves room for them
+	}
+	return false, err
 }
 
 // Take grants a call, for which a person waits: it goes before all others. It is 0
-// if none may be made before the instant.
-func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time) {
+// if none may be made before the instant, or, with the error, because a shared store
+// cannot be told of it.
+func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time, err error) {
 	s.taking = true
 	defer func() { s.taking = false }()
 	return s.tenant.ledger.Take(now, pass.Delta)

@@ -48,7 +48,7 @@ func spend(t *testing.T, cfg config.Tenant, p pass.Pass, quiet, calls int) (quie
 		if made >= quiet && !delta.After(now) {
 			next = pass.Delta
 		}
-		grant, at := l.Take(now, next)
+		grant, at, _ := l.Take(now, next)
 		switch {
 		case grant == 0 && made >= quiet && next != pass.Delta && delta.Before(at):
 			now = delta

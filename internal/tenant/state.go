@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -15,15 +16,30 @@ import (
 // it: it counts what fails and says so once. But for its counters it belongs to
 // one goroutine.
 type tenantState struct {
-	store    state.Store
-	key      state.Key
-	state    state.Tenant // nil: not open
-	logger   *slog.Logger
-	failures atomic.Uint64
-	size     atomic.Int64 // on disk, in bytes
-	lastSave atomic.Int64 // Unix nanoseconds, 0 before the first
-	failing  [2]bool      // rows, ledger
-	known    bool         // Load has found something, usable or not
+	store  state.Store
+	shared bool // by replicas
+	key    state.Key
+	state  state.Tenant  // nil: not open
+	ledger *quota.Ledger // that is kept
+	logger *slog.Logger
+	now    func() time.Time
+	// handedIn is told how many calls of others the ledger has learned of, lost once
+	// that a shared state is another replica's; nil: it is not told.
+	handedIn func(calls int)
+	lost     func()
+	opened   func(state.Ownership)
+	from     state.Predecessor
+	// unreleased: closing has failed, another replica cannot have the state yet.
+	unreleased bool
+
+	// gone: the state is another replica's. It has been told of this one's calls if so.
+	gone, told bool
+	failures   atomic.Uint64
+	size       atomic.Int64 // on disk, in bytes
+	lastSave   atomic.Int64 // Unix nanoseconds, 0 before the first
+	failing    [2]bool      // rows, ledger
+	known      bool         // Load has found something, usable or not
+	unread     error        // why Load could not find out
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -34,6 +50,8 @@ func (s *tenantState) open() (err error) {
 	}
 	if s.state, err = s.store.Open(s.key); err == nil {
 		s.size.Store(s.state.Size())
+		s.from = s.state.Ownership().From
+		s.opened(s.state.Ownership())
 	}
 	return err
 }
@@ -45,6 +63,10 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 		return restore(saved)
 	})
 	s.size.Store(s.state.Size())
+	if errors.Is(err, state.ErrOutOfReach) {
+		s.unread = err
+		return err
+	}
 	if err != nil {
 		s.known = true
 		s.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
@@ -54,42 +76,120 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 
 // Save implements refresh.Store.
 func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) error {
+	if s.gone {
+		return state.ErrInUse
+	}
 	err := s.open()
 	if err == nil && s.state != nil {
 		err = s.state.Save(export)
+	}
+	if s.isLost(err) {
+		s.lose(s.ledger.Log(s.now()))
+		return err
 	}
 	s.saved(&s.failing[0], err)
 	return err
 }
 
-// saveLedger is called before each call of the API. It returns what others have
-// spent meanwhile. A failure does not prevent the call, for counts that go on are
-// worth more than what a crash could cost now, unless its error matches
-// state.ErrInUse: then another process is making calls.
-func (s *tenantState) saveLedger(log quota.Log) (spent []quota.Log, err error) {
+// saveLedger is called before each call of the API. learned: others have spent what
+// the ledger did not know of, and knows now. A failure does not prevent the call, for
+// counts that go on are worth more than what a crash could cost now, unless its error
+// matches state.ErrInUse, for then another process is making calls, or
+// state.ErrOutOfReach, for then one may be.
+func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
+	if s.gone {
+		s.handIn(log)
+		return false, state.ErrInUse
+	}
 	data, err := log.MarshalBinary()
+	opening := s.state == nil
 	if err == nil {
 		err = s.open()
 	}
-	var packed []state.Written
+	if err == nil && s.shared && opening {
+		// Others may have had it before.
+		s.saved(&s.failing[1], nil)
+		s.restoreLedger(s.now())
+		return true, nil
+	}
+	var spent []state.Written
 	if err == nil && s.state != nil {
-		packed, err = s.state.SaveLedger(data)
+		spent, err = s.state.SaveLedger(data)
+	}
+	if s.isLost(err) {
+		s.lose(log)
+		return false, err
 	}
 	s.saved(&s.failing[1], err)
-	return s.unpack(packed), err
+	return s.merge(spent), err
 }
 
-// unpack reads what was handed in.
+// isLost tells from the error of a save that a shared state is another replica's.
+func (s *tenantState) isLost(err error) bool {
+	return s.shared && s.state != nil && errors.Is(err, state.ErrInUse)
+}
+
+// lose ends all saving. Its new owner is told of the calls that were made here.
+func (s *tenantState) lose(log quota.Log) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	s.logger.Warn("The tenant is another replica's now, no more calls are made for it here")
+	s.handIn(log)
+	if s.lost != nil {
+		s.lost()
+	}
+}
+
+// handIn tells the new owner of a state that was lost what was spent, once.
+func (s *tenantState) handIn(log quota.Log) {
+	if s.told {
+		return
+	}
+	data, err := log.MarshalBinary()
+	if err == nil {
+		err = s.store.HandIn(s.key, data)
+	}
+	if s.told = err == nil; !s.told {
+		s.logger.Warn("The calls that were made here cannot be handed in to the new owner of the tenant", "err", err)
+	}
+}
+
+// merge lets the ledger learn what others have spent.
+func (s *tenantState) merge(spent []state.Written) (learned bool) {
+	for _, log := range s.unpack(spent) {
+		calls := s.ledger.Merge(s.now(), log)
+		if s.handedIn != nil {
+			s.handedIn(calls)
+		}
+	}
+	return len(spent) > 0
+}
+
+// unpack reads ledgers of others, by the clock of this machine.
 func (s *tenantState) unpack(written []state.Written) (logs []quota.Log) {
 	for _, w := range written {
-		var log quota.Log
-		if err := log.UnmarshalBinary(w.Packed); err != nil {
+		log, err := unpackLog(w, s.now())
+		if err != nil {
 			s.logger.Warn("Calls that were handed in cannot be read", "err", err)
 			continue
 		}
 		logs = append(logs, log)
 	}
 	return logs
+}
+
+// unpackLog reads a ledger that was just read. One of a shared store may have been
+// written on a machine with another clock: how old it is the store tells.
+func unpackLog(w state.Written, now time.Time) (log quota.Log, err error) {
+	if err := log.UnmarshalBinary(w.Packed); err != nil {
+		return quota.Log{}, err
+	}
+	if w.Age >= 0 {
+		log = log.Later(now.Sub(log.At) - w.Age)
+	}
+	return log, nil
 }
 
 func (s *tenantState) saved(failing *bool, err error) {
@@ -107,32 +207,58 @@ func (s *tenantState) saved(failing *bool, err error) {
 		s.size.Store(s.state.Size())
 	}
 	if err == nil && s.size.Load() > 0 {
-		s.lastSave.Store(time.Now().UnixNano())
+		s.lastSave.Store(s.now().UnixNano())
 	}
 }
 
-// restoreLedger hands the ledger what was saved of it. It comes after Load: where
+// restoreLedger lets the ledger learn what was saved of it. It comes after Load: where
 // there was something to load there were calls, and a ledger that is not there or
 // not readable is lost. What then stands for it is saved at once, so that a crash
 // does not make the wait begin anew.
-func (s *tenantState) restoreLedger(ledger *quota.Ledger, now time.Time) {
+func (s *tenantState) restoreLedger(now time.Time) {
 	written, spent, err := s.state.LoadLedger()
-	for _, log := range s.unpack(spent) {
-		ledger.Restore(now, log)
+	if s.shared {
+		now = s.now() // its age is as of now
 	}
 	var log quota.Log
 	if err == nil && written.Packed != nil {
-		err = log.UnmarshalBinary(written.Packed)
+		log, err = unpackLog(written, now)
 	}
-	if err == nil && (written.Packed != nil || !s.known) {
-		ledger.Restore(now, log)
+	known := err == nil && (written.Packed != nil || !s.known)
+	switch {
+	case known && s.shared:
+		// This process may have had it before, and what it knows counts once.
+		s.ledger.Merge(now, log)
+		if written.Packed != nil && (!log.Closed || s.state.Ownership().From == state.Silent) {
+			s.ledger.Restore(now, toll(log.Settings, now))
+		}
+	case known:
+		s.ledger.Restore(now, log)
+	default:
+		s.ledger.RestoreLost(now)
+	}
+	s.merge(spent)
+	if known {
 		return
 	}
-	ledger.RestoreLost(now)
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
-		"next_call", ledger.Peek(now, pass.Delta).At)
+		"next_call", s.ledger.Peek(now, pass.Delta).At)
 	// What is told now is told again, and a failure has been said.
-	_, _ = s.saveLedger(ledger.Log(now))
+	_, _ = s.saveLedger(s.ledger.Log(now))
+}
+
+// toll are calls that count as made after a predecessor that fell silent: those
+// that a shared store may have acknowledged, and lost in the same moment.
+func toll(of quota.Settings, now time.Time) (log quota.Log) {
+	const most, part = 5, 10
+	calls := most
+	for _, w := range of.Windows {
+		calls = min(calls, max(1, w.Limit/part))
+	}
+	for range calls {
+		log.Grants = append(log.Grants, quota.Entry{At: now, Pass: pass.Sweep})
+	}
+	return log
 }
 
 // close lets go of the state.
@@ -141,8 +267,18 @@ func (s *tenantState) close() {
 		return
 	}
 	if err := s.state.Close(); err != nil {
+		s.unreleased = true
 		s.logger.Error("The state was not closed", "err", err)
 	}
+}
+
+// giveBack is for a state that could be opened and not read: another attempt, or
+// another replica, has more luck.
+func (s *tenantState) giveBack() error {
+	s.close()
+	err := s.unread
+	s.state, s.unread = nil, nil
+	return err
 }
 
 // forget lets go of what is kept in memory.

@@ -34,6 +34,8 @@ type Status struct {
 	WaitingUntil time.Time
 	// Heartbeat is when the loop last turned.
 	Heartbeat time.Time
+	// OwnedSince is since when this process has the tenant, zero before it does.
+	OwnedSince time.Time
 }
 
 // OpenCount is the open incidents of one severity.
@@ -51,6 +53,9 @@ func (t *Tenant) Status(now time.Time) Status {
 		Snapshot:  t.loop.Snapshot(),
 		Usage:     t.ledger.Usage(now),
 		Heartbeat: t.loop.Heartbeat(),
+	}
+	if ms := t.ownedSince.Load(); ms != 0 {
+		s.OwnedSince = time.UnixMilli(ms)
 	}
 	s.LastDelta = s.Refresh.Passes[pass.Delta].LastSuccess
 	if until := t.ledger.log.BlockedUntil(); until.After(now) {
@@ -87,8 +92,9 @@ func openIncidents(s *incident.Snapshot) (open []OpenCount) {
 // Healthy is false when the loop has not turned for two minutes, or for as long
 // as a token and a call may take if that is longer. That the API fails, or the
 // quota is used up, does not keep it from turning.
+// One that was stopped has nothing to turn for.
 func (t *Tenant) Healthy(now time.Time) bool {
-	return now.Sub(t.loop.Heartbeat()) <= max(2*time.Minute, 3*t.config.Timeout)
+	return t.ended.Load() || now.Sub(t.loop.Heartbeat()) <= max(2*time.Minute, 3*t.config.Timeout)
 }
 
 // Condition sums a tenant up. The worse come first.

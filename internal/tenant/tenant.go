@@ -35,6 +35,7 @@ type Tenant struct {
 	loop       *refresh.Loop
 	series     *collector.Series
 	logger     *slog.Logger
+	now        func() time.Time
 	dimensions client.Dimensions
 	key        []byte // of the owners' hashes; nil: none
 
@@ -42,6 +43,7 @@ type Tenant struct {
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
 	// shares it.
 	ownedSince *atomic.Int64
+	ended      atomic.Bool // Run has
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -54,15 +56,24 @@ type Dependencies struct {
 	Logger *slog.Logger
 	// Stagger is where in its intervals it begins, from 0 to below 1.
 	Stagger float64
+	// Lost is told, once at most and by the tenant's own goroutine, that a shared
+	// state is another replica's: no more calls are made, and the tenant is to be
+	// stopped. It must not wait for that. nil: it is not told.
+	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
+	// Clock is what all of it goes by; nil: the wall clock.
+	Clock refresh.Clock
 }
 
 // New puts a tenant together from a complete configuration. It makes no call,
 // opens nothing and does not wait; what there is to go on from waits for Open.
 // An error says which setting cannot be used.
 func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
-	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name)}
+	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name), now: time.Now}
+	if d.Clock != nil {
+		t.now = d.Clock.Now
+	}
 	if d.Replaces != nil {
 		t.api = d.Replaces.api
 	} else {
@@ -73,7 +84,11 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	} else {
 		t.ownedSince = new(atomic.Int64)
 	}
-	t.state = &tenantState{store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger}
+	t.state = &tenantState{
+		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
+		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
+	}
+	t.state.shared = isShared(d.Store)
 	var err error
 	if t.dimensions, t.key, err = newDimensions(&cfg); err != nil {
 		return nil, err
@@ -81,6 +96,8 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
+	t.ledger.now = t.now
+	t.state.ledger = t.ledger.log
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
@@ -102,6 +119,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
+		Clock:         d.Clock,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
@@ -133,6 +151,7 @@ func (t *Tenant) newSource() (*client.Client, error) {
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		Scrubber:         t.credential.Scrubber(),
+		Now:              t.now,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
 		Dimensions:       t.dimensions,
 	}
@@ -170,36 +189,58 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // Open makes the saved state this tenant's and goes on from it: the counts are
 // there before the first call. It goes on with the saved ledger, too, unless
 // that of the tenant that this one replaces in this process is at hand; that
-// one must have stopped. It reads the disk and makes no call. After an error,
-// which matches state.ErrInUse if the state is another process's, the tenant
-// can be run all the same and begins anew. A tenant that was opened and is not
+// one must have stopped. With a shared store it goes on with both. It reads the disk
+// and makes no call. After an error, which matches state.ErrInUse if the state is
+// another process's, the tenant can be run all the same and begins anew, unless the
+// store is shared; it can be opened again. A tenant that was opened and is not
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
-	t.ownedSince.CompareAndSwap(0, now.UnixMilli())
+	if !t.state.shared {
+		t.ownedSince.CompareAndSwap(0, now.UnixMilli())
+	}
 	if err == nil {
 		t.loop.Load(now)
+		if t.state.unread != nil {
+			err = t.state.giveBack()
+		}
 	}
-	if before != nil {
+	if before != nil && (err == nil || !t.state.shared) { // else it is tried again, and the calls would count once more each time
 		t.ledger.Continue(before, now)
-	} else if err == nil {
-		t.state.restoreLedger(t.ledger.log, now)
+	}
+	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
+		t.state.restoreLedger(now)
 	}
 	return err
+}
+
+// opened is told how the state has become this process's.
+func (t *Tenant) opened(o state.Ownership) {
+	if !o.Since.IsZero() {
+		t.ownedSince.Store(o.Since.UnixMilli())
+	}
 }
 
 // Run refreshes until ctx ends, saves the state and closes it. A call that is
 // on its way is given up, so that Run ends within the time that a save takes. It
 // is called once.
 func (t *Tenant) Run(ctx context.Context) {
+	defer t.ended.Store(true)
 	defer t.Close()
 	// Requests for tokens know of no context but their source's.
 	defer context.AfterFunc(ctx, t.credential.Close)()
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
-	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
+	_, _ = t.state.saveLedger(t.ledger.log.Final(t.now())) // what fails is said there
 }
+
+// TakenFrom is whom a shared state was taken over from. It comes after Open.
+func (t *Tenant) TakenFrom() state.Predecessor { return t.state.from }
+
+// Released tells that the state was closed, for all that is known. It comes after
+// Run.
+func (t *Tenant) Released() bool { return !t.state.unreleased }
 
 // Close lets go of what Open has opened, for a tenant that is not run.
 func (t *Tenant) Close() { t.state.close() }

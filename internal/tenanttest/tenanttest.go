@@ -4,7 +4,6 @@ package tenanttest
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -32,7 +31,7 @@ func Config() config.Tenant {
 // InMemory is a store that outlives nothing.
 func InMemory(t *testing.T) state.Store {
 	t.Helper()
-	store, err := state.New("memory:", slog.New(slog.DiscardHandler))
+	store, err := state.New("memory:", state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	_ "embed"
 	"encoding/json"
 	"html/template"
@@ -29,6 +30,14 @@ type page struct {
 	MetricsPath string         `json:"metrics_path"`
 	Reload      *reloadStatus  `json:"last_reload"`
 	Tenants     []tenantStatus `json:"tenants"`
+	// Elsewhere are the tenants of the configuration that are not served here.
+	Elsewhere []elsewhereStatus `json:"tenants_elsewhere,omitempty"`
+	// Replica is the name of this exporter among Replicas, all that share the state;
+	// empty if none do.
+	Replica  string   `json:"replica,omitempty"`
+	Replicas []string `json:"replicas,omitempty"`
+	// OwnersError says why the owners of the others are not known.
+	OwnersError string `json:"owners_error,omitempty"`
 
 	// For the eye only.
 	States             []stateCount       `json:"-"`
@@ -64,6 +73,7 @@ func statusPage(telemetryPath string, f Fleet, reload Reloader) http.Handler {
 				p.Hidden++
 			}
 		}
+		p.lookElsewhere(r.Context(), f)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -76,6 +86,31 @@ func statusPage(telemetryPath string, f Fleet, reload Reloader) http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = statusTemplate.Execute(w, p)
 	})
+}
+
+// ownersWithin is how long a person waits for a shared state to say whose tenants
+// are.
+const ownersWithin = 2 * time.Second
+
+// lookElsewhere adds what is not served here, and whose it is.
+func (p *page) lookElsewhere(ctx context.Context, f Fleet) {
+	ctx, cancel := context.WithTimeout(ctx, ownersWithin)
+	defer cancel()
+	if s, shared := f.Replicas(); shared {
+		p.Replica, p.Replicas = s.Name, s.Names
+	}
+	all, err := f.Unserved(ctx)
+	if err != nil {
+		p.OwnersError = err.Error()
+	}
+	for i := range all {
+		s := elsewhereOf(&all[i])
+		if strings.Contains(strings.ToLower(s.Name), strings.ToLower(p.Query)) && (!p.Problems || s.Problem()) {
+			p.Elsewhere = append(p.Elsewhere, s)
+		} else {
+			p.Hidden++
+		}
+	}
 }
 
 // arrange sums up and puts first what has to be looked at.

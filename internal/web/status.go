@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -31,6 +32,7 @@ type tenantStatus struct {
 	WaitingUntil *time.Time    `json:"waiting_until,omitempty"`
 	BlockedUntil *time.Time    `json:"blocked_until,omitempty"`
 	Quota        []quotaStatus `json:"quota"`
+	OwnedSince   *time.Time    `json:"owned_since,omitempty"`
 	Error        string        `json:"last_error,omitempty"`
 	ErrorAt      *time.Time    `json:"last_error_at,omitempty"`
 
@@ -40,7 +42,7 @@ type tenantStatus struct {
 	Counts                              []tenant.OpenCount `json:"-"` // worst first, but those that are not known to be any
 	Others                              int32              `json:"-"` // of unknown severity
 	Old                                 bool               `json:"-"` // the counts are
-	OldestText, OldestAt                string             `json:"-"`
+	OldestText, OldestAt, OwnedText     string             `json:"-"`
 	LastText, NextText, ErrorText, Link string             `json:"-"`
 }
 
@@ -75,6 +77,7 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 		WaitingFor: s.WaitingFor, WaitingUntil: instant(s.WaitingUntil), BlockedUntil: instant(s.BlockedUntil),
 		LastRefresh: instant(s.LastDelta), LastText: ago(now, s.LastDelta),
 		NextRefresh: instant(s.Refresh.NextDelta), NextText: nextText(now, &s),
+		OwnedSince: instant(s.OwnedSince), OwnedText: ago(now, s.OwnedSince),
 		ErrorAt: instant(s.Refresh.LastErrorAt), ErrorText: ago(now, s.Refresh.LastErrorAt),
 	}
 	out.count(now, s.Open)
@@ -82,6 +85,29 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 		out.Quota = append(out.Quota, quotaStatus{u.Window.Rule().String(), u.Used, u.Effective, u.Window.Limit})
 	}
 	return out
+}
+
+// elsewhereStatus is what the page says of a tenant that is not served here. The
+// names of its fields in JSON are documented and do not change.
+type elsewhereStatus struct {
+	Name  string `json:"tenant"`
+	API   string `json:"api"`
+	Cloud string `json:"cloud"`
+	// Owner is the name of the replica that serves it, empty if none does or if that
+	// is not known.
+	Owner string `json:"owner,omitempty"`
+	Error string `json:"last_error,omitempty"`
+}
+
+// Problem tells that the tenant may be served by none.
+func (s *elsewhereStatus) Problem() bool { return s.Owner == "" }
+
+func elsewhereOf(u *fleet.Unserved) elsewhereStatus {
+	s := elsewhereStatus{Name: u.Config.Name, API: u.Config.API, Cloud: u.Config.Cloud, Owner: u.Owner}
+	if u.Err != nil {
+		s.Error = u.Err.Error()
+	}
+	return s
 }
 
 // count sums up the open incidents.

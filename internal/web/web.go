@@ -3,6 +3,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"m365_defender_exporter/collector"
+	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/tenant"
 )
 
@@ -38,6 +40,11 @@ type Fleet interface {
 	// Census counts those of the configuration, those that are served, and how often
 	// one could not be opened.
 	Census() (configured, owned int, openFailures uint64)
+	// Replicas tells of the exporters that share the state; ok is false if none do.
+	Replicas() (s fleet.ReplicaStatus, ok bool)
+	// Unserved are the tenants of the configuration that are not served here, with
+	// their owners, unless err says that these are not known.
+	Unserved(ctx context.Context) (all []fleet.Unserved, err error)
 }
 
 // Reloader applies the configuration.
@@ -53,6 +60,8 @@ type Options struct {
 	Fleet    Fleet
 	Reloader Reloader
 	Logger   *slog.Logger
+	// State is what was measured of the store of the state; nil: nothing.
+	State *collector.StateStore
 	// TelemetryPath is one that CheckTelemetryPath accepts.
 	TelemetryPath string
 	// Lifecycle allows reloads over HTTP, Profiles serves those of the process.
@@ -92,6 +101,12 @@ func New(o Options) http.Handler {
 	)
 	process.MustRegister(reloadCollectors(o.Reloader)...)
 	process.MustRegister(censusCollectors(o.Fleet)...)
+	if _, shared := o.Fleet.Replicas(); shared {
+		process.MustRegister(replicaCollectors(o.Fleet)...)
+	}
+	if o.State != nil {
+		process.MustRegister(o.State)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(process, newScrape(o, process)))
 	page := statusPage(o.TelemetryPath, o.Fleet, o.Reloader)
@@ -130,12 +145,27 @@ func addProbes(mux *http.ServeMux, f Fleet) {
 				return
 			}
 		}
+		if s, shared := f.Replicas(); shared && now.Sub(s.Heartbeat) > longestBeat {
+			http.Error(w, fmt.Sprintf("the replica has had no heartbeat for %s", now.Sub(s.Heartbeat).Round(time.Second)), http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = fmt.Fprintln(w, "healthy")
 	})
 	// Ready does not depend on the API: an outage there must not take the
-	// diagnosis away from Prometheus.
-	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") })
+	// diagnosis away from Prometheus. Nor does it on a shared state, once that was in
+	// reach: before, a rollout must not go on.
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
+		if s, shared := f.Replicas(); shared && !s.Joined {
+			http.Error(w, "the shared state was not in reach yet", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ready")
+	})
 }
+
+// longestBeat is how long the loop of the beats may take for a turn, which is
+// bounded by seconds.
+const longestBeat = 2 * time.Minute
 
 // reloadHandler answers as Prometheus does.
 func reloadHandler(enabled bool, reload Reloader) http.Handler {
@@ -161,6 +191,28 @@ func censusCollectors(f Fleet) []prometheus.Collector {
 		collector.NewFunc(collector.TenantOpenFailures, func(emit func(float64, ...string)) {
 			_, _, failures := f.Census()
 			emit(float64(failures))
+		}),
+	}
+}
+
+// replicaCollectors tell what this exporter knows of those that it shares the
+// state with.
+func replicaCollectors(f Fleet) []prometheus.Collector {
+	number := func(m *collector.Metric, of func(fleet.ReplicaStatus) float64) prometheus.Collector {
+		return collector.NewFunc(m, func(emit func(float64, ...string)) {
+			s, _ := f.Replicas()
+			emit(of(s))
+		})
+	}
+	return []prometheus.Collector{
+		number(collector.Replicas, func(s fleet.ReplicaStatus) float64 { return float64(len(s.Names)) }),
+		number(collector.TenantsLost, func(s fleet.ReplicaStatus) float64 { return float64(s.Lost) }),
+		number(collector.ReplicaNameConflicts, func(s fleet.ReplicaStatus) float64 { return float64(s.Conflicts) }),
+		collector.NewFunc(collector.TenantTakeovers, func(emit func(float64, ...string)) {
+			s, _ := f.Replicas()
+			for reason, n := range s.Takeovers {
+				emit(float64(n), reason)
+			}
 		}),
 	}
 }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"log/slog"
+	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/tenant"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +40,10 @@ type none struct{}
 func (none) Tenants() []*tenant.Tenant { return nil }
 
 func (none) Census() (configured, owned int, openFailures uint64) { return 0, 0, 0 }
+
+func (none) Replicas() (s fleet.ReplicaStatus, ok bool) { return s, false }
+
+func (none) Unserved(context.Context) ([]fleet.Unserved, error) { return nil, nil }
 
 func (none) Reload() error { return nil }
 
