@@ -58,6 +58,8 @@ type Options struct {
 	Logger    *slog.Logger // nil: nothing is logged
 	UserAgent string
 	Now       func() time.Time // the clock that durations are told by; nil: time.Now
+	// Dimensions are what is kept besides.
+	Dimensions Dimensions
 }
 
 // Client makes requests to one API for one tenant. Its methods may be called
@@ -104,7 +106,7 @@ func newClient(opts Options, is *api) (*Client, error) {
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
 		transport: cmp.Or(opts.HTTP.Transport, http.DefaultTransport),
-		decoder:   newDecoder(is),
+		decoder:   newDecoder(is, opts.Dimensions),
 	}, nil
 }
 

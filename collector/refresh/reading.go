@@ -347,6 +347,9 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 		l.mirror.StartFlows(s.Listing.Started, now)
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
+	if l.mirror.DimensionsMissing() > 0 {
+		l.NextSweep = now // some of it was read before they were asked for
+	}
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
 	l.ended(ctx, pass.First, s.Started, nil)
 }

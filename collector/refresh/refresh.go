@@ -82,6 +82,8 @@ type Options struct {
 	// Objectives and Priorities, too.
 	Objectives incident.Objectives
 	Priorities bool
+	// Dimensions, too; the source has to keep the same.
+	Dimensions incident.Dimensions
 	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
 	// at, and by which part of half an interval of sweeps its first sweep comes
 	// early, so that many tenants are no burst.
@@ -124,7 +126,9 @@ func (o *Options) setDefaults() {
 }
 
 func (o *Options) mirror() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities}
+	return incident.MirrorOptions{
+		Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities, Dimensions: o.Dimensions,
+	}
 }
 
 // Loop keeps one tenant's mirror up to date.

@@ -28,6 +28,11 @@ var (
 	fieldLookback      = Field{Flag: "incidents.lookback", Path: "incidents.lookback"}
 	fieldThresholds    = Field{Flag: "incidents.age-threshold", Path: "incidents.age_thresholds"}
 	fieldObjectives    = Field{Flag: "incidents.objective", Path: "incidents.objectives"}
+	fieldTags          = Field{Flag: "incidents.tags", Path: "incidents.tags"}
+	fieldDeviceGroups  = Field{Flag: "incidents.device-groups", Path: "incidents.device_groups"}
+	fieldDetectors     = Field{Flag: "incidents.detectors", Path: "incidents.detectors"}
+	fieldAssignees     = Field{Flag: "incidents.assignees", Path: "incidents.assignees"}
+	fieldAssigneesKey  = Field{Flag: "incidents.assignees-key-file", Path: "incidents.assignees_key_file"}
 	fieldMaxAge        = Field{Flag: "cache.max-age", Path: "cache.max_age"}
 
 	fieldTimeout     = Field{Flag: "api.timeout", Path: "http.timeout"}

@@ -411,7 +411,7 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 		d.Stagger = stagger(cfg.Name)
 	}
 	if old != nil {
-		if was := old.Config(); old.transport == transport && was.Equal(&cfg) {
+		if was := old.Config(); old.transport == transport && was.Equal(&cfg) && old.KeyHolds() {
 			return old, nil
 		}
 		d.Replaces = old.Tenant

@@ -36,6 +36,8 @@ type Tenant struct {
 	series     *collector.Series
 	logger     *slog.Logger
 	now        func() time.Time
+	dimensions client.Dimensions
+	key        []byte // of the owners' hashes; nil: none
 
 	// ownedSince is when this process made the account its own, in Unix
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
@@ -88,6 +90,9 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	}
 	t.state.shared = isShared(d.Store)
 	var err error
+	if t.dimensions, t.key, err = newDimensions(&cfg); err != nil {
+		return nil, err
+	}
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
@@ -110,6 +115,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Thresholds:    cfg.AgeThresholds,
 		Objectives:    objectives(cfg.Objectives),
 		Priorities:    cfg.API == config.Graph,
+		Dimensions:    t.dimensions.Dimensions,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
@@ -147,6 +153,7 @@ func (t *Tenant) newSource() (*client.Client, error) {
 		Scrubber:         t.credential.Scrubber(),
 		Now:              t.now,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
+		Dimensions:       t.dimensions,
 	}
 	if cfg.API == config.Graph {
 		return client.NewGraph(options)
