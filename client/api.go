@@ -122,8 +122,7 @@ func parseBase(address string) (*url.URL, error) {
 }
 
 func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // origin is scheme, host and port, whether or not a default port is written.

@@ -169,9 +169,9 @@ var (
 		"Unix time until which the API told us to wait; 0 if it does not.")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")
-	// CredentialExpiry is known of certificates only.
+	// CredentialExpiry is known of certificates; of a secret the operator may know it.
 	CredentialExpiry = define("credential_expiry_timestamp_seconds", Gauge,
-		"Unix time at which the credential itself expires, where that is known: the client certificate.")
+		"Unix time at which the credential itself expires, where that is known: that of the client certificate, or the one given for the client secret.")
 )
 
 // Whose a tenant is, what survives a restart, and the configuration.

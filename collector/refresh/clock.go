@@ -99,10 +99,3 @@ func (w *watermark) start(clock, date, newest, now time.Time) {
 	}
 	w.At, w.asOf = clock, now
 }
-
-func newest(rows []incident.Incident) (at time.Time) {
-	for i := range rows {
-		at = later(at, rows[i].Updated)
-	}
-	return at
-}

@@ -102,6 +102,8 @@ func TestUsage(t *testing.T) {
 		{"objective of nothing", with("--incidents.objective=high"), []string{"--incidents.objective is", "it must be a severity"}},
 		{"threshold", with("--incidents.age-threshold=0s"), []string{"--incidents.age-threshold is 0s"}},
 		{"two credentials", with("--client.managed-identity"), []string{"--client.managed-identity is given as well as --client.secret-file"}},
+		{"end of the secret", with("--client.secret-expires=1 May"), []string{`--client.secret-expires is "1 May"; it must be a date such as 2027-05-01`}},
+		{"end of no secret", append(ids[:2:2], "--client.managed-identity", "--client.secret-expires=2027-05-01"), []string{"--client.secret-expires is given with --client.managed-identity; it must be given with a client secret only"}},
 		{"password alone", with("--client.certificate-password-file=p"), []string{"--client.certificate-password-file is given without --client.certificate-file"}},
 		{"mixed clouds", with("--cloud=gcc-high", "--auth.url=https://login.microsoftonline.com"), []string{"--auth.url is", "belongs to public (login) and gcc (login)", "https://login.microsoftonline.us"}},
 		{"mixed APIs", with("--api.url=https://graph.microsoft.com"), []string{"--api.url is", "(api graph)", "https://api.security.microsoft.com"}},

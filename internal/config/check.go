@@ -81,6 +81,8 @@ func (t *Tenant) credential(p place) error {
 			fieldCertificate, fieldFederatedToken, fieldIdentity)
 	case len(given) > 1:
 		return p.wrong(given[1], "is given as well as %s; it must be exactly one credential", given[0])
+	case !t.SecretExpires.IsZero() && given[0] != fieldSecretFile:
+		return p.wrong(fieldSecretExpires, "is given with %s; it must be given with a client secret only", given[0])
 	case t.ClientCertificatePasswordFile != "" && t.ClientCertificateFile == "":
 		return p.wrong(fieldPasswordFile, "is given without %s, whose password it would be", fieldCertificate)
 	}

@@ -39,12 +39,14 @@ type Settings struct {
 // Auth has exactly one credential: a secret (or the file that holds it), a
 // certificate, a federated token or a managed identity.
 type Auth struct {
-	AuthURL                       string `yaml:"url"`
-	AuthScope                     string `yaml:"scope"`
-	ClientID                      string `yaml:"client_id"`
-	ClientSecret                  Secret
-	ClientSecretFile              string `yaml:"client_secret_file"`
-	ClientCertificateFile         string `yaml:"client_certificate_file"`
+	AuthURL          string `yaml:"url"`
+	AuthScope        string `yaml:"scope"`
+	ClientID         string `yaml:"client_id"`
+	ClientSecret     Secret
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// SecretExpires is when the secret ends, as the operator knows it; zero: not known.
+	SecretExpires                 time.Time `yaml:"client_secret_expires"`
+	ClientCertificateFile         string    `yaml:"client_certificate_file"`
 	ClientCertificatePassword     Secret
 	ClientCertificatePasswordFile string `yaml:"client_certificate_password_file"`
 	FederatedTokenFile            string `yaml:"federated_token_file"`

@@ -12,6 +12,7 @@ var (
 
 	fieldClientID       = Field{"client.id", "AZURE_CLIENT_ID", "auth.client_id"}
 	fieldSecretFile     = Field{"client.secret-file", "AZURE_CLIENT_SECRET", "auth.client_secret_file"}
+	fieldSecretExpires  = Field{Flag: "client.secret-expires", Path: "auth.client_secret_expires"}
 	fieldCertificate    = Field{"client.certificate-file", "AZURE_CLIENT_CERTIFICATE_PATH", "auth.client_certificate_file"}
 	fieldPasswordFile   = Field{Flag: "client.certificate-password-file", Path: "auth.client_certificate_password_file"}
 	fieldFederatedToken = Field{"client.federated-token-file", "AZURE_FEDERATED_TOKEN_FILE", "auth.federated_token_file"}

@@ -22,6 +22,7 @@ var expectations = map[reflect.Type]error{
 	reflect.TypeFor[*time.Duration]():          errors.New("a duration such as 30s, 6h or 180d"),
 	reflect.TypeFor[*[]time.Duration]():        errors.New("a list of durations such as [1h, 24h, 7d]"),
 	reflect.TypeFor[*int64]():                  errors.New("a size such as 64MiB"),
+	reflect.TypeFor[*time.Time]():              errors.New("a date such as 2027-05-01, or a time such as 2027-05-01T12:00:00Z"),
 	reflect.TypeFor[*promconfig.URL]():         errors.New("a URL such as http://proxy:3128"),
 	reflect.TypeFor[*promconfig.ProxyHeader](): errors.New("a mapping of header names to lists of values"),
 	reflect.TypeFor[*promconfig.TLSVersion]():  errors.New("TLS12 or TLS13"),
@@ -29,7 +30,7 @@ var expectations = map[reflect.Type]error{
 
 // Set parses a text of the command line, the environment or a file into the
 // setting that is pointed to: a text, a boolean, a number, a duration in the
-// notation of Prometheus (30s, 6h, 180d), a size in bytes with or without a unit
+// notation of Prometheus (30s, 6h, 180d), a date or a time (RFC 3339), a size in bytes with or without a unit
 // (int64: 1048576, 64MiB), a URL or a version of TLS. Its error is the end of a
 // sentence: what the text must be. It does not repeat the text, which may hold a
 // password.
@@ -64,6 +65,8 @@ func parse(setting any, text string) (err error) {
 			}
 			*to = int64(size)
 		}
+	case *time.Time:
+		*to, err = parseTime(text)
 	case *promconfig.URL:
 		if to.URL = nil; text != "" {
 			to.URL, err = url.Parse(text)
@@ -76,6 +79,21 @@ func parse(setting any, text string) (err error) {
 		err = errors.ErrUnsupported
 	}
 	return err
+}
+
+// parseTime takes a date for its first moment in UTC: what ends then is warned of
+// a day early rather than late. The years are those that a typing error misses.
+func parseTime(text string) (at time.Time, err error) {
+	if text == "" {
+		return at, nil
+	}
+	if at, err = time.Parse(time.DateOnly, text); err != nil {
+		at, err = time.Parse(time.RFC3339, text)
+	}
+	if err == nil && (at.Year() < 2020 || at.Year() > 2099) {
+		err = strconv.ErrRange
+	}
+	return at, err
 }
 
 // Format writes a setting as [Set] reads it.

@@ -33,11 +33,9 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 		if in.ID == 0 {
 			continue
 		}
-		link := page.MoreAlerts[in.ID]
-		switch {
-		case link != "" && l.alertFails >= maxAlertFails:
+		if link := page.MoreAlerts[in.ID]; link != "" && l.alertFails >= maxAlertFails {
 			in.Alerts, in.AlertsUnknown = nil, true
-		case link != "":
+		} else if link != "" {
 			row := *in
 			row.Alerts = nil
 			l.Pending = append(l.Pending, pendingAlerts{Row: row, alerts: in.Alerts, link: link})

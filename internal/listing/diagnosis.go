@@ -204,15 +204,14 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
-	if err.Location != "" {
-		if p := l.placed(); p.hops < maxHops {
-			p.link = err.Location
-			p.hops++
-			return RetryNow
-		}
+	if err.Location != "" && l.placed().hops < maxHops {
+		p := l.placed()
+		p.link = err.Location
+		p.hops++
+		return RetryNow
 	}
 	if err.TopLimit > 0 && err.TopLimit < err.Request.Top && !d.active() {
-		l.server.limitTop(err.TopLimit, now)
+		l.server.Top, l.server.Grow = err.TopLimit, pause{Until: now.Add(probeAfter)} // it is believed
 		return RetryNow
 	}
 	if err.Request.Link != "" && (refused || failed || err.unsent()) {
@@ -312,9 +311,6 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	if !refused && (err.TooLarge || err.Reason == reason.Timeout) {
 		d.variations = d.variations[1:]
 	}
-	if len(d.variations) == 0 {
-		return Failed
-	}
 	if d.active() {
 		return RetryNow
 	}
@@ -346,19 +342,16 @@ func (l *Listing) blame(o Option, now time.Time) {
 
 // linkFailed goes on without a link that the server does not take any more.
 func (l *Listing) linkFailed(refused bool) Verdict {
-	r := &l.Todo[len(l.Todo)-1]
-	empty := r.place != nil && r.place.hops > 0
-	if l.linkFails++; empty && l.server.DirectRows && (refused || l.linkFails > 2) {
+	p := l.placed()
+	if l.linkFails++; p.hops > 0 && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
-	if r.place != nil {
-		if r.place.breaks++; r.place.breaks > maxRounds {
-			r.place.breaks = 0
-			return Failed
-		}
-		r.place.rewind()
+	if p.breaks++; p.breaks > maxRounds {
+		p.breaks = 0
+		return Failed
 	}
+	p.rewind()
 	l.diagnosis = diagnosis{}
 	return RetryLater
 }

@@ -3,6 +3,7 @@ package listing
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"m365_defender_exporter/internal/reason"
@@ -50,21 +51,14 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s incidents", e.Operation)
+	parts := []string{string(e.Operation) + " incidents", "", e.Code, e.Message, ""}
 	if e.Status != 0 {
-		b.WriteString(strings.TrimRight(fmt.Sprintf(": HTTP %d %s", e.Status, e.StatusText), " "))
-	}
-	if e.Code != "" {
-		b.WriteString(": " + e.Code)
-	}
-	if e.Message != "" {
-		b.WriteString(": " + e.Message)
+		parts[1] = strings.TrimRight(fmt.Sprintf("HTTP %d %s", e.Status, e.StatusText), " ")
 	}
 	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
+		parts[4] = e.Err.Error()
 	}
-	return b.String()
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
 }
 
 // unsent tells that the request was not even made: its link leads elsewhere.

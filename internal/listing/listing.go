@@ -19,6 +19,7 @@
 package listing
 
 import (
+	"cmp"
 	"errors"
 	"math/bits"
 	"slices"
@@ -47,9 +48,11 @@ type Listing struct {
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
 	// Up and Down count how often, in the pages of this listing that are sorted by
-	// last update, a row was created after the one before it, and before.
-	Up   int `json:"up,omitempty"`
-	Down int `json:"down,omitempty"`
+	// last update, a row was created after the one before it, and before. Asked: an
+	// order was asked for. What the server's own is like does not follow from that.
+	Up    int  `json:"up,omitempty"`
+	Down  int  `json:"down,omitempty"`
+	Asked bool `json:"asked,omitempty"`
 	// Guesses counts the pages that were taken for sorted before any had shown it.
 	Guesses int `json:"guesses,omitempty"`
 	// Linked: a page that was continued had a link.
@@ -136,22 +139,21 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 // Done tells that everything is read.
 func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 }
 
-// coarse tells, at the end, that the second which a page had ended with never
-// came again.
-func (l *Listing) coarse() bool { return len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 }
-
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
 	for len(l.Todo) > 0 {
 		r := &l.Todo[len(l.Todo)-1]
-		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) && !l.diagnosis.active() {
+		if l.diagnosis.active() {
+			return r
+		}
+		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) {
 			l.pop()
 			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace()
 		}
-		if p := r.place; p != nil && p.skip > 0 && !l.diagnosis.active() && !l.server.Takes(OptionSkip, now) {
+		if p := r.place; p != nil && p.skip > 0 && !l.server.Takes(OptionSkip, now) {
 			p.byLink = true
 			p.rewind()
 		}
@@ -163,12 +165,9 @@ func (l *Listing) current(now time.Time) *Range {
 // byPosition tells that one of the range's bounds cannot be sent, and that no
 // order makes up for it.
 func (l *Listing) byPosition(r *Range, now time.Time) bool {
-	if l.diagnosis.active() {
-		return false
-	}
 	s := l.server
 	upper := r.Before == noBefore || s.Takes(OptionUpperBound, now)
-	lower := r.Since == noSince || s.takesSince(r.since(), now)
+	lower := r.Since == noSince || s.takesSince(instant(r.Since), now)
 	sorted := func(order Order) bool {
 		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
 	}
@@ -178,12 +177,12 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 // request asks for the range with all that the server takes.
 func (l *Listing) request(r *Range, now time.Time) Request {
 	s := l.server
-	req := Request{Status: r.Status, Top: s.size(now)}
-	if r.Since != noSince && s.takesSince(r.since(), now) {
-		req.Since = r.since()
+	req := Request{Status: r.Status}
+	if r.Since != noSince && s.takesSince(instant(r.Since), now) {
+		req.Since = instant(r.Since)
 	}
 	if r.Before != noBefore && s.Takes(OptionUpperBound, now) {
-		req.Before, req.Bound = r.before(), s.Bound
+		req.Before, req.Bound = instant(r.Before), s.Bound
 	}
 	if s.Takes(OptionOrder, now) {
 		req.Order = Ascending
@@ -192,10 +191,23 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 			req.Order = Descending
 		}
 	}
-	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	if p := r.place; p != nil {
+		if form := req.form(); form != p.form {
+			if p.form != (Request{}) {
+				// A position in another list is none in this one, nor is a gap.
+				p.rewind()
+				p.open, p.closed = never, false
+			}
+			p.form = form
+		}
 		req.Skip, req.Link = p.skip, p.link
 	}
+	req.Top = s.size(now)
+	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 2 {
+		// Pages that end elsewhere show what lies in the gaps.
+		req.Top = max(2, min(req.Top, l.Largest)*(7-(p.round-1)%3)/8)
+	}
+	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
 	return req
 }
@@ -207,12 +219,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 // reading, and the listing is then of no more use; or partial where the page
 // lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
-	if l.Started.IsZero() {
-		l.Started = now
-		if !page.Date.IsZero() {
-			l.Started = page.Date
-		}
-	}
+	l.Started = cmp.Or(l.Started, page.Date, now)
 	if req.AlertsOf != 0 {
 		return l.moreAlerts(page)
 	}
@@ -242,7 +249,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	default:
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
-	if err == nil && l.coarse() {
+	if err == nil && len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
@@ -323,7 +330,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 	if older*10 > usable {
 		s.refuse(OptionLowerBound, now)
 		// Sorted rows tell by themselves where the range ends.
-		again = again || !secs.desc || s.Unsorted || secs.min >= r.Since
+		again = again || l.order(req, secs) != Descending || s.Unsorted || secs.min >= r.Since
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -376,12 +383,12 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return l.fromHere(r, req, page, secs, now)
 	}
 	sorted := !s.Unsorted && secs.sorted()
-	descending := secs.desc && (!secs.asc || l.descending(req))
+	order := l.order(req, secs)
 	if l.past(r, req, secs) {
 		more = false
 	}
 	switch {
-	case r.Check > 0 && l.before(r, page) > r.Check:
+	case r.Check > 0 && l.before(r, page.Rows) > r.Check:
 		if r.LastRows > 0 {
 			l.short(r.LastRows)
 		}
@@ -412,11 +419,14 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && descending && l.stale(page)):
+	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
 		l.pop()
+	case secs.one() && !r.holds(instant(secs.min)):
+		// A bound is ignored, or rounded, and time leads nowhere from here.
+		return l.fromHere(r, req, page, secs, now)
 	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, page, secs, descending, !more, req.Order != Unordered)
+		l.onward(r, page, secs, order, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
@@ -433,6 +443,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // fromHere reads the range on by position, of which the page is the first.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	r.place = newPlace()
+	r.place.form = req.form()
 	return l.applyPosition(r, req, page, secs, now)
 }
 
@@ -451,10 +462,10 @@ func (l *Listing) trusts(secs *seconds) bool {
 }
 
 // before counts the rows of the range that were there when the listing began.
-func (l *Listing) before(r *Range, page *Page) (n int) {
-	for i := range page.Rows {
-		in := &page.Rows[i]
-		if at := in.Updated.Unix(); in.ID != 0 && in.Updated.Before(l.Started) && at >= r.Since && at < r.Before {
+func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
+	for i := range rows {
+		in := &rows[i]
+		if in.ID != 0 && !in.Updated.After(l.Started) && r.holds(in.Updated) {
 			n++
 		}
 	}
@@ -472,22 +483,26 @@ const byChance = 4
 // past tells that sorted rows have left the range: where a bound could not be
 // sent, that shows where it ends. A few rows may be sorted by chance.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
-	if n := len(secs.all); n == 0 || l.server.Unsorted || !secs.sorted() || !l.sorted() && n < few {
+	if n := len(secs.all); n == 0 || l.server.Unsorted || !l.sorted() && n < few {
 		return false
 	}
-	if secs.desc && (!secs.asc || l.descending(req)) {
-		return secs.min < r.Since
-	}
-	return secs.max >= r.Before
+	order := l.order(req, secs)
+	return order == Descending && secs.min < r.Since || order == Ascending && secs.max >= r.Before
 }
 
-// descending tells which way rows go that one page does not tell. The native API
-// was seen to send the last updated first.
-func (l *Listing) descending(req *Request) bool {
-	if req.Order != Unordered {
-		return req.Order == Descending
+// order tells which way the rows of a page go. Where they are of one second, it
+// is the way that they were asked for, or that rows were last seen to go; none if
+// that is not known.
+func (l *Listing) order(req *Request, secs *seconds) Order {
+	switch {
+	case secs.asc && secs.desc:
+		return cmp.Or(req.Order, l.server.Direction)
+	case secs.asc:
+		return Ascending
+	case secs.desc:
+		return Descending
 	}
-	return l.server.Direction != Ascending
+	return Unordered
 }
 
 // learn remembers what the page shows of the server. It is true if pages were
@@ -504,16 +519,16 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 			s.PageMax = 0
 		}
 	}
+	if asked := req.Order != Unordered; asked != l.Asked {
+		l.Up, l.Down, l.Asked = 0, 0, asked
+	}
 	if secs.asc != secs.desc {
 		if up, down := turns(page.Rows); up+down >= byChance {
 			l.Up, l.Down = l.Up+up, l.Down+down
 		}
 		s.Unsorted = s.Unsorted && !l.sorted()
 		if req.Order == Unordered {
-			s.Direction = Ascending
-			if secs.desc {
-				s.Direction = Descending
-			}
+			s.Direction = l.order(req, secs)
 		}
 	}
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
@@ -539,14 +554,9 @@ const few = 20
 
 // prove tells whether the end that a page of n rows seems to be is to be proven.
 func (l *Listing) prove(n int, link string) bool {
-	s := l.server
-	switch {
-	case l.Prove, s.ShortPages, link != "": // that it leads to nothing is a guess
-		return true
-	case l.Linked && !s.LinkNoise:
-		return false
-	}
-	return n >= few || n > 1 && !s.FullPages
+	s, linked := l.server, l.Linked && !l.server.LinkNoise
+	// That a link leads to nothing is a guess.
+	return l.Prove || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && !s.FullPages)
 }
 
 // proven is called when a page that goes on from the second of the last row has
@@ -571,44 +581,41 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	alone.place, alone.EdgeRows = newPlace(), rows
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
 		p, n := alone.place, len(first.Rows)
-		p.note(first.Rows, l.Started)
+		l.note(&alone, first.Rows)
 		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
 	}
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
 	under.LastRows, over.LastRows = r.LastRows, r.LastRows
-	switch {
-	case !below:
-		l.replace(over, alone)
-	case !above:
-		l.replace(under, alone)
-	default:
-		l.replace(over, under, alone)
+	if !below {
+		under = Range{}
+	} else if !above {
+		over = Range{}
 	}
+	l.replace(over, under, alone)
 }
 
 // short notes that a page of n rows was not the last, although it looked so.
 func (l *Listing) short(n int) {
 	s := l.server
 	s.FullPages = false
-	switch {
-	case l.Largest <= n && (s.PageMax == 0 || s.PageMax == n):
+	if l.Largest <= n && (s.PageMax == 0 || s.PageMax == n) {
 		s.PageMax = n
-	default:
+	} else {
 		s.ShortPages = true
 	}
 }
 
 // onward goes on after a sorted page from the second of its last row, which comes
 // again. Last: there seems to be nothing more. Asked: the order was asked for.
-func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, asked bool) {
-	if secs.one() && !last {
-		l.crowded(r, secs.min, len(page.Rows), page, descending, !descending)
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last, asked bool) {
+	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
+		l.crowded(r, secs.min, len(page.Rows), page, order != Ascending, order != Descending)
 		return
 	}
 	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
 	rest.Edge = secs.max
-	if descending {
+	if order != Ascending {
 		// A server that rounds counts half of the second to the next.
 		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
 		rest.Edge = secs.min
@@ -634,8 +641,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, descending, last, 
 // halve cuts a range whose rows are not sorted at the median of those on the
 // page, so that each half has rows.
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
-	s := l.server
-	if !s.Takes(OptionUpperBound, now) || !s.takesSince(time.Unix(secs.max, 0), now) {
+	if !l.server.Takes(OptionUpperBound, now) || !l.server.takesSince(instant(secs.max), now) {
 		r.place = newPlace()
 		return
 	}
@@ -650,8 +656,8 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 // split reads the halves of a page's range, to see whether the page of n rows
 // had all of it, where no position leads on.
 func (l *Listing) split(r *Range, secs *seconds, n int) {
-	if len(secs.all) == 0 || secs.one() {
-		l.pop()
+	if secs.one() {
+		l.replace(r.part(secs.min+1, r.Before), r.part(r.Since, secs.min))
 		return
 	}
 	m := median(secs)

@@ -3,6 +3,8 @@ package listing
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -111,4 +113,90 @@ func tail(log []string) (s string) {
 		s += line + "\n"
 	}
 	return s
+}
+
+// TestCrowdedEnd: the first page is of one second, and tells neither that it is
+// not the last one nor on which side of it the others are.
+func TestCrowdedEnd(t *testing.T) {
+	for _, order := range []string{"update", "update_asc", "created"} {
+		for kind, k := range kinds {
+			for _, before := range []time.Duration{time.Hour, 20 * time.Hour, 150 * 24 * time.Hour} {
+				for _, treats := range [][2]treat{{takes, takes}, {refuses, takes}, {ignores, takes}, {takes, refuses}} {
+					m := newModel(rand.New(rand.NewPCG(1, 7)), 0, false)
+					m.order, m.links, m.cap = order, "none", 25
+					m.lower, m.skip = treats[0], treats[1]
+					for i := range 200 {
+						at := m.now.Add(-before).Truncate(time.Second)
+						created := at
+						if i >= 60 {
+							at = m.now.Add(-time.Duration(1+i) * 10 * time.Minute)
+							created = m.now.Add(-time.Duration(3700+i*7919%100) * time.Hour)
+						}
+						m.add(created, at)
+					}
+					s, began := NewServer(m.offer), m.now
+					if s.Unsorted = order == "created"; m.skip == refuses {
+						s.refuse(OptionSkip, m.now)
+					}
+					l := New(s, k.prove, k.ranges(m.now)...)
+					got, err := m.read(l, 2000)
+					missing := m.missing(got, began, l.Whole...)
+					if err != nil && m.skip == takes || err == nil && len(missing) > 0 {
+						t.Errorf("%s, %s, %v, bounds and positions %d: %d rows are missing, %v\n%s", order, kind, before, treats, len(missing), err, tail(m.log))
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestGaps: a list is read by links alone. While it is, its first row leaves each
+// time between two pages, so that what was first on the next page is missed. If
+// another row comes between two rounds, that is the same row in each round whose
+// pages end at the same rows; if one more leaves, it is the same where they end as
+// many rows earlier.
+func TestGaps(t *testing.T) {
+	for _, top := range []int{10, 100} {
+		for _, comes := range []bool{true, false} {
+			list := rowsAt(0, -9, -3, -7, -1) // before the first page, which tells that there is no order
+			for id := range int64(15) {
+				list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
+			}
+			s := NewServer(Offer{MaxTop: top})
+			s.refuse(OptionUpperBound, noon)
+			l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
+			now, got := noon, map[int64]bool{}
+			for req, more := l.Next(now); more; req, more = l.Next(now) {
+				now = now.Add(time.Second)
+				skip, _ := strconv.Atoi(req.Link)
+				switch {
+				case now.Sub(noon) == time.Second:
+				case list[0].ID == 1:
+					list = list[5:]
+				default:
+					list = list[1:]
+				}
+				if comes && skip == 0 && list[0].ID != 1 {
+					list = slices.Concat([]incident.Incident{{ID: now.Unix(), Updated: now}, {ID: -now.Unix(), Updated: now}}, list)
+				}
+				end := min(skip+min(req.Top, 10), len(list))
+				page := Page{Rows: slices.Clone(list[min(skip, end):end]), Count: -1, Date: now}
+				if end < len(list) {
+					page.Link = strconv.Itoa(end)
+				}
+				rows, err := l.Apply(now, req, page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, in := range rows {
+					got[in.ID] = true
+				}
+			}
+			for _, in := range list {
+				if in.Updated.Before(noon) && !got[in.ID] {
+					t.Errorf("pages of %d asked for, others come: %v: %d is missing", top, comes, in.ID)
+				}
+			}
+		}
+	}
 }

@@ -65,7 +65,8 @@ func newModel(rng *rand.Rand, n int, crowded bool) *model {
 		created := m.now.Add(-time.Duration(rng.Int64N(int64(170 * 24 * time.Hour))))
 		updated := created.Add(time.Duration(rng.Int64N(int64(m.now.Sub(created)))))
 		if crowded && i%4 == 0 {
-			updated = m.now.Add(-time.Hour * time.Duration(1+i%3)).Truncate(time.Second).Add(time.Duration(rng.Int64N(1e9)))
+			hours := [...]time.Duration{1, 2, 3600}[i%3]
+			updated = m.now.Add(-time.Hour * hours).Truncate(time.Second).Add(time.Duration(rng.Int64N(1e9)))
 		}
 		m.add(created, updated.Truncate(100))
 	}

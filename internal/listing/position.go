@@ -2,6 +2,8 @@ package listing
 
 import (
 	"errors"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -11,16 +13,25 @@ import (
 // place is where the reading of a range is that is read by position, or by the
 // server's links: one second with more rows than a page holds, or everything
 // where the server does not select by time. Rows that leave the range move those
-// behind them forward, so that one round of reading may miss some: the range is
-// read until a round finds nothing that those before have not seen, or until as
-// many rows of a second were seen as the server has counted.
+// behind them forward, so that one round of reading may miss some between two of
+// its pages that have no row in common. The range is read until a round finds
+// nothing that those before have not seen, and has shown on one page each what
+// lies on both sides of such a gap, or was the same once more; or until as many
+// rows of a second were seen as the server has counted.
 type place struct {
-	round   int // 0 is the first
+	form    Request // the list that it is a place in
+	round   int     // 0 is the first
 	skip    int
 	link    string
 	byLink  bool
 	seen    map[int64]struct{}
-	fresh   int // rows of this round that no round before has seen
+	fresh   int             // rows of this round that no round before has seen
+	sights  map[int64]sight // of this round
+	before  map[int64]sight // of the round before
+	page    int             // of this round
+	gaps    []int           // the pages of this round that have nothing in common with the one before
+	open    []int           // those of the round before that this one has not closed
+	closed  bool            // all those of a round were closed
 	last    []int64
 	joins   bool                // the next page has to have rows of the last one
 	breaks  int                 // of rounds, by links that failed
@@ -28,14 +39,26 @@ type place struct {
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
 	sames   int                 // pages in a row that were the same once more
-	pages   int                 // of this round that had something new
+	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 }
 
-func newPlace() *place {
-	return &place{seen: make(map[int64]struct{}), links: make(map[string]struct{})}
+// sight is where a version of a row was seen.
+type sight struct {
+	updated time.Time
+	page    int
 }
+
+// same tells that a row has not changed, as far as it says.
+func (s sight) same(as sight) bool { return s.updated.Equal(as.updated) && !s.updated.IsZero() }
+
+func newPlace() *place {
+	return &place{seen: map[int64]struct{}{}, links: map[string]struct{}{}, sights: map[int64]sight{}, before: map[int64]sight{}}
+}
+
+// never is a gap that no page closes: a round with it cannot be compared with.
+var never = []int{0}
 
 // maxHops bounds the empty pages with a link in a row.
 const maxHops = 3
@@ -47,15 +70,17 @@ var errUnsteady = errors.New("the list changes faster than it can be read")
 
 // restart begins the next round.
 func (p *place) restart() {
-	p.round++
-	p.fresh = 0
+	p.closed = p.closed || p.round > 0 && len(p.open) == 0
+	p.round, p.fresh, p.open = p.round+1, 0, p.gaps
+	p.before, p.sights = p.sights, p.before
 	p.rewind()
 }
 
 // rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.pages = 0, "", nil, 0, false, 0, 0
+	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.page, p.gaps = 0, "", nil, 0, false, 0, 0, nil
 	clear(p.links)
+	clear(p.sights)
 }
 
 // overlap is how many rows of a page are read again with the next one, so that
@@ -79,7 +104,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		if page.Link == "" || p.byLink || s.LostLinks {
 			return l.incomplete(req, errNoProgress, now)
 		}
-		p.byLink = true
+		p.byLink, p.gaps = true, never
 		p.restart()
 		return nil
 	case !joined && req.Link == "" && p.skip > 0 && p.joins:
@@ -96,31 +121,28 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
-	news := p.note(page.Rows, l.Started) > 0
+	news := l.note(r, page.Rows) > 0
 	if news {
 		p.pages++
 	}
 	if news || joined && p.sames == 0 {
 		l.still = 0
 	}
-	more := l.more(req, page)
+	more, linked := l.more(req, page), l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	switch {
 	case n == 0:
-		if p.hops++; !more || p.hops > maxHops {
-			more = false
-		}
-	case req.Link != "" || page.Link != "":
+		p.hops++
+		more = more && p.hops <= maxHops
+	case req.Link != "" || page.Link != "" || linked:
 		more = page.Link != ""
 	}
 	if p.ended > 0 && news && p.round == 0 {
 		l.short(p.ended) // what looked like the end was none
 	}
-	p.ended = 0
-	if !more {
+	if p.ended = 0; !more {
 		p.ended = n
 	}
 	again := overlap(n)
-	linked := l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
@@ -144,7 +166,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return l.incomplete(req, errCoarse, now)
 	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
-	case p.round > 0 && p.fresh == 0 && (req.Top != 1 || p.round > 1), // single rows do not join on to one another
+	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
+		p.round > 1 && p.fresh == 0 && len(p.sights) < 2*p.page, // single rows close no gap
 		r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
 	case p.round >= maxRounds:
@@ -159,29 +182,44 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 // compare tells whether a page is the one before once more, and whether it
 // joins on to it.
 func (p *place) compare(rows []incident.Incident) (same, joined bool) {
-	same = len(rows) == len(p.last)
-	for i := range rows {
-		same = same && rows[i].ID == p.last[i]
-		joined = joined || rows[i].ID != 0 && slices.Contains(p.last, rows[i].ID)
-	}
-	return same && joined, joined
+	joined = slices.ContainsFunc(rows, func(in incident.Incident) bool { return in.ID != 0 && slices.Contains(p.last, in.ID) })
+	same = joined && slices.EqualFunc(rows, p.last, func(in incident.Incident, id int64) bool { return in.ID == id })
+	return same, joined
 }
 
 // note remembers the rows of a page and counts those that are new. Those that
 // were updated after the reading began were not missed before.
-func (p *place) note(rows []incident.Incident, began time.Time) (fresh int) {
+func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
+	p := r.place
 	p.last = p.last[:0]
+	first, last, gap := math.MaxInt, 0, p.page > 0 && len(rows) > 0 && !p.skipped
 	for i := range rows {
 		in := &rows[i]
 		p.last = append(p.last, in.ID)
-		if _, ok := p.seen[in.ID]; ok || in.ID == 0 {
+		if in.ID == 0 {
 			continue
 		}
-		p.seen[in.ID] = struct{}{}
-		fresh++
-		if !in.Updated.After(began) {
-			p.fresh++
+		is := sight{in.Updated, p.page}
+		if was := p.before[in.ID]; was.same(is) {
+			first, last = min(first, was.page), max(last, was.page)
 		}
+		if p.sights[in.ID].same(is) {
+			gap = false
+		} else {
+			p.sights[in.ID] = is
+		}
+		if _, ok := p.seen[in.ID]; !ok {
+			p.seen[in.ID] = struct{}{}
+			fresh++
+			p.fresh += l.before(r, rows[i:i+1])
+		}
+	}
+	if gap {
+		p.gaps = append(p.gaps, p.page)
+	}
+	p.open = slices.DeleteFunc(p.open, func(page int) bool { return first < page && page <= last })
+	if len(rows) > 0 {
+		p.page++
 	}
 	return fresh
 }
@@ -222,18 +260,21 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 // rows are not known to be sorted.
 func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
-	if !l.sorted() || !secs.sorted() || len(secs.all) == 0 || p.round > 0 {
+	order := l.order(req, secs)
+	if !l.sorted() || order == Unordered || len(secs.all) == 0 || p.round > 0 {
 		return false
 	}
 	at := secs.all[0]
 	rest, before := r.part(r.Since, at+1), r.part(at, r.Before)
-	if !l.descending(req) {
+	if order == Ascending {
 		rest, before = r.part(at, r.Before), r.part(r.Since, at+1)
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
 	p.restart()
+	p.form = Request{}
+	maps.DeleteFunc(p.before, func(_ int64, s sight) bool { return !before.holds(s.updated) })
 	before.place = p
 	l.replace(before, rest)
 	return true

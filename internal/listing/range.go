@@ -42,26 +42,14 @@ func Everything(status incident.Status, since time.Time) Range {
 	return r
 }
 
-func (r *Range) since() time.Time {
-	if r.Since == noSince {
-		return time.Time{}
-	}
-	return time.Unix(r.Since, 0).UTC()
-}
-
-func (r *Range) before() time.Time {
-	if r.Before == noBefore {
-		return time.Time{}
-	}
-	return time.Unix(r.Before, 0).UTC()
-}
+func instant(second int64) time.Time { return time.Unix(second, 0).UTC() }
 
 // second tells that the range cannot be cut any further.
 func (r *Range) second() bool { return r.Since != noSince && r.Before == r.Since+1 }
 
-func (r *Range) empty() bool {
-	return r.Since != noSince && r.Before != noBefore && r.Since >= r.Before
-}
+func (r *Range) holds(at time.Time) bool { return at.Unix() >= r.Since && at.Unix() < r.Before }
+
+func (r *Range) empty() bool { return r.Since >= r.Before }
 
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
@@ -70,13 +58,8 @@ func (r *Range) part(since, before int64) Range {
 
 // passed tells that a page goes further than the second that it began with.
 func (r *Range) passed(s *seconds) bool {
-	switch {
-	case len(s.all) == 0 || r.EdgeRows == 0:
-		return len(s.all) > 0
-	case r.Since == r.Edge:
-		return s.max > r.Edge
-	}
-	return s.min < r.Edge
+	below := r.Since != r.Edge
+	return len(s.all) > 0 && (r.EdgeRows == 0 || below && s.min < r.Edge || !below && s.max > r.Edge)
 }
 
 // seconds are those of the rows that tell their last update.

@@ -83,6 +83,12 @@ func (r *Request) carries(o Option) bool {
 	return bare != *r
 }
 
+// form is the list that a request reads, whichever part of it: its conditions and
+// its order. It is never zero.
+func (r *Request) form() Request {
+	return Request{Since: r.Since, Before: r.Before, Bound: r.Bound, Status: r.Status, Order: r.Order, Top: 1}
+}
+
 // Page is what one call brought.
 type Page struct {
 	// Rows in the server's order. A row that cannot be used has the ID 0.

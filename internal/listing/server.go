@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"cmp"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
@@ -122,14 +123,8 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 // Unsupported tells whether the server was seen not to take an option; one
 // that it does not even offer is not meant.
 func (s *Server) Unsupported(o Option) bool {
-	refused := s.Refused[o].Wait > 0
-	switch o {
-	case OptionPageSize:
-		return refused || s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
-	case OptionLowerBound:
-		return refused || s.OldBound > 0
-	}
-	return refused
+	smaller := s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+	return s.Refused[o].Wait > 0 || o == OptionPageSize && smaller || o == OptionLowerBound && s.OldBound > 0
 }
 
 // TakesStatus tells whether the server selects by this status.
@@ -183,21 +178,15 @@ func (s *Server) accept(req *Request, now time.Time) {
 
 // size is the page size to ask for; 0: none is asked for.
 func (s *Server) size(now time.Time) int {
-	if !s.Takes(OptionPageSize, now) {
-		return 0
-	}
 	switch {
+	case !s.Takes(OptionPageSize, now):
+		return 0
 	case s.Top == 0:
 		return s.offer.MaxTop
 	case !s.Grow.over(now):
 		return s.Top
 	}
 	return min(2*s.Top, s.offer.MaxTop)
-}
-
-// limitTop believes the page size that the server says is its limit.
-func (s *Server) limitTop(limit int, now time.Time) {
-	s.Top, s.Grow = limit, pause{Until: now.Add(probeAfter)}
 }
 
 // shrink halves the page size after one was too heavy.
@@ -211,13 +200,7 @@ func (s *Server) shrink(top int, now time.Time) {
 
 // rows is how many rows a full page has.
 func (s *Server) rows(top int) int {
-	if top == 0 {
-		top = s.offer.MaxTop
-	}
-	if s.PageMax > 0 {
-		top = min(top, s.PageMax)
-	}
-	return top
+	return min(cmp.Or(top, s.offer.MaxTop), cmp.Or(s.PageMax, s.offer.MaxTop))
 }
 
 // sized notes that a page of this size could be had.

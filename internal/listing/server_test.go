@@ -62,7 +62,7 @@ func TestPageSize(t *testing.T) {
 				case had:
 					s.sized(step.top, now)
 				case told:
-					s.limitTop(step.top, now)
+					s.Top, s.Grow = step.top, pause{Until: now.Add(probeAfter)}
 				}
 				if got := s.size(now); got != step.want {
 					t.Fatalf("after step %d, %s %d: got %d, want %d", i, step.what, step.top, got, step.want)
@@ -285,6 +285,13 @@ func TestSorted(t *testing.T) {
 		}
 		if got := l.sorted(); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
+		}
+		// The order that was asked for says nothing of the server's own, nor the other
+		// way round.
+		rows := rowsAt(1)
+		secs := secondsOf(rows)
+		if l.learn(&Request{Order: Ascending}, &Page{Rows: rows}, &secs, noon); l.sorted() {
+			t.Errorf("%v: sorted although pages in an order that was asked for have not shown it", test.created)
 		}
 	}
 }

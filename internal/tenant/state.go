@@ -22,6 +22,7 @@ type tenantState struct {
 	state  state.Tenant  // nil: not open
 	ledger *quota.Ledger // that is kept
 	logger *slog.Logger
+	now    func() time.Time
 	// handedIn is told how many calls of others the ledger has learned of, lost once
 	// that a shared state is another replica's; nil: it is not told.
 	handedIn func(calls int)
@@ -83,7 +84,7 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 		err = s.state.Save(export)
 	}
 	if s.isLost(err) {
-		s.lose(s.ledger.Log(time.Now()))
+		s.lose(s.ledger.Log(s.now()))
 		return err
 	}
 	s.saved(&s.failing[0], err)
@@ -108,7 +109,7 @@ func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if err == nil && s.shared && opening {
 		// Others may have had it before.
 		s.saved(&s.failing[1], nil)
-		s.restoreLedger(time.Now())
+		s.restoreLedger(s.now())
 		return true, nil
 	}
 	var spent []state.Written
@@ -158,7 +159,7 @@ func (s *tenantState) handIn(log quota.Log) {
 // merge lets the ledger learn what others have spent.
 func (s *tenantState) merge(spent []state.Written) (learned bool) {
 	for _, log := range s.unpack(spent) {
-		calls := s.ledger.Merge(time.Now(), log)
+		calls := s.ledger.Merge(s.now(), log)
 		if s.handedIn != nil {
 			s.handedIn(calls)
 		}
@@ -169,7 +170,7 @@ func (s *tenantState) merge(spent []state.Written) (learned bool) {
 // unpack reads ledgers of others, by the clock of this machine.
 func (s *tenantState) unpack(written []state.Written) (logs []quota.Log) {
 	for _, w := range written {
-		log, err := unpackLog(w, time.Now())
+		log, err := unpackLog(w, s.now())
 		if err != nil {
 			s.logger.Warn("Calls that were handed in cannot be read", "err", err)
 			continue
@@ -206,7 +207,7 @@ func (s *tenantState) saved(failing *bool, err error) {
 		s.size.Store(s.state.Size())
 	}
 	if err == nil && s.size.Load() > 0 {
-		s.lastSave.Store(time.Now().UnixNano())
+		s.lastSave.Store(s.now().UnixNano())
 	}
 }
 
@@ -217,7 +218,7 @@ func (s *tenantState) saved(failing *bool, err error) {
 func (s *tenantState) restoreLedger(now time.Time) {
 	written, spent, err := s.state.LoadLedger()
 	if s.shared {
-		now = time.Now() // its age is as of now
+		now = s.now() // its age is as of now
 	}
 	var log quota.Log
 	if err == nil && written.Packed != nil {

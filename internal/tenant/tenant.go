@@ -35,6 +35,7 @@ type Tenant struct {
 	loop       *refresh.Loop
 	series     *collector.Series
 	logger     *slog.Logger
+	now        func() time.Time
 
 	// ownedSince is when this process made the account its own, in Unix
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
@@ -59,13 +60,18 @@ type Dependencies struct {
 	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
+	// Clock is what all of it goes by; nil: the wall clock.
+	Clock refresh.Clock
 }
 
 // New puts a tenant together from a complete configuration. It makes no call,
 // opens nothing and does not wait; what there is to go on from waits for Open.
 // An error says which setting cannot be used.
 func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
-	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name)}
+	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name), now: time.Now}
+	if d.Clock != nil {
+		t.now = d.Clock.Now
+	}
 	if d.Replaces != nil {
 		t.api = d.Replaces.api
 	} else {
@@ -77,7 +83,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		t.ownedSince = new(atomic.Int64)
 	}
 	t.state = &tenantState{
-		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger,
+		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
 		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
 	}
 	t.state.shared = isShared(d.Store)
@@ -85,6 +91,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
+	t.ledger.now = t.now
 	t.state.ledger = t.ledger.log
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
@@ -106,6 +113,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
+		Clock:         d.Clock,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
@@ -137,6 +145,7 @@ func (t *Tenant) newSource() (*client.Client, error) {
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		Scrubber:         t.credential.Scrubber(),
+		Now:              t.now,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
 	}
 	if cfg.API == config.Graph {
@@ -216,7 +225,7 @@ func (t *Tenant) Run(ctx context.Context) {
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
-	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
+	_, _ = t.state.saveLedger(t.ledger.log.Final(t.now())) // what fails is said there
 }
 
 // TakenFrom is whom a shared state was taken over from. It comes after Open.
