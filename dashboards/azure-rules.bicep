@@ -752,28 +752,6 @@ max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job)
         enabled: true
       }
       {
-        alert: 'DefenderStateDown'
-        for: 'PT2M'
-        severity: 0
-        labels: {
-          severity: 'critical'
-        }
-        annotations: {
-          summary: 'The exporter {{ $labels.instance }} does not reach the store of its state'
-          description: 'Where replicas share it no call is made meanwhile: the counts are shown as they were until they are too old. No tenant is taken or given up.'
-          runbook_url: '${runbookUrl}#defenderstatedown'
-        }
-        resolveConfiguration: {
-          autoResolved: true
-          timeToResolve: 'PT1M'
-        }
-        actions: actions
-        expression: '''
-m365_defender_state_up == 0
-'''
-        enabled: true
-      }
-      {
         alert: 'DefenderTenantOwnedTwice'
         for: 'PT5M'
         severity: 2
