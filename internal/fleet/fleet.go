@@ -239,6 +239,9 @@ func (f *Fleet) serve(order []*slot, failures map[string]error) (did Changes) {
 		}
 	}
 	f.slots = next
+	if f.replicas != nil {
+		failures = nil // they know which are worth telling
+	}
 	f.show(func() { f.order, f.shown, f.failures = order, f.configs, failures })
 	f.transports.keep(order)
 	f.forget(time.Now())
