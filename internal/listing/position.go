@@ -167,10 +167,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
 	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
-		p.round > 1 && p.fresh == 0 && len(p.sights) < 2*p.page, // single rows close no gap
 		r.second() && p.total > 0 && p.total == len(p.seen):
 		l.pop()
-	case p.round >= maxRounds:
+	case p.round >= maxRounds, p.round > 3 && len(p.sights) < 2*p.page: // single rows close no gap
 		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
