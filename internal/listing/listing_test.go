@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -94,6 +95,11 @@ func TestComplete(t *testing.T) {
 						ranges := k.ranges(m.now)
 						l := New(s, k.prove, ranges...)
 						got, err := m.read(l, 20000)
+						if m.poison != 0 && moving > 0 && errors.Is(err, errUnsteady) {
+							// Pages of one row have none in common. Where the list moves between any
+							// two of them, each reading may have missed the same row: nobody can know.
+							return
+						}
 						if err != nil {
 							t.Fatalf("%v\n%v\n%s", err, m, tail(m.log))
 						}

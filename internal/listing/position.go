@@ -16,8 +16,8 @@ import (
 // behind them forward, so that one round of reading may miss some between two of
 // its pages that have no row in common. The range is read until a round finds
 // nothing that those before have not seen, and has shown on one page each what
-// lies on both sides of such a gap, or was the same once more; or until as many
-// rows of a second were seen as the server has counted.
+// lies on both sides of such a gap, or was the same once more; or until a
+// round has seen as many rows of a second as the server has counted.
 type place struct {
 	form    Request // the list that it is a place in
 	round   int     // 0 is the first
@@ -167,10 +167,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case p.round == 0 && p.pages <= 1 && req.Link == "":
 		l.pop() // it was one page after all
 	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
-		p.round > 1 && p.fresh == 0 && len(p.sights) < 2*p.page, // single rows close no gap
-		r.second() && p.total > 0 && p.total == len(p.seen):
+		r.second() && p.total > 0 && p.total == len(p.sights):
 		l.pop()
-	case p.round >= maxRounds:
+	case p.round >= maxRounds, p.round > 3 && len(p.sights) < 2*p.page: // single rows close no gap
 		return l.incomplete(req, errUnsteady, now)
 	default:
 		p.restart()
