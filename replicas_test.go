@@ -440,6 +440,9 @@ func (c *chaos) disturb(now time.Time) {
 		c.signal(p, syscall.SIGSTOP)
 		p.stopped, p.due = true, now.Add(c.between(200*time.Millisecond, 15*time.Second))
 	default:
+		if p.address() == "" {
+			return // it may not know of signals yet
+		}
 		c.bereave(p, "SIGTERM", now)
 		c.signal(p, syscall.SIGTERM)
 		p.due = now.Add(c.between(0, 10*time.Second))
