@@ -35,7 +35,7 @@ func dumpHeap(path string) {
 			debug.WriteHeapDump(f.Fd())
 			err = f.Close()
 		}
-		fmt.Println("dumped", err)
+		_, _ = fmt.Fprintln(os.Stdout, "dumped", err)
 	}
 }
 

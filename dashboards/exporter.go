@@ -183,7 +183,7 @@ func (d *Dashboard) exporterQuota() {
 	d.row("Quota", 8,
 		ranking(8, "Share of the own limit used", "percentunit", "Calls in the window that ends now, of what this exporter allows itself in it: the ten largest shares. The minute may be full while a first sync runs.",
 			q("{{tenant}}, {{window}}", "sort_desc(topk(10, "+each("api_quota_used", "", "window")+" / on (tenant, instance, window) "+each("api_quota_effective_limit", "", "window")+"))")).
-			atMost(1).steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
+			upToOne().steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
 		window("minute", ""),
 		window("hour", " An API without a limit by the hour has no such series."),
 	)
@@ -196,7 +196,7 @@ func (d *Dashboard) exporterQuota() {
 			lines("{{reason}}", "reason", perMinute("api_throttle_waits_total", "reason"), inAll)...).softMax(),
 		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait. A wait is counted when it ends."+fewLines,
 			lines("{{reason}}", "reason", "clamp_max("+growth("rate", "api_throttle_wait_seconds_total", "reason", "$__rate_interval")+", 1)", largest, middle)...).
-			every("5m").atMost(1),
+			every("5m").upToOne(),
 	)
 }
 

@@ -110,7 +110,7 @@ func (d *Dashboard) reviewObjectives() {
 		).sortedBy("Severity", "Objective"),
 		series(10, "Objectives met, high severity", "percentunit", "Share of the objectives for incidents of high severity that was met in the 7 days before each point. The line is at nine of ten."+recordedHint,
 			q("{{objective}}", attained(`severity="high"`, "objective", week)).or(none)).
-			every("1h").unfilled().atMost(1).limit(0.9).none("none due").runbook("DefenderAssignObjectiveSlowBurn"),
+			every("1h").unfilled().upToOne().limit(0.9).none("none due").runbook("DefenderAssignObjectiveSlowBurn"),
 	)
 }
 
@@ -137,7 +137,7 @@ func (d *Dashboard) reviewQuality() {
 		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+once,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").atMost(1).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").upToOne().color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
 	)
 }
 

@@ -35,7 +35,7 @@ func pastOf(t testing.TB, length time.Duration, end time.Time, args ...string) s
 	return text.String()
 }
 
-var sampleLine = regexp.MustCompile(`^([a-z_0-9]+)\{(.*)\} (\S+) (\d+)$`)
+var sampleLine = regexp.MustCompile(`^([a-z_0-9:]+)\{(.*)\} (\S+) (\d+)$`)
 
 // readPast checks what OpenMetrics demands, and returns the values by series and
 // second.
@@ -59,7 +59,9 @@ func readPast(t *testing.T, text string) map[string]map[int64]float64 {
 			continue
 		}
 		m := sampleLine.FindStringSubmatch(line)
-		if m == nil || !strings.HasPrefix(m[1], family) || !strings.HasPrefix(m[2], `instance="i",job="j"`) {
+		// What is recorded has no target.
+		recorded := strings.Contains(family, ":")
+		if m == nil || !strings.HasPrefix(m[1], family) || recorded == strings.HasPrefix(m[2], `instance="i",job="j"`) {
 			t.Fatalf("in the family %s: %s", family, line)
 		}
 		at, _ := strconv.ParseInt(m[4], 10, 64)
@@ -109,6 +111,14 @@ func TestHistory(t *testing.T) {
 
 // historyLacks are the metrics that a demo's past has none of, and why.
 var historyLacks = map[string]string{
+	"m365_defender_open_incidents_by_tag":                        "it was not asked for",
+	"m365_defender_open_incidents_by_device_group":               "it was not asked for",
+	"m365_defender_open_incidents_by_technique":                  "it was not asked for",
+	"m365_defender_resolved_incidents_by_detector":               "it was not asked for",
+	"m365_defender_open_assignees":                               "it was not asked for",
+	"m365_defender_busiest_assignee_open_incidents":              "it was not asked for",
+	"m365_defender_open_incidents_by_assignee":                   "it was not asked for",
+	"m365_defender_incidents_reassigned_total":                   "it was not asked for",
 	"m365_defender_open_incidents_by_priority":                   "Microsoft Graph alone tells it",
 	"m365_defender_replicas":                                     "of the process",
 	"m365_defender_tenant_takeovers_total":                       "of the process",

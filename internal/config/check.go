@@ -143,7 +143,7 @@ func (t *Tenant) numbers(p place) error {
 	} else if n > 0 && t.AgeThresholds[n-1] > maxAge {
 		return p.wrong(fieldThresholds, "is %v; it must be at most %v", model.Duration(t.AgeThresholds[n-1]), model.Duration(maxAge))
 	}
-	return cmp.Or(t.Objectives.check(p), t.Dimensions.check(p))
+	return cmp.Or(t.Objectives.check(p), t.check(p))
 }
 
 func (h *HTTP) check(p place) error {

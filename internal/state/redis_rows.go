@@ -27,8 +27,6 @@ type redisRows struct {
 
 const (
 	headField = "head"
-	// saveField is the number of a full save that is under way.
-	saveField = "save"
 	// numberLength is that of the number that tells a save from every other.
 	numberLength = 8 // bytes
 	// stepRows are the rows of one step of a full save, mostChanges those that are

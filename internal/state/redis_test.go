@@ -179,8 +179,8 @@ func (e *engine) join(t testing.TB, name string) *redisStore {
 // of those that tests use: a real one if the machine has it.
 func BenchmarkRedis(b *testing.B) {
 	start, name := startMini, "miniredis"
-	if real := engines()["redis-server"]; real != nil {
-		start, name = real, "redis-server"
+	if server := engines()["redis-server"]; server != nil {
+		start, name = server, "redis-server"
 	}
 	e := start(b)
 	e.settle(b)

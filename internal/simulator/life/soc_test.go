@@ -161,14 +161,14 @@ func TestSOCTail(t *testing.T) {
 		for range 3 {
 			now = now.Add(5 * day)
 			truth := tenant.Truth(now, 0)
-			all, high, old := 0, 0, 0
+			all, old := 0, 0
 			for _, n := range truth.OpenOlder(0) {
 				all += n
 			}
 			for _, n := range truth.OpenOlder(14 * day) {
 				old += n
 			}
-			high = truth.OpenOlder(day)[[2]string{"high", "true"}]
+			high := truth.OpenOlder(day)[[2]string{"high", "true"}]
 			if share := float64(old) / float64(all); share < 0.03 || share > 0.3 {
 				t.Errorf("seed %d: %d of %d open incidents are older than two weeks", seed, old, all)
 			}
