@@ -46,6 +46,7 @@ type redisStore struct {
 	mu       sync.Mutex // of what follows; never held while waiting
 	client   redis.UniversalClient
 	identity string    // "" before the first Join
+	tried    []string  // identities of joins, the answers to some of which were lost
 	born     string    // the data set that we are a member of
 	heard    time.Time // when the engine last heard us
 	open     map[Key]*redisTenant

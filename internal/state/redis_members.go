@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,10 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 	var life [8]byte
 	_, _ = rand.Read(life[:]) // it never fails
 	m.Identity, m.Beats = m.Name+"/"+hex.EncodeToString(life[:]), s.beats.Add(1)
+	s.mu.Lock()
+	tried := s.tried
+	s.tried = append(slices.Clone(tried[max(0, len(tried)-7):]), m.Identity) // each strikes off the one before
+	s.mu.Unlock()
 	answer, err := s.run(ctx, OperationBeat, s.scripts.join, []string{s.members()}, m.Identity, m.Name+"/", m.pack())
 	if err != nil {
 		return "", err
@@ -26,7 +31,11 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 	if err != nil {
 		return "", err
 	}
+	if slices.Contains(tried, before) {
+		before = "" // a join of ours that we have not heard of
+	}
 	s.mu.Lock()
+	s.tried = nil
 	s.identity, s.born, s.heard = m.Identity, born, time.Now()
 	clear(s.open) // that of somebody else
 	s.mu.Unlock()

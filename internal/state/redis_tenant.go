@@ -122,6 +122,17 @@ func (t *redisTenant) open(token string) error {
 	if err != nil {
 		return err
 	}
+	var now string
+	err = s.exchange(ctx, OperationOpen, func(ctx context.Context, client redis.UniversalClient) (err error) {
+		now, err = client.HGet(ctx, s.members(), "#born").Result()
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case now != born: // which the script cannot see: that is in another slot
+		return fmt.Errorf("%w: the shared state was emptied while it was opened", ErrInUse)
+	}
 	return t.opening(answer)
 }
 

@@ -109,6 +109,17 @@ func knowsMembers(t *testing.T, e *engine) {
 	if before != again.identity || err != nil {
 		t.Errorf("got %q, %v, want %q", before, err, again.identity)
 	}
+	lost := newStoreOf(t, e)
+	lost.tried = []string{"c/0123456789abcdef"}
+	if err := e.HSet(context.Background(), "m365:members", lost.tried[0], "1|0|c|c|1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if before, err := lost.Join(context.Background(), Member{Name: "c"}); before != "" || err != nil {
+		t.Errorf("its own join, whose answer was lost: got %q, %v", before, err)
+	}
+	if err := lost.Leave(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	if err := a.Leave(context.Background()); err != nil {
 		t.Fatal(err)
 	}
