@@ -96,10 +96,13 @@ func TestServiceInstall(t *testing.T) {
 	if code := manageService([]string{"--service.install", "--config.file=tenants.yml"}, m.system, &stdout, &stderr); code != ExitOK {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
-	for want, code := range map[string]int{"is removed": ExitOK, "it does not exist": ExitRuntime} {
+	for _, want := range []struct {
+		code int
+		text string
+	}{{ExitOK, "is removed"}, {ExitRuntime, "it does not exist"}} {
 		var out bytes.Buffer
-		if got := manageService([]string{"--service.uninstall"}, m.system, &out, &out); got != code || !strings.Contains(out.String(), want) {
-			t.Errorf("got %d, %q, want %d, %q", got, out.String(), code, want)
+		if got := manageService([]string{"--service.uninstall"}, m.system, &out, &out); got != want.code || !strings.Contains(out.String(), want.text) {
+			t.Errorf("got %d, %q, want %+v", got, out.String(), want)
 		}
 	}
 }
