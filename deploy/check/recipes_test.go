@@ -24,7 +24,7 @@ func blocks(text, language string) (all []string) {
 // TestRecipes: what is copied from a page is what its shell can read, with flags
 // that exist, and nothing of another page is needed for it.
 func TestRecipes(t *testing.T) {
-	flags := regexp.MustCompile("--[a-z]+\\.[a-z-]+").FindAllString(read(t, "../../README.md")+read(t, "../../docs/replicas.md"), -1)
+	flags := regexp.MustCompile(`--[a-z]+\.[a-z-]+`).FindAllString(read(t, "../../README.md")+read(t, "../../docs/replicas.md"), -1)
 	for _, page := range []string{"windows", "linux", "aks", "key-vault", "container-apps"} {
 		t.Run(page, func(t *testing.T) {
 			text := read(t, "../../docs/"+page+".md")
