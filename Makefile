@@ -10,19 +10,23 @@
 #   image      dist/: what the Dockerfile describes, as an OCI archive for two
 #              platforms, with Go alone; SOURCE=... to say where the source is
 #   sbom       dist/: what every binary is made of (CycloneDX)
+#   packages   dist/: a deb and an rpm for each Linux platform
 #   release    dist/: all of it, with checksums
 #   ci         everything that has to hold
 #
-# cross, image and sbom are reproducible: one commit and one Go release give
+# cross, image, sbom and packages are reproducible: one commit and one Go release give
 # the same bytes. Without git pass VERSION, REVISION and SOURCE_DATE_EPOCH.
 NAME      = m365_defender_exporter
 VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null | sed 's/^v//' | grep . || echo dev)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null | grep . || echo 0)
 
-PLATFORMS       = linux/amd64 linux/arm64 windows/amd64 darwin/arm64
+PLATFORMS       = linux/amd64 linux/arm64 windows/amd64 windows/arm64 darwin/amd64 darwin/arm64
 IMAGE_PLATFORMS = linux/amd64 linux/arm64
+PACKAGE_PLATFORMS = linux/amd64 linux/arm64
 LINT            = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# The last one that needs no module which the Go proxy does not deliver.
+NFPM            = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX       = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 # The version control stamp would tell a checkout from an unpacked archive of
@@ -35,7 +39,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 binary   = dist/$(NAME)-$(subst /,-,$(1))$(if $(filter windows/%,$(1)),.exe)
 binaries = $(foreach p,$(PLATFORMS),$(call binary,$(p)))
 
-.PHONY: build test race lint bench fuzz metrics dashboards chart cross image sbom release ci $(binaries)
+.PHONY: build test race lint bench fuzz metrics dashboards chart cross image sbom packages release ci $(binaries)
 build:
 	$(GOBUILD) -o $(NAME) .
 
@@ -58,6 +62,7 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 30s -fuzzminimizetime 10x ./internal/retryafter
 	go test -run '^$$' -fuzz FuzzUnpack -fuzztime 30s -fuzzminimizetime 10x ./client/quota
 	go test -run '^$$' -fuzz FuzzText -fuzztime 30s -fuzzminimizetime 10x ./internal/scrub
+	go test -run '^$$' -fuzz FuzzQuote -fuzztime 30s -fuzzminimizetime 10x ./internal/winservice
 	go test -run '^$$' -fuzz FuzzLimit -fuzztime 30s -fuzzminimizetime 10x ./client/quota
 
 metrics:
@@ -87,8 +92,16 @@ sbom: cross
 		go run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version $(VERSION) -output $$binary.cdx.json $$binary || exit; \
 	done
 
-release: cross image sbom
-	cd dist && sha256sum $(notdir $(binaries)) *.cdx.json $(NAME)-image.tar >SHA256SUMS
+# A version of a package begins with a digit; a commit may not.
+packages: PACKAGE_VERSION = $(if $(filter 0% 1% 2% 3% 4% 5% 6% 7% 8% 9%,$(firstword $(subst .,. ,$(VERSION)))),$(VERSION),0.0.0-$(VERSION))
+packages: $(foreach p,$(PACKAGE_PLATFORMS),$(call binary,$(p)))
+	for platform in $(PACKAGE_PLATFORMS); do for kind in deb rpm; do \
+		VERSION=$(PACKAGE_VERSION) ARCH=$${platform#*/} BINARY=dist/$(NAME)-linux-$${platform#*/} SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+		go run $(NFPM) package -f packaging/linux/nfpm.yaml -p $$kind -t dist/$(NAME)-linux-$${platform#*/}.$$kind || exit; \
+	done; done
+
+release: cross image sbom packages
+	cd dist && sha256sum $(notdir $(binaries)) *.cdx.json *.deb *.rpm $(NAME)-image.tar >SHA256SUMS
 
 ci:
 	.ci/run

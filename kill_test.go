@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -107,6 +108,12 @@ func (p *program) scrape() map[string]map[string]float64 {
 // labels less the tenant; nil if nothing is.
 func exposition(t *testing.T, url string) map[string]map[string]float64 {
 	t.Helper()
+	return expositionOf(t, url, "")
+}
+
+// expositionOf leaves out the series of other tenants; "": there is one alone.
+func expositionOf(t *testing.T, url, tenant string) map[string]map[string]float64 {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -125,6 +132,9 @@ func exposition(t *testing.T, url string) map[string]map[string]float64 {
 	}
 	out := map[string]map[string]float64{}
 	for name, family := range families {
+		family.Metric = slices.DeleteFunc(family.Metric, func(m *dto.Metric) bool {
+			return tenant != "" && slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetName() == "tenant" && l.GetValue() != tenant })
+		})
 		series := map[string]float64{}
 		tenanttest.AddSamples(series, family)
 		out[strings.TrimPrefix(name, "m365_defender_")] = series

@@ -12,6 +12,9 @@ import (
 )
 
 func main() {
+	if code, isService := app.RunService(os.Args[1:]); isService {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	// A second signal does not wait for the drain.
 	context.AfterFunc(ctx, stop)

@@ -16,6 +16,9 @@ import (
 // TestMain lets the test's own binary be the program.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_MAIN") != "" {
+		if dump := os.Getenv("TEST_HEAP_DUMP"); dump != "" {
+			go dumpHeap(dump)
+		}
 		main()
 	}
 	os.Exit(m.Run())

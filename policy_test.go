@@ -38,10 +38,11 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/reason":     {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/timeout":    {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/textfile":   {nil, []string{"net/http", prom, "time.Now"}},
+	"internal/winservice": {nil, []string{prom, "net/http"}},
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/retryafter",
-		"internal/state",
+		"internal/state", "internal/textfile",
 	}, []string{prom, "os"}},
 	"internal/replica": {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/fleet":   {[]string{"internal/config", "internal/replica", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},
@@ -50,8 +51,10 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/preflight": {[]string{
 		"client/auth", "internal/config", "internal/listing", "internal/reason", "internal/state", "internal/tenant", "internal/timeout",
 	}, []string{prom, "os"}},
+	"internal/history": {[]string{"collector", "dashboards", "internal/config", "internal/simulator/wire", "internal/state", "internal/tenant"}, []string{"os", "time.Now"}},
 	"internal/app": {[]string{
-		"collector", "internal/config", "internal/fleet", "internal/preflight", "internal/simulator/service", "internal/state", "internal/textfile", "internal/web",
+		"collector", "internal/config", "internal/fleet", "internal/history", "internal/preflight", "internal/simulator/service", "internal/state",
+		"internal/textfile", "internal/web", "internal/winservice",
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.

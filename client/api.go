@@ -27,9 +27,14 @@ type api struct {
 	tags    string
 	// firstActive is when what an alert tells of began.
 	firstActive string
-	statuses    map[incident.Status]string
-	offer       listing.Offer
+	// devices are members of an alert of which some have a device group.
+	devices  string
+	statuses map[incident.Status]string
+	offer    listing.Offer
 }
+
+func (is *api) tagsMember() string    { return strconv.Quote(is.tags) }
+func (is *api) devicesMember() string { return strconv.Quote(is.devices) }
 
 // tick is the resolution of the times that the APIs show: up to seven digits of a
 // second were observed of both.

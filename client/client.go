@@ -57,6 +57,9 @@ type Options struct {
 	Scrubber  *scrub.Scrubber
 	Logger    *slog.Logger // nil: nothing is logged
 	UserAgent string
+	Now       func() time.Time // the clock that durations are told by; nil: time.Now
+	// Dimensions are what is kept besides.
+	Dimensions Dimensions
 }
 
 // Client makes requests to one API for one tenant. Its methods may be called
@@ -85,6 +88,9 @@ func newClient(opts Options, is *api) (*Client, error) {
 	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
 	opts.MaxResponseBytes = cmp.Or(opts.MaxResponseBytes, 64<<20)
 	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	if opts.Renew == nil {
 		opts.Renew = func() {}
 	}
@@ -100,7 +106,7 @@ func newClient(opts Options, is *api) (*Client, error) {
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
 		transport: cmp.Or(opts.HTTP.Transport, http.DefaultTransport),
-		decoder:   newDecoder(is),
+		decoder:   newDecoder(is, opts.Dimensions),
 	}, nil
 }
 

@@ -27,14 +27,15 @@ type decoder struct {
 	list, row, alertRow members
 	mu                  sync.Mutex
 	interned            map[string]*text
+	mark                string // of the dimensions
 }
 
 // members are those of an object that are read, by their names in quotes, as
 // they are in JSON: none has in it what would be escaped.
 type members map[string]func(*reading)
 
-func newDecoder(is *api) *decoder {
-	return &decoder{interned: map[string]*text{}, list: members{
+func newDecoder(is *api, dimensions Dimensions) *decoder {
+	d := &decoder{interned: map[string]*text{}, list: members{
 		`"value"`:              (*reading).list,
 		strconv.Quote(is.list): (*reading).list,
 		`"@odata.nextLink"`:    func(r *reading) { r.page.Link = r.link() },
@@ -45,7 +46,7 @@ func newDecoder(is *api) *decoder {
 		strconv.Quote(is.created): func(r *reading) { r.in.Created = r.time() },
 		strconv.Quote(is.updated): func(r *reading) { r.in.Updated = r.time() },
 		`"redirectIncidentId"`:    func(r *reading) { r.in.RedirectID = max(integer(r.value()), 0) },
-		`"assignedTo"`:            func(r *reading) { r.in.Assigned = isOwner(unquote(r.value())) },
+		`"assignedTo"`:            (*reading).assigned,
 		`"status"`:                func(r *reading) { r.in.Status = enum(r, incident.ParseStatus, incident.FieldStatus) },
 		`"severity"`:              func(r *reading) { r.in.Severity = enum(r, incident.ParseSeverity, incident.FieldSeverity) },
 		`"classification"`: func(r *reading) {
@@ -54,7 +55,7 @@ func newDecoder(is *api) *decoder {
 		`"determination"`: func(r *reading) {
 			r.in.Determination = enum(r, incident.ParseDetermination, incident.FieldDetermination)
 		},
-		strconv.Quote(is.tags):    (*reading).note,
+		is.tagsMember():           (*reading).note,
 		`"comments"`:              (*reading).note,
 		`"priorityScore"`:         func(r *reading) { r.in.Priority = incident.PriorityOf(integer(r.value())) },
 		`"alerts"`:                (*reading).readAlerts,
@@ -71,6 +72,8 @@ func newDecoder(is *api) *decoder {
 		`"detectionSource"`:           func(r *reading) { r.alert.Detection = r.text().detection },
 		strconv.Quote(is.firstActive): func(r *reading) { r.alert.FirstActivity = r.time() },
 	}}
+	dimensions.addTo(d, is)
+	return d
 }
 
 // reading is one answer being read. Its first error ends it: nothing is read
@@ -86,6 +89,7 @@ type reading struct {
 	more        string             // the link to further alerts of it
 	alert       *incident.Alert    // that is being read
 	alerts      int                // of all incidents
+	name        []byte             // of an owner, for a moment
 }
 
 // read reads an answer to its end; a torn one is an error, not a short page. It
@@ -183,6 +187,9 @@ func (r *reading) readIncident() {
 		r.fail(fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows))
 	}
 	r.in, r.more = &r.page.Rows[len(r.page.Rows)-1], ""
+	if r.mark != "" {
+		r.in.Kept = &incident.Kept{Mark: r.mark}
+	}
 	r.object(r.row)
 	if r.in.Status == incident.StatusRedirected {
 		// Its alerts were moved to another one; that none are sent is normal.
@@ -241,6 +248,9 @@ func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields
 	return value
 }
 
+// maxText bounds what is read of a text, in bytes: labels and names are shorter.
+const maxText = 256
+
 // text is the value of an enum or label, and the label values made of it.
 type text struct{ plain, source, category, detection string }
 
@@ -249,7 +259,7 @@ type text struct{ plain, source, category, detection string }
 func (r *reading) text() *text {
 	// Longer ones are no enums. Past that many all are forgotten, which costs a
 	// moment and nothing else.
-	const maxText, maxInterned = 256, 4096
+	const maxInterned = 4096
 	raw := r.value()
 	raw = raw[:min(len(raw), maxText)]
 	r.mu.Lock()
@@ -414,20 +424,31 @@ func parseTime(text string) time.Time {
 	return time.Time{}
 }
 
-// isOwner tells whether a text names one. The name is personal data and not
-// kept. Microsoft's portal shows Unassigned where there is none.
-func isOwner(name string) bool {
+// assigned reads whether there is an owner.
+func (r *reading) assigned() {
+	r.in.Assigned = len(r.owner()) > 0
+	clear(r.name)
+}
+
+// owner reads an owner's name; empty if there is none. Microsoft's portal shows
+// Unassigned then. The name is personal data: it stands in r.name alone, which the
+// caller clears.
+func (r *reading) owner() []byte {
+	raw := r.value()
+	r.name, _ = jsontext.AppendUnquote(r.name[:0], raw[:min(len(raw), maxText)])
 	// Blanks, and the zero-width characters that were seen in names.
-	name = strings.TrimFunc(name, func(r rune) bool {
+	name := bytes.TrimFunc(r.name, func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
 	})
-	return name != "" && !strings.EqualFold(name, "unassigned")
+	if bytes.EqualFold(name, []byte("unassigned")) {
+		return nil
+	}
+	return name
 }
 
 // unquote returns the beginning of a text. What is wrong with it, and all that
 // can be is invalid UTF-8, is replaced.
 func unquote(raw jsontext.Value) string {
-	const limit = 256 // bytes; labels and names are shorter
-	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), limit)])
+	plain, _ := jsontext.AppendUnquote(nil, raw[:min(len(raw), maxText)])
 	return string(plain)
 }

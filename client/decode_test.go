@@ -81,7 +81,7 @@ func TestDecodeRow(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			page, err := newDecoder(&defender).page(strings.NewReader(`{"value":[` + test.in + `]}`))
+			page, err := newDecoder(&defender, Dimensions{}).page(strings.NewReader(`{"value":[` + test.in + `]}`))
 			if err != nil || len(page.Rows) != 1 {
 				t.Fatalf("%d rows, %v", len(page.Rows), err)
 			}
@@ -89,7 +89,7 @@ func TestDecodeRow(t *testing.T) {
 			if got := fmt.Sprintf("%+v", page.Rows[0]); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}
-			page, err = newDecoder(&defender).incident(strings.NewReader(test.in), page.Rows[0].ID)
+			page, err = newDecoder(&defender, Dimensions{}).incident(strings.NewReader(test.in), page.Rows[0].ID)
 			if strings.Contains(test.in, `"error"`) {
 				return
 			}
@@ -104,7 +104,7 @@ func TestDecodeRow(t *testing.T) {
 }
 
 func TestDecodeGraphRow(t *testing.T) {
-	page, err := newDecoder(&graph).page(strings.NewReader(`{"value":[{"id":"29","tenantId":"x","status":"inProgress","redirectIncidentId":"31","displayName":"n","createdDateTime":"2026-01-02T03:04:05Z",
+	page, err := newDecoder(&graph, Dimensions{}).page(strings.NewReader(`{"value":[{"id":"29","tenantId":"x","status":"inProgress","redirectIncidentId":"31","displayName":"n","createdDateTime":"2026-01-02T03:04:05Z",
 		"lastUpdateDateTime":"2026-01-02T03:04:05.1234567Z","assignedTo":"a@b","classification":"truePositive","determination":"multiStagedAttack","severity":"High","comments":[],"customTags":[],"systemTags":["x"],"priorityScore":86,
 		"alerts":[{"id":"a","providerAlertId":"9","detectionSource":"antivirus","investigationState":"unsupportedAlertType","firstActivityDateTime":"2026-01-01T03:04:05.5Z","incidentId":"29","status":"inProgress","severity":"unknownFutureValue","serviceSource":"azureAdIdentityProtection","category":"InitialAccess","categories":["x"],
 			"createdDateTime":"2026-01-01T00:00:00Z","evidence":[{"status":"new","severity":"low","createdDateTime":"2020-01-01T00:00:00Z"}]}]}]}`))
@@ -127,7 +127,7 @@ func TestDecodeGraphRow(t *testing.T) {
 func TestDecodeUnusableRows(t *testing.T) {
 	const unusable = `null,"x",[1],{"incidentName":"no id"},{"incidentId":-4},{"incidentId":1.5},{"incidentId":"a"},{"incidentId":"+7"},{"incidentId":"1e3"},
 		{"incidentId":99999999999999999999},{"incidentId":"e0b8d2a1-0000-0000-0000-000000000000"},{"incidentId":0},{"incidentId":true}`
-	d := newDecoder(&defender)
+	d := newDecoder(&defender, Dimensions{})
 	page, err := d.page(strings.NewReader(`{"value":[{"incidentId":1},` + unusable + `,{"incidentId":2}]}`))
 	if err != nil || len(page.Rows) != 15 || page.Rows[0].ID != 1 || page.Rows[14].ID != 2 {
 		t.Fatalf("%d rows, %v", len(page.Rows), err)
@@ -191,7 +191,7 @@ func TestDecodePage(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			page, err := newDecoder(&defender).page(strings.NewReader(test.in))
+			page, err := newDecoder(&defender, Dimensions{}).page(strings.NewReader(test.in))
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Fatalf("error: got %v, want %q", err, test.err)
 			}
@@ -206,7 +206,7 @@ func TestDecodePage(t *testing.T) {
 }
 
 func TestDecodeMoreAlerts(t *testing.T) {
-	d := newDecoder(&graph)
+	d := newDecoder(&graph, Dimensions{})
 	page, err := d.page(strings.NewReader(`{"value":[{"id":"7","alerts@odata.nextLink":"https://h/7","alerts":[{}]},{"id":"8","alerts":[],"alerts@odata.nextLink":null},{"alerts@odata.nextLink":"https://h/0"}]}`))
 	if want := map[int64]string{7: "https://h/7"}; err != nil || !maps.Equal(page.MoreAlerts, want) || len(page.Rows[0].Alerts) != 1 {
 		t.Errorf("got %+v, %v", page, err)
@@ -263,7 +263,7 @@ func FuzzDecodePage(f *testing.F) {
 	f.Add([]byte(`{"@odata.count":3,"error":null,"value":null}`))
 	f.Add([]byte(`<html>`))
 	f.Add(realisticPage(2))
-	f.Fuzz(func(t *testing.T, body []byte) { fuzzPage(t, newDecoder(&defender), body) })
+	f.Fuzz(func(t *testing.T, body []byte) { fuzzPage(t, newDecoder(&defender, Dimensions{}), body) })
 }
 
 // FuzzDecodeGraphPage is the same for the other API.
@@ -271,7 +271,7 @@ func FuzzDecodeGraphPage(f *testing.F) {
 	f.Add([]byte(`{"@odata.context":"c","value":[{"id":"29","status":"awaitingAction","severity":"high","redirectIncidentId":null,"createdDateTime":"2026-01-22T12:09:23.1433333Z",
 		"alerts":[{"id":"a","severity":"medium","serviceSource":"microsoftDefenderForEndpoint"}],"alerts@odata.nextLink":"https://h/"}],"@odata.nextLink":"x"}`))
 	f.Add([]byte(`{"value":[{"id":7,"alerts":null},{"id":"x"},{}]}`))
-	f.Fuzz(func(t *testing.T, body []byte) { fuzzPage(t, newDecoder(&graph), body) })
+	f.Fuzz(func(t *testing.T, body []byte) { fuzzPage(t, newDecoder(&graph, Dimensions{}), body) })
 }
 
 func fuzzPage(t *testing.T, d *decoder, body []byte) {
@@ -349,7 +349,7 @@ func realisticPage(n int) []byte {
 
 func BenchmarkDecodePage(b *testing.B) {
 	body := realisticPage(100)
-	d := newDecoder(&defender)
+	d := newDecoder(&defender, Dimensions{})
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {

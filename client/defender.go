@@ -20,6 +20,7 @@ var defender = api{
 	tags:    "tags",
 
 	firstActive: "firstActivity",
+	devices:     "devices",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "Active",
 		incident.StatusInProgress:     "InProgress",

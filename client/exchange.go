@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"time"
 
 	"golang.org/x/oauth2"
 
@@ -38,9 +37,9 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	if err != nil {
 		return page, err
 	}
-	began, body := time.Now(), &boundedReader{}
+	began, body := a.opts.Now(), &boundedReader{}
 	defer func() {
-		a.call.Duration, a.call.Bytes, a.call.Err = time.Since(began), body.read, err
+		a.call.Duration, a.call.Bytes, a.call.Err = a.opts.Now().Sub(began), body.read, err
 		a.opts.Observe(a.call)
 	}()
 	limited, cancel := context.WithTimeout(ctx, a.opts.Timeout)

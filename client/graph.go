@@ -21,6 +21,7 @@ var graph = api{
 	tags: "customTags",
 
 	firstActive: "firstActivityDateTime",
+	devices:     "evidence",
 	statuses: map[incident.Status]string{
 		incident.StatusActive:         "active",
 		incident.StatusInProgress:     "inProgress",

@@ -33,7 +33,7 @@ func TestPublishedPayloads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := newDecoder(&defender)
+			d := newDecoder(&defender, Dimensions{})
 			var page listing.Page
 			if bytes.Contains(body, []byte(`"value":`)) || bytes.Contains(body, []byte(`"incidents":`)) {
 				page, err = d.page(bytes.NewReader(body))
@@ -71,7 +71,7 @@ func TestPublishedGraphPayloads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			page, err := newDecoder(&graph).page(bytes.NewReader(body))
+			page, err := newDecoder(&graph, Dimensions{}).page(bytes.NewReader(body))
 			if !bytes.Contains(body, []byte(`"value":`)) {
 				if err == nil {
 					t.Error("taken for a page")

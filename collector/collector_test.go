@@ -33,7 +33,14 @@ func (f fixed) Status() *refresh.Status      { return f.status }
 
 // tenantMirror is a small tenant in which every metric has something to count.
 func tenantMirror() *incident.Mirror {
+	dimensions := incident.Dimensions{
+		Tags: []string{"vip"}, DeviceGroups: []string{incident.AllDeviceGroups}, Techniques: true, Detectors: 1, Assignees: incident.AssigneesListed,
+	}
+	kept := func(owner string) *incident.Kept {
+		return &incident.Kept{Mark: dimensions.Mark(), Owner: owner, Tags: []string{"vip"}}
+	}
 	m := incident.NewMirror(incident.MirrorOptions{
+		Dimensions: dimensions,
 		Lookback:   180 * 24 * time.Hour,
 		Thresholds: []time.Duration{30 * time.Minute, time.Hour, 720 * time.Hour},
 		Priorities: true,
@@ -42,11 +49,18 @@ func tenantMirror() *incident.Mirror {
 	at := epoch.Add
 	alerts := []incident.Alert{
 		{Severity: incident.SeverityHigh, Status: incident.AlertNew, Source: "microsoft_defender_for_endpoint", Category: "malware",
-			Detection: "antivirus", Investigation: investigation("pendingApproval"), FirstActivity: at(-3 * time.Minute)},
+			Kept: &incident.KeptOfAlert{Techniques: []string{"T1059"}, DeviceGroups: []string{"Servers"}, Detector: "rule-1"}, Detection: "antivirus", Investigation: investigation("pendingApproval"), FirstActivity: at(-3 * time.Minute)},
 		{Severity: incident.SeverityLow, Status: incident.AlertResolved, Source: "microsoft_defender_for_endpoint", Category: "initial_access",
 			Detection: "custom_detection"},
 	}
-	apply := func(in incident.Incident) { m.Apply(&in) }
+	apply := func(in incident.Incident) {
+		owner := ""
+		if in.Assigned {
+			owner = "somebody@example.com"
+		}
+		in.Kept = kept(owner)
+		m.Apply(&in)
+	}
 	apply(incident.Incident{ID: 1, Created: at(-2 * time.Hour), Updated: at(-time.Hour), Severity: incident.SeverityHigh, Status: incident.StatusActive, Alerts: alerts})
 	apply(incident.Incident{ID: 7, Created: at(-80 * time.Hour), Updated: at(-73 * time.Hour), Severity: incident.SeverityMedium, Status: incident.StatusActive, Priority: incident.PriorityTop, Alerts: alerts[:1]})
 	apply(incident.Incident{ID: 2, Created: at(-40 * time.Minute), Updated: at(-40 * time.Minute), Severity: incident.SeverityHigh, Status: incident.StatusInProgress, Assigned: true, Alerts: alerts[:1]})

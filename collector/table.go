@@ -4,6 +4,9 @@ package collector
 // for each that say nothing, of each tenant.
 const fromFirst = " Absent until the first observation."
 
+// onRequest is told of what tells of persons or makes many series.
+const onRequest = " Absent by default."
+
 // Everything that depends on the incidents is cached: a scrape shows the last
 // good refresh.
 var (
@@ -44,6 +47,25 @@ var (
 	alertsByInvestigation = cached("alerts_by_investigation_state", Gauge,
 		"Alerts of open incidents by the state of their automated investigation.",
 		"investigation_state")
+	openByTag = cached("open_incidents_by_tag", Gauge,
+		"Open incidents by tag, of those tags that --incidents.tags lists. An incident counts once for each of them."+onRequest,
+		"severity", "tag")
+	openByDeviceGroup = cached("open_incidents_by_device_group", Gauge,
+		"Open incidents by the device group of the devices of their alerts, of those groups that --incidents.device-groups lists. An incident counts once for each of them."+onRequest,
+		"severity", "device_group")
+	openByTechnique = cached("open_incidents_by_technique", Gauge,
+		"Open incidents by MITRE ATT&CK technique of their alerts, without sub-techniques, with --incidents.techniques. An incident counts once for each of them."+onRequest,
+		"severity", "technique")
+	resolvedByDetector = cached("resolved_incidents_by_detector", Gauge,
+		"Resolved incidents within the look-back by the detector of their alerts and by verdict: the detectors with the most incidents, as many as --incidents.detectors says, the others as other. An incident counts once for each of its detectors, the others included."+onRequest,
+		"detector", "classification")
+	openAssignees = cached("open_assignees", Gauge,
+		"Persons to whom open incidents are assigned, with --incidents.assignees."+onRequest)
+	busiestAssignee = cached("busiest_assignee_open_incidents", Gauge,
+		"Open incidents of the person who has the most, with --incidents.assignees."+onRequest)
+	openByAssignee = cached("open_incidents_by_assignee", Gauge,
+		"Open incidents by the person to whom they are assigned: a keyed hash with --incidents.assignees=hashed, the name with names. Absent of persons without any."+onRequest,
+		"assignee")
 	alertsAvailable = cached("alerts_available", Gauge,
 		"Whether the API delivers alerts (1). If not (0), the series that are made of alerts are absent.")
 
@@ -58,6 +80,9 @@ var (
 		"severity")
 	merged = cached("incidents_merged_total", Counter,
 		"Times an incident was merged into another one, seen after the first sync. One that appears merged is counted here and not as created.",
+		"severity")
+	reassigned = cached("incidents_reassigned_total", Counter,
+		"Times an open incident went from one person to another between two refreshes, seen after the first sync, with --incidents.assignees."+onRequest,
 		"severity")
 	timeToDetect = cached("incident_time_to_detect_seconds", Histogram,
 		"Seconds from the first activity of an incident's alerts to its creation, of incidents that appeared after the first sync."+fromFirst,
@@ -169,9 +194,9 @@ var (
 		"Unix time until which the API told us to wait; 0 if it does not.")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")
-	// CredentialExpiry is known of certificates only.
+	// CredentialExpiry is known of certificates; of a secret the operator may know it.
 	CredentialExpiry = define("credential_expiry_timestamp_seconds", Gauge,
-		"Unix time at which the credential itself expires, where that is known: the client certificate.")
+		"Unix time at which the credential itself expires, where that is known: that of the client certificate, or the one given for the client secret.")
 )
 
 // Whose a tenant is, what survives a restart, and the configuration.

@@ -38,7 +38,8 @@ func NewTenant(opts Options) *Tenant { return &Tenant{opts} }
 var tenantMetrics = []*Metric{
 	incidents, incidentsRedirected, incidentsCached, resolvedIncidents, openBySource, openByCategory,
 	openOlder, openIdle, openByPriority, oldestOpen, alerts, resolvedByDetection, alertsByInvestigation, alertsAvailable,
-	created, resolved, reopened, merged, timeToDetect, timeToFirstTouch, timeToAssign, timeInWork, timeToResolve, alertsOfIncident,
+	openByTag, openByDeviceGroup, openByTechnique, resolvedByDetector, openAssignees, busiestAssignee, openByAssignee,
+	created, resolved, reopened, merged, reassigned, timeToDetect, timeToFirstTouch, timeToAssign, timeInWork, timeToResolve, alertsOfIncident,
 	objectiveSeconds, objectives, unrecognized, up, firstSyncComplete, refreshInterval, lastSuccess, lastAttempt, lastDuration, refreshes,
 	refreshFailures, sweepCorrections, rowsSkipped, optionUnsupported,
 }
@@ -83,10 +84,13 @@ func (t *Tenant) samples(to *sink) {
 		// What was counted stays true however old it is.
 		to.start = s.Flows.Start
 		collectFlows(to, &s.Flows)
+		collectReassigned(to, s)
 		collectObjectives(to, s)
 		to.start = status.Start
 		for i, field := range incident.FieldNames {
-			to.value(unrecognized, float64(s.Flows.Unrecognized[i]), field)
+			if is := incident.Fields(1) << i; is < incident.FieldDeviceGroup || s.Dimensions.Fields&is != 0 {
+				to.value(unrecognized, float64(s.Flows.Unrecognized[i]), field)
+			}
 		}
 	}
 	if !t.shown(s) {
@@ -163,8 +167,15 @@ func collectOpen(to *sink, s *incident.Snapshot) {
 			to.value(oldestOpen, seconds(at), severity)
 		}
 	}
+	collectAssigned(to, &s.Dimensions)
 	if !s.AlertsAvailable {
 		return
+	}
+	for _, c := range s.Dimensions.DeviceGroups {
+		to.value(openByDeviceGroup, float64(c.Count), c.Severity.String(), c.Label)
+	}
+	for _, c := range s.Dimensions.Techniques {
+		to.value(openByTechnique, float64(c.Count), c.Severity.String(), c.Label)
 	}
 	for _, c := range s.BySource {
 		to.value(openBySource, float64(c.Count), c.Severity.String(), c.Label)
@@ -174,6 +185,30 @@ func collectOpen(to *sink, s *incident.Snapshot) {
 	}
 	for _, c := range s.Investigations {
 		to.value(alertsByInvestigation, float64(c.Count), c.State.String())
+	}
+}
+
+// collectAssigned shows what was asked for and depends on no alert.
+func collectAssigned(to *sink, d *incident.DimensionCounts) {
+	for _, c := range d.Tags {
+		to.value(openByTag, float64(c.Count), c.Severity.String(), c.Label)
+	}
+	if d.Assignees == nil {
+		return
+	}
+	to.value(openAssignees, float64(d.Assignees.Persons))
+	to.value(busiestAssignee, float64(d.Assignees.Most))
+	for _, c := range d.Assignees.ByOwner {
+		to.value(openByAssignee, float64(c.Count), c.Owner)
+	}
+}
+
+func collectReassigned(to *sink, s *incident.Snapshot) {
+	if !s.Dimensions.Reassigned {
+		return
+	}
+	for sev, n := range s.Flows.Reassigned {
+		to.value(reassigned, float64(n), incident.Severity(sev).String())
 	}
 }
 
@@ -188,6 +223,9 @@ func collectAll(to *sink, s *incident.Snapshot) {
 	}
 	for _, c := range s.Alerts {
 		to.value(alerts, float64(c.Count), c.Severity.String(), c.Status.String(), c.Source)
+	}
+	for _, c := range s.Dimensions.Detectors {
+		to.value(resolvedByDetector, float64(c.Count), c.Source, c.Classification.String())
 	}
 	for _, c := range s.ByDetection {
 		to.value(resolvedByDetection, float64(c.Count), c.Source, c.Classification.String())

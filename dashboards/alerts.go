@@ -159,6 +159,12 @@ func exporterAlerts() []Alert {
 			Description: "It goes on from memory, but a restart would begin with an older state, or with a first sync, and could spend quota again.",
 		},
 		{
+			Name: "DefenderStateDown", For: "2m", Severity: "critical", Silent: healthy,
+			Expr:        "m365_defender_state_up == 0",
+			Summary:     "The exporter {{ $labels.instance }} does not reach the state",
+			Description: "For 2 minutes the last exchange with the store of its state has failed. From a shared store no call is made and no tenant is taken over until it answers: the last counts are shown. With a state of its own the exporter goes on from memory.",
+		},
+		{
 			Name: "DefenderTenantUnowned", For: "2m", Severity: "critical", Silent: healthy,
 			Expr:        "max by (job) (m365_defender_tenants{state=\"configured\"}) - on (job) sum by (job) (m365_defender_tenants{state=\"owned\"}) > 0",
 			Summary:     "{{ $value }} tenants of the configuration are served by no exporter",
@@ -213,8 +219,8 @@ func accessAlerts() []Alert {
 		{
 			Name: "DefenderCredentialExpiring", For: "1h", Severity: "warning", Silent: "the demo has a client secret, whose end is not known",
 			Expr:        "m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400",
-			Summary:     "The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
-			Description: "When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
+			Summary:     "The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",
+			Description: "When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.",
 		},
 		{
 			Name: "DefenderThrottled", For: "10m", Severity: "warning", Silent: healthy,

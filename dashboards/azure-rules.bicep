@@ -708,6 +708,28 @@ increase(m365_defender_state_save_failures_total[15m]) > 0
         enabled: true
       }
       {
+        alert: 'DefenderStateDown'
+        for: 'PT2M'
+        severity: 0
+        labels: {
+          severity: 'critical'
+        }
+        annotations: {
+          summary: 'The exporter {{ $labels.instance }} does not reach the state'
+          description: 'For 2 minutes the last exchange with the store of its state has failed. From a shared store no call is made and no tenant is taken over until it answers: the last counts are shown. With a state of its own the exporter goes on from memory.'
+          runbook_url: '${runbookUrl}#defenderstatedown'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+m365_defender_state_up == 0
+'''
+        enabled: true
+      }
+      {
         alert: 'DefenderTenantUnowned'
         for: 'PT2M'
         severity: 0
@@ -871,8 +893,8 @@ sum by (job, instance, tenant) (increase(m365_defender_refresh_failures_total{re
           severity: 'warning'
         }
         annotations: {
-          summary: 'The certificate for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
-          description: 'When the client certificate of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
+          summary: 'The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}'
+          description: 'When the client certificate or secret of the exporter {{ $labels.instance }} has expired, it gets no access token any more.'
           runbook_url: '${runbookUrl}#defendercredentialexpiring'
         }
         resolveConfiguration: {
@@ -907,6 +929,21 @@ increase(m365_defender_api_too_many_requests_total[30m]) > 3
 '''
         enabled: true
       }
+    ]
+  }
+}
+
+resource m365_defender_exporter_2 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_exporter_2'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT1M'
+    enabled: true
+    rules: [
       {
         alert: 'DefenderQuotaNearlyUsed'
         for: 'PT30M'

@@ -3,6 +3,7 @@ package dashboards
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,6 +25,19 @@ func readYAML(t *testing.T, name string, into any) {
 	}
 }
 
+// dependencies are the services that one waits for, with or without what for.
+type dependencies []string
+
+func (d *dependencies) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		return node.Decode((*[]string)(d))
+	}
+	var conditions map[string]struct{ Condition string }
+	err := node.Decode(&conditions)
+	*d = slices.Sorted(maps.Keys(conditions))
+	return err
+}
+
 type composeFile struct {
 	Services map[string]struct {
 		Image, Build string
@@ -31,7 +45,7 @@ type composeFile struct {
 		Command      []string
 		Volumes      []string
 		Ports        []string
-		DependsOn    []string `yaml:"depends_on"`
+		DependsOn    dependencies `yaml:"depends_on"`
 		Environment  map[string]string
 		Secrets      []string
 	}

@@ -183,7 +183,7 @@ func (d *Dashboard) exporterQuota() {
 	d.row("Quota", 8,
 		ranking(8, "Share of the own limit used", "percentunit", "Calls in the window that ends now, of what this exporter allows itself in it: the ten largest shares. The minute may be full while a first sync runs.",
 			q("{{tenant}}, {{window}}", "sort_desc(topk(10, "+each("api_quota_used", "", "window")+" / on (tenant, instance, window) "+each("api_quota_effective_limit", "", "window")+"))")).
-			atMost(1).steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
+			upToOne().steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
 		window("minute", ""),
 		window("hour", " An API without a limit by the hour has no such series."),
 	)
@@ -196,7 +196,7 @@ func (d *Dashboard) exporterQuota() {
 			lines("{{reason}}", "reason", perMinute("api_throttle_waits_total", "reason"), inAll)...).softMax(),
 		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait. A wait is counted when it ends."+fewLines,
 			lines("{{reason}}", "reason", "clamp_max("+growth("rate", "api_throttle_wait_seconds_total", "reason", "$__rate_interval")+", 1)", largest, middle)...).
-			every("5m").atMost(1),
+			every("5m").upToOne(),
 	)
 }
 
@@ -258,10 +258,10 @@ func (d *Dashboard) exporterAccess() {
 	d.row("Access", 7,
 		series(6, "Access token valid for", "s", "Renewed a few minutes before its end; it lives about an hour. Zero: it has ended and there is no new one."+fewLines,
 			lines("", "", until("token_expiry_timestamp_seconds"), smallest, middle)...).runbook("DefenderAuthFailing"),
-		ranking(6, "Certificate valid for", "dtdurations", "Client certificates only: the end of a client secret cannot be seen from outside.",
+		ranking(6, "Credential valid for", "dtdurations", "Client certificates, and client secrets whose end was given: it cannot be seen from outside.",
 			q(who, until("credential_expiry_timestamp_seconds")).or("the demo has a client secret, whose end is not known"),
 			q("all tenants", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_credential_expiry_timestamp_seconds{"+selected+"})")).
-			decimals(1).words(word{-1, "no certificate", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
+			decimals(1).words(word{-1, "not known", "text"}).steps("red", from(2*86400, "orange"), from(14*86400, "green")).runbook("DefenderCredentialExpiring"),
 		series(6, "Token requests per 5 min", "none", "Requests for an access token. One in about 55 minutes is normal. They cost no API quota."+bar+fewLines,
 			lines("", "", events("token_requests_total", ""), inAll)...).perFiveMinutes(),
 		series(6, "Token failures per 5 min", "none", "Requests for an access token that failed, by reason."+bar+fewLines,
@@ -289,6 +289,20 @@ func (d *Dashboard) exporterReplicas() {
 		series(6, "Tenants lost, names taken, per 5 min", "none", "Tenants that others had taken from an exporter that still served them, because it was silent; and times that two exporters had the same replica name."+bar,
 			q("lost, {{instance}}", counted("tenants_lost_total", "instance")).or(alone),
 			q("same name, {{instance}}", counted("replica_name_conflicts_total", "instance")).or(alone)).perFiveMinutes().none("none").runbook("DefenderTakeoversOften"),
+	)
+	store := func(of string) string {
+		m, at := "m365_defender_state_request_duration_seconds", `{instance=~"$instance"}[$__rate_interval]`
+		return "histogram_quantile(" + of + ", sum by (operation) (rate(" + m + at + "))) or histogram_quantile(" + of + ", sum by (operation, le) (rate(" + m + "_bucket" + at + ")))"
+	}
+	memory := "the demo keeps its state in memory"
+	d.row("", 7,
+		timeline(8, "State in reach", "Whether the last exchange with the store of the state succeeded. While a shared store is out of reach the counts stay and no call is made.",
+			q("{{instance}}", `min by (instance) (m365_defender_state_up{instance=~"$instance"})`)).
+			words(word{0, "out of reach", "red"}, word{1, "in reach", "green"}).runbook("DefenderStateDown"),
+		series(8, "Duration of a request to the store", "s", "90th percentile, by what the store of the state is asked: beat is of the replicas, open takes a tenant or gives it back, grant saves a ledger before a call, save and load are of incidents.",
+			q("{{operation}}", store("0.9")).or(memory)).none("in memory only").runbook("DefenderStateDown"),
+		series(8, "Calls handed in per 5 min", "none", "Calls of others that a ledger was told of: of a check, or of an exporter that had lost the tenant."+bar+fewLines,
+			orNone("nobody else spends the quota of the demo", lines("", "", events("api_calls_handed_in_total", "")+" > 0", inAll))...).perFiveMinutes().none("none"),
 	)
 }
 

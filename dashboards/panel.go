@@ -228,8 +228,9 @@ func (p *Panel) atLeast(value float64) *Panel {
 	return p
 }
 
-func (p *Panel) atMost(value float64) *Panel {
-	p.FieldConfig.Defaults.Max = &value
+// upToOne is for shares.
+func (p *Panel) upToOne() *Panel {
+	p.FieldConfig.Defaults.Max = new(1.0)
 	return p
 }
 

@@ -31,10 +31,15 @@ func TestNativeHistogramsInQuickstart(t *testing.T) {
 	if got := slices.DeleteFunc(newer, func(line string) bool { return line == setting }); !slices.Equal(got, old) {
 		t.Errorf("without the setting got\n%s\nwant\n%s", strings.Join(got, ""), strings.Join(old, ""))
 	}
-	if !slices.Contains(settings("docs/quickstart/compose/prometheus.yml"), setting) {
-		t.Error("Compose has no native histograms")
-	}
-	if strings.Contains(strings.Join(settings("compose.yaml"), ""), "native-histograms") {
-		t.Error("Compose has a flag that does nothing")
+	for file, config := range map[string]string{
+		"compose.yaml":          "docs/quickstart/compose/prometheus.yml",
+		"compose.replicas.yaml": "docs/quickstart/replicas/prometheus.yml",
+	} {
+		if !slices.Contains(settings(config), setting) {
+			t.Errorf("%s has no native histograms", config)
+		}
+		if strings.Contains(strings.Join(settings(file), ""), "native-histograms") {
+			t.Errorf("%s has a flag that does nothing", file)
+		}
 	}
 }

@@ -45,6 +45,25 @@ func reviewRules() (rules []Rule) {
 	return rules
 }
 
+// Recording is what a rule of the review makes of the samples of one exporter.
+type Recording struct {
+	// Record is the sum of Sample by the labels By.
+	Record, Sample string
+	By             []string
+}
+
+// Recordings are those that classic histograms and counters are recorded as, for
+// whoever writes a past that no rule has seen.
+func Recordings() (all []Recording) {
+	for _, h := range histograms {
+		all = append(all, Recording{classicRecord(h.metric), "m365_defender_" + h.metric + "_bucket", []string{"tenant", "severity", "le"}})
+	}
+	for _, f := range flows {
+		all = append(all, Recording{flowRecord(f.metric), "m365_defender_" + f.metric + "_total", strings.Split("tenant, "+f.by, ", ")})
+	}
+	return all
+}
+
 func nativeRecord(metric string) string { return "tenant_severity:m365_defender_" + metric + ":newest" }
 func classicRecord(metric string) string {
 	return "tenant_severity_le:m365_defender_" + metric + "_bucket:newest"

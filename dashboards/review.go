@@ -18,6 +18,8 @@ func Review() *Dashboard {
 	d.reviewObjectives()
 	d.reviewQuality()
 	d.reviewFlow()
+	d.reviewRequested()
+	d.reviewLoad()
 	return d
 }
 
@@ -108,7 +110,7 @@ func (d *Dashboard) reviewObjectives() {
 		).sortedBy("Severity", "Objective"),
 		series(10, "Objectives met, high severity", "percentunit", "Share of the objectives for incidents of high severity that was met in the 7 days before each point. The line is at nine of ten."+recordedHint,
 			q("{{objective}}", attained(`severity="high"`, "objective", week)).or(none)).
-			every("1h").unfilled().atMost(1).limit(0.9).none("none due").runbook("DefenderAssignObjectiveSlowBurn"),
+			every("1h").unfilled().upToOne().limit(0.9).none("none due").runbook("DefenderAssignObjectiveSlowBurn"),
 	)
 }
 
@@ -135,7 +137,7 @@ func (d *Dashboard) reviewQuality() {
 		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+once,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").atMost(1).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").upToOne().color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
 	)
 }
 
@@ -213,4 +215,52 @@ func (d *Dashboard) reviewFlow() {
 			q("median", quantileOf("0.5", "incident_alerts", "", "", week)).or("alerts may not be delivered"),
 			q("p90", quantileOf("0.9", "incident_alerts", "", "", week)).or("alerts may not be delivered")).decimals(0),
 	)
+}
+
+// reviewRequested shows what is off unless the operator asks for it.
+func (d *Dashboard) reviewRequested() {
+	by := func(width int, title, flag, label, description string) *Panel {
+		return ranking(width, title, "none", description+" An incident counts once for each. The ten most frequent. Needs --incidents."+flag+"; see docs/privacy.md."+once,
+			q("{{"+label+"}}", "topk(10, sum by ("+label+") ("+count("open_incidents_by_"+label, "", "severity, "+label)+") > 0)").or("off unless the operator asks for it")).
+			none("none, or off: --incidents." + flag)
+	}
+	closed := count("resolved_incidents_by_detector", "", "detector, classification")
+	share := func(classification string) string {
+		return "sum by (detector) (" + count("resolved_incidents_by_detector", `classification="`+classification+`"`, "detector, classification") +
+			") / (sum by (detector) (" + closed + ") > 0)"
+	}
+	const off = "off unless the operator asks for it"
+	d.row("Tags, device groups, techniques and detectors, where they are asked for", 8,
+		by(5, "Open, by tag", "tags", "tag", "Open incidents by the tags that the setting lists."),
+		by(5, "Open, by device group", "device-groups", "device_group", "Open incidents by the groups of the devices of their alerts."),
+		by(5, "Open, by technique", "techniques", "technique", "Open incidents by the MITRE ATT&CK techniques of their alerts."),
+		table(9, "False positives, by detector", "Resolved incidents within the look-back by the detector of their alerts, the most frequent first, and the share of false positives and of those without a verdict: what to tune next. Needs --incidents.detectors; see docs/privacy.md."+once,
+			[]string{"detector", "Detector"},
+			column{title: "Resolved", unit: "none", width: 90, query: q("", "sum by (detector) ("+closed+") > 0").or(off)},
+			column{title: "False positive", unit: "percentunit", decimals: 0, width: 110, query: q("", share("false_positive")).or(off), steps: []Step{{Color: "text"}, from(0.5, "orange")}},
+			column{title: "No verdict", unit: "percentunit", decimals: 0, width: 100, query: q("", share("unknown")).or(off)},
+		).sortedBy("-Resolved").none("off: --incidents.detectors"),
+	)
+}
+
+func (d *Dashboard) reviewLoad() {
+	const off = "dimensions of persons are off unless the operator asks for them"
+	few := func(p *Panel) *Panel {
+		p.FieldConfig.Defaults.NoValue = "off: --incidents.assignees"
+		p.FieldConfig.Defaults.Mappings = []any{}
+		return p
+	}
+	d.row("Load, where --incidents.assignees is set", 4,
+		few(stat(6, "Persons with open incidents", "none", "How many persons have open incidents. Needs --incidents.assignees=count; see docs/privacy.md."+once,
+			q("", "sum("+"max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))),
+		few(stat(6, "Most open incidents of one person", "none", "The largest number of open incidents that one person has. Far above the average: the load is uneven."+once,
+			q("", "max(m365_defender_busiest_assignee_open_incidents{"+selected+"})").or(off))),
+		few(stat(6, "Open incidents per person", "none", "Assigned open incidents per person who has any."+once,
+			q("", "sum("+count("incidents", `assigned="true", `+isOpen, byAll)+") / sum(max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))).decimals(1),
+		few(stat(6, "Hand-overs", "none", "Times an open incident went from one person to another, in the last 7 days. Many: work waits for others, or is escalated."+once,
+			q("", "round(sum(max by (tenant, severity) (increase(m365_defender_incidents_reassigned_total{"+selected+"}[7d]))))").or(off))),
+	)
+	d.row("", 7, ranking(24, "Open, by person", "none", "Open incidents by the person to whom they are assigned: a name, or what stands for one. Needs --incidents.assignees=hashed or names; see docs/privacy.md."+once,
+		q("{{assignee}}", "topk(20, sum by (assignee) (max by (tenant, assignee) (m365_defender_open_incidents_by_assignee{"+selected+"})))").or(off)).
+		none("off: --incidents.assignees=hashed or names"))
 }

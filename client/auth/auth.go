@@ -30,6 +30,8 @@ type Options struct {
 	ClientID string
 	// Scope is the API's address and /.default.
 	Scope string
+	// SecretExpires is when a client secret ends, if somebody has said so.
+	SecretExpires time.Time
 	// HTTP makes the requests, of which only the transport and the timeout are
 	// used (0: 30 s): no redirect is followed, whatever it says, and no cookie is
 	// kept. nil: the standard transport.
@@ -39,6 +41,8 @@ type Options struct {
 	// Jitter returns a number in [0, 1) that spreads attempts after a failure;
 	// nil: math/rand/v2.
 	Jitter func() float64
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
 
 	// timeout is that of HTTP. It bounds each attempt as a whole.
 	timeout time.Duration
@@ -131,6 +135,9 @@ func (o Options) withDefaults() Options {
 	if o.Jitter == nil {
 		o.Jitter = rand.Float64
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	o.scrubber = new(scrub.Scrubber)
 	return o
 }
@@ -148,19 +155,19 @@ func (s *Source) Scrubber() *scrub.Scrubber { return s.opts.scrubber }
 //   - meanwhile other callers get the token before, as long as that lasts, or
 //     wait for the same request.
 func (s *Source) Token() (*oauth2.Token, error) {
-	if token := s.fresh(time.Now()); token != nil {
+	if token := s.fresh(s.opts.Now()); token != nil {
 		return token, nil
 	}
 	select {
 	case s.requesting <- struct{}{}:
 	default:
-		if token, _ := lasting(s.present(), time.Now(), nil); token != nil {
+		if token, _ := lasting(s.present(), s.opts.Now(), nil); token != nil {
 			return token, nil
 		}
 		s.requesting <- struct{}{}
 	}
 	defer func() { <-s.requesting }()
-	began := time.Now()
+	began := s.opts.Now()
 	if token := s.fresh(began); token != nil {
 		return token, nil
 	}
@@ -174,7 +181,7 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	}
 	fresh, refresh, err := s.attempt(p, err)
 	if err == nil || s.ctx.Err() == nil { // a request that Close has ended has not failed
-		s.opts.Observe(Attempt{Took: time.Since(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
+		s.opts.Observe(Attempt{Took: s.opts.Now().Sub(began), Err: err, CredentialExpiry: s.CredentialExpiry()})
 	}
 	if err != nil {
 		return lasting(token, began, err)
@@ -227,8 +234,9 @@ func (s *Source) attempt(p *loaded, unloaded error) (*oauth2.Token, time.Time, e
 			return token, refresh, nil
 		}
 	}
-	e := explain(err, s.opts.scrubber)
-	s.failure.add(time.Now(), e, p.digest, s.opts.Jitter())
+	now := s.opts.Now()
+	e := explain(err, s.opts.scrubber, now)
+	s.failure.add(now, e, p.digest, s.opts.Jitter())
 	return nil, time.Time{}, e
 }
 
@@ -276,7 +284,7 @@ func renewal(t *oauth2.Token, issued time.Time) time.Time {
 func (s *Source) Renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.opts.Now()
 	if s.token == nil || !s.renewed.IsZero() && now.Sub(s.renewed) < renewEvery {
 		return
 	}
@@ -294,8 +302,9 @@ func (s *Source) Expiry() time.Time {
 	return s.token.Expiry
 }
 
-// CredentialExpiry is when the credential itself ends, as far as it is known:
-// that of a certificate, from the first request for a token on.
+// CredentialExpiry is when the credential itself ends, as far as it is known, from
+// the first request for a token on: a certificate says so itself, of a secret the
+// options may.
 func (s *Source) CredentialExpiry() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

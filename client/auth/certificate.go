@@ -28,7 +28,7 @@ func Certificate(opts Options, path string, password func() (string, error)) *So
 		if err != nil {
 			return nil, err
 		}
-		now := time.Now()
+		now := opts.Now()
 		if err := id.valid(now); err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func Certificate(opts Options, path string, password func() (string, error)) *So
 			expires: id.certificate.NotAfter,
 			note:    id.certificate.Subject.String(),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
-				text, err := id.sign(opts.ClientID, opts.TokenURL, time.Now())
+				text, err := id.sign(opts.ClientID, opts.TokenURL, opts.Now())
 				if err != nil {
 					return nil, time.Time{}, err
 				}

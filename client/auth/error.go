@@ -147,7 +147,7 @@ const maxCodes = 8
 var aadsts = regexp.MustCompile(`^AADSTS(\d{3,9})\b`)
 
 // explain makes an error that is fit to be shown.
-func explain(err error, s *scrub.Scrubber) *Error {
+func explain(err error, s *scrub.Scrubber, now time.Time) *Error {
 	var r *refusal
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		r = newRefusal(answer.Response, answer.Body)
@@ -155,7 +155,7 @@ func explain(err error, s *scrub.Scrubber) *Error {
 		errors.As(err, &r)
 	}
 	if r != nil {
-		return r.explain(s)
+		return r.explain(s, now)
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the address is long and known
@@ -182,9 +182,9 @@ func explain(err error, s *scrub.Scrubber) *Error {
 	return e
 }
 
-func (r *refusal) explain(s *scrub.Scrubber) *Error {
+func (r *refusal) explain(s *scrub.Scrubber, now time.Time) *Error {
 	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r)}
-	e.retryAfter, _ = retryafter.Parse(r.header.Get("Retry-After"), time.Now())
+	e.retryAfter, _ = retryafter.Parse(r.header.Get("Retry-After"), now)
 	switch {
 	case slices.Contains(codes, r.code):
 		e.Reason = r.code

@@ -28,7 +28,7 @@ func Federated(opts Options, path string) *Source {
 			return nil, &credentialError{text: "read federated token: " + path + " holds no token (JWT)"}
 		}
 		opts.scrubber.Secret("assertion", text)
-		now := time.Now()
+		now := opts.Now()
 		if end := claims.ExpiresAt; end != nil && now.After(end.Add(skew)) {
 			return nil, &credentialError{
 				text: fmt.Sprintf("the federated token in %s expired at %s", path, end.UTC().Format(time.RFC3339)),

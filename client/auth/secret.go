@@ -27,7 +27,8 @@ func ClientSecret(opts Options, read func() (string, error)) *Source {
 		}
 		opts.scrubber.Secret("secret", secret)
 		return &loaded{
-			digest: sha256.Sum256([]byte(secret)),
+			expires: opts.SecretExpires,
+			digest:  sha256.Sum256([]byte(secret)),
 			request: func(ctx context.Context) (*oauth2.Token, time.Time, error) {
 				return exchange(ctx, opts, secret, nil)
 			},
@@ -51,6 +52,10 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, opts.HTTP))
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // the library makes a text of it
+	}
+	if err == nil && !token.Expiry.IsZero() {
+		// The library tells it by the machine's clock.
+		token.Expiry = opts.Now().Add(time.Until(token.Expiry))
 	}
 	return token, time.Time{}, err
 }

@@ -88,6 +88,18 @@ func (l *Ledger) Merge(now time.Time, log Log) (calls int) {
 	return l.restore(now, log)
 }
 
+// Own is a log of this ledger without what it knows of others: for who hands in what
+// it has spent. Each has all of its grants, so that it does not matter which of
+// several is merged first.
+func (l *Ledger) Own(log Log) Log {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own := l.origins.of(l.origins.own)
+	log.Grants = log.Grants[uint64(len(log.Grants))-min(own, uint64(len(log.Grants))):]
+	log.Origins = slices.DeleteFunc(slices.Clone(log.Origins), func(o Origin) bool { return o.Ledger != l.origins.own })
+	return log
+}
+
 // Later is the log with all its instants moved by so much, rounded up to whole
 // milliseconds; earlier if that is negative. It makes the wall clock of another
 // machine this one's: if a third clock tells how old a log is, then that log's At

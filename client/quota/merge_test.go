@@ -97,6 +97,24 @@ func TestMerge(t *testing.T) {
 		merge(t, second, at(6*s), Log{Grants: []Entry{{At: at(0)}}}, 1, 28)
 		merge(t, from(second.Log(at(6*s))), at(6*s), second.Log(at(6*s)), 0, 28)
 	})
+	t.Run("in any order, of who knew of each other", func(t *testing.T) {
+		check := from(saved)
+		spend(t, check, at(5*s), pass.Delta, 1)
+		one := check.Own(check.Log(at(5 * s)))
+		spend(t, check, at(6*s), pass.Delta, 1)
+		both := check.Own(check.Log(at(6 * s)))
+		next := from(saved)
+		merge(t, next, at(7*s), both, 2, 22)
+		spend(t, next, at(8*s), pass.Delta, 1)
+		last := next.Own(next.Log(at(8 * s)))
+		if len(last.Grants) != 1 || len(last.Origins) != 1 {
+			t.Errorf("got %v from %v, want its own alone", last.Grants, last.Origins)
+		}
+		owner := from(saved)
+		merge(t, owner, at(9*s), last, 1, 21)
+		merge(t, owner, at(9*s), both, 2, 23)
+		merge(t, owner, at(9*s), one, 0, 23)
+	})
 	t.Run("a lost ledger", func(t *testing.T) {
 		lost := hourly()
 		lost.RestoreLost(at(0))

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -538,5 +539,55 @@ func TestOwnPhase(t *testing.T) {
 		if len(phases) != len(tenants) {
 			t.Errorf("phases: %v", phases)
 		}
+	})
+}
+
+// TestNoRecordNoCall: while grants cannot be recorded nothing is sent, the counts
+// stay, and the next refresh after that succeeds.
+func TestNoRecordNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		f.change(func() { f.unrecorded = errors.New("out of reach") })
+		before := len(f.calls)
+		sleep(10 * time.Minute)
+		f.change(func() {
+			if len(f.calls) != before {
+				t.Errorf("%d calls were made", len(f.calls)-before)
+			}
+			f.unrecorded = nil
+		})
+		s := r.Status()
+		if failures := s.Passes[pass.Delta].Failures[reason.State]; s.Up || s.LastReason != reason.State || failures < 15 || failures > 21 {
+			t.Errorf("%d failures in ten minutes, status: %+v", failures, s)
+		}
+		sleep(31 * time.Second)
+		r.equal(t)
+		if !r.Status().Up {
+			t.Error("it does not go on at once")
+		}
+	})
+}
+
+// TestOldGrant: a grant that took long to be saved is not used.
+func TestOldGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		f.change(func() { f.saving = maxGrantAge + time.Second })
+		before := len(f.calls)
+		sleep(2 * time.Minute)
+		f.change(func() {
+			if len(f.calls) != before || f.canceled == 0 {
+				t.Errorf("%d calls were made, %d grants canceled", len(f.calls)-before, f.canceled)
+			}
+			f.saving = 0
+		})
+		sleep(time.Minute)
+		r.equal(t)
 	})
 }

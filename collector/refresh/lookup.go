@@ -84,7 +84,7 @@ func (l *Loop) lookupStep(ctx context.Context) {
 		m.Left, retry.tries = m.Left[1:], 0
 	}
 	if len(m.Left) == 0 || m.Hidden >= maxHidden {
-		l.completeSweep(ctx, time.Now())
+		l.completeSweep(ctx, l.now())
 	}
 }
 
@@ -93,7 +93,7 @@ func (l *Loop) lookupStep(ctx context.Context) {
 func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	m, retry := &l.Scan.Missing, &l.retries[pass.Sweep]
 	in, failure := l.lookUp(ctx, id)
-	now := time.Now()
+	now := l.now()
 	switch {
 	case failure == errNotGranted:
 		return false
@@ -196,7 +196,7 @@ type doubt struct {
 func (l *Loop) doubt(id int64) {
 	waits := slices.ContainsFunc(l.Doubts, func(d doubt) bool { return d.ID == id })
 	if !waits && len(l.Doubts) < maxDoubts {
-		l.Doubts = append(l.Doubts, doubt{id, time.Now().Add(rereadEvery)})
+		l.Doubts = append(l.Doubts, doubt{id, l.now().Add(rereadEvery)})
 	}
 }
 
@@ -208,10 +208,10 @@ func (l *Loop) rereadStep(ctx context.Context) {
 	id := l.Doubts[0].ID
 	// First of all, so that others have their turn even if this one fails. Then the
 	// list goes on to show it, and a sweep finds out if it does not.
-	l.reread = time.Now()
+	l.reread = l.now()
 	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
 	if in, failure := l.lookUp(ctx, id); failure == nil {
-		now := time.Now()
+		now := l.now()
 		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
 		l.PublishedAt, l.publishing = now, true
 	}

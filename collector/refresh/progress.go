@@ -139,6 +139,11 @@ func (l *Loop) resume(p *progress, now time.Time) {
 		// deltas did not look for.
 		l.NextSweep = now
 	}
+	if n := l.mirror.DimensionsMissing(); n > 0 {
+		// What is asked for now of the incidents comes with a sweep.
+		l.NextSweep = now
+		l.opts.Logger.Info("What is counted of incidents by choice has changed; it is shown again once a sweep has read all of them", "incidents", n)
+	}
 	if l.Scan != nil {
 		for _, in := range l.Scan.Listing.Resume(&l.Server) {
 			l.apply(&in, l.passOf(scanPage), now, false)

@@ -75,7 +75,7 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 		return asError(err)
 	}
 	l.turned()
-	start := time.Now()
+	start := l.now()
 	grant, _, err := ledger.Take(start, p)
 	if err != nil {
 		return &listing.Error{Operation: listing.OperationList, Reason: reason.State, Err: err}
@@ -83,17 +83,17 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 	if grant == 0 {
 		return errNotGranted
 	}
-	if time.Since(start) > maxGrantAge {
+	if l.now().Sub(start) > maxGrantAge {
 		// This process has slept, or saving the grant has: others may have stopped
 		// waiting for it.
 		ledger.Cancel(grant)
 		return errNotGranted
 	}
 	err = func() error {
-		defer func() { ledger.Settle(grant, time.Now()) }() // after a panic, too
+		defer func() { ledger.Settle(grant, l.now()) }() // after a panic, too
 		return send(ctx)
 	}()
-	now := time.Now()
+	now := l.now()
 	l.turned()
 	if p != pass.Delta {
 		l.answer = now.Sub(start)
@@ -124,7 +124,7 @@ func asError(err error) *listing.Error {
 // readStep makes the next request of a delta, the first sync or a sweep, which
 // it begins if none is under way.
 func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
-	begun := time.Now()
+	begun := l.now()
 	r := l.begin(p, begun)
 	req, more := r.Listing.Next(begun)
 	if !more {
@@ -144,7 +144,7 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 		l.readFailed(ctx, p, failure, listing.Failed)
 		return
 	}
-	now := time.Now()
+	now := l.now()
 	clock := l.clock.at(now, page.Date, page.Rows)
 	r.Calls++
 	var rows []incident.Incident
@@ -257,7 +257,7 @@ func (l *Loop) newListing(now time.Time) *listing.Listing {
 
 // readFailed decides when to go on after a failure.
 func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
-	now, retry := time.Now(), &l.retries[p]
+	now, retry := l.now(), &l.retries[p]
 	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
 		if verdict == listing.RetryNow || retry.again(now) {
 			return
@@ -293,7 +293,7 @@ func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Err
 
 // readDone takes a complete reading into account.
 func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
-	now := time.Now()
+	now := l.now()
 	l.retries[p].tries, l.retries[p].voids = 0, 0
 	switch {
 	case p == pass.Delta:
@@ -347,6 +347,9 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 		l.mirror.StartFlows(s.Listing.Started, now)
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
+	if l.mirror.DimensionsMissing() > 0 {
+		l.NextSweep = now // some of it was read before they were asked for
+	}
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
 	l.ended(ctx, pass.First, s.Started, nil)
 }
@@ -371,7 +374,7 @@ func (l *Loop) repace(now time.Time, calls int) {
 // known to be the present one it counts whatever its last update says.
 func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
-	if !known && !in.Open() && !in.Updated.IsZero() && !time.Now().Before(in.Updated.Add(l.opts.Lookback)) {
+	if !known && !in.Open() && !in.Updated.IsZero() && !l.now().Before(in.Updated.Add(l.opts.Lookback)) {
 		return // It has left the look-back since a long reading began.
 	}
 	limit, since := clock.Add(tolerance), l.Watermark.since(l.opts.Overlap)

@@ -82,6 +82,8 @@ type Options struct {
 	// Objectives and Priorities, too.
 	Objectives incident.Objectives
 	Priorities bool
+	// Dimensions, too; the source has to keep the same.
+	Dimensions incident.Dimensions
 	// Stagger, from 0 to 1, is which part of the interval the tenant's deltas begin
 	// at, and by which part of half an interval of sweeps its first sweep comes
 	// early, so that many tenants are no burst.
@@ -89,6 +91,27 @@ type Options struct {
 	// Store keeps the progress over restarts; nil: nothing is kept.
 	Store  Store
 	Logger *slog.Logger
+	// Clock is ours; nil: the wall clock.
+	Clock Clock
+}
+
+// Clock is what a loop knows of time.
+type Clock interface {
+	Now() time.Time
+	// Sleep returns at an instant, or as soon as the context ends.
+	Sleep(ctx context.Context, until time.Time)
+}
+
+// wallClock is the machine's.
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+func (wallClock) Sleep(ctx context.Context, until time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(until)):
+	}
 }
 
 func (o *Options) setDefaults() {
@@ -97,10 +120,15 @@ func (o *Options) setDefaults() {
 	o.Overlap = cmp.Or(o.Overlap, 10*time.Minute)
 	o.Lookback = cmp.Or(o.Lookback, 180*24*time.Hour)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	if o.Clock == nil {
+		o.Clock = wallClock{}
+	}
 }
 
 func (o *Options) mirror() incident.MirrorOptions {
-	return incident.MirrorOptions{Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities}
+	return incident.MirrorOptions{
+		Lookback: o.Lookback, Thresholds: o.Thresholds, Objectives: o.Objectives, Priorities: o.Priorities, Dimensions: o.Dimensions,
+	}
 }
 
 // Loop keeps one tenant's mirror up to date.
@@ -134,7 +162,7 @@ type Loop struct {
 // time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: time.Now()}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: opts.Clock.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
 	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
 	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
@@ -153,14 +181,16 @@ func (l *Loop) Status() *Status { return l.status.Load() }
 // between, as long as one request takes.
 func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
 
-func (l *Loop) turned() { l.heartbeat.Store(time.Now().UnixNano()) }
+func (l *Loop) now() time.Time { return l.opts.Clock.Now() }
+
+func (l *Loop) turned() { l.heartbeat.Store(l.now().UnixNano()) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each
 // request, and at the end. It is called once, and returns after at most one
 // request and one save; a request ends with the context.
 func (l *Loop) Run(ctx context.Context) error {
-	now := time.Now()
+	now := l.now()
 	for p := range l.retries {
 		l.retries[p].due = now.Add(l.offset())
 	}
@@ -186,7 +216,7 @@ func (l *Loop) step(ctx context.Context) {
 			l.panicked(ctx, task, cause)
 		}
 	}()
-	now := time.Now()
+	now := l.now()
 	v := l.view(now)
 	task, until := next(now, v)
 	switch task {
@@ -194,7 +224,7 @@ func (l *Loop) step(ctx context.Context) {
 		if p, waits := v.waits(now); waits {
 			l.opts.Ledger.Waits(now, p)
 		}
-		sleepUntil(ctx, until)
+		l.sleep(ctx, until)
 		return
 	case save:
 		l.save()
@@ -248,7 +278,7 @@ func (l *Loop) view(now time.Time) view {
 // panicked survives a mistake of ours in a task. The pass that it belongs to
 // rests, longer each time.
 func (l *Loop) panicked(ctx context.Context, t task, cause any) {
-	now, p := time.Now(), l.passOf(t)
+	now, p := l.now(), l.passOf(t)
 	retry := &l.retries[p]
 	retry.panics++
 	until := now.Add(min(time.Second<<min(retry.panics, 9), 5*time.Minute))
@@ -256,7 +286,7 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 	if t == wait || t == save {
 		// No schedule was made, or none was obeyed.
 		l.publishStatus()
-		sleepUntil(ctx, until)
+		l.sleep(ctx, until)
 		return
 	}
 	retry.due = until
@@ -277,11 +307,9 @@ func (l *Loop) mistake(p pass.Pass, cause any) *listing.Error {
 // longestSleep keeps the heartbeat coming.
 const longestSleep = 30 * time.Second
 
-func sleepUntil(ctx context.Context, at time.Time) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(min(max(time.Until(at), time.Millisecond), longestSleep)):
-	}
+func (l *Loop) sleep(ctx context.Context, until time.Time) {
+	now := l.now()
+	l.opts.Clock.Sleep(ctx, now.Add(min(max(until.Sub(now), time.Millisecond), longestSleep)))
 }
 
 // publish shows what was saved. That nothing is shown before it is saved keeps

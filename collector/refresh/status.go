@@ -88,7 +88,7 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 	if ctx.Err() != nil {
 		return
 	}
-	now := time.Now()
+	now := l.now()
 	k := &l.Draft.Passes[p]
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)

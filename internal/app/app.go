@@ -78,13 +78,13 @@ func (a *App) setup(ctx context.Context) error {
 
 	tenants := o.tenants
 	if o.demo {
-		// Before the tenants, one of which asks it, and stopped after them.
-		tenant, stop, err := startDemo(ctx, o.tenants[0], a.logger)
+		// Before the tenants, which ask it, and stopped after them.
+		simulated, stop, err := startDemo(ctx, o.tenants[0], o.demoTenants, a.logger)
 		if err != nil {
 			return fmt.Errorf("start the demo: %w", err)
 		}
 		a.cleanup("demo", stop)
-		tenants = []config.Tenant{tenant}
+		tenants = simulated
 	}
 
 	store, measured, err := o.openState(a.logger)

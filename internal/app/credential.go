@@ -10,6 +10,9 @@ import (
 
 func credentialFlags(app *kingpin.Application, t *config.Tenant) {
 	app.Flag("client.secret-file", "File that holds the client secret. Or set AZURE_CLIENT_SECRET to the secret.").StringVar(&t.ClientSecretFile)
+	app.Flag("client.secret-expires", "When the client secret ends: a date, or a time (RFC 3339). The exporter cannot find out, and warns of it.").SetValue(&value{
+		name: "client.secret-expires", set: func(text string) error { return config.Set(&t.SecretExpires, text) },
+	})
 	app.Flag("client.certificate-file", "File that holds the client certificate and its RSA key, PEM or PKCS#12. Or set AZURE_CLIENT_CERTIFICATE_PATH.").StringVar(&t.ClientCertificateFile)
 	app.Flag("client.certificate-password-file", "File that holds the password of a PKCS#12 file. Or set AZURE_CLIENT_CERTIFICATE_PASSWORD to the password.").StringVar(&t.ClientCertificatePasswordFile)
 	app.Flag("client.federated-token-file", "File that holds a token of a workload identity. Or set AZURE_FEDERATED_TOKEN_FILE.").StringVar(&t.FederatedTokenFile)

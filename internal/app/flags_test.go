@@ -90,7 +90,7 @@ func TestDemoInterval(t *testing.T) {
 		}
 		tenant := o.tenants[0]
 		if o.demo {
-			tenant = demoTenant(tenant, "http://127.0.0.1")
+			tenant = demoTenant(tenant, 0, "http://127.0.0.1")
 		}
 		if got := tenant.Interval.String(); got != test.want {
 			t.Errorf("%v: got %s, want %s", test.args, got, test.want)

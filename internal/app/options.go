@@ -32,9 +32,12 @@ type Options struct {
 	patience      time.Duration // for other replicas
 	stateAccess   stateAccess
 	configCheck   bool
-	command       string // serve or check
+	command       string // serve, check or demo-history
 	checkFormat   string
 	demo          bool
+	given         []string // the flags that the command line itself has
+	demoTenants   int
+	history       historyOptions
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	probeAddress  string
@@ -71,9 +74,15 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 	check := app.Command("check", "Try every step from the configuration to one call of the API, say what is wrong and how to fix it, and exit.")
 	formatFlag(check, &o.checkFormat)
 
+	historyFlags(app.Command(demoHistory, "Write what the demo would have exposed over the last 14 days, as OpenMetrics for promtool tsdb create-blocks-from openmetrics, and exit."), &o.history)
+
 	app.Flag("demo", "Serve a simulated tenant, no credentials needed.").BoolVar(&o.demo)
+	demoTenantsFlag(app, &o.demoTenants)
 	app.Flag("config.file", "Configuration file, for several tenants, or a directory of them (*.yml, *.yaml). May be repeated. They are read again on SIGHUP.").StringsVar(&o.configFiles)
 	app.Flag("config.check", "Check the configuration, say what is wrong with it, and exit.").BoolVar(&o.configCheck)
+
+	app.Flag("service.install", "Install the exporter as a service of Windows that runs with the other flags given here, or change the flags of the one that is installed, and exit.").BoolVar(new(bool))
+	app.Flag("service.uninstall", "Stop the service of Windows, remove it, and exit. Its directory stays.").BoolVar(new(bool))
 
 	tenantFlags(app, &tenant)
 
@@ -104,17 +113,17 @@ func Parse(args []string, stdout, stderr io.Writer) (*Options, error) {
 		return nil, fmt.Errorf("%w; see --help, or look around with --demo", err)
 	}
 	o.configFiles = slices.DeleteFunc(o.configFiles, func(path string) bool { return path == "" })
-	given := givenFlags(context)
-	if o.demo && !slices.Contains(given, "refresh.interval") {
-		tenant.Interval = demoInterval
+	o.given = givenFlags(context)
+	if o.demo = o.demo || o.command == demoHistory; o.demo {
+		demoDefaults(&tenant, o, o.given)
 	}
 	if len(o.configFiles) == 0 {
 		credentialEnvironment(&tenant)
 	}
-	return o, o.validate(tenant, given)
+	return o, o.validate(tenant)
 }
 
-func (o *Options) validate(tenant config.Tenant, given []string) error {
+func (o *Options) validate(tenant config.Tenant) error {
 	if err := web.CheckTelemetryPath(o.telemetryPath); err != nil {
 		return fmt.Errorf("--web.telemetry-path is %w", err)
 	}
@@ -125,7 +134,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.validateReplica(shared, given); err != nil {
+	if err := o.validateReplica(shared, o.given); err != nil {
 		return err
 	}
 	if path := *o.web.WebConfigFile; path != "" {
@@ -136,10 +145,16 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
 	}
+	if !o.demo && slices.Contains(o.given, "demo.tenants") {
+		return errors.New("--demo.tenants is given without --demo; it is the number of simulated tenants")
+	}
+	if o.command == demoHistory && len(o.configFiles) > 0 {
+		return errors.New("demo-history is given together with --config.file; it writes the past of simulated tenants only")
+	}
 	if len(o.configFiles) == 0 {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
-			complete := demoTenant(tenant, "http://127.0.0.1")
+			complete := demoTenant(tenant, 0, "http://127.0.0.1")
 			return complete.Complete()
 		}
 		if err := o.tenants[0].Complete(); err != nil {
@@ -147,7 +162,7 @@ func (o *Options) validate(tenant config.Tenant, given []string) error {
 		}
 		return nil
 	}
-	for _, flag := range given {
+	for _, flag := range o.given {
 		if ofTenant(flag) || flag == "demo" {
 			return fmt.Errorf("--%s is given together with --config.file; it must be one of them: tenants are described in the file or by flags", flag)
 		}
@@ -162,7 +177,7 @@ func ofTenant(flag string) bool {
 	return slices.Contains([]string{"tenant", "client", "api", "cloud", "auth", "refresh", "incidents", "cache"}, area)
 }
 
-// stateURL leaves the disk alone for a demo: its tenant is a new one each time.
+// stateURL leaves the disk alone for a demo.
 func (o *Options) stateURL() string {
 	if o.demo && !o.stateIsSet {
 		return "memory:"

@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/prometheus/common/promslog"
 
-	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/fleet"
 	"m365_defender_exporter/internal/preflight"
+	"m365_defender_exporter/internal/winservice"
 )
 
 // Exit codes.
@@ -34,42 +35,66 @@ const (
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	o, err := Parse(args, stdout, stderr)
-	if errors.Is(err, ErrDone) {
-		return ExitOK
+	if slices.Contains(args, "--service.install") || slices.Contains(args, "--service.uninstall") {
+		return manageService(args, winservice.System, stdout, stderr)
 	}
-	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
-		return ExitUsage
-	}
-	if o.configCheck {
-		_, _ = fmt.Fprintln(stdout, "configuration is valid")
-		return ExitOK
+	o, code := parse(args, stdout, stderr)
+	if o == nil {
+		return code
 	}
 	logger := promslog.New(o.log)
+	if o.command == demoHistory {
+		if err := writeHistory(ctx, o, historyLength, logger, stdout); err != nil {
+			_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+			return ExitRuntime
+		}
+		return ExitOK
+	}
 	if o.command == "check" {
 		signal.Stop(hangups) // the terminal that started it is gone
 		return check(ctx, o, logger, stdout)
 	}
-	if err := serve(ctx, o, hangups, logger); err != nil {
+	return serve(ctx, o, logger, func() {}, hangups)
+}
+
+// parse is Parse with the exit code, if there is nothing more to do.
+func parse(args []string, stdout, stderr io.Writer) (*Options, int) {
+	o, err := Parse(args, stdout, stderr)
+	if errors.Is(err, ErrDone) {
+		return nil, ExitOK
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+		return nil, ExitUsage
+	}
+	if o.configCheck {
+		_, _ = fmt.Fprintln(stdout, "configuration is valid")
+		return nil, ExitOK
+	}
+	return o, ExitOK
+}
+
+// serve runs until ctx ends or something fails. It calls started when the
+// metrics are served, and reads the configuration again whenever reload says so.
+func serve(ctx context.Context, o *Options, logger *slog.Logger, started func(), reload <-chan os.Signal) int {
+	if err := serveUntil(ctx, New(o, logger), logger, started, reload); err != nil {
 		logger.Error("Stopped by an error", "err", err)
 		return ExitRuntime
 	}
 	return ExitOK
 }
 
-// serve runs until ctx ends or something fails.
-func serve(ctx context.Context, o *Options, hangups <-chan os.Signal, logger *slog.Logger) error {
-	a := New(o, logger)
+func serveUntil(ctx context.Context, a *App, logger *slog.Logger, started func(), reload <-chan os.Signal) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
 	defer a.Stop()
+	started()
 	for {
 		select {
 		case err := <-a.Failed():
 			return err
-		case <-hangups:
+		case <-reload:
 			_ = a.Reload() // which has told the log
 		case <-ctx.Done():
 			logger.Info("Stopping")
@@ -86,13 +111,13 @@ func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Write
 	}
 	tenants := o.tenants
 	if o.demo {
-		tenant, stop, err := startDemo(ctx, o.tenants[0], logger)
+		simulated, stop, err := startDemo(ctx, o.tenants[0], o.demoTenants, logger)
 		if err != nil {
 			_, _ = fmt.Fprintln(stdout, "start the demo:", err)
 			return ExitRuntime
 		}
 		defer stop()
-		tenants = []config.Tenant{tenant}
+		tenants = simulated
 	}
 	store, _, err := o.openState(logger)
 	if err != nil {

@@ -34,7 +34,18 @@ func tenantFlags(app *kingpin.Application, t *config.Tenant) {
 	settingFlag(app, "incidents.lookback", "How long resolved incidents count after their last update. Open ones count at any age.", &t.Lookback)
 	durationsFlag(app, "incidents.age-threshold", "Age past which open incidents are counted; repeatable. Default: 1h 4h 8h 24h 72h 168h 720h.", &t.AgeThresholds)
 	objectivesFlag(app, "incidents.objective", "Times within which incidents of a severity are to be assigned, touched (first_touch) and resolved, such as high=assign:15m,resolve:4h; repeatable; empty: none. Default: high=assign:1h,resolve:24h.", &t.Objectives)
+	dimensionFlags(app, &t.Dimensions)
 	settingFlag(app, "cache.max-age", "Age past which the last good counts are no longer shown.", &t.MaxAge)
+}
+
+// dimensionFlags are all off by default; docs/privacy.md says what leaves the machine.
+func dimensionFlags(app *kingpin.Application, d *config.Dimensions) {
+	settingFlag(app, "incidents.tags", "Tags by which open incidents are counted, with commas between; others are not shown.", &d.Tags)
+	settingFlag(app, "incidents.device-groups", "Device groups by which open incidents are counted, with commas between; others are not shown. * for all.", &d.DeviceGroups)
+	app.Flag("incidents.techniques", "Count open incidents by MITRE ATT&CK technique.").BoolVar(&d.Techniques)
+	settingFlag(app, "incidents.detectors", "Count resolved incidents by detector: so many by themselves, the others together; 0 for none.", &d.Detectors)
+	settingFlag(app, "incidents.assignees", "What is told of the persons that incidents are assigned to: off, count, hashed or names.", &d.Assignees)
+	app.Flag("incidents.assignees-key-file", "File with the key of the hashes, at least 16 random bytes; for --incidents.assignees=count and hashed.").StringVar(&d.AssigneesKeyFile)
 }
 
 // givenFlags lists the flags that the command line itself has.

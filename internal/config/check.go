@@ -81,6 +81,8 @@ func (t *Tenant) credential(p place) error {
 			fieldCertificate, fieldFederatedToken, fieldIdentity)
 	case len(given) > 1:
 		return p.wrong(given[1], "is given as well as %s; it must be exactly one credential", given[0])
+	case !t.SecretExpires.IsZero() && given[0] != fieldSecretFile:
+		return p.wrong(fieldSecretExpires, "is given with %s; it must be given with a client secret only", given[0])
 	case t.ClientCertificatePasswordFile != "" && t.ClientCertificateFile == "":
 		return p.wrong(fieldPasswordFile, "is given without %s, whose password it would be", fieldCertificate)
 	}
@@ -141,7 +143,7 @@ func (t *Tenant) numbers(p place) error {
 	} else if n > 0 && t.AgeThresholds[n-1] > maxAge {
 		return p.wrong(fieldThresholds, "is %v; it must be at most %v", model.Duration(t.AgeThresholds[n-1]), model.Duration(maxAge))
 	}
-	return t.Objectives.check(p)
+	return cmp.Or(t.Objectives.check(p), t.check(p))
 }
 
 func (h *HTTP) check(p place) error {

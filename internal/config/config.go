@@ -39,12 +39,14 @@ type Settings struct {
 // Auth has exactly one credential: a secret (or the file that holds it), a
 // certificate, a federated token or a managed identity.
 type Auth struct {
-	AuthURL                       string `yaml:"url"`
-	AuthScope                     string `yaml:"scope"`
-	ClientID                      string `yaml:"client_id"`
-	ClientSecret                  Secret
-	ClientSecretFile              string `yaml:"client_secret_file"`
-	ClientCertificateFile         string `yaml:"client_certificate_file"`
+	AuthURL          string `yaml:"url"`
+	AuthScope        string `yaml:"scope"`
+	ClientID         string `yaml:"client_id"`
+	ClientSecret     Secret
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// SecretExpires is when the secret ends, as the operator knows it; zero: not known.
+	SecretExpires                 time.Time `yaml:"client_secret_expires"`
+	ClientCertificateFile         string    `yaml:"client_certificate_file"`
 	ClientCertificatePassword     Secret
 	ClientCertificatePasswordFile string `yaml:"client_certificate_password_file"`
 	FederatedTokenFile            string `yaml:"federated_token_file"`
@@ -71,7 +73,34 @@ type Incidents struct {
 	Lookback      time.Duration   `yaml:"lookback"`
 	AgeThresholds []time.Duration `yaml:"age_thresholds"`
 	Objectives    Objectives      `yaml:"objectives"`
+	Dimensions    `yaml:",inline"`
 }
+
+// Dimensions are what is counted of incidents besides: nothing by default, for it
+// may tell of persons, or make many series.
+type Dimensions struct {
+	Tags []string `yaml:"tags"`
+	// DeviceGroups may be AllDeviceGroups.
+	DeviceGroups []string `yaml:"device_groups"`
+	Techniques   bool     `yaml:"techniques"`
+	// Detectors is how many are shown by themselves; 0: none.
+	Detectors int `yaml:"detectors"`
+	// Assignees is one of the constants that follow. AssigneesKeyFile is for what
+	// needs a key.
+	Assignees        string `yaml:"assignees"`
+	AssigneesKeyFile string `yaml:"assignees_key_file"`
+}
+
+// AllDeviceGroups is in the place of a list of their names.
+const AllDeviceGroups = "*"
+
+// How much is told of the persons that incidents are assigned to.
+const (
+	AssigneesOff    = "off"
+	AssigneesCount  = "count"
+	AssigneesHashed = "hashed"
+	AssigneesNames  = "names"
+)
 
 // Objectives are by severity.
 type Objectives struct {
@@ -115,7 +144,8 @@ func Default() Tenant {
 		Quota:   Quota{QuotaPerMinute: ByAPI, QuotaPerHour: ByAPI, QuotaShare: 0.8},
 		Refresh: Refresh{Interval: 30 * time.Second, SweepInterval: 6 * time.Hour, Overlap: 10 * time.Minute},
 		Incidents: Incidents{Lookback: 180 * day, AgeThresholds: []time.Duration{time.Hour, 4 * time.Hour, 8 * time.Hour, day, 3 * day, 7 * day, 30 * day},
-			Objectives: Objectives{High: Objective{Assign: time.Hour, Resolve: day}}},
+			Objectives: Objectives{High: Objective{Assign: time.Hour, Resolve: day}},
+			Dimensions: Dimensions{Assignees: AssigneesOff}},
 		Cache: Cache{MaxAge: time.Hour},
 		Connection: Connection{
 			Timeout:          30 * time.Second,

@@ -12,6 +12,7 @@ var (
 
 	fieldClientID       = Field{"client.id", "AZURE_CLIENT_ID", "auth.client_id"}
 	fieldSecretFile     = Field{"client.secret-file", "AZURE_CLIENT_SECRET", "auth.client_secret_file"}
+	fieldSecretExpires  = Field{Flag: "client.secret-expires", Path: "auth.client_secret_expires"}
 	fieldCertificate    = Field{"client.certificate-file", "AZURE_CLIENT_CERTIFICATE_PATH", "auth.client_certificate_file"}
 	fieldPasswordFile   = Field{Flag: "client.certificate-password-file", Path: "auth.client_certificate_password_file"}
 	fieldFederatedToken = Field{"client.federated-token-file", "AZURE_FEDERATED_TOKEN_FILE", "auth.federated_token_file"}
@@ -27,6 +28,11 @@ var (
 	fieldLookback      = Field{Flag: "incidents.lookback", Path: "incidents.lookback"}
 	fieldThresholds    = Field{Flag: "incidents.age-threshold", Path: "incidents.age_thresholds"}
 	fieldObjectives    = Field{Flag: "incidents.objective", Path: "incidents.objectives"}
+	fieldTags          = Field{Flag: "incidents.tags", Path: "incidents.tags"}
+	fieldDeviceGroups  = Field{Flag: "incidents.device-groups", Path: "incidents.device_groups"}
+	fieldDetectors     = Field{Flag: "incidents.detectors", Path: "incidents.detectors"}
+	fieldAssignees     = Field{Flag: "incidents.assignees", Path: "incidents.assignees"}
+	fieldAssigneesKey  = Field{Flag: "incidents.assignees-key-file", Path: "incidents.assignees_key_file"}
 	fieldMaxAge        = Field{Flag: "cache.max-age", Path: "cache.max_age"}
 
 	fieldTimeout     = Field{Flag: "api.timeout", Path: "http.timeout"}

@@ -122,7 +122,7 @@ func (f File) tenants(base Tenant, list *yaml.Node, seen unique) ([]Tenant, erro
 		if err := read(node, reflect.ValueOf(&t).Elem(), ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
-		for _, file := range []*string{&t.ClientSecretFile, &t.ClientCertificateFile, &t.ClientCertificatePasswordFile, &t.FederatedTokenFile} {
+		for _, file := range []*string{&t.ClientSecretFile, &t.ClientCertificateFile, &t.ClientCertificatePasswordFile, &t.FederatedTokenFile, &t.AssigneesKeyFile} {
 			*file = promconfig.JoinDir(directory, *file)
 		}
 		t.HTTP.TLS.SetDirectory(directory)

@@ -96,6 +96,17 @@ func readValue(n *yaml.Node, setting any) error {
 			ok = readValue(resolve(n.Content[i]), &list[i]) == nil
 		}
 		*to = list
+	case *[]string:
+		// A text, too, for --incidents.device-groups=* is written so.
+		if value, plain := scalar(n); plain {
+			return Set(setting, value)
+		}
+		list := make([]string, len(n.Content))
+		ok = n.Kind == yaml.SequenceNode
+		for i := 0; ok && i < len(list); i++ {
+			list[i], ok = scalar(resolve(n.Content[i]))
+		}
+		*to = list
 	default:
 		var value string
 		if value, ok = scalar(n); ok {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -21,15 +22,18 @@ var expectations = map[reflect.Type]error{
 	reflect.TypeFor[*float64]():                errors.New("a number"),
 	reflect.TypeFor[*time.Duration]():          errors.New("a duration such as 30s, 6h or 180d"),
 	reflect.TypeFor[*[]time.Duration]():        errors.New("a list of durations such as [1h, 24h, 7d]"),
+	reflect.TypeFor[*[]string]():               errors.New("a list of names such as [A, B]"),
 	reflect.TypeFor[*int64]():                  errors.New("a size such as 64MiB"),
+	reflect.TypeFor[*time.Time]():              errors.New("a date such as 2027-05-01, or a time such as 2027-05-01T12:00:00Z"),
 	reflect.TypeFor[*promconfig.URL]():         errors.New("a URL such as http://proxy:3128"),
 	reflect.TypeFor[*promconfig.ProxyHeader](): errors.New("a mapping of header names to lists of values"),
 	reflect.TypeFor[*promconfig.TLSVersion]():  errors.New("TLS12 or TLS13"),
 }
 
 // Set parses a text of the command line, the environment or a file into the
-// setting that is pointed to: a text, a boolean, a number, a duration in the
-// notation of Prometheus (30s, 6h, 180d), a size in bytes with or without a unit
+// setting that is pointed to: a text, texts with commas between, a boolean, a number,
+// a duration in the notation of Prometheus (30s, 6h, 180d), a date or a time (RFC
+// 3339), a size in bytes with or without a unit
 // (int64: 1048576, 64MiB), a URL or a version of TLS. Its error is the end of a
 // sentence: what the text must be. It does not repeat the text, which may hold a
 // password.
@@ -44,6 +48,10 @@ func parse(setting any, text string) (err error) {
 	switch to := setting.(type) {
 	case *string:
 		*to = text
+	case *[]string:
+		if *to = nil; text != "" {
+			*to = strings.Split(text, ",")
+		}
 	case *bool:
 		if *to = text == "true"; !*to && text != "false" {
 			err = strconv.ErrSyntax
@@ -64,6 +72,8 @@ func parse(setting any, text string) (err error) {
 			}
 			*to = int64(size)
 		}
+	case *time.Time:
+		*to, err = parseTime(text)
 	case *promconfig.URL:
 		if to.URL = nil; text != "" {
 			to.URL, err = url.Parse(text)
@@ -78,6 +88,21 @@ func parse(setting any, text string) (err error) {
 	return err
 }
 
+// parseTime takes a date for its first moment in UTC: what ends then is warned of
+// a day early rather than late. The years are those that a typing error misses.
+func parseTime(text string) (at time.Time, err error) {
+	if text == "" {
+		return at, nil
+	}
+	if at, err = time.Parse(time.DateOnly, text); err != nil {
+		at, err = time.Parse(time.RFC3339, text)
+	}
+	if err == nil && (at.Year() < 2020 || at.Year() > 2099) {
+		err = strconv.ErrRange
+	}
+	return at, err
+}
+
 // Format writes a setting as [Set] reads it.
 func Format(setting any) string {
 	switch of := setting.(type) {
@@ -85,6 +110,8 @@ func Format(setting any) string {
 		return model.Duration(*of).String()
 	case *int64:
 		return units.Base2Bytes(*of).String()
+	case *[]string:
+		return strings.Join(*of, ",")
 	}
 	return fmt.Sprint(reflect.ValueOf(setting).Elem())
 }

@@ -239,6 +239,9 @@ func (f *Fleet) serve(order []*slot, failures map[string]error) (did Changes) {
 		}
 	}
 	f.slots = next
+	if f.replicas != nil {
+		failures = nil // they know which are worth telling
+	}
 	f.show(func() { f.order, f.shown, f.failures = order, f.configs, failures })
 	f.transports.keep(order)
 	f.forget(time.Now())
@@ -411,7 +414,7 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 		d.Stagger = stagger(cfg.Name)
 	}
 	if old != nil {
-		if was := old.Config(); old.transport == transport && was.Equal(&cfg) {
+		if was := old.Config(); old.transport == transport && was.Equal(&cfg) && old.KeyHolds() {
 			return old, nil
 		}
 		d.Replaces = old.Tenant

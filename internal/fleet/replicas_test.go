@@ -251,6 +251,125 @@ func TestRestartInPlace(t *testing.T) {
 	})
 }
 
+// TestSameName: of two living replicas with one name one goes on under another, or
+// both do if they find out in the same moment. Both say so, and then nothing moves
+// any more.
+func TestSameName(t *testing.T) {
+	inHerd(t, func(h *herd) {
+		configs := h.tenants(10)
+		a := h.begin("a", 0, configs...)
+		h.wait(time.Minute)
+		b := h.begin("a", 0, configs...)
+		h.wait(10 * time.Second)
+		s, _ := a.Replicas()
+		other, _ := b.Replicas()
+		if s.Conflicts != 1 || other.Conflicts > 1 || !strings.HasPrefix(s.Name, "a~") || s.Name == other.Name {
+			t.Errorf("got %+v and %+v", s, other)
+		}
+		for _, l := range []*life{a, b} {
+			if said := l.said.String(); !strings.Contains(said, "has the same name") && !strings.Contains(said, "another one has its name") {
+				t.Errorf("it was not said:\n%s", said)
+			}
+		}
+		if why := h.unserved(configs); why != "" || len(s.Names) != 2 {
+			t.Errorf("%s; %v", why, s.Names)
+		}
+		moves := strings.Count(a.said.String()+b.said.String(), "Tenants have moved")
+		h.wait(10 * time.Minute)
+		if n := strings.Count(a.said.String()+b.said.String(), "Tenants have moved") - moves; n > 0 {
+			t.Errorf("tenants moved %d times more", n)
+		}
+	})
+}
+
+// TestStruckOff: a replica that was suspended gives everything up when it finds
+// out, joins as somebody new, and gets its share back.
+func TestStruckOff(t *testing.T) {
+	inHerd(t, func(h *herd) {
+		configs := h.tenants(12)
+		h.begin("a", 0, configs...)
+		b := h.begin("b", 0, configs...)
+		h.wait(time.Minute)
+		had := b.served()
+		goOn := b.store.Freeze()
+		h.wait(12500 * time.Millisecond)
+		if n := len(h.all[0].Tenants()); n != 12 {
+			t.Errorf("after the patience the other serves %d of 12", n)
+		}
+		goOn()
+		h.wait(3 * time.Second)
+		h.once(configs)
+		if got := b.served(); !slices.Equal(got, had) {
+			t.Errorf("got %v, want %v", got, had)
+		}
+		if s, _ := b.Replicas(); s.Lost != uint64(len(had)) {
+			t.Errorf("%d lost, want %d", s.Lost, len(had))
+		}
+	})
+}
+
+// TestReloadWhileAway: with other settings a tenant goes on as soon as the store
+// is back, and until then its counts stay.
+func TestReloadWhileAway(t *testing.T) {
+	inHerd(t, func(h *herd) {
+		configs := h.tenants(4)
+		a := h.begin("a", 0, configs...)
+		h.wait(time.Minute)
+		h.board.Away(true)
+		h.wait(10 * time.Second)
+		for i := range configs {
+			configs[i].SweepInterval += time.Hour
+		}
+		if did, err := a.Replace(configs); err != nil || did.Changed != 4 {
+			t.Errorf("got %+v, %v", did, err)
+		}
+		h.wait(5 * time.Minute)
+		now := time.Now()
+		for _, tenant := range a.Tenants() {
+			if tenant.Status(now).Open == nil || !tenant.Healthy(now) {
+				t.Errorf("%s: the counts are gone, or it is not healthy", tenant)
+			}
+		}
+		h.board.Away(false)
+		h.wait(time.Minute)
+		h.once(configs)
+		for _, tenant := range a.Tenants() {
+			if cfg := tenant.Config(); !tenant.Status(time.Now()).Refresh.Up || !cfg.Equal(&configs[slices.IndexFunc(configs, func(c config.Tenant) bool { return c.Name == cfg.Name })]) {
+				t.Errorf("%s does not go on with the new settings", tenant)
+			}
+		}
+	})
+}
+
+// TestFaultyTenant: one that cannot be opened for a reason of its own holds no
+// other up, is said once, and is shown with the reason.
+func TestFaultyTenant(t *testing.T) {
+	inHerd(t, func(h *herd) {
+		configs := h.tenants(4)
+		a := h.begin("a", 0, configs...)
+		h.wait(time.Second)
+		b := h.begin("b", 0)
+		h.wait(2 * time.Second)
+		bad := slices.Clone(configs)
+		bad[2].HTTP.TLS.CAFile = "/nowhere/ca.pem"
+		if _, err := b.Replace(bad); err != nil {
+			t.Fatal(err)
+		}
+		a.stop()
+		h.wait(2 * time.Minute)
+		if got := b.served(); len(got) != 3 {
+			t.Errorf("%v are served", got)
+		}
+		all, err := b.Unserved(t.Context())
+		if err != nil || len(all) != 1 || all[0].Err == nil || all[0].Owner != "" || strings.Count(b.said.String(), "cannot be opened") != 1 {
+			t.Errorf("got %+v, %v\n%s", all, err, &b.said)
+		}
+		if _, _, failures := b.Census(); failures < 3 || failures > 6 {
+			t.Errorf("%d attempts in two minutes", failures)
+		}
+	})
+}
+
 // TestStoreAway: nothing is taken, nothing given up, no call is made, nobody is
 // struck off; and everything goes on when it is back.
 func TestStoreAway(t *testing.T) {

@@ -6,17 +6,19 @@ import (
 )
 
 // The encoding of a row, in this order: severity, status, classification,
-// determination, priority and flags, a byte each; creation and the time from
+// determination and priority, a byte each; flags, an unsigned varint; creation and the time from
 // there to the last update, signed varints in nanoseconds, and, if a flag says so,
 // that to the first owner; the sets of sources, categories and detection sources,
-// unsigned varints; the packed alerts, to the end. What follows from these and
+// unsigned varints; if a flag says so, what is kept under opt-in dimensions: the
+// owner, the sets of tags, device groups and techniques, the number of detectors
+// and each of them, unsigned varints; the packed alerts, to the end. What follows from these and
 // from the clock is not saved.
 //
 // A store marks what it keeps with [Encoding].
 
 // Encoding is the version of the encoding of rows and tables. A store must not
 // hand what it keeps to another version.
-const Encoding = 2
+const Encoding = 3
 
 // The flags as they are saved, whatever they are in memory.
 const (
@@ -26,18 +28,23 @@ const (
 	savedNoAlerts
 	savedTouched
 	savedHadAlerts
-	savedOwned // the time of its first owner is known
+	savedOwned       // the time of its first owner is known
+	savedDimensioned // something is kept under opt-in dimensions
+	savedStale
 	savedEnd
 )
 
 // savedFlags says which flag in memory each of those is that is one.
-var savedFlags = [...]struct{ memory, saved byte }{
+var savedFlags = [...]struct {
+	memory uint8
+	saved  uint64
+}{
 	{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
-	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts},
+	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts}, {flagStale, savedStale},
 }
 
 func (r *row) appendTo(b []byte) []byte {
-	var flags byte
+	var flags uint64
 	for _, f := range savedFlags {
 		if r.has(f.memory) {
 			flags |= f.saved
@@ -46,7 +53,12 @@ func (r *row) appendTo(b []byte) []byte {
 	if r.owned != noTime {
 		flags |= savedOwned
 	}
-	b = append(b, byte(r.severity), byte(r.status), byte(r.classification), byte(r.determination), byte(r.priority), flags)
+	dimensioned := r.owner != 0 || r.dimensions != noText
+	if dimensioned {
+		flags |= savedDimensioned
+	}
+	b = append(b, byte(r.severity), byte(r.status), byte(r.classification), byte(r.determination), byte(r.priority))
+	b = binary.AppendUvarint(b, flags)
 	b = binary.AppendVarint(b, r.created)
 	b = binary.AppendVarint(b, r.updated-r.created)
 	if r.owned != noTime {
@@ -55,31 +67,66 @@ func (r *row) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, r.sources)
 	b = binary.AppendUvarint(b, r.categories)
 	b = binary.AppendUvarint(b, r.detections)
+	if dimensioned {
+		b = r.appendDimensions(b)
+	}
 	return append(b, r.alerts.Value()...)
 }
 
 // parse fills the row with what appendTo has written. The alerts are left to
 // the caller.
 func (r *row) parse(b []byte) (alerts []byte, ok bool) {
-	const head = 6
+	const head = 5
 	if len(b) < head || int(b[0]) >= NumSeverities || int(b[1]) >= NumStatuses ||
-		int(b[2]) >= NumClassifications || int(b[3]) >= NumDeterminations || int(b[4]) >= NumPriorities || b[5] >= savedEnd {
+		int(b[2]) >= NumClassifications || int(b[3]) >= NumDeterminations || int(b[4]) >= NumPriorities {
 		return nil, false
 	}
 	r.severity, r.status = Severity(b[0]), Status(b[1])
 	r.classification, r.determination = Classification(b[2]), Determination(b[3])
 	r.priority = Priority(b[4])
-	for _, f := range savedFlags {
-		r.set(f.memory, b[5]&f.saved != 0)
-	}
 	p := parser{rest: b[head:]}
+	flags := p.uvarint()
+	if flags >= savedEnd {
+		return nil, false
+	}
+	for _, f := range savedFlags {
+		r.set(f.memory, flags&f.saved != 0)
+	}
 	r.created = p.varint()
 	r.updated = r.created + p.varint()
-	if b[5]&savedOwned != 0 {
+	if flags&savedOwned != 0 {
 		r.owned = r.created + p.varint()
 	}
 	r.sources, r.categories, r.detections = p.uvarint(), p.uvarint(), p.uvarint()
+	if flags&savedDimensioned != 0 {
+		r.parseDimensions(&p)
+	}
 	return p.rest, !p.failed && len(p.rest)%4 == 0
+}
+
+func (r *row) appendDimensions(b []byte) []byte {
+	set := parseDimensions(r.dimensions.Value())
+	for _, n := range [...]uint64{uint64(r.owner), set.tags, set.groups, set.techniques, uint64(len(set.detectors))} {
+		b = binary.AppendUvarint(b, n)
+	}
+	for _, detector := range set.detectors {
+		b = binary.AppendUvarint(b, uint64(detector))
+	}
+	return b
+}
+
+func (r *row) parseDimensions(p *parser) {
+	owner := p.uvarint()
+	set := dimensionSet{tags: p.uvarint(), groups: p.uvarint(), techniques: p.uvarint()}
+	n := p.uvarint()
+	if owner > maxOwners || n > maxDetectors {
+		p.failed = true
+		return
+	}
+	for range n {
+		set.detectors = append(set.detectors, uint16(min(p.uvarint(), maxDetectors)))
+	}
+	r.owner, r.dimensions = uint16(owner), set.pack()
 }
 
 type parser struct {
@@ -120,13 +167,15 @@ type tables struct {
 	CountFlows bool   `json:"count_flows"`
 	Sweep      uint8  `json:"sweep"`
 	Sweeping   bool   `json:"sweeping"`
+	// Dimensions is nil if nothing of the kind is kept.
+	Dimensions *savedDimensions `json:"dimensions,omitempty"`
 }
 
 func (m *Mirror) tables() *tables {
 	t := &tables{
 		Sources: m.sources.names, Categories: m.categories.names, Detections: m.detections.names,
 		Flows: m.flows, FlowsSince: m.flowsSince, CountFlows: m.countFlows,
-		Sweep: m.sweep, Sweeping: m.sweeping,
+		Sweep: m.sweep, Sweeping: m.sweeping, Dimensions: m.dimensions.saved(),
 	}
 	for _, part := range m.seen.parts() {
 		t.Seen, _ = binary.Append(t.Seen, binary.LittleEndian, part) // arrays of bool cannot fail
@@ -147,7 +196,22 @@ func (m *Mirror) setTables(t *tables) bool {
 	}
 	m.flows, m.flowsSince, m.countFlows = t.Flows, t.FlowsSince, t.CountFlows
 	m.sweep, m.sweeping = t.Sweep, t.Sweeping
-	return true
+	if m.dimensions == nil || m.dimensions.Assignees == AssigneesOff {
+		m.flows.Reassigned = [NumSeverities]uint64{}
+	}
+	return !m.sameDimensions(t) || t.Dimensions == nil || m.dimensions.restore(t.Dimensions)
+}
+
+// sameDimensions tells whether what was saved was kept under the present mark.
+func (m *Mirror) sameDimensions(t *tables) bool {
+	was, is := "", ""
+	if t.Dimensions != nil {
+		was = t.Dimensions.Mark
+	}
+	if m.dimensions != nil {
+		is = m.dimensions.mark
+	}
+	return was == is
 }
 
 func (s *seen) parts() []any {

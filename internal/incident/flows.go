@@ -18,6 +18,9 @@ type Flows struct {
 	// Merged counts incidents that were first seen merged, too, which do not count as
 	// created.
 	Merged [NumSeverities]uint64 `json:"merged"`
+	// Reassigned counts open incidents that went from one owner to another between
+	// two versions that were seen; only while owners are kept.
+	Reassigned [NumSeverities]uint64 `json:"reassigned,omitzero"`
 	// TimeToDetect runs from the first activity of an incident's alerts, of the
 	// first version that came with them, to its creation. All other times end with
 	// the last update of the version with which something was first seen, and are
@@ -73,7 +76,7 @@ func (f *Flows) clone() Flows {
 
 func (f *Flows) unrecognized(fields Fields) {
 	for ; fields != 0; fields &= fields - 1 {
-		f.Unrecognized[bits.TrailingZeros16(uint16(fields))]++
+		f.Unrecognized[bits.TrailingZeros32(uint32(fields))]++
 	}
 }
 
@@ -102,6 +105,9 @@ func (m *Mirror) flowChanged(before, r *row, in *Incident) {
 	if r.status == StatusRedirected {
 		m.flows.Merged[r.severity]++
 		return
+	}
+	if before.owner != 0 && r.owner != 0 && before.owner != r.owner {
+		m.flows.Reassigned[r.severity]++
 	}
 	m.flowTimes(before, r, in)
 	switch resolved := r.status == StatusResolved; {

@@ -23,12 +23,15 @@ type Incident struct {
 	Classification Classification
 	Determination  Determination
 	// Assigned tells whether the incident is assigned. To whom is personal data and
-	// is not kept.
+	// is not kept, unless Dimensions say so.
 	Assigned bool
 	// Noted tells whether the incident has a tag or a comment. What they say is not
 	// kept.
 	Noted    bool
 	Priority Priority
+
+	// Kept is what [Dimensions] ask for; nil: nothing was asked for.
+	Kept *Kept `json:",omitempty"`
 
 	Alerts []Alert
 	// AlertsUnknown is set when the answer was asked for without alerts; a
@@ -51,6 +54,43 @@ type Alert struct {
 	// FirstActivity is when what the alert tells of began, UTC; zero if the answer
 	// did not say.
 	FirstActivity time.Time
+	// Kept is what [Dimensions] ask for; nil: nothing, or there is nothing of it.
+	Kept *KeptOfAlert `json:",omitempty"`
+}
+
+// Kept is what is kept of an incident on request.
+type Kept struct {
+	// Mark is that of the dimensions, see [Dimensions.Mark].
+	Mark string
+	// Owner is a name or what stands for it, empty if there is none or if it was not
+	// asked for.
+	Owner string `json:",omitempty"`
+	// Tags are those of the incident's that are shown.
+	Tags []string `json:",omitempty"`
+}
+
+// KeptOfAlert is what is kept of an alert on request.
+type KeptOfAlert struct {
+	// Techniques are those of MITRE ATT&CK, without sub-techniques; what is none
+	// reads other.
+	Techniques   []string `json:",omitempty"`
+	DeviceGroups []string `json:",omitempty"`
+	Detector     string   `json:",omitempty"`
+}
+
+// kept is never nil.
+func (i *Incident) kept() *Kept {
+	if i.Kept == nil {
+		return &Kept{}
+	}
+	return i.Kept
+}
+
+func (a *Alert) kept() *KeptOfAlert {
+	if a.Kept == nil {
+		return &KeptOfAlert{}
+	}
+	return a.Kept
 }
 
 // Touched tells whether somebody has dealt with the incident: its status has left
@@ -81,7 +121,7 @@ func (i *Incident) firstActivity() int64 {
 func (i *Incident) Open() bool { return i.Status.Open() }
 
 // Fields is a set of fields whose value was not recognised.
-type Fields uint16
+type Fields uint32
 
 // The members of Fields.
 const (
@@ -98,6 +138,11 @@ const (
 	FieldInvestigation
 	// FieldDetection is set by the mirror, too.
 	FieldDetection
+	// These are set only while they are kept.
+	FieldDeviceGroup
+	FieldTechnique
+	FieldDetector
+	FieldAssignee
 )
 
 // FieldNames lists the label values of the members of Fields, in bit order.
@@ -105,4 +150,5 @@ var FieldNames = [...]string{
 	"status", "severity", "classification", "determination",
 	"alert_status", "alert_severity", "service_source", "category",
 	"investigation_state", "detection_source",
+	"device_group", "technique", "detector", "assignee",
 }

@@ -15,6 +15,8 @@ type MirrorOptions struct {
 	Objectives Objectives
 	// Priorities tells that the API has them; without, they are not counted.
 	Priorities bool
+	// Dimensions are what is kept and counted besides.
+	Dimensions Dimensions
 }
 
 // Change tells what [Mirror.Apply] did with a version of an incident.
@@ -44,6 +46,7 @@ type Mirror struct {
 	sources, categories, detections labels
 
 	counts     counts
+	dimensions *dimensions // nil: nothing is kept of them
 	seen       seen
 	flows      Flows
 	flowsSince int64 // incidents created before are history
@@ -64,7 +67,7 @@ func NewMirror(opts MirrorOptions) *Mirror {
 }
 
 func newMirror(opts MirrorOptions, rows int) *Mirror {
-	return &Mirror{opts: opts, index: make(map[int64]uint32, rows)}
+	return &Mirror{opts: opts, index: make(map[int64]uint32, rows), dimensions: newDimensions(opts.Dimensions)}
 }
 
 // Len is the number of rows, redirected incidents included.
@@ -74,6 +77,16 @@ func (m *Mirror) Len() int { return len(m.index) }
 // as of their present version. As long as there are any, counts of alerts are
 // not to be trusted.
 func (m *Mirror) AlertsMissing() int { return int(m.counts.noAlerts) }
+
+// DimensionsMissing is the number of counted incidents of which is not known what
+// [Dimensions] ask for, because other ones held when they were read. As long as
+// there are any, nothing of the kind is in a [Snapshot].
+func (m *Mirror) DimensionsMissing() int {
+	if m.dimensions == nil {
+		return 0
+	}
+	return int(m.dimensions.stale)
+}
 
 // LacksAlerts tells whether an incident is among those.
 func (m *Mirror) LacksAlerts(id int64) bool {
@@ -124,6 +137,7 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 		unrecognized := m.fill(r, in)
 		m.flows.unrecognized(unrecognized)
 		m.flowAdded(r, in)
+		m.count(r, +1)
 		m.admit(slot, r)
 		return Added
 	}
@@ -143,9 +157,12 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 		return Same
 	}
 	m.touch(r.id)
-	m.flows.unrecognized(unrecognized)
+	if !r.has(flagStale) || next.updated != r.updated {
+		m.flows.unrecognized(unrecognized)
+	} // otherwise it is no new version: the settings are
 	before := *r
-	m.counts.add(r, -1)
+	m.count(&next, +1) // first, lest an owner be forgotten between
+	m.count(r, -1)
 	*r = next
 	m.flowChanged(&before, r, in)
 	m.admit(slot, r)
@@ -177,7 +194,7 @@ func (m *Mirror) allocate(id int64) uint32 {
 		slot = uint32(last*chunkRows + len(m.chunks[last]))
 		m.chunks[last] = append(m.chunks[last], row{})
 	}
-	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noAlerts}
+	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noText, dimensions: noText}
 	m.index[id] = slot
 	return slot
 }
@@ -185,15 +202,32 @@ func (m *Mirror) allocate(id int64) uint32 {
 func (m *Mirror) remove(slot uint32) {
 	r := m.row(slot)
 	m.touch(r.id)
-	m.counts.add(r, -1)
+	m.count(r, -1)
 	delete(m.index, r.id)
-	*r = row{alerts: noAlerts}
+	*r = row{alerts: noText, dimensions: noText}
 	m.free = append(m.free, slot)
+}
+
+// count counts the row n times: +1 or -1.
+func (m *Mirror) count(r *row, n int32) {
+	m.counts.add(r, n)
+	if m.dimensions != nil {
+		m.dimensions.add(r, n)
+	}
 }
 
 // fill writes what the version says into the row and tells which values had to
 // become unknown or other.
 func (m *Mirror) fill(r *row, in *Incident) Fields {
+	unrecognized := m.fillAlways(r, in)
+	if m.dimensions != nil {
+		unrecognized |= m.dimensions.fill(r, in)
+	}
+	return unrecognized
+}
+
+// fillAlways is fill of what is not optional.
+func (m *Mirror) fillAlways(r *row, in *Incident) Fields {
 	unrecognized := in.Unrecognized
 	before := r.updated
 	if created := unixNano(in.Created); created != noTime && created != r.created {
@@ -251,9 +285,8 @@ func (m *Mirror) fill(r *row, in *Incident) Fields {
 	return unrecognized
 }
 
-// admit counts a row and gives it its next deadline.
+// admit gives a row its next deadline.
 func (m *Mirror) admit(slot uint32, r *row) {
-	m.counts.add(r, +1)
 	if r.status.Open() && r.created != noTime && r.oldest&(1<<r.severity) == 0 {
 		r.oldest |= 1 << r.severity
 		m.oldest[r.severity].push(deadline{r.created, slot})

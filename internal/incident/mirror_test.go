@@ -1,12 +1,16 @@
 package incident
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var epoch = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -15,6 +19,9 @@ var testOptions = MirrorOptions{
 	Lookback:   180 * 24 * time.Hour,
 	Thresholds: []time.Duration{time.Hour, 4 * time.Hour, 24 * time.Hour, 720 * time.Hour},
 	Priorities: true,
+	Dimensions: Dimensions{
+		Tags: []string{"vip", "crown jewel"}, DeviceGroups: []string{AllDeviceGroups}, Techniques: true, Detectors: 4, Assignees: AssigneesListed,
+	},
 	Objectives: Objectives{
 		SeverityHigh:   {ObjectiveAssign: 3 * time.Minute, ObjectiveFirstTouch: time.Minute, ObjectiveResolve: 15 * time.Minute},
 		SeverityMedium: {ObjectiveResolve: 10 * 24 * time.Hour},
@@ -58,6 +65,7 @@ func (m model) recount(now time.Time) []string {
 				n[fmt.Sprint("investigation ", a.Investigation)]++
 			}
 		}
+		recountDimensions(n, &in)
 		if in.Status == StatusResolved {
 			for d := range detections {
 				n[fmt.Sprint("detection ", d, in.Classification)]++
@@ -86,6 +94,7 @@ func (m model) recount(now time.Time) []string {
 			oldest[in.Severity] = in.Created
 		}
 	}
+	topDetectors(n)
 	lines := []string{}
 	for k, v := range n {
 		lines = append(lines, fmt.Sprint(k, "=", v))
@@ -95,6 +104,89 @@ func (m model) recount(now time.Time) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// recountDimensions counts what was asked for.
+func recountDimensions(n map[string]int, in *Incident) {
+	values := map[string]bool{}
+	for _, tag := range in.kept().Tags {
+		values["tag "+tag] = in.Open()
+	}
+	for _, a := range in.Alerts {
+		for _, group := range a.kept().DeviceGroups {
+			values["group "+group] = in.Open()
+		}
+		for _, technique := range a.kept().Techniques {
+			values["technique "+technique] = in.Open()
+		}
+		if in.Status == StatusResolved {
+			values["detector "+a.kept().Detector] = true
+		}
+	}
+	for value, counts := range values {
+		of := any(in.Severity)
+		if in.Status == StatusResolved {
+			of = in.Classification
+		}
+		if counts {
+			n[fmt.Sprint(value, " ", of)]++
+		}
+	}
+	if in.Open() && in.kept().Owner != "" {
+		n["owner "+in.kept().Owner]++
+	}
+}
+
+// topDetectors keeps those of the most incidents, and sums up the others; it adds
+// what follows from the owners.
+func topDetectors(n map[string]int) {
+	totals, most, persons := map[string]int{}, 0, 0
+	for key, count := range n {
+		if name, ok := strings.CutPrefix(key, "detector "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			totals[name] += count
+		}
+		if strings.HasPrefix(key, "owner ") {
+			most, persons = max(most, count), persons+1
+		}
+	}
+	n["persons"], n["most"] = persons, most
+	names := slices.SortedFunc(maps.Keys(totals), func(a, b string) int { return cmp.Or(totals[b]-totals[a], strings.Compare(a, b)) })
+	for key, count := range n {
+		name, ok := strings.CutPrefix(key, "detector ")
+		if name, class, _ := strings.Cut(name, " "); ok && slices.Index(names, name) >= testOptions.Dimensions.Detectors {
+			delete(n, key)
+			n["other detector "+class] += count
+		}
+	}
+	maps.DeleteFunc(n, func(_ string, count int) bool { return count == 0 })
+}
+
+// dimensionLines writes what was asked for in the same form.
+func dimensionLines(s *DimensionCounts, add func(n int, parts ...any)) {
+	for _, c := range s.Tags {
+		add(int(c.Count), "tag ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.DeviceGroups {
+		add(int(c.Count), "group ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.Techniques {
+		add(int(c.Count), "technique ", c.Label, " ", c.Severity)
+	}
+	for _, c := range s.Detectors {
+		if c.Source == "other" {
+			add(int(c.Count), "other detector ", c.Classification)
+		} else {
+			add(int(c.Count), "detector ", c.Source, " ", c.Classification)
+		}
+	}
+	if s.Assignees != nil {
+		add(int(s.Assignees.Persons), "persons")
+		add(int(s.Assignees.Most), "most")
+		for _, c := range s.Assignees.ByOwner {
+			add(int(c.Count), "owner ", c.Owner)
+		}
+	}
 }
 
 // lines writes a snapshot in the same form.
@@ -146,6 +238,7 @@ func lines(s *Snapshot) []string {
 	for _, c := range s.Investigations {
 		add(int(c.Count), "investigation ", c.State)
 	}
+	dimensionLines(&s.Dimensions, add)
 	slices.Sort(out)
 	return out
 }
@@ -160,6 +253,11 @@ func randomAlerts(r *rand.Rand) []Alert {
 			Source:        fmt.Sprint("source_", r.IntN(7)),
 			Category:      fmt.Sprint("category_", r.IntN(9)),
 			Detection:     fmt.Sprint("detection_", r.IntN(12)),
+			Kept: &KeptOfAlert{
+				Detector:     fmt.Sprint("detector_", r.IntN(12)),
+				Techniques:   []string{"T1001", "T1002", "T1003"}[:r.IntN(4)],
+				DeviceGroups: []string{"Servers", "Workstations"}[r.IntN(2):],
+			},
 		}
 		if r.IntN(4) > 0 {
 			alerts[i].FirstActivity = epoch.Add(-time.Duration(r.Int64N(int64(90 * 24 * time.Hour))))
@@ -180,6 +278,10 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 		Assigned:       r.IntN(2) == 0,
 		Noted:          r.IntN(4) == 0,
 		Priority:       Priority(r.IntN(NumPriorities)),
+		Kept:           &Kept{Mark: testOptions.Dimensions.Mark(), Tags: testOptions.Dimensions.Tags[r.IntN(3):]},
+	}
+	if in.Assigned {
+		in.Kept.Owner = fmt.Sprint("owner_", r.IntN(9))
 	}
 	if in.Status == StatusRedirected {
 		// Chains and loops: the target may be any incident, itself included.
@@ -231,6 +333,50 @@ func TestMirrorEqualsRecount(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDimensionsAreBounded: the first fifty values, then other, and that is
+// counted; who has no open incident any more is forgotten.
+func TestDimensionsAreBounded(t *testing.T) {
+	m := NewMirror(testOptions)
+	version := func(id int64, status Status) Incident {
+		in := randomVersion(rand.New(rand.NewPCG(1, uint64(id))), id, epoch, epoch)
+		in.Status, in.RedirectID, in.Assigned, in.Severity, in.Unrecognized = status, 0, true, SeverityLow, 0
+		in.Kept = &Kept{Mark: testOptions.Dimensions.Mark(), Owner: fmt.Sprint("owner_", id)}
+		in.Alerts = []Alert{{Kept: &KeptOfAlert{Techniques: []string{fmt.Sprintf("T%04d", id)}, DeviceGroups: []string{fmt.Sprint("group_", id)}, Detector: fmt.Sprint("detector_", id)}}}
+		return in
+	}
+	for id := range int64(60) {
+		in := version(id+1, StatusActive)
+		m.Apply(&in)
+	}
+	s := m.Snapshot(epoch)
+	if d := s.Dimensions; len(d.DeviceGroups) != NumLabels || len(d.Techniques) != NumLabels || len(d.Assignees.ByOwner) != NumLabels || d.Assignees.Persons != 60 {
+		t.Errorf("%d groups, %d techniques, %d of %d persons", len(d.DeviceGroups), len(d.Techniques), len(d.Assignees.ByOwner), d.Assignees.Persons)
+	}
+	for _, field := range []Fields{FieldDeviceGroup, FieldTechnique, FieldAssignee} {
+		if got := s.Flows.Unrecognized[bits.TrailingZeros32(uint32(field))]; got != 10 {
+			t.Errorf("%v: %d became other", field, got)
+		}
+	}
+	for id := range int64(2000) {
+		in := version(id+1, StatusResolved)
+		m.Apply(&in)
+	}
+	s = m.Snapshot(epoch)
+	if d := s.Dimensions; d.Assignees.Persons != 0 || len(m.dimensions.owners.names)+len(m.dimensions.owners.index) != 0 {
+		t.Errorf("%d persons, %q", d.Assignees.Persons, m.dimensions.owners.names)
+	}
+	total := int32(0)
+	for _, c := range s.Dimensions.Detectors {
+		total += c.Count
+	}
+	if got := len(m.dimensions.detectors.names); got != maxDetectors || total != 2000 {
+		t.Errorf("%d detectors, %d incidents", got, total)
+	}
+	if got := unsafe.Sizeof(row{}); got > 96 {
+		t.Errorf("a row has %d bytes", got)
 	}
 }
 

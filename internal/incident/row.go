@@ -7,8 +7,8 @@ import (
 	"unique"
 )
 
-// row is the compact form in which the mirror keeps an incident: 88 bytes and
-// an interned text, so that a million incidents fit in any pod.
+// row is the compact form in which the mirror keeps an incident: 96 bytes and
+// interned texts, so that a million incidents fit in any pod.
 type row struct {
 	id               int64
 	created, updated int64 // Unix nanoseconds, noTime if not known
@@ -22,6 +22,9 @@ type row struct {
 	// alerts holds sorted (key, count) pairs, see packAlerts. Few distinct
 	// combinations exist, and interning shares them.
 	alerts unique.Handle[string]
+	// dimensions is a text as dimensionSet packs it, empty while nothing of the kind
+	// is kept; so is owner 0.
+	dimensions unique.Handle[string]
 
 	severity       Severity
 	status         Status
@@ -33,6 +36,7 @@ type row struct {
 	sweep          uint8 // low bits of the last sweep that saw the row
 	idle           uint8 // number of IdleThresholds that were passed since the last update
 	priority       Priority
+	owner          uint16
 }
 
 const noTime = 0
@@ -47,6 +51,9 @@ const (
 	flagNoAlerts
 	flagTouched   // some version had been dealt with: see [Incident.Touched]
 	flagHadAlerts // some version came with its alerts, or was known to have none
+	// flagStale: what is kept under opt-in dimensions is not known as of the present
+	// settings.
+	flagStale
 )
 
 func (r *row) has(flag uint8) bool { return r.flags&flag != 0 }
@@ -100,7 +107,7 @@ const numAlertKeys = NumSeverities * NumAlertStatuses * NumLabels
 // packAlerts encodes the counts per key, sorted, as pairs of 16 bits each.
 func packAlerts(keys []uint16) unique.Handle[string] {
 	if len(keys) == 0 {
-		return noAlerts
+		return noText
 	}
 	slices.Sort(keys)
 	buf := make([]byte, 0, 64)
@@ -116,7 +123,7 @@ func packAlerts(keys []uint16) unique.Handle[string] {
 	return unique.Make(string(buf))
 }
 
-var noAlerts = unique.Make("")
+var noText = unique.Make("")
 
 // eachAlert calls f with every key and count of a packed text.
 func eachAlert(packed string, f func(key uint16, n int)) {

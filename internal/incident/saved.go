@@ -123,7 +123,8 @@ var ErrSaved = errors.New("what was saved makes no sense")
 
 // RestoreMirror makes the mirror that was saved. Its settings may differ from
 // those of the mirror that was saved. It is equal to that one after the time up
-// to now has passed. What makes no sense is an error that matches [ErrSaved]. It
+// to now has passed, but that what was kept under other [Dimensions] is forgotten:
+// see [Mirror.DimensionsMissing]. What makes no sense is an error that matches [ErrSaved]. It
 // walks all rows.
 func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error) {
 	var t tables
@@ -134,15 +135,19 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 	if !m.setTables(&t) {
 		return nil, fmt.Errorf("%w: tables", ErrSaved)
 	}
+	same := m.sameDimensions(&t)
 	interned := make(map[string]unique.Handle[string])
 	at := now.UnixNano()
 	for id, data := range s.Rows {
-		if !m.restoreRow(id, data, at, interned) {
+		if !m.restoreRow(id, data, at, same, interned) {
 			return nil, fmt.Errorf("%w: row %d", ErrSaved, id)
 		}
 	}
 	if m.Len() != s.Len {
 		return nil, fmt.Errorf("%w: %d rows, not %d", ErrSaved, m.Len(), s.Len)
+	}
+	if m.dimensions != nil {
+		m.dimensions.owners.tidy()
 	}
 	// The queues were filled without regard to their order.
 	m.deadlines.init()
@@ -162,14 +167,23 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 // many rows share.
 const maxInterned = 1 << 14
 
-func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[string]unique.Handle[string]) bool {
+func (m *Mirror) restoreRow(id int64, data []byte, now int64, same bool, interned map[string]unique.Handle[string]) bool {
 	if _, twice := m.index[id]; twice {
 		return false
 	}
 	slot := m.allocate(id)
 	r := m.row(slot)
 	packed, ok := r.parse(data)
-	if !ok || !m.knows(r, packed) {
+	if !ok {
+		return false
+	}
+	if !same {
+		// To be saved again: the tables that it refers to are not.
+		m.touch(id)
+		r.owner, r.dimensions = 0, noText
+		r.set(flagStale, m.dimensions != nil)
+	}
+	if !m.knows(r, packed) {
 		return false
 	}
 	if r.alerts, ok = interned[string(packed)]; !ok {
@@ -179,7 +193,7 @@ func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[strin
 		}
 	}
 	r.age, r.idle = m.agesAt(r, now)
-	m.counts.add(r, +1)
+	m.count(r, +1)
 	if r.status.Open() && r.created != noTime {
 		r.oldest = 1 << r.severity
 		m.oldest[r.severity] = append(m.oldest[r.severity], deadline{r.created, slot})
@@ -193,6 +207,9 @@ func (m *Mirror) restoreRow(id int64, data []byte, now int64, interned map[strin
 // knows tells that the row refers to nothing that the tables do not have.
 func (m *Mirror) knows(r *row, packed []byte) bool {
 	if !m.sources.knows(r.sources) || !m.categories.knows(r.categories) || !m.detections.knows(r.detections) {
+		return false
+	}
+	if m.dimensions != nil && !m.dimensions.knows(r) || m.dimensions == nil && (r.owner != 0 || r.dimensions != noText || r.has(flagStale)) {
 		return false
 	}
 	ok := true

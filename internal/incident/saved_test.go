@@ -118,7 +118,7 @@ func TestRestoreAnywhere(t *testing.T) {
 // from the restart on.
 func TestRestoreWithOtherSettings(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 5))
-	m, want := NewMirror(testOptions), NewMirror(MirrorOptions{Lookback: 30 * 24 * time.Hour, Thresholds: []time.Duration{2 * time.Hour}, Priorities: true})
+	m, want := NewMirror(testOptions), NewMirror(MirrorOptions{Lookback: 30 * 24 * time.Hour, Thresholds: []time.Duration{2 * time.Hour}, Priorities: true, Dimensions: testOptions.Dimensions})
 	var history []Incident
 	for id := range int64(500) {
 		at := epoch.Add(-time.Duration(r.Int64N(int64(100 * 24 * time.Hour))))

@@ -45,6 +45,9 @@ type Snapshot struct {
 	// Investigations counts the alerts of open incidents.
 	Investigations []InvestigationCount
 
+	// Dimensions were asked for; the zero value: none were.
+	Dimensions DimensionCounts
+
 	// Objectives are those that Flows counts by.
 	Objectives Objectives
 	Flows      Flows
@@ -131,6 +134,9 @@ func (m *Mirror) Snapshot(now time.Time) *Snapshot {
 			m.seen.investigations[state] = true
 			s.Investigations = append(s.Investigations, InvestigationCount{state, n})
 		}
+	}
+	if m.dimensions != nil {
+		s.Dimensions = m.dimensions.snapshot()
 	}
 	if m.opts.Priorities {
 		priorities := c.priorities

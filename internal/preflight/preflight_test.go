@@ -291,7 +291,9 @@ func TestCheckWithFullLedger(t *testing.T) {
 	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
 		c.check()
 		for range 39 {
-			c.tenant.Ledger().Take(time.Now(), 0)
+			if _, _, err := c.tenant.Ledger().Take(time.Now(), 0); err != nil {
+				t.Fatal(err)
+			}
 		}
 		began := time.Now()
 		result := c.check()

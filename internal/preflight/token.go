@@ -57,7 +57,7 @@ func (c *Result) checkToken(t *tenant.Tenant) (token, granted Step) {
 		c.Token.CredentialExpires = &end
 		detail += ", credential until " + end.Format(time.DateOnly)
 		if time.Until(end) < tenant.ExpiryWarning {
-			hint = "the certificate expires soon: register a new one and put it in its place"
+			hint = "the credential expires soon: register a new one and put it in its place"
 		}
 	}
 	return Step{"token", OK, detail, hint}, c.checkRoles(t.Config(), got.AccessToken, t.Credential().Scrubber())

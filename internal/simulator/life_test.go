@@ -35,10 +35,18 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// fraction is a demo of a smaller tenant, for time is dear under the race
-// detector.
+// busy is a tenant in which something changes within every half minute.
+func busy(seed uint64) Options {
+	return Options{
+		Seed:      seed,
+		Incidents: 5000,
+		Rates:     Rates{Create: 240, Assign: 200, Change: 300, Merge: 60, Resolve: 200, Reopen: 10},
+	}
+}
+
+// fraction is a smaller one, for time is dear under the race detector.
 func fraction(seed uint64, n int) Options {
-	opts := service.Demo(seed)
+	opts := busy(seed)
 	opts.Incidents /= n
 	r, f := &opts.Rates, float64(n)
 	*r = Rates{Create: r.Create / f, Assign: r.Assign / f, Change: r.Change / f, Merge: r.Merge / f, Resolve: r.Resolve / f, Reopen: r.Reopen / f}
@@ -46,8 +54,8 @@ func fraction(seed uint64, n int) Options {
 	return opts
 }
 
-// TestDemoStaysSane lets a demo run for a month of its own time.
-func TestDemoStaysSane(t *testing.T) {
+// TestBusyStaysSane lets a busy tenant run for a month of its own time.
+func TestBusyStaysSane(t *testing.T) {
 	clock := newClock()
 	opts := fraction(1, 4)
 	opts.Now = clock.now
@@ -74,9 +82,9 @@ func TestDemoStaysSane(t *testing.T) {
 	}
 }
 
-func TestDemoIsLively(t *testing.T) {
+func TestBusyIsLively(t *testing.T) {
 	clock := newClock()
-	opts := service.Demo(2)
+	opts := busy(2)
 	opts.Now, opts.Light = clock.now, true
 	tenant := New(opts)
 	before := clock.now()
@@ -89,6 +97,31 @@ func TestDemoIsLively(t *testing.T) {
 			}
 		})
 		before = clock.now()
+	}
+}
+
+// TestDemoIsLively: a person who looks at it by day sees something happen within
+// minutes, and it starts at once.
+func TestDemoIsLively(t *testing.T) {
+	clock := newClock()
+	opts := service.Demo(0)
+	opts.Now = clock.now
+	tenant := New(opts)
+	if truth := tenant.Truth(clock.now(), service.DemoHistory); truth.Redirected < 500 || len(tenant.IDs()) < 4000 || len(tenant.IDs()) > 9000 {
+		t.Errorf("got %d incidents, %d redirected", len(tenant.IDs()), truth.Redirected)
+	}
+	quiet := 0
+	for range 6 * 12 {
+		before := clock.now()
+		clock.add(5 * time.Minute)
+		tenant.Do(func(time.Time) {
+			if order := tenant.Index.Sorted(); order[len(order)-1].Updated.Before(before) {
+				quiet++
+			}
+		})
+	}
+	if quiet > 7 {
+		t.Errorf("nothing happened in %d of 72 times five minutes", quiet)
 	}
 }
 

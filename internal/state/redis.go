@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"compress/flate"
 	"context"
 	"crypto/tls"
 	_ "embed"
@@ -44,14 +45,15 @@ type redisStore struct {
 
 	mu       sync.Mutex // of what follows; never held while waiting
 	client   redis.UniversalClient
-	identity string // "" before the first Join
-	born     string // the data set that we are a member of
+	identity string    // "" before the first Join
+	tried    []string  // identities of joins, the answers to some of which were lost
+	born     string    // the data set that we are a member of
+	heard    time.Time // when the engine last heard us
 	open     map[Key]*redisTenant
-	// epochs are the last in which this process has had each state.
-	epochs map[Key]int64
-	told   bool // what is wrong with the settings of the engine
+	told     bool // what is wrong with the settings of the engine
 
 	beats   atomic.Uint64
+	deflate sync.Pool      // of *flate.Writer, which are large
 	writing sync.WaitGroup // what the engine has lost
 }
 
@@ -103,13 +105,20 @@ type redisScripts struct {
 func newRedis(engine *redisURL, o Options) *redisStore {
 	s := &redisStore{
 		engine: engine, logger: o.Logger, observe: o.Observe, patience: cmp.Or(o.Patience, defaultPatience),
-		open: make(map[Key]*redisTenant), epochs: make(map[Key]int64),
+		open: make(map[Key]*redisTenant),
 		scripts: redisScripts{
 			join: redis.NewScript(joinScript), beat: redis.NewScript(beatScript), strike: redis.NewScript(strikeScript),
 			open: redis.NewScript(openScript), grant: redis.NewScript(grantScript), save: redis.NewScript(saveScript),
 			close: redis.NewScript(closeScript), aside: redis.NewScript(asideScript), handIn: redis.NewScript(handInScript),
 			peek: redis.NewScript(peekScript),
 		},
+	}
+	s.deflate.New = func() any {
+		w, err := flate.NewWriter(nil, flate.BestSpeed)
+		if err != nil {
+			panic(err) // the level is one that there is
+		}
+		return w
 	}
 	if s.observe == nil {
 		s.observe = func(Operation, time.Duration, error) {}

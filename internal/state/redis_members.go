@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,10 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 	var life [8]byte
 	_, _ = rand.Read(life[:]) // it never fails
 	m.Identity, m.Beats = m.Name+"/"+hex.EncodeToString(life[:]), s.beats.Add(1)
+	s.mu.Lock()
+	tried := s.tried
+	s.tried = append(slices.Clone(tried[max(0, len(tried)-7):]), m.Identity) // each strikes off the one before
+	s.mu.Unlock()
 	answer, err := s.run(ctx, OperationBeat, s.scripts.join, []string{s.members()}, m.Identity, m.Name+"/", m.pack())
 	if err != nil {
 		return "", err
@@ -26,8 +31,12 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 	if err != nil {
 		return "", err
 	}
+	if slices.Contains(tried, before) {
+		before = "" // a join of ours that we have not heard of
+	}
 	s.mu.Lock()
-	s.identity, s.born = m.Identity, born
+	s.tried = nil
+	s.identity, s.born, s.heard = m.Identity, born, time.Now()
 	clear(s.open) // that of somebody else
 	s.mu.Unlock()
 	s.checkSettings(ctx)
@@ -37,7 +46,7 @@ func (s *redisStore) Join(ctx context.Context, m Member) (before string, err err
 // Beat implements Shared.
 func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	s.mu.Lock()
-	identity, born := s.identity, s.born
+	identity, born, silent := s.identity, s.born, s.silent()
 	s.mu.Unlock()
 	if identity == "" {
 		return nil, ErrStruckOff
@@ -58,8 +67,15 @@ func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	if !ok || fields == nil {
 		return nil, errAnswer
 	}
+	if is != born && silent {
+		// Nobody can tell any more whether it was struck off before the list was lost.
+		if err := s.Leave(ctx); err != nil {
+			return nil, err
+		}
+		return nil, ErrStruckOff
+	}
 	s.mu.Lock()
-	s.born = is
+	s.born, s.heard = is, time.Now()
 	s.mu.Unlock()
 	if is != born {
 		s.logger.Warn("The shared state is not the one that it was; what this replica owns is written to it again")
@@ -67,6 +83,10 @@ func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 	}
 	return unpackMembers(fields), nil
 }
+
+// silent tells that others may have struck this replica off, for they have not heard
+// of it for longer than they are patient. It is called with the lock held.
+func (s *redisStore) silent() bool { return time.Since(s.heard) > s.patience }
 
 // Strike implements Shared.
 func (s *redisStore) Strike(ctx context.Context, seen Member) (struck bool, err error) {

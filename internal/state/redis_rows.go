@@ -1,11 +1,14 @@
 package state
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/redis/go-redis/v9"
 
@@ -24,8 +27,6 @@ type redisRows struct {
 
 const (
 	headField = "head"
-	// saveField is the number of a full save that is under way.
-	saveField = "save"
 	// numberLength is that of the number that tells a save from every other.
 	numberLength = 8 // bytes
 	// stepRows are the rows of one step of a full save, mostChanges those that are
@@ -51,13 +52,23 @@ type redisHead struct {
 
 type fixedHead struct{ Rows, Parts, Tables uint64 }
 
-// pack seals it, after the number of the save.
-func (h *redisHead) pack(at place, number string) string {
+// longestHead bounds a head when it is inflated, in bytes.
+const longestHead = 64 << 20
+
+// pack deflates and seals it, after the number of the save: it is text, that most
+// saves write and hardly any changes much.
+func (s *redisStore) pack(h *redisHead, at place, number string) string {
 	h.Tables = uint64(len(h.tables))
-	b := append(make([]byte, 0, 64+len(h.tables)+len(h.progress)), number...)
-	b, _ = binary.Append(b, binary.LittleEndian, h.fixedHead) // numbers cannot fail
-	b = append(append(b, h.tables...), h.progress...)
-	return string(at.record(kindHead, 0).seal(b))
+	var out bytes.Buffer
+	out.WriteString(number)
+	small := s.deflate.Get().(*flate.Writer)
+	defer s.deflate.Put(small)
+	small.Reset(&out)
+	_ = binary.Write(small, binary.LittleEndian, h.fixedHead) // to memory nothing fails
+	_, _ = small.Write(h.tables)
+	_, _ = small.Write(h.progress)
+	_ = small.Close()
+	return string(at.record(kindHead, 0).seal(out.Bytes()))
 }
 
 func unpackRedisHead(at place, sealed string) (h *redisHead, number string, whole bool) {
@@ -66,7 +77,11 @@ func unpackRedisHead(at place, sealed string) (h *redisHead, number string, whol
 		return nil, "", false
 	}
 	h = &redisHead{}
-	number, data = string(data[:numberLength]), data[numberLength:]
+	number = string(data[:numberLength])
+	data, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data[numberLength:])), longestHead))
+	if err != nil {
+		return nil, "", false
+	}
 	n, err := binary.Decode(data, binary.LittleEndian, &h.fixedHead)
 	if err != nil || h.Tables > uint64(len(data)-n) {
 		return nil, "", false
@@ -358,7 +373,7 @@ func (t *redisTenant) saveAll(s *incident.Saved) error {
 // finish adds the head to the last step, and runs it.
 func (t *redisTenant) finish(st *step, s *incident.Saved, parts uint64) error {
 	h := &redisHead{fixedHead{Rows: uint64(s.Len), Parts: parts}, s.Tables, s.Progress}
-	st.head, st.fields = h.pack(t.at, st.number), h.Rows+parts+1
+	st.head, st.fields = t.store.pack(h, t.at, st.number), h.Rows+parts+1
 	if err := t.run(st); err != nil {
 		return err
 	}

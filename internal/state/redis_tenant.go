@@ -61,7 +61,7 @@ func (s *redisStore) Open(key Key) (Tenant, error) {
 	defer t.mu.Unlock()
 	s.mu.Lock()
 	t.identity = s.identity
-	before, last := s.open[t.key], s.epochs[t.key]
+	before := s.open[t.key]
 	if before == nil {
 		s.open[t.key] = t
 	}
@@ -69,14 +69,10 @@ func (s *redisStore) Open(key Key) (Tenant, error) {
 	if before != nil {
 		return nil, configuredTwice(key)
 	}
-	err := t.open(hex.EncodeToString(token[:]), last)
-	if err != nil {
+	if err := t.open(hex.EncodeToString(token[:])); err != nil {
 		t.forget()
 		return nil, err
 	}
-	s.mu.Lock()
-	s.epochs[t.key] = t.epoch
-	s.mu.Unlock()
 	return t, nil
 }
 
@@ -89,7 +85,7 @@ func (t *redisTenant) forget() {
 	}
 }
 
-func (t *redisTenant) open(token string, last int64) error {
+func (t *redisTenant) open(token string) error {
 	if t.identity == "" {
 		return fmt.Errorf("%w: this replica has not joined the others yet", ErrOutOfReach)
 	}
@@ -122,9 +118,20 @@ func (t *redisTenant) open(token string, last int64) error {
 		return t.inUse(owner)
 	}
 	answer, err := s.run(ctx, OperationOpen, s.scripts.open, t.keys(),
-		t.identity, owner, born, s.patience.Milliseconds(), last, spentAtOpen, token)
+		t.identity, owner, born, s.patience.Milliseconds(), spentAtOpen, token)
 	if err != nil {
 		return err
+	}
+	var now string
+	err = s.exchange(ctx, OperationOpen, func(ctx context.Context, client redis.UniversalClient) (err error) {
+		now, err = client.HGet(ctx, s.members(), "#born").Result()
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case now != born: // which the script cannot see: that is in another slot
+		return fmt.Errorf("%w: the shared state was emptied while it was opened", ErrInUse)
 	}
 	return t.opening(answer)
 }
@@ -275,6 +282,9 @@ func (t *redisTenant) ours() error {
 	if t.lost = t.lost || t.store.identity != t.identity; t.lost {
 		return ErrInUse
 	}
+	if t.store.silent() {
+		return fmt.Errorf("%w: it has not heard this replica for %v", ErrOutOfReach, t.store.patience)
+	}
 	return nil
 }
 
@@ -298,7 +308,7 @@ func (t *redisTenant) Close() error {
 	defer t.forget()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ours() != nil {
+	if errors.Is(t.ours(), ErrInUse) {
 		return nil
 	}
 	t.lost = true

@@ -33,6 +33,7 @@ func TestShared(t *testing.T) {
 				{"takes rows that are not its own for none", otherRows},
 				{"keeps rows of another layout for a while", otherLayout},
 				{"is out of reach", outOfReach},
+				{"trusts nobody who was silent", isSilent},
 				{"loses what another life had opened", anotherLife},
 			} {
 				t.Run(test.what, func(t *testing.T) { test.run(t, start(t)) })
@@ -108,6 +109,17 @@ func knowsMembers(t *testing.T, e *engine) {
 	if before != again.identity || err != nil {
 		t.Errorf("got %q, %v, want %q", before, err, again.identity)
 	}
+	lost := newStoreOf(t, e)
+	lost.tried = []string{"c/0123456789abcdef"}
+	if err := e.HSet(context.Background(), "m365:members", lost.tried[0], "1|0|c|c|1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if before, err := lost.Join(context.Background(), Member{Name: "c"}); before != "" || err != nil {
+		t.Errorf("its own join, whose answer was lost: got %q, %v", before, err)
+	}
+	if err := lost.Leave(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	if err := a.Leave(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +139,7 @@ func openedByOne(t *testing.T, e *engine) {
 		t.Errorf("without having joined: got %v", err)
 	}
 	tenant := mustOpen(t, a, contoso)
-	if got := tenant.Ownership(); got.From != Nobody || time.Since(got.Since).Abs() > time.Minute {
+	if got := tenant.Ownership(); got.From != Nobody || e.now(t).Sub(got.Since).Abs() > time.Minute {
 		t.Errorf("got %+v", got)
 	}
 	wantInUse(t, a, contoso)
@@ -479,4 +491,34 @@ func anotherLife(t *testing.T, e *engine) {
 		t.Errorf("got %v", got)
 	}
 	mustClose(t, again)
+}
+
+// isSilent: who was not heard for longer than the patience makes no call before it
+// has beaten again, and is nobody any more if the engine was emptied meanwhile: it
+// may have been struck off before that.
+func isSilent(t *testing.T, e *engine) {
+	e.settle(t)
+	a := e.join(t, "a")
+	tenant := mustOpen(t, a, contoso)
+	mustSaveLedger(t, tenant, "first")
+	a.mu.Lock()
+	a.heard = a.heard.Add(-a.patience - time.Second)
+	a.mu.Unlock()
+	if _, err := tenant.SaveLedger([]byte("second")); !errors.Is(err, ErrOutOfReach) {
+		t.Errorf("got %v, want %v", err, ErrOutOfReach)
+	}
+	beat(t, a)
+	mustSaveLedger(t, tenant, "second")
+	a.mu.Lock()
+	a.heard = a.heard.Add(-a.patience - time.Second)
+	a.mu.Unlock()
+	if err := e.FlushAll(context.Background()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Beat(context.Background(), Member{}); !errors.Is(err, ErrStruckOff) {
+		t.Errorf("got %v, want %v", err, ErrStruckOff)
+	}
+	if _, err := tenant.SaveLedger([]byte("third")); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v, want %v", err, ErrInUse)
+	}
 }

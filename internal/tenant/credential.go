@@ -13,11 +13,13 @@ import (
 func (t *Tenant) newCredential() (*auth.Source, error) {
 	cfg := t.config
 	o := auth.Options{
-		TokenURL: cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
-		ClientID: cfg.ClientID,
-		Scope:    cfg.AuthScope,
-		HTTP:     &http.Client{Transport: t.transport, Timeout: cfg.Timeout},
-		Observe:  t.observeToken,
+		TokenURL:      cfg.AuthURL + "/" + cfg.TenantID + "/oauth2/v2.0/token",
+		ClientID:      cfg.ClientID,
+		Scope:         cfg.AuthScope,
+		SecretExpires: cfg.SecretExpires,
+		HTTP:          &http.Client{Transport: t.transport, Timeout: cfg.Timeout},
+		Observe:       t.observeToken,
+		Now:           t.now,
 	}
 	switch {
 	case cfg.ClientCertificateFile != "":
@@ -55,11 +57,15 @@ func (t *Tenant) observeToken(a auth.Attempt) {
 		t.api.Token(auth.Reason(a.Err))
 		t.logger.Debug("No access token", "took", a.Took, "err", a.Err)
 	}
-	now := time.Now()
+	now := t.now()
 	left := a.CredentialExpiry.Sub(now)
 	if a.CredentialExpiry.IsZero() || left > ExpiryWarning || now.Sub(t.warned) < 24*time.Hour {
 		return
 	}
 	t.warned = now
-	t.logger.Warn("The client certificate expires soon", "at", a.CredentialExpiry.UTC().Format(time.RFC3339), "left", fmt.Sprintf("%.1fd", left.Hours()/24))
+	credential := "certificate"
+	if !t.config.SecretExpires.IsZero() {
+		credential = "secret"
+	}
+	t.logger.Warn("The client "+credential+" expires soon", "at", a.CredentialExpiry.UTC().Format(time.RFC3339), "left", fmt.Sprintf("%.1fd", left.Hours()/24))
 }

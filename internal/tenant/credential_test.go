@@ -77,6 +77,34 @@ func TestExpiringCertificate(t *testing.T) {
 	})
 }
 
+// TestSecretExpires: the end that was given for a secret is a metric, and is
+// warned of like that of a certificate.
+func TestSecretExpires(t *testing.T) {
+	end := time.Date(2000, 1, 21, 0, 0, 0, 0, time.UTC) // in a bubble it is the first of the month
+	inBubble(t, simulator.Options{Incidents: 10}, func(c *config.Tenant) { c.SecretExpires = end }, func(b *bubble) {
+		b.wait(2 * time.Minute)
+		if got, want := b.value("credential_expiry_timestamp_seconds", ""), float64(end.Unix()); got != want {
+			t.Errorf("expiry: got %v, want %v", got, want)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		cfg := tenanttest.Config()
+		cfg.SecretExpires = end
+		if err := cfg.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		tenant, err := simple(cfg, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tenant.observeToken(auth.Attempt{CredentialExpiry: end})
+		if !strings.Contains(log.String(), `msg="The client secret expires soon" tenant=`+cfg.Name+` at=2000-01-21T00:00:00Z left=20.0d`) {
+			t.Errorf("got %s", log.String())
+		}
+	})
+}
+
 // TestCertificateEndToEnd: the exporter with a certificate against a tenant
 // that verifies its assertions; the expiry is a metric.
 func TestCertificateEndToEnd(t *testing.T) {

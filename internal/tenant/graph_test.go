@@ -258,11 +258,11 @@ func TestOneTruth(t *testing.T) {
 		})
 		sim.SetRoles(simulator.DefaultRole, simulator.DefaultGraphRole)
 		for _, s := range []simulator.Spec{
-			{Status: "New", Severity: "UnSpecified"}, {Status: "Paused", Severity: "Catastrophic"},
+			{Status: "New", Severity: "UnSpecified", AssignedTo: "\u200bSomebody@Example.com ", Tags: []string{"vip", "another"}}, {Status: "Paused", Severity: "Catastrophic"},
 			{Status: "Resolved", Classification: "TruePositive", Determination: "CompromisedUser"},
 			{Status: "Resolved", Classification: "FalsePositive", Determination: "Clean"},
 			{Alerts: []simulator.Alert{
-				{ServiceSource: "MicrosoftSentinel", Category: "Some new category", Severity: "High", Status: "New"},
+				{ServiceSource: "MicrosoftSentinel", Category: "Some new category", Severity: "High", Status: "New", Devices: 2, Entities: 3},
 				{ServiceSource: "MicrosoftThreatIntelligence", Category: "SomeNewCategory", Severity: "UnSpecified", Status: "InProgress"},
 				{ServiceSource: "Microsoft365Defender", Category: "", Severity: "Low", Status: "Resolved"},
 				{ServiceSource: "MicrosoftApplicationProtection", Category: "Exfiltration", Severity: "Low", Status: "Resolved"},
@@ -275,7 +275,7 @@ func TestOneTruth(t *testing.T) {
 		done := make(chan struct{})
 		for _, api := range config.APIs() {
 			cfg := tenanttest.Config()
-			cfg.API = api
+			cfg.API, cfg.Dimensions = api, everyDimension
 			if err := cfg.Complete(); err != nil {
 				t.Fatal(err)
 			}

@@ -37,6 +37,7 @@ type AccountLedger struct {
 	patience time.Duration
 	// logger is told what changes by the server's word; nil: it is not said.
 	logger *slog.Logger
+	now    func() time.Time
 
 	mu      sync.Mutex
 	waiting [pass.NumPasses]wait
@@ -50,7 +51,7 @@ func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AccountLedger{log: log, patience: cfg.Timeout}, nil
+	return &AccountLedger{log: log, patience: cfg.Timeout, now: time.Now}, nil
 }
 
 type wait struct {
@@ -80,7 +81,7 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (grant uint64, at time.
 			return d.Grant, d.At, nil
 		}
 		l.log.Cancel(d.Grant)
-		now = time.Now()
+		now = l.now()
 	}
 	return 0, now.Add(recordPause), nil
 }
@@ -99,7 +100,7 @@ const (
 func (l *AccountLedger) forbid(cause error) (until time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
+	now := l.now()
 	if errors.Is(cause, state.ErrInUse) {
 		l.resume = now.Add(ownerPause)
 		return l.resume, nil

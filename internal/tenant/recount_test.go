@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ type observer struct {
 }
 
 type observed struct {
-	status            string
+	status, owner     string
 	touched, hadOwner bool
 	owned             time.Time
 }
@@ -70,7 +71,7 @@ func (o *observer) look() {
 		if !first {
 			o.transitions(was, fresh, &r)
 		}
-		was.status = r.Status
+		was.status, was.owner = r.Status, r.AssignedTo
 		was.touched = was.touched || touched(&r)
 		was.hadOwner = was.hadOwner || r.AssignedTo != ""
 	}
@@ -98,6 +99,9 @@ func (o *observer) transitions(was *observed, fresh bool, r *life.Record) {
 			began := slices.MinFunc(r.Alerts, func(a, b life.Alert) int { return a.FirstActivity().Compare(b.FirstActivity()) })
 			o.took("time_to_detect", labels, began.FirstActivity(), r.Created)
 		}
+	}
+	if was.owner != "" && r.AssignedTo != "" && was.owner != r.AssignedTo && was.status != "Resolved" && r.Status != "Resolved" {
+		o.count("reassigned", labels)
 	}
 	if touched(r) && !was.touched {
 		o.took("time_to_first_touch", labels, r.Created, r.Updated)
@@ -197,7 +201,7 @@ func act(r *rand.Rand, sim *simulator.Tenant) {
 	classes := []string{"Unknown", "FalsePositive", "TruePositive", "InformationalExpectedActivity"}
 	switch r.IntN(9) {
 	case 0, 1:
-		sim.Assign(id, "somebody@example.com")
+		sim.Assign(id, []string{"somebody@example.com", "Somebody.Else@example.com"}[r.IntN(2)])
 	case 2:
 		sim.Assign(id, "")
 	case 3:
@@ -233,7 +237,7 @@ func alertsFor(r *rand.Rand) []simulator.Alert {
 	n := []int{0, 1, 1, 1, 2, 2, 3, 3, 7, 12, 30, 160}[r.IntN(12)]
 	alerts := make([]simulator.Alert, n)
 	for i := range alerts {
-		alerts[i] = simulator.Alert{Severity: "Low", Status: "New", ServiceSource: "OfficeATP", Category: "Malware"}
+		alerts[i] = simulator.Alert{Severity: "Low", Status: "New", ServiceSource: "OfficeATP", Category: "Malware", Devices: uint8(r.IntN(3))}
 	}
 	return alerts
 }
@@ -247,6 +251,7 @@ func TestRecount(t *testing.T) {
 		t.Run(api, func(t *testing.T) {
 			change := func(c *config.Tenant) {
 				c.API, c.Interval, c.SweepInterval, c.MaxAge = api, time.Hour, 3*24*time.Hour, 3*time.Hour
+				c.Dimensions = everyDimension
 				c.Objectives = config.Objectives{
 					High:   config.Objective{Assign: 3 * time.Hour, FirstTouch: 2 * time.Hour, Resolve: 8 * time.Hour},
 					Medium: config.Objective{Resolve: 48 * time.Hour},
@@ -281,7 +286,8 @@ func TestRecount(t *testing.T) {
 				}
 				seen.compare(l.bubble)
 				l.exact()
-				for _, name := range []string{"merged", "reopened"} {
+				compareDimensions(l.bubble, strings.ToLower)
+				for _, name := range []string{"merged", "reopened", "reassigned"} {
 					if seen.counters["incidents_"+name+"_total{severity=low}"] == 0 {
 						t.Errorf("none was %s: that proves little", name)
 					}

@@ -28,6 +28,7 @@ type sharedStore struct {
 	saved        []quota.Log
 	handedIn     []quota.Log
 	handInErr    error
+	unread       error // of the rows
 	opened       int
 }
 
@@ -62,7 +63,7 @@ func unpackedLog(packed []byte) (log quota.Log) {
 
 type sharedTenant struct{ *sharedStore }
 
-func (s sharedTenant) Load(func(*incident.Saved) error) error { return nil }
+func (s sharedTenant) Load(func(*incident.Saved) error) error { return s.unread }
 
 func (s sharedTenant) Save(func(bool) (*incident.Saved, error)) error { return s.err }
 
@@ -312,6 +313,18 @@ func TestOpenedLater(t *testing.T) {
 		}
 		if got := ownedSince(t, made); !slices.Equal(got, []float64{1_800_000_000.123}) {
 			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// TestUnread: a state that is open and cannot be read is given back, and not taken
+// for an empty one.
+func TestUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &sharedStore{ownership: state.Ownership{Since: time.UnixMilli(1)}, loaded: state.Written{Age: -1}, unread: state.ErrOutOfReach}
+		made := newTenant(t, tenanttest.Config(), store, nil)
+		if err := made.Open(nil, time.Now()); !errors.Is(err, state.ErrOutOfReach) || made.state.state != nil || made.state.known {
+			t.Errorf("got %v, %+v", err, made.state)
 		}
 	})
 }

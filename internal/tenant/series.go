@@ -11,13 +11,13 @@ import (
 // a scrape is here and not in package collector.
 func (t *Tenant) sources() []collector.Source {
 	return []collector.Source{
-		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: time.Now}),
+		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: t.now}),
 		t.api,
 		t.quotaGauge(collector.QuotaLimit, func(u quota.Usage) int { return u.Window.Limit }),
 		t.quotaGauge(collector.QuotaEffectiveLimit, func(u quota.Usage) int { return u.Effective }),
 		t.quotaGauge(collector.QuotaUsed, func(u quota.Usage) int { return u.Used }),
 		collector.NewFunc(collector.BlockedUntil, func(emit func(float64, ...string)) {
-			if until := t.ledger.log.BlockedUntil(); until.After(time.Now()) {
+			if until := t.ledger.log.BlockedUntil(); until.After(t.now()) {
 				emit(float64(until.Unix()))
 			} else {
 				emit(0)
@@ -30,7 +30,7 @@ func (t *Tenant) sources() []collector.Source {
 				emit(float64(ms) / 1e3)
 			}
 		}),
-		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }).Since(time.Now()),
+		collector.NewFunc(collector.StateSaveFailures, func(emit func(float64, ...string)) { emit(float64(t.state.failures.Load())) }).Since(t.now()),
 		collector.NewFunc(collector.StateSize, func(emit func(float64, ...string)) { emit(float64(t.state.size.Load())) }),
 		collector.NewFunc(collector.StateLastSave, func(emit func(float64, ...string)) {
 			if at := t.state.lastSave.Load(); at != 0 {
@@ -42,7 +42,7 @@ func (t *Tenant) sources() []collector.Source {
 
 func (t *Tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {
 	return collector.NewFunc(m, func(emit func(float64, ...string)) {
-		for _, u := range t.ledger.Usage(time.Now()) {
+		for _, u := range t.ledger.Usage(t.now()) {
 			emit(float64(value(u)), u.Window.Rule().String())
 		}
 	})

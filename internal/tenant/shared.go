@@ -17,7 +17,6 @@ type SharedLedger struct {
 	tenant *Tenant
 	store  state.Store // nil: there is no owner to hand in to
 	err    error       // why the saved ledger was not used, or why a call was not handed in
-	taking bool
 }
 
 // ShareLedger makes the tenant, which must not be open, go on from the ledger
@@ -35,7 +34,7 @@ func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	case err == nil && (written.Packed != nil || isShared(store)):
 		t.ledger.log.Merge(now, log)
 		t.state.merge(spent)
-	case !errors.Is(err, state.ErrInUse) && !errors.Is(err, state.ErrOutOfReach):
+	case !errors.Is(err, state.ErrInUse) && !isShared(store):
 		return s
 	}
 	s.store, t.ledger.save, t.ledger.patience = store, s.handIn, 0
@@ -49,14 +48,11 @@ func isShared(store state.Store) bool {
 	return is
 }
 
-// handIn hands in what there is to be known but the calls of others: the call
-// that is being granted, or the server's order to wait.
+// handIn hands in what there is to be known but the calls of others: those of this
+// ledger, the one that is being granted included, which is on its way as far as
+// anybody can know, and the server's order to wait.
 func (s *SharedLedger) handIn(log quota.Log) (learned bool, err error) {
-	calls := log.Grants
-	if log.Grants = nil; s.taking {
-		// It is on its way as far as anybody can know.
-		log.Grants = calls[len(calls)-1:]
-	}
+	log = s.tenant.ledger.log.Own(log)
 	var data []byte
 	if data, err = log.MarshalBinary(); err == nil {
 		err = s.store.HandIn(s.tenant.state.key, data)
@@ -74,8 +70,6 @@ func (s *SharedLedger) handIn(log quota.Log) (learned bool, err error) {
 // if none may be made before the instant, or, with the error, because a shared store
 // cannot be told of it.
 func (s *SharedLedger) Take(now time.Time) (grant uint64, at time.Time, err error) {
-	s.taking = true
-	defer func() { s.taking = false }()
 	return s.tenant.ledger.Take(now, pass.Delta)
 }
 

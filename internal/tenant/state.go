@@ -22,6 +22,7 @@ type tenantState struct {
 	state  state.Tenant  // nil: not open
 	ledger *quota.Ledger // that is kept
 	logger *slog.Logger
+	now    func() time.Time
 	// handedIn is told how many calls of others the ledger has learned of, lost once
 	// that a shared state is another replica's; nil: it is not told.
 	handedIn func(calls int)
@@ -38,6 +39,7 @@ type tenantState struct {
 	lastSave   atomic.Int64 // Unix nanoseconds, 0 before the first
 	failing    [2]bool      // rows, ledger
 	known      bool         // Load has found something, usable or not
+	unread     error        // why Load could not find out
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -61,6 +63,10 @@ func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 		return restore(saved)
 	})
 	s.size.Store(s.state.Size())
+	if errors.Is(err, state.ErrOutOfReach) {
+		s.unread = err
+		return err
+	}
 	if err != nil {
 		s.known = true
 		s.logger.Error("There is no saved state to go on from, everything is read again", "err", err)
@@ -77,10 +83,11 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 	if err == nil && s.state != nil {
 		err = s.state.Save(export)
 	}
-	s.saved(&s.failing[0], err)
 	if s.isLost(err) {
-		s.lose(s.ledger.Log(time.Now()))
+		s.lose(s.ledger.Log(s.now()))
+		return err
 	}
+	s.saved(&s.failing[0], err)
 	return err
 }
 
@@ -102,17 +109,18 @@ func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if err == nil && s.shared && opening {
 		// Others may have had it before.
 		s.saved(&s.failing[1], nil)
-		s.restoreLedger(time.Now())
+		s.restoreLedger(s.now())
 		return true, nil
 	}
 	var spent []state.Written
 	if err == nil && s.state != nil {
 		spent, err = s.state.SaveLedger(data)
 	}
-	s.saved(&s.failing[1], err)
 	if s.isLost(err) {
 		s.lose(log)
+		return false, err
 	}
+	s.saved(&s.failing[1], err)
 	return s.merge(spent), err
 }
 
@@ -151,7 +159,7 @@ func (s *tenantState) handIn(log quota.Log) {
 // merge lets the ledger learn what others have spent.
 func (s *tenantState) merge(spent []state.Written) (learned bool) {
 	for _, log := range s.unpack(spent) {
-		calls := s.ledger.Merge(time.Now(), log)
+		calls := s.ledger.Merge(s.now(), log)
 		if s.handedIn != nil {
 			s.handedIn(calls)
 		}
@@ -162,7 +170,7 @@ func (s *tenantState) merge(spent []state.Written) (learned bool) {
 // unpack reads ledgers of others, by the clock of this machine.
 func (s *tenantState) unpack(written []state.Written) (logs []quota.Log) {
 	for _, w := range written {
-		log, err := unpackLog(w, time.Now())
+		log, err := unpackLog(w, s.now())
 		if err != nil {
 			s.logger.Warn("Calls that were handed in cannot be read", "err", err)
 			continue
@@ -199,7 +207,7 @@ func (s *tenantState) saved(failing *bool, err error) {
 		s.size.Store(s.state.Size())
 	}
 	if err == nil && s.size.Load() > 0 {
-		s.lastSave.Store(time.Now().UnixNano())
+		s.lastSave.Store(s.now().UnixNano())
 	}
 }
 
@@ -210,7 +218,7 @@ func (s *tenantState) saved(failing *bool, err error) {
 func (s *tenantState) restoreLedger(now time.Time) {
 	written, spent, err := s.state.LoadLedger()
 	if s.shared {
-		now = time.Now() // its age is as of now
+		now = s.now() // its age is as of now
 	}
 	var log quota.Log
 	if err == nil && written.Packed != nil {
@@ -262,6 +270,15 @@ func (s *tenantState) close() {
 		s.unreleased = true
 		s.logger.Error("The state was not closed", "err", err)
 	}
+}
+
+// giveBack is for a state that could be opened and not read: another attempt, or
+// another replica, has more luck.
+func (s *tenantState) giveBack() error {
+	s.close()
+	err := s.unread
+	s.state, s.unread = nil, nil
+	return err
 }
 
 // forget lets go of what is kept in memory.

@@ -35,6 +35,9 @@ type Tenant struct {
 	loop       *refresh.Loop
 	series     *collector.Series
 	logger     *slog.Logger
+	now        func() time.Time
+	dimensions client.Dimensions
+	key        []byte // of the owners' hashes; nil: none
 
 	// ownedSince is when this process made the account its own, in Unix
 	// milliseconds; 0: not yet. A tenant that replaces one of the same account
@@ -59,13 +62,18 @@ type Dependencies struct {
 	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
+	// Clock is what all of it goes by; nil: the wall clock.
+	Clock refresh.Clock
 }
 
 // New puts a tenant together from a complete configuration. It makes no call,
 // opens nothing and does not wait; what there is to go on from waits for Open.
 // An error says which setting cannot be used.
 func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
-	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name)}
+	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name), now: time.Now}
+	if d.Clock != nil {
+		t.now = d.Clock.Now
+	}
 	if d.Replaces != nil {
 		t.api = d.Replaces.api
 	} else {
@@ -77,14 +85,18 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		t.ownedSince = new(atomic.Int64)
 	}
 	t.state = &tenantState{
-		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger,
+		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
 		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
 	}
 	t.state.shared = isShared(d.Store)
 	var err error
+	if t.dimensions, t.key, err = newDimensions(&cfg); err != nil {
+		return nil, err
+	}
 	if t.ledger, err = newAccountLedger(cfg); err != nil {
 		return nil, err
 	}
+	t.ledger.now = t.now
 	t.state.ledger = t.ledger.log
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
@@ -103,9 +115,11 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		Thresholds:    cfg.AgeThresholds,
 		Objectives:    objectives(cfg.Objectives),
 		Priorities:    cfg.API == config.Graph,
+		Dimensions:    t.dimensions.Dimensions,
 		Store:         t.state,
 		Stagger:       d.Stagger,
 		Logger:        t.logger,
+		Clock:         d.Clock,
 	})
 	t.series = collector.NewSeries(cfg.Name, t.sources()...)
 	return t, nil
@@ -137,7 +151,9 @@ func (t *Tenant) newSource() (*client.Client, error) {
 		Logger:           t.logger,
 		Renew:            t.credential.Renew,
 		Scrubber:         t.credential.Scrubber(),
+		Now:              t.now,
 		UserAgent:        "m365_defender_exporter/" + version.Version,
+		Dimensions:       t.dimensions,
 	}
 	if cfg.API == config.Graph {
 		return client.NewGraph(options)
@@ -173,9 +189,10 @@ func (t *Tenant) Series() *collector.Series { return t.series }
 // Open makes the saved state this tenant's and goes on from it: the counts are
 // there before the first call. It goes on with the saved ledger, too, unless
 // that of the tenant that this one replaces in this process is at hand; that
-// one must have stopped. With a shared store it goes on with both. It reads the disk and makes no call. After an error,
-// which matches state.ErrInUse if the state is another process's, the tenant
-// can be run all the same and begins anew. A tenant that was opened and is not
+// one must have stopped. With a shared store it goes on with both. It reads the disk
+// and makes no call. After an error, which matches state.ErrInUse if the state is
+// another process's, the tenant can be run all the same and begins anew, unless the
+// store is shared; it can be opened again. A tenant that was opened and is not
 // going to be run has to be closed.
 func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	err := t.state.open()
@@ -184,8 +201,11 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 	}
 	if err == nil {
 		t.loop.Load(now)
+		if t.state.unread != nil {
+			err = t.state.giveBack()
+		}
 	}
-	if before != nil {
+	if before != nil && (err == nil || !t.state.shared) { // else it is tried again, and the calls would count once more each time
 		t.ledger.Continue(before, now)
 	}
 	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
@@ -212,7 +232,7 @@ func (t *Tenant) Run(ctx context.Context) {
 	if err := t.loop.Run(ctx); err != nil && ctx.Err() == nil {
 		t.logger.Error("Refreshing ended", "err", err)
 	}
-	_, _ = t.state.saveLedger(t.ledger.log.Final(time.Now())) // what fails is said there
+	_, _ = t.state.saveLedger(t.ledger.log.Final(t.now())) // what fails is said there
 }
 
 // TakenFrom is whom a shared state was taken over from. It comes after Open.

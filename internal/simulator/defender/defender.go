@@ -123,15 +123,11 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 	}
 	b = append(b, `,"determination":null`...)
 	b = odata.AppendMember(b, "detectionSource", "", a.DetectionSource())
-	b = append(b, `,"detectorId":null`...)
 	b = odata.AppendAssigned(b, r, &odata.Shape{})
-	b = append(b, `,"actorName":null,"threatFamilyName":null,"mitreTechniques":[`...)
-	if h%3 > 0 {
-		b = append(b, `"T1078","T1059.001"`...)
-	}
-	b = append(b, ']')
+	b = append(b, `,"actorName":null,"threatFamilyName":null`...)
+	b = odata.AppendMade(b, a)
 	b = odata.AppendList(b, "devices", "", int(a.Devices), func(b []byte, i int) []byte {
-		return appendDevice(b, life.Spread(h+uint64(i)), a.Created)
+		return appendDevice(b, life.Spread(h+uint64(i)), a.DeviceGroup(i), a.Created)
 	})
 	n := int(a.Entities)
 	if extra != "" {
@@ -146,11 +142,12 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, extra string) []byte {
 	return append(b, '}')
 }
 
-func appendDevice(b []byte, h uint64, at time.Time) []byte {
+func appendDevice(b []byte, h uint64, group string, at time.Time) []byte {
 	b = fmt.Appendf(b, `{"mdatpDeviceId":"%016x%016x%08x","aadDeviceId":null,"deviceDnsName":"host%d.corp.example.com",`,
 		h, life.Spread(h), uint32(h), h%5000)
 	b = append(b, `"osPlatform":"Windows11","version":"24H2","osProcessor":"x64","osBuild":26100,"healthStatus":"Active",`...)
-	b = append(b, `"riskScore":"Medium","rbacGroupName":"Workstations","rbacGroupId":7`...)
+	b = append(b, `"riskScore":"Medium","rbacGroupId":7`...)
+	b = odata.AppendMember(b, "rbacGroupName", "", group)
 	b = odata.AppendTimeMember(b, "firstSeen", "", at.AddDate(0, 0, -int(h%200)))
 	return append(b, `,"tags":[],"defenderAvStatus":"NotSupported","onboardingStatus":"Onboarded","vmMetadata":null,"loggedOnUsers":[]}`...)
 }

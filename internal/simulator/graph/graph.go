@@ -102,12 +102,20 @@ func appendAlert(b []byte, r *life.Record, a *life.Alert, prefer bool) []byte {
 	b = append(b, a.Category...)
 	b = append(b, ` on one endpoint","description":"`+odata.AlertText+`"`...)
 	b = odata.AppendMember(b, "category", "", a.Category)
-	b = append(b, `,"assignedTo":null,"mitreTechniques":["T1078"]`...)
+	b = append(b, `,"assignedTo":null`...)
+	b = odata.AppendMade(b, a)
 	b = odata.AppendTimeMember(b, "createdDateTime", "", a.Created)
 	b = odata.AppendTimeMember(b, "lastUpdateDateTime", "", a.Updated)
 	b = odata.AppendTimeMember(b, "firstActivityDateTime", "", a.FirstActivity())
 	b = append(b, `,"resolvedDateTime":null`...)
-	b = odata.AppendList(b, "evidence", "", int(a.Entities), func(b []byte, i int) []byte {
+	b = odata.AppendList(b, "evidence", "", int(a.Entities)+int(a.Devices), func(b []byte, i int) []byte {
+		if device := i - int(a.Entities); device >= 0 {
+			b = append(b, `{"@odata.type":"#microsoft.graph.security.deviceEvidence"`...)
+			b = odata.AppendTimeMember(b, "createdDateTime", "", a.Created)
+			b = append(b, `,"verdict":"unknown","osPlatform":"Windows11","rbacGroupId":7`...)
+			b = odata.AppendMember(b, "rbacGroupName", "", a.DeviceGroup(device))
+			return append(b, '}')
+		}
 		b = append(b, `{"@odata.type":"#microsoft.graph.security.processEvidence"`...)
 		b = odata.AppendTimeMember(b, "createdDateTime", "", a.Created)
 		b = append(b, `,"verdict":"suspicious","remediationStatus":"none","roles":[],"tags":[],"severity":"high","status":"new","detail":`...)

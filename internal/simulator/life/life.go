@@ -1,6 +1,7 @@
 package life
 
 import (
+	"container/heap"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -76,6 +77,7 @@ func (t *Tenant) schedule(k lifeKind, from time.Time) {
 // advance applies what is due in the order of its instants, so that the
 // outcome does not depend on how often it is called.
 func (t *Tenant) advance(now time.Time) {
+	t.plan(now)
 	for {
 		kind, at := lifeKind(-1), now
 		for k, next := range t.next {
@@ -88,6 +90,12 @@ func (t *Tenant) advance(now time.Time) {
 			t.late = slices.Delete(t.late, 0, 1)
 			t.at = l.due
 			t.reveal(l)
+			continue
+		}
+		if len(t.soc.steps) > 0 && !t.soc.steps[0].at.After(at) {
+			s := heap.Pop(&t.soc.steps).(step)
+			t.at = s.at
+			s.do(s.at)
 			continue
 		}
 		if kind < 0 {

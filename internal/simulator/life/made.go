@@ -1,6 +1,9 @@
 package life
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // What an incident or an alert shows besides what happens to it is made up from
 // its number, so that it is the same in every answer and takes no memory. The
@@ -38,6 +41,30 @@ func (a *Alert) InvestigationState() string {
 		return of(resolvedStates, a.made()>>16)
 	}
 	return of(openStates, a.made()>>16)
+}
+
+var (
+	techniques = []string{"T1078", "T1059.001", "T1059.003", "T1566.002", "T1055", "T1110", "T1021.001"}
+	groups     = []string{"Workstations", "Servers", "Domain controllers", "Kiosk devices"}
+)
+
+// Techniques are none, one or two.
+func (a *Alert) Techniques() []string {
+	n := int(a.made() % 3)
+	first := int(a.made() >> 24 % uint64(len(techniques)-1))
+	return techniques[first : first+n][:n:n]
+}
+
+// DeviceGroup is that of one of the alert's devices.
+func (a *Alert) DeviceGroup(device int) string { return of(groups, a.made()>>32+uint64(device)) }
+
+// DetectorID is that of the rule that raised the alert; some have none.
+func (a *Alert) DetectorID() string {
+	n := a.made() >> 40 % 30
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%08x-6a4c-4f0e-9d2b-1f3b5c7d9e01", uint32(Spread(n)))
 }
 
 func of(words []string, n uint64) string { return words[n%uint64(len(words))] }

@@ -40,9 +40,17 @@ type Options struct {
 	// where Alerts is 0. A realistic page of 100 weighs about 840 kB, a light
 	// one about a fifth.
 	Light bool
+	// Bare leaves alerts without entities and devices, too, and all else as it is
+	// without it. It is for the life of Daily.
+	Bare bool
 
 	// Rates of the tenant's life; zero: it rests.
 	Rates Rates
+	// Daily is how many incidents are created in an average day, in another kind of
+	// life, beside Rates and Incidents: that of a tenant which people look after, see
+	// soc.go. It goes on by itself. What has happened within History is there from the
+	// start, and all that is open.
+	Daily float64
 }
 
 // Hooks are where a tenant can be made to behave otherwise. They are called, and
@@ -77,6 +85,7 @@ type Tenant struct {
 	next   [lifeKinds]time.Time
 	target int
 	late   []late
+	soc    soc
 
 	// Separate sources of chance: what a test does deliberately must not change
 	// what the tenant's life brings.
@@ -107,6 +116,8 @@ func New(opts Options) *Tenant {
 	now := t.Now()
 	t.backlog(rand.New(rand.NewPCG(opts.Seed, 4)), now)
 	t.live(opts.Rates, now)
+	t.employ(now)
+	t.advance(now)
 	return t
 }
 

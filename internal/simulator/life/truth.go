@@ -31,6 +31,11 @@ type Truth struct {
 	// Priorities are the open incidents by severity and band of priority, as Graph
 	// shows it.
 	Priorities map[[2]string]int
+	// Tags, DeviceGroups and Techniques count an open incident once for each, by
+	// severity; Detectors a resolved one, by classification. Owners are those of open
+	// ones.
+	Tags, DeviceGroups, Techniques, Detectors map[[2]string]int
+	Owners                                    map[string]int
 	// OldestOpen is when the oldest open incident of a severity was created.
 	OldestOpen map[string]time.Time
 
@@ -76,6 +81,8 @@ func (t *Tenant) Truth(now time.Time, lookback time.Duration) Truth {
 		OpenBySource: make(map[[2]string]int), OpenByCategory: make(map[[2]string]int),
 		Alerts: make(map[[3]string]int), OldestOpen: make(map[string]time.Time), now: now,
 		Detections: make(map[[2]string]int), Investigations: make(map[string]int), Priorities: make(map[[2]string]int),
+		Tags: make(map[[2]string]int), DeviceGroups: make(map[[2]string]int), Techniques: make(map[[2]string]int), Detectors: make(map[[2]string]int),
+		Owners: make(map[string]int),
 	}
 	t.Do(func(time.Time) {
 		for _, e := range t.records {
@@ -118,6 +125,17 @@ func (tr *Truth) addDetections(r *Record) {
 	for i := range r.Alerts {
 		detections[label(detectionLabels, r.Alerts[i].DetectionSource())] = true
 	}
+	detectors := map[string]bool{}
+	for i := range r.Alerts {
+		id := r.Alerts[i].DetectorID()
+		if id == "" {
+			id = "unknown"
+		}
+		detectors[id] = true
+	}
+	for id := range detectors {
+		tr.Detectors[[2]string{id, label(classificationLabels, r.Classification)}]++
+	}
 	for detection := range detections {
 		tr.Detections[[2]string{detection, label(classificationLabels, r.Classification)}]++
 	}
@@ -132,6 +150,7 @@ func (tr *Truth) addOpen(r *Record, severity, assigned string) {
 	if oldest, ok := tr.OldestOpen[severity]; !ok || r.Created.Before(oldest) {
 		tr.OldestOpen[severity] = r.Created
 	}
+	tr.addDimensions(r, severity)
 	bySource, byCategory := map[string]bool{}, map[string]bool{}
 	for i := range r.Alerts {
 		bySource[sourceLabel(r.Alerts[i].ServiceSource)] = true
@@ -142,6 +161,33 @@ func (tr *Truth) addOpen(r *Record, severity, assigned string) {
 	}
 	for category := range byCategory {
 		tr.OpenByCategory[[2]string{severity, category}]++
+	}
+}
+
+func (tr *Truth) addDimensions(r *Record, severity string) {
+	if r.AssignedTo != "" {
+		tr.Owners[r.AssignedTo]++
+	}
+	tags, groups, techniques := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, tag := range r.Tags {
+		tags[tag] = true
+	}
+	for i := range r.Alerts {
+		a := &r.Alerts[i]
+		for device := range int(a.Devices) {
+			groups[a.DeviceGroup(device)] = true
+		}
+		for _, technique := range a.Techniques() {
+			techniques[technique[:len("T1234")]] = true
+		}
+	}
+	for _, of := range []struct {
+		values map[string]bool
+		counts map[[2]string]int
+	}{{tags, tr.Tags}, {groups, tr.DeviceGroups}, {techniques, tr.Techniques}} {
+		for value := range of.values {
+			of.counts[[2]string{severity, value}]++
+		}
 	}
 }
 

@@ -78,6 +78,17 @@ func AppendComments(b []byte, r *life.Record, s *Shape) []byte {
 	})
 }
 
+// AppendMade writes what both APIs call the same of an alert: its techniques and
+// its detector.
+func AppendMade(b []byte, a *life.Alert) []byte {
+	techniques := a.Techniques()
+	b = AppendList(b, "mitreTechniques", "", len(techniques), func(b []byte, i int) []byte { return AppendText(b, techniques[i]) })
+	if a.DetectorID() == "" {
+		return append(b, `,"detectorId":null`...)
+	}
+	return AppendMember(b, "detectorId", "", a.DetectorID())
+}
+
 // AppendAlerts writes the alerts that a row has, and the link to others.
 func AppendAlerts(b []byte, r *life.Record, s *Shape, alert func(b []byte, a *life.Alert) []byte) []byte {
 	if s.NoAlerts {

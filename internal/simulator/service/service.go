@@ -44,7 +44,9 @@ type Options struct {
 	Mix       life.Mix
 	Alerts    int
 	Light     bool
+	Bare      bool
 	Rates     life.Rates
+	Daily     float64
 
 	// Limits of the list call and GetLimits of the call by id. Nil: what is
 	// documented, 50 a minute and 1,500 an hour, and 100 a minute and 1,500 an
@@ -61,15 +63,8 @@ type Options struct {
 	// NoRoles issues tokens without application roles, as happens when admin
 	// consent is missing: the token endpoint is content, the API answers 403.
 	NoRoles bool
-}
-
-// Demo is a tenant worth watching: something changes within every half minute.
-func Demo(seed uint64) Options {
-	return Options{
-		Seed:      seed,
-		Incidents: 5000,
-		Rates:     life.Rates{Create: 240, Assign: 200, Change: 300, Merge: 60, Resolve: 200, Reopen: 10},
-	}
+	// Trouble is what is in the way of the calls at an instant; nil: nothing ever is.
+	Trouble func(now time.Time) Trouble
 }
 
 // Service is a tenant and what serves it. All methods may be called
@@ -117,7 +112,7 @@ func New(opts Options) *Service {
 	s := &Service{
 		Tenant: life.New(life.Options{
 			Seed: opts.Seed, Incidents: opts.Incidents, History: opts.History, Now: opts.Now, Skew: opts.Skew,
-			Mix: opts.Mix, Alerts: opts.Alerts, Light: opts.Light, Rates: opts.Rates,
+			Mix: opts.Mix, Alerts: opts.Alerts, Light: opts.Light, Bare: opts.Bare, Rates: opts.Rates, Daily: opts.Daily,
 		}),
 		defender: defender.Face(), graph: graph.Face(opts.TenantID), Options: opts,
 	}
@@ -214,6 +209,14 @@ func (s *Service) call(x *odata.Exchange, path string, calls *window, limits []o
 		}
 		if over, wait := calls.exceeded(limits); wait > 0 {
 			s.Hooks.Throttle(x, over, wait)
+			return
+		}
+		switch trouble := s.trouble(x.Now); {
+		case trouble == RolesRevoked:
+			x.RefuseStatus(http.StatusForbidden)
+			return
+		case trouble == QuotaSpent && len(limits) > 0:
+			s.Hooks.Throttle(x, limits[0], untilNextMinute(x.Now))
 			return
 		}
 		answer()

@@ -21,14 +21,20 @@ import (
 	"m365_defender_exporter/internal/simulator/service"
 )
 
+// growth is how many incidents come in an hour where nothing else happens: one a
+// second, so that a short look sees some.
+const growth = 3600
+
 func main() {
 	dir := flag.String("dir", ".", "where config.yaml is written, last")
 	tenants := flag.Int("tenants", 200, "number of tenants")
 	incidents := flag.Int("incidents", 300, "incidents of each")
 	backends := flag.Int("backends", 10, "simulators that they share")
 	broken := flag.Int("broken", 0, "how many of the tenants have a wrong secret")
+	still := flag.Int("still", 0, "at how many of the simulators, the first ones, nothing happens")
+	growing := flag.Int("growing", 0, "at how many of the others, the next ones, incidents only come")
 	flag.Parse()
-	if err := serve(*dir, *tenants, *incidents, *backends, *broken); err != nil {
+	if err := serve(*dir, *tenants, *incidents, *backends, *broken, *still, *growing); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
@@ -37,7 +43,7 @@ func main() {
 // serve shares a few simulators among all tenants, without their limits: each
 // tenant has an app and a quota of its own, which the exporter keeps. It ends
 // with a signal.
-func serve(dir string, tenants, incidents, backends, broken int) error {
+func serve(dir string, tenants, incidents, backends, broken, still, growing int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	urls := make([]string, backends)
@@ -50,6 +56,12 @@ func serve(dir string, tenants, incidents, backends, broken int) error {
 			Seed: uint64(i + 1), Incidents: incidents, Light: true,
 			Limits: []odata.Limit{}, GetLimits: []odata.Limit{},
 			Rates: life.Rates{Create: 20, Assign: 20, Change: 40, Resolve: 20, Merge: 5, Reopen: 2},
+		}
+		switch {
+		case i < still:
+			o.Rates = life.Rates{}
+		case i < still+growing:
+			o.Rates = life.Rates{Create: growth}
 		}
 		server := &http.Server{Handler: anyTenant(service.New(o).Handler()), ReadHeaderTimeout: 10 * time.Second}
 		go func() { _ = server.Serve(listener) }()

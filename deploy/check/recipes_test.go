@@ -1,0 +1,153 @@
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// blocks are those of a page in one language.
+func blocks(text, language string) (all []string) {
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// TestRecipes: what is copied from a page is what its shell can read, with flags
+// that exist, and nothing of another page is needed for it.
+func TestRecipes(t *testing.T) {
+	flags := regexp.MustCompile(`--[a-z]+\.[a-z-]+`).FindAllString(read(t, "../../README.md")+read(t, "../../docs/replicas.md"), -1)
+	for _, page := range []string{"windows", "linux", "aks", "key-vault", "container-apps"} {
+		t.Run(page, func(t *testing.T) {
+			text := read(t, "../../docs/"+page+".md")
+			shell := strings.Join(blocks(text, "sh"), "")
+			if wrong := balanced(strings.Join(blocks(text, "powershell"), ""), "#", [2]string{"<#", "#>"}, '`'); wrong != "" {
+				t.Error(wrong)
+			}
+			if runtime.GOOS != "windows" {
+				cmd := exec.CommandContext(t.Context(), "bash", "-n")
+				cmd.Stdin = strings.NewReader(shell)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			}
+			code := regexp.MustCompile("(?s)```.*?```|`[^`]+`").FindAllString(text, -1)
+			for _, flag := range regexp.MustCompile(`--[a-z]+\.[a-z-]+`).FindAllString(strings.Join(code, "\n"), -1) {
+				if !slices.Contains(flags, flag) {
+					t.Errorf("%s is no flag", flag)
+				}
+			}
+			// A variable that no command before has set is another page's.
+			seen := map[string]bool{"dir": true, "flags": true}
+			for line := range strings.Lines(shell) {
+				for _, m := range regexp.MustCompile(`\$\{?([A-Z_]+)`).FindAllStringSubmatch(line, -1) {
+					if !seen[m[1]] {
+						t.Errorf("%s is used before it is set: %s", m[1], line)
+					}
+				}
+				for _, m := range regexp.MustCompile(`(?:^| )([A-Z_]+)=`).FindAllStringSubmatch(line, -1) {
+					seen[m[1]] = true
+				}
+			}
+			for _, m := range regexp.MustCompile(`\]\(([^)#:]+)`).FindAllStringSubmatch(text, -1) {
+				if m[1] == "https" {
+					continue
+				}
+				if _, err := os.Stat(filepath.Join("../../docs", m[1])); err != nil {
+					t.Errorf("a link leads nowhere: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// containerApp is what matters of the file that the page writes.
+type containerApp struct {
+	Properties struct {
+		Configuration struct {
+			Secrets []struct {
+				Name        string
+				KeyVaultURL string `yaml:"keyVaultUrl"`
+			}
+		}
+		Template struct {
+			Scale struct {
+				MinReplicas int `yaml:"minReplicas"`
+				MaxReplicas int `yaml:"maxReplicas"`
+			}
+			Volumes    []struct{ Name string }
+			Containers []struct {
+				Args         []string
+				VolumeMounts []struct {
+					VolumeName string `yaml:"volumeName"`
+					MountPath  string `yaml:"mountPath"`
+				} `yaml:"volumeMounts"`
+			}
+		}
+	}
+}
+
+// TestContainerApps follows the page, with an az that answers anything with one
+// word: exactly one replica without a store, and a Redis in its place.
+func TestContainerApps(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("it is for bash")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\necho answer\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "deploy"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	all := blocks(read(t, "../../docs/container-apps.md"), "sh")
+	if len(all) != 5 {
+		t.Fatalf("%d blocks", len(all))
+	}
+	all[1] = regexp.MustCompile(`(?m)^deploy/.*$`).ReplaceAllString(all[1], "")
+	follow := func(steps ...string) (app containerApp) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "bash", "-euc", strings.Join(steps, ""))
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "app.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(text, &app); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		return app
+	}
+	alone := follow(all[0], all[1], all[2]).Properties.Template
+	if len(alone.Containers) != 1 || !slices.Contains(alone.Containers[0].Args, "--state.url=memory:") {
+		t.Errorf("got %+v", alone)
+	}
+	if alone.Scale.MinReplicas != 1 || alone.Scale.MaxReplicas != 1 {
+		t.Errorf("%+v: without a store it must be exactly one replica", alone.Scale)
+	}
+	app := follow(all[0], all[1], all[2], all[3])
+	with := app.Properties.Template
+	if len(with.Containers) != 1 || len(with.Volumes) != 1 || len(with.Containers[0].VolumeMounts) != 1 || len(app.Properties.Configuration.Secrets) != 1 {
+		t.Fatalf("got %+v", app)
+	}
+	args := with.Containers[0].Args
+	if slices.Contains(args, "--state.url=memory:") || !slices.Contains(args, "--state.password-file=/secrets/state-password") ||
+		!slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--state.url=rediss://") }) {
+		t.Errorf("got %q", args)
+	}
+	if mount := with.Containers[0].VolumeMounts[0]; mount.VolumeName != with.Volumes[0].Name || mount.MountPath != "/secrets" {
+		t.Errorf("got %+v", mount)
+	}
+}
