@@ -358,7 +358,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 		return page.Count > n
 	}
 	if n == 0 {
-		return page.Link != "" && (s.EmptyPages || !s.LostLinks && (l.Prove && l.Known == nil || !s.LinkNoise))
+		return page.Link != "" && (s.EmptyPages || !s.DirectRows || !s.LostLinks && (l.Prove && l.Known == nil || !s.LinkNoise))
 	}
 	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
 }
