@@ -40,8 +40,10 @@ type redisStore struct {
 	observe func(Operation, time.Duration, error)
 	// patience is how long a silent member is waited for.
 	patience time.Duration
-	scripts  redisScripts
-	dial     func() (redis.UniversalClient, error)
+	// silence is how long this replica may be without having been heard: the same.
+	silence time.Duration
+	scripts redisScripts
+	dial    func() (redis.UniversalClient, error)
 
 	mu       sync.Mutex // of what follows; never held while waiting
 	client   redis.UniversalClient
@@ -104,7 +106,7 @@ type redisScripts struct {
 
 func newRedis(engine *redisURL, o Options) *redisStore {
 	s := &redisStore{
-		engine: engine, logger: o.Logger, observe: o.Observe, patience: cmp.Or(o.Patience, defaultPatience),
+		engine: engine, logger: o.Logger, observe: o.Observe, patience: cmp.Or(o.Patience, defaultPatience), silence: cmp.Or(o.Patience, defaultPatience),
 		open: make(map[Key]*redisTenant),
 		scripts: redisScripts{
 			join: redis.NewScript(joinScript), beat: redis.NewScript(beatScript), strike: redis.NewScript(strikeScript),

@@ -86,7 +86,7 @@ func (s *redisStore) Beat(ctx context.Context, m Member) ([]Member, error) {
 
 // silent tells that others may have struck this replica off, for they have not heard
 // of it for longer than they are patient. It is called with the lock held.
-func (s *redisStore) silent() bool { return time.Since(s.heard) > s.patience }
+func (s *redisStore) silent() bool { return time.Since(s.heard) > s.silence }
 
 // Strike implements Shared.
 func (s *redisStore) Strike(ctx context.Context, seen Member) (struck bool, err error) {

@@ -283,7 +283,7 @@ func (t *redisTenant) ours() error {
 		return ErrInUse
 	}
 	if t.store.silent() {
-		return fmt.Errorf("%w: it has not heard this replica for %v", ErrOutOfReach, t.store.patience)
+		return fmt.Errorf("%w: it has not heard this replica for %v", ErrOutOfReach, t.store.silence)
 	}
 	return nil
 }

@@ -502,7 +502,7 @@ func isSilent(t *testing.T, e *engine) {
 	tenant := mustOpen(t, a, contoso)
 	mustSaveLedger(t, tenant, "first")
 	a.mu.Lock()
-	a.heard = a.heard.Add(-a.patience - time.Second)
+	a.heard = a.heard.Add(-a.silence - time.Second)
 	a.mu.Unlock()
 	if _, err := tenant.SaveLedger([]byte("second")); !errors.Is(err, ErrOutOfReach) {
 		t.Errorf("got %v, want %v", err, ErrOutOfReach)
@@ -510,7 +510,7 @@ func isSilent(t *testing.T, e *engine) {
 	beat(t, a)
 	mustSaveLedger(t, tenant, "second")
 	a.mu.Lock()
-	a.heard = a.heard.Add(-a.patience - time.Second)
+	a.heard = a.heard.Add(-a.silence - time.Second)
 	a.mu.Unlock()
 	if err := e.FlushAll(context.Background()).Err(); err != nil {
 		t.Fatal(err)
