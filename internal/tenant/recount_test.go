@@ -264,7 +264,8 @@ func TestRecount(t *testing.T) {
 				l.wait(2 * time.Hour)
 				seen := observer{sim: l.sim, counters: map[string]float64{}, times: map[string][]float64{}}
 				seen.look()
-				for end := time.Now().Add(tenanttest.Virtual(30 * 24 * time.Hour)); time.Now().Before(end); {
+				month := 30 * 24 * time.Hour
+				for end := time.Now().Add(tenanttest.Virtual(month)); time.Now().Before(end); {
 					down := r.IntN(12) == 0
 					if down {
 						[]func(){l.stop, l.crash}[r.IntN(2)]()
@@ -288,7 +289,7 @@ func TestRecount(t *testing.T) {
 				l.exact()
 				compareDimensions(l.bubble, strings.ToLower)
 				for _, name := range []string{"merged", "reopened", "reassigned"} {
-					if seen.counters["incidents_"+name+"_total{severity=low}"] == 0 {
+					if seen.counters["incidents_"+name+"_total{severity=low}"] == 0 && tenanttest.Virtual(month) == month {
 						t.Errorf("none was %s: that proves little", name)
 					}
 				}
