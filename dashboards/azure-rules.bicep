@@ -163,23 +163,9 @@ sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_detect_
         enabled: true
       }
       {
-        record: 'tenant_severity_le:m365_defender_incident_time_to_detect_seconds_bucket:newest'
-        expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_detect_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
-'''
-        enabled: true
-      }
-      {
         record: 'tenant_severity:m365_defender_incident_time_to_first_touch_seconds:newest'
         expression: '''
 sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_first_touch_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity_le:m365_defender_incident_time_to_first_touch_seconds_bucket:newest'
-        expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_first_touch_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
@@ -191,13 +177,6 @@ sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_assign_
         enabled: true
       }
       {
-        record: 'tenant_severity_le:m365_defender_incident_time_to_assign_seconds_bucket:newest'
-        expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_assign_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
-'''
-        enabled: true
-      }
-      {
         record: 'tenant_severity:m365_defender_incident_time_in_work_seconds:newest'
         expression: '''
 sum by (tenant, severity) (last_over_time(m365_defender_incident_time_in_work_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
@@ -205,23 +184,9 @@ sum by (tenant, severity) (last_over_time(m365_defender_incident_time_in_work_se
         enabled: true
       }
       {
-        record: 'tenant_severity_le:m365_defender_incident_time_in_work_seconds_bucket:newest'
+        record: 'tenant_severity_classification:m365_defender_incident_time_to_resolve_seconds:newest'
         expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_in_work_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity:m365_defender_incident_time_to_resolve_seconds:newest'
-        expression: '''
-sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_resolve_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity_le:m365_defender_incident_time_to_resolve_seconds_bucket:newest'
-        expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, classification, le) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+sum by (tenant, severity, classification) (last_over_time(m365_defender_incident_time_to_resolve_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
 '''
         enabled: true
       }
@@ -233,9 +198,44 @@ sum by (tenant, severity) (last_over_time(m365_defender_incident_alerts[5m]) and
         enabled: true
       }
       {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_detect_seconds_bucket:newest'
+        expression: '''
+max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_detect_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_first_touch_seconds_bucket:newest'
+        expression: '''
+max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_first_touch_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_assign_seconds_bucket:newest'
+        expression: '''
+max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_to_assign_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_in_work_seconds_bucket:newest'
+        expression: '''
+max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_in_work_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_classification_le:m365_defender_incident_time_to_resolve_seconds_bucket:newest'
+        expression: '''
+max by (tenant, severity, classification, le) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
         record: 'tenant_severity_le:m365_defender_incident_alerts_bucket:newest'
         expression: '''
-sum by (tenant, severity, le) (max by (tenant, severity, le) (last_over_time(m365_defender_incident_alerts_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+max by (tenant, severity, le) (last_over_time(m365_defender_incident_alerts_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
 '''
         enabled: true
       }

@@ -1,30 +1,54 @@
 package dashboards
 
-import "strings"
+import (
+	"slices"
+	"strings"
+	"time"
 
-// reviewEvery is how often is recorded what panels look back on for days and
+	"github.com/prometheus/common/model"
+)
+
+// RecordedEvery is how often is recorded what panels look back on for days and
 // weeks. At the usual 15 s between scrapes a week is 40,320 samples of each
 // bucket, recorded 672: a panel of two hundred tenants answers within a second.
-const reviewEvery = "15m"
+const RecordedEvery = 15 * time.Minute
 
-// The histograms of what becomes of incidents, and by what they are split beside
-// severity.
-var histograms = []struct{ metric, by string }{
-	{"incident_time_to_detect_seconds", ""},
-	{"incident_time_to_first_touch_seconds", ""},
-	{"incident_time_to_assign_seconds", ""},
-	{"incident_time_in_work_seconds", ""},
-	{"incident_time_to_resolve_seconds", ", classification"},
-	{"incident_alerts", ""},
+// reviewEvery is the same as Prometheus writes it.
+var reviewEvery = model.Duration(RecordedEvery).String()
+
+// The histograms and the counters of what becomes of incidents, and their labels.
+var (
+	histograms = []recorded{
+		{"incident_time_to_detect_seconds", "severity"},
+		{"incident_time_to_first_touch_seconds", "severity"},
+		{"incident_time_to_assign_seconds", "severity"},
+		{"incident_time_in_work_seconds", "severity"},
+		{"incident_time_to_resolve_seconds", "severity, classification"},
+		{"incident_alerts", "severity"},
+	}
+	flows = []recorded{
+		{"incidents_created", "severity"},
+		{"incidents_resolved", "severity, classification, handled"},
+		{"incidents_reopened", "severity"},
+		{"incidents_merged", "severity"},
+		{"incidents_objective", "severity, objective, met"},
+	}
+)
+
+type recorded struct{ metric, by string }
+
+// as is what it is recorded as: a counter, or a native histogram.
+func (r recorded) as() string {
+	return "tenant_" + strings.ReplaceAll(r.by, ", ", "_") + ":m365_defender_" + r.metric + ":newest"
 }
 
-// The counters of what happens to incidents, and their labels.
-var flows = []struct{ metric, by string }{
-	{"incidents_created", "severity"},
-	{"incidents_resolved", "severity, classification, handled"},
-	{"incidents_reopened", "severity"},
-	{"incidents_merged", "severity"},
-	{"incidents_objective", "severity, objective, met"},
+// bucket is a histogram's classic buckets.
+func (r recorded) bucket() recorded { return recorded{r.metric + "_bucket", r.by + ", le"} }
+
+// recordOf finds what is recorded of a metric.
+func recordOf(metric string) recorded {
+	all := slices.Concat(histograms, flows)
+	return all[slices.IndexFunc(all, func(r recorded) bool { return r.metric == metric })]
 }
 
 // reviewRules record the newest owner's histograms and counters, without the
@@ -32,50 +56,35 @@ var flows = []struct{ metric, by string }{
 // it.
 func reviewRules() (rules []Rule) {
 	for _, h := range histograms {
-		const by = "tenant, severity"
-		metric := "m365_defender_" + h.metric
-		rules = append(rules,
-			// Native histograms know no max. There is one newest owner.
-			Rule{nativeRecord(h.metric), "sum by (" + by + ") (last_over_time(" + metric + gap + ") and on (tenant, instance) " + owner().Record + ")"},
-			Rule{classicRecord(h.metric), "sum by (" + by + ", le) (" + newest(by+h.by+", le", metric+"_bucket") + ")"})
+		// Native histograms know no max. There is one newest owner.
+		rules = append(rules, Rule{h.as(), "sum by (tenant, " + h.by + ") (last_over_time(m365_defender_" + h.metric + gap + ") and on (tenant, instance) " + owner().Record + ")"})
 	}
-	for _, f := range flows {
-		rules = append(rules, Rule{flowRecord(f.metric), newest("tenant, "+f.by, "m365_defender_"+f.metric+"_total")})
+	for _, r := range Recordings() {
+		rules = append(rules, Rule{r.Record, newest(strings.Join(r.By, ", "), r.Sample)})
 	}
 	return rules
 }
 
-// Recording is what a rule of the review makes of the samples of one exporter.
+// Recording is what a rule of the review makes of the samples of one exporter: by
+// these labels they are the same.
 type Recording struct {
-	// Record is the sum of Sample by the labels By.
 	Record, Sample string
 	By             []string
 }
 
-// Recordings are those that classic histograms and counters are recorded as, for
-// whoever writes a past that no rule has seen.
+// Recordings are those that classic histograms and counters are recorded as; for
+// whoever writes a past that no rule has seen, too.
 func Recordings() (all []Recording) {
+	add := func(r recorded, sample string) {
+		all = append(all, Recording{r.as(), "m365_defender_" + sample, strings.Split("tenant, "+r.by, ", ")})
+	}
 	for _, h := range histograms {
-		all = append(all, Recording{classicRecord(h.metric), "m365_defender_" + h.metric + "_bucket", []string{"tenant", "severity", "le"}})
+		add(h.bucket(), h.metric+"_bucket")
 	}
 	for _, f := range flows {
-		all = append(all, Recording{flowRecord(f.metric), "m365_defender_" + f.metric + "_total", strings.Split("tenant, "+f.by, ", ")})
+		add(f, f.metric+"_total")
 	}
 	return all
-}
-
-func nativeRecord(metric string) string { return "tenant_severity:m365_defender_" + metric + ":newest" }
-func classicRecord(metric string) string {
-	return "tenant_severity_le:m365_defender_" + metric + "_bucket:newest"
-}
-
-func flowRecord(metric string) string {
-	for _, f := range flows {
-		if f.metric == metric {
-			return "tenant_" + strings.ReplaceAll(f.by, ", ", "_") + ":m365_defender_" + metric + ":newest"
-		}
-	}
-	panic("dashboards: " + metric + " is not recorded")
 }
 
 // ofTenants selects what is recorded: it has no instance.
@@ -89,7 +98,7 @@ func ofTenants(matchers string) string {
 // grown is what a recorded counter increased by within a time, which is a window
 // in brackets and an offset if need be.
 func grown(metric, matchers, within string) string {
-	return "increase(" + flowRecord(metric) + ofTenants(matchers) + within + ")"
+	return "increase(" + recordOf(metric).as() + ofTenants(matchers) + within + ")"
 }
 
 // quantileOf is a quantile of a recorded histogram by some labels, from native
@@ -102,7 +111,7 @@ func quantileOf(of, metric, matchers, by, within string) string {
 	if by != "" {
 		native, classic = " by ("+by+") ", " by ("+by+", le) "
 	}
-	return each(nativeRecord(metric), native) + " or " + each(classicRecord(metric), classic)
+	return each(recordOf(metric).as(), native) + " or " + each(recordOf(metric).bucket().as(), classic)
 }
 
 // countOf is how many times a recorded histogram got, by some labels.
@@ -114,5 +123,5 @@ func countOf(metric, matchers, by, within string) string {
 	if matchers != "" {
 		all += ", " + matchers
 	}
-	return "round(histogram_count(" + sum(nativeRecord(metric), matchers) + ") or " + sum(classicRecord(metric), all) + ")"
+	return "round(histogram_count(" + sum(recordOf(metric).as(), matchers) + ") or " + sum(recordOf(metric).bucket().as(), all) + ")"
 }

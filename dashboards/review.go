@@ -6,7 +6,7 @@ import (
 )
 
 // recordedHint says what panels over recorded series need.
-const recordedHint = " Asked of rules.yaml, which records every " + reviewEvery + ": a new Prometheus has nothing to show for half an hour. Two exporters of one tenant count once: the newest owner's."
+var recordedHint = " Asked of rules.yaml, which records every " + reviewEvery + ": a new Prometheus has nothing to show for half an hour. Two exporters of one tenant count once: the newest owner's."
 
 // Review is the dashboard for the weekly review of a security operations centre.
 func Review() *Dashboard {
@@ -55,6 +55,7 @@ func (d *Dashboard) reviewTimes() {
 	p := func(title, of, metric, within, reason string) column {
 		return column{title: title, unit: "s", query: q("", quantileOf(of, metric, "", "severity", within)).or(reason), none: "-"}
 	}
+	truly := q("", quantileOf("0.5", "incident_time_to_resolve_seconds", `classification="true_positive"`, "severity", week))
 	n := func(title, metric string) column {
 		return column{title: title, unit: "none", width: 80, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
 	}
@@ -82,6 +83,7 @@ func (d *Dashboard) reviewTimes() {
 			p("In work p50 before", "0.5", "incident_time_in_work_seconds", weekBefore, young),
 			n("Resolved", "incident_time_to_resolve_seconds"),
 			p("Resolve p50", "0.5", "incident_time_to_resolve_seconds", week, few), p("Resolve p90", "0.9", "incident_time_to_resolve_seconds", week, few),
+			column{title: "Resolve p50, true positives", unit: "s", query: truly.or("the demo may have done nothing of this yet"), none: "-"},
 			p("Resolve p50 before", "0.5", "incident_time_to_resolve_seconds", weekBefore, young),
 		).sortedBy("#"),
 	)
@@ -162,7 +164,8 @@ func createdAndResolved(width int, over string) *Panel {
 
 func (d *Dashboard) reviewFlow() {
 	// A difference of two recorded values is exact; increase would extrapolate.
-	anHour := "sum(clamp_min(last_over_time(" + flowRecord("incidents_created") + ofTenants("") + "[20m] offset -1h) - last_over_time(" + flowRecord("incidents_created") + ofTenants("") + "[20m]), 0))"
+	created := recordOf("incidents_created").as() + ofTenants("") + "[20m]"
+	anHour := "sum(clamp_min(last_over_time(" + created + " offset -1h) - last_over_time(" + created + "), 0))"
 	when := func(width int, title, unit, label, of string) *Panel {
 		p := ranking(width, title, "none", "Incidents created in the last 4 weeks, by the "+unit+" (UTC) in which they appeared: whether the shifts fit."+recordedHint,
 			q("{{"+label+"}}", `count_values("`+label+`", `+of+`) * on () group_left () `+anHour).or("the demo may have created nothing yet"))
@@ -200,7 +203,7 @@ func (d *Dashboard) reviewFlow() {
 	d.row("", 11,
 		when(6, "Created, by hour of the day", "hour", "hour", "hour()"),
 		when(6, "Created, by day of the week", "day of the week, 0 is Sunday,", "weekday", "day_of_week()"),
-		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent now. An incident counts once for each of its categories."+once,
+		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+once,
 			q("{{category}}", "topk(10, sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+") > 0)").or("alerts may not be delivered")).
 			stacked().every("6h"),
 	)
@@ -246,9 +249,8 @@ func (d *Dashboard) reviewRequested() {
 func (d *Dashboard) reviewLoad() {
 	const off = "dimensions of persons are off unless the operator asks for them"
 	few := func(p *Panel) *Panel {
-		p.FieldConfig.Defaults.NoValue = "off: --incidents.assignees"
-		p.FieldConfig.Defaults.Mappings = []any{}
-		return p
+		p.FieldConfig.Defaults.Mappings = []any{} // off is no fault
+		return p.none("off: --incidents.assignees")
 	}
 	d.row("Load, where --incidents.assignees is set", 4,
 		few(stat(6, "Persons with open incidents", "none", "How many persons have open incidents. Needs --incidents.assignees=count; see docs/privacy.md."+once,

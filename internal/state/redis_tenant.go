@@ -131,7 +131,7 @@ func (t *redisTenant) open(token string) error {
 	case err != nil:
 		return err
 	case now != born: // which the script cannot see: that is in another slot
-		return fmt.Errorf("%w: the shared state was emptied while it was opened", ErrInUse)
+		return fmt.Errorf("%w: it was emptied while the tenant was opened", ErrOutOfReach)
 	}
 	return t.opening(answer)
 }

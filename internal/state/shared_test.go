@@ -34,6 +34,7 @@ func TestShared(t *testing.T) {
 				{"keeps rows of another layout for a while", otherLayout},
 				{"is out of reach", outOfReach},
 				{"trusts nobody who was silent", isSilent},
+				{"is not opened while it is emptied", emptiedMeanwhile},
 				{"loses what another life had opened", anotherLife},
 			} {
 				t.Run(test.what, func(t *testing.T) { test.run(t, start(t)) })
@@ -491,6 +492,23 @@ func anotherLife(t *testing.T, e *engine) {
 		t.Errorf("got %v", got)
 	}
 	mustClose(t, again)
+}
+
+// emptiedMeanwhile: a data set that begins anew while a state is opened is not taken
+// for the old one, which would make a tenant whose ledger is lost a new one.
+func emptiedMeanwhile(t *testing.T, e *engine) {
+	e.settle(t)
+	a := e.join(t, "a")
+	open := a.scripts.open
+	a.scripts.open = redis.NewScript("redis.call('HSET', '" + a.members() + "', '#born', redis.call('TIME')[1] .. '000')\n" + openScript)
+	if _, err := a.Open(contoso); !errors.Is(err, ErrOutOfReach) {
+		t.Errorf("got %v, want %v", err, ErrOutOfReach)
+	}
+	a.scripts.open = open
+	tenant := mustOpen(t, a, contoso)
+	if _, _, err := tenant.LoadLedger(); !errors.Is(err, ErrSetAside) {
+		t.Errorf("the ledger: got %v, want %v", err, ErrSetAside)
+	}
 }
 
 // isSilent: who was not heard for longer than the patience makes no call before it

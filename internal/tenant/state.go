@@ -196,10 +196,14 @@ func (s *tenantState) saved(failing *bool, err error) {
 	switch {
 	case err != nil:
 		s.failures.Add(1)
-		if !*failing {
+		switch {
+		case *failing:
+		case s.shared && errors.Is(err, state.ErrOutOfReach): // of all tenants: the fleet says it once
+			s.logger.Debug("The shared state is out of reach", "err", err)
+		default:
 			s.logger.Error("The state cannot be saved, the counts go on from memory", "err", err)
 		}
-	case *failing:
+	case *failing && !s.shared:
 		s.logger.Info("The state is saved again")
 	}
 	*failing = err != nil
