@@ -61,7 +61,7 @@ func TestStartTimesNotKnown(t *testing.T) {
 			t.Fatal("no start times")
 		}
 		tables, saved := string(d.tables), string(d.progress)
-		member := func(at time.Time) string { return `"start":"` + at.UTC().Format(time.RFC3339Nano) + `"` }
+		member := func(at time.Time) string { return `"start":"` + at.Format(time.RFC3339Nano) + `"` }
 		if !strings.Contains(tables, member(end)) || !strings.Contains(saved, member(began)) {
 			t.Fatalf("not saved:\n%s\n%s", tables, saved)
 		}
