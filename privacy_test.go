@@ -94,10 +94,8 @@ func TestOwnersLeaveNoTrace(t *testing.T) {
 }
 
 // watched runs the program until it knows everything, and returns all that can be
-// seen of it. What is kept is in its memory for good. The buffers of a
-// connection, of decompression and of the stacks of goroutines that wait are
-// not what is meant: they go with their connections and with other work, for
-// which there is some time until the memory is clean.
+// seen of it. Of its memory that is what it keeps, less what the last call leaves
+// in the buffers of its connection, which goes with that.
 func watched(t *testing.T, server *http.Server, api string, args []string, clean func(heap []byte) bool) map[string][]byte {
 	t.Helper()
 	dir, dump := t.TempDir(), filepath.Join(t.TempDir(), "dump")
@@ -162,8 +160,12 @@ func watched(t *testing.T, server *http.Server, api string, args []string, clean
 			t.Fatal(err)
 		}
 		until("the dump", func() bool { return strings.Count(said.String(), "dumped <nil>") == dumps })
-		if seen["heap"], err = os.ReadFile(dump); err != nil {
+		all, err := os.ReadFile(dump)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if seen["heap"], err = reachable(all); err != nil {
+			t.Fatalf("the dump of the heap: %v", err)
 		}
 		if clean(seen["heap"]) {
 			break
