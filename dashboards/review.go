@@ -47,7 +47,7 @@ func (d *Dashboard) reviewTimes() {
 		).color("7 days before", "text")
 	}
 	d.row("Median times, high severity", 4,
-		median("To first touch", "incident_time_to_first_touch_seconds", "were touched by a person for the first time"),
+		median("To first touch", "incident_time_to_first_touch_seconds", "were dealt with for the first time, by a person or a rule,"),
 		median("To assign", "incident_time_to_assign_seconds", "got an owner"),
 		median("In work", "incident_time_in_work_seconds", "were resolved, from their first owner on,"),
 		median("To resolve", "incident_time_to_resolve_seconds", "were resolved, from their creation on,"),
