@@ -41,7 +41,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/winservice": {nil, []string{prom, "net/http"}},
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
-		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/retryafter",
+		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/pass", "internal/reason", "internal/retryafter",
 		"internal/state", "internal/textfile",
 	}, []string{prom, "os"}},
 	"internal/replica": {nil, []string{"net/http", "os", prom, "time.Now"}},

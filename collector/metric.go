@@ -107,6 +107,8 @@ A series whose value is not known yet, or not any more, is absent: nothing is sh
 Every histogram has classic and native buckets; every counter and histogram has a start time, of what happens to incidents the end of the first
 sync: [histograms and start times](docs/configuration.md#histograms-and-start-times).
 
+What the times, shares and verdicts mean, what n is, and what moves them: [what each number means](docs/numbers.md).
+
 | name | type | labels | meaning |
 |---|---|---|---|
 `)

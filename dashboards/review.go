@@ -11,7 +11,7 @@ var recordedHint = " Asked of rules.yaml, which records every " + reviewEvery + 
 // Review is the dashboard for the weekly review of a security operations centre.
 func Review() *Dashboard {
 	d := newDashboard("review", reviewUID, "M365 Defender / SOC review",
-		"How fast incidents are seen to, how many of the objectives are met, what the verdicts say of the detections, and whether work keeps pace: the last week against the one before.")
+		"How fast incidents are seen to, how many of the objectives are met, what the verdicts say of the detections, and whether work keeps pace: the last week against the one before. docs/numbers.md says what each number means, and why Sentinel and the portal show another.")
 	d.Time = TimeRange{"now-14d", "now"}
 	d.Refresh = "15m"
 	d.reviewTimes()
@@ -47,7 +47,7 @@ func (d *Dashboard) reviewTimes() {
 		).color("7 days before", "text")
 	}
 	d.row("Median times, high severity", 4,
-		median("To first touch", "incident_time_to_first_touch_seconds", "were touched by a person for the first time"),
+		median("To first touch", "incident_time_to_first_touch_seconds", "were dealt with for the first time, by a person or a rule,"),
 		median("To assign", "incident_time_to_assign_seconds", "got an owner"),
 		median("In work", "incident_time_in_work_seconds", "were resolved, from their first owner on,"),
 		median("To resolve", "incident_time_to_resolve_seconds", "were resolved, from their creation on,"),
@@ -62,7 +62,7 @@ func (d *Dashboard) reviewTimes() {
 	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
 	d.row("Times by severity, last 7 days", 7,
 		table(24, "Reaction", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"Detect: from the first activity of the alerts to the incident. First touch: from creation until it left the status active, or got an owner, a comment, a tag or a classification. Assign: until its first owner. A quantile of few says little."+recordedHint,
+			"Detect: from the first activity of the alerts to the incident. First touch: from creation until it left the status active, or got an owner, a comment, a tag or a classification. Assign: until its first owner. A quantile of few says little: docs/numbers.md."+recordedHint,
 			[]string{"severity", "Severity"},
 			rank(),
 			n("Detected", "incident_time_to_detect_seconds"),
@@ -75,7 +75,7 @@ func (d *Dashboard) reviewTimes() {
 			p("Assign p50 before", "0.5", "incident_time_to_assign_seconds", weekBefore, young),
 		).sortedBy("#"),
 		table(24, "Resolution", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"In work: from the first owner to resolved. Resolve: from creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved."+recordedHint,
+			"In work: from the first owner to resolved. Resolve: from creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved, and one that is open is in none of these times: docs/numbers.md."+recordedHint,
 			[]string{"severity", "Severity"},
 			rank(),
 			n("Worked on", "incident_time_in_work_seconds"),
@@ -103,7 +103,7 @@ func (d *Dashboard) reviewObjectives() {
 	by := "severity, objective"
 	steps := []Step{{Color: "red"}, from(0.8, "orange"), from(0.9, "green")}
 	d.row("Objectives", 8,
-		table(14, "Objectives last 7 days", "For each objective (--incidents.objective): its bound, how many were due (n), the share that met it, and the share of the 7 days before. Counted exactly, each incident once, when it is assigned, touched or resolved; one that is still waiting is not counted yet."+recordedHint,
+		table(14, "Objectives last 7 days", "For each objective (--incidents.objective): its bound, how many were due (n), the share that met it, and the share of the 7 days before. Counted exactly, when an incident is assigned or touched for the first time, and each time it is resolved; one that is still waiting is not counted yet. See docs/numbers.md."+recordedHint,
 			[]string{"severity", "Severity", "objective", "Objective"},
 			column{title: "Bound", unit: "dtdurations", query: q("", "max by ("+by+") (m365_defender_incident_objective_seconds{"+selected+"})")},
 			column{title: "n", unit: "none", width: 80, query: q("", "round(sum by ("+by+") ("+grown("incidents_objective", "", week)+"))").or(none), none: "-"},
@@ -128,7 +128,7 @@ func (d *Dashboard) reviewQuality() {
 	}
 	d.row("Verdicts", 9,
 		table(14, "False positives, by detection source", "Resolved incidents within the exporter's look-back (180 days by default) by what detected them, the most frequent first. An incident counts once for each of its sources. "+
-			"The share of false positives says little where many have no verdict: compare it with the share without one. Verdicts are often set after resolving; these are as they are now."+once,
+			"The share of false positives says little where many have no verdict: compare it with the share without one. Verdicts are often set after resolving; these are as they are now. See docs/numbers.md."+once,
 			[]string{"detection_source", "Detection source"},
 			column{title: "Resolved", unit: "none", width: 100, query: q("", "sum by (detection_source) ("+closed+") > 0")},
 			column{title: "False positive", unit: "percentunit", decimals: 1, query: q("", share("false_positive")), steps: []Step{{Color: "text"}, from(0.5, "orange")}},
@@ -148,7 +148,7 @@ func (d *Dashboard) reviewQuality() {
 // that today's is there and none is drawn a day late.
 func createdAndResolved(width int, over string) *Panel {
 	perDay := func(metric string) string { return "sum(" + grown(metric, "", "[1d] offset -1d") + ")" }
-	p := series(width, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows."+recordedHint,
+	p := series(width, "Created and resolved per day", "none", "Incidents that appeared, were resolved (downwards) and were opened again, by day (UTC), and net: created and opened again, less resolved. Net above zero for days: the backlog grows, unless much is merged, which net does not see."+recordedHint,
 		q("created", "round("+perDay("incidents_created")+")"), q("resolved", "round("+perDay("incidents_resolved")+")"), q("reopened", "round("+perDay("incidents_reopened")+")"),
 		q("net", "round("+perDay("incidents_created")+" + "+perDay("incidents_reopened")+" - "+perDay("incidents_resolved")+")"),
 	).bars("1d").over(over).decimals(0).

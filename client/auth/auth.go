@@ -81,6 +81,7 @@ type Source struct {
 	token            *oauth2.Token
 	renewAt          time.Time // zero: never
 	renewed          time.Time // when Renew last dropped a token
+	held             time.Time // see Held
 	credentialExpiry time.Time
 	note             string
 }
@@ -216,7 +217,7 @@ func (s *Source) learn(p *loaded) {
 func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token, s.renewAt = token, renewal(token, issued)
+	s.token, s.renewAt, s.held = token, renewal(token, issued), time.Time{}
 	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
 	}
@@ -237,7 +238,14 @@ func (s *Source) attempt(p *loaded, unloaded error) (*oauth2.Token, time.Time, e
 	now := s.opts.Now()
 	e := explain(err, s.opts.scrubber, now)
 	s.failure.add(now, e, p.digest, s.opts.Jitter())
+	s.hold(s.failure.until)
 	return nil, time.Time{}, e
+}
+
+func (s *Source) hold(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = until
 }
 
 // usable refuses what no header can carry.
@@ -309,6 +317,14 @@ func (s *Source) CredentialExpiry() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.credentialExpiry
+}
+
+// Held is until when no token is asked for because the last request for one has
+// failed, unless the credential changes; zero if it has not.
+func (s *Source) Held() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
 }
 
 // Describe tells a person what the credential is, such as

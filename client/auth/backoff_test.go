@@ -81,6 +81,9 @@ func TestChangedCredential(t *testing.T) {
 		s := source(e, func() (string, error) { return secret, nil })
 		attempts(s, e, 10*time.Minute)
 		before := len(e.forms)
+		if wait := time.Until(s.Held()); wait <= 0 || wait > maxRefused {
+			t.Errorf("held for %v", wait)
+		}
 		if _, err := s.Token(); err == nil || len(e.forms) != before {
 			t.Fatalf("%v, %d requests more", err, len(e.forms)-before)
 		}
@@ -92,8 +95,8 @@ func TestChangedCredential(t *testing.T) {
 			t.Errorf("a new credential begins anew: %d requests", got)
 		}
 		secret = "right"
-		if _, err := s.Token(); err != nil {
-			t.Error(err)
+		if _, err := s.Token(); err != nil || !s.Held().IsZero() {
+			t.Errorf("%v, held until %v", err, s.Held())
 		}
 	})
 }

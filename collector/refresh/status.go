@@ -41,7 +41,10 @@ type Status struct {
 	// Interval is the live one between deltas.
 	Interval time.Duration `json:"interval"`
 	// NextDelta is when the next one is due, zero if none is yet.
-	NextDelta time.Time                  `json:"-"`
+	NextDelta time.Time `json:"-"`
+	// NextFirst is when the first reading of the open incidents goes on, zero once it
+	// is over.
+	NextFirst time.Time                  `json:"-"`
 	Passes    [pass.NumPasses]PassStatus `json:"kinds"`
 	// Coverage of the first sync.
 	Coverage incident.Coverage `json:"coverage"`
@@ -74,7 +77,9 @@ type PassStatus struct {
 func (l *Loop) publishStatus() {
 	s := l.Draft
 	s.ProcessStart = l.started
-	if l.Phase != openScan {
+	if l.Phase == openScan {
+		s.NextFirst = l.retries[pass.First].due
+	} else {
 		s.NextDelta = l.retries[pass.Delta].due
 	}
 	if l.Scan != nil {

@@ -128,25 +128,28 @@ func TestQueriesNameWhatIsExposed(t *testing.T) {
 	}
 }
 
-// TestRunbookQueries: there is no time to fix a query at three o'clock.
-func TestRunbookQueries(t *testing.T) {
-	text, err := os.ReadFile("../../docs/runbook.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	queries := regexp.MustCompile("(?s)```promql\n(.*?)```|`((?:sum|count)[^`]*)`").FindAllSubmatch(text, -1)
-	if len(queries) == 0 {
-		t.Fatal("no query found")
-	}
+// TestQueriesInDocuments: there is no time to fix a query at three o'clock, nor in
+// a meeting.
+func TestQueriesInDocuments(t *testing.T) {
 	all := exposed(t)
-	for _, q := range queries {
-		e, err := parse(string(q[1]) + string(q[2]))
+	for _, name := range []string{"runbook.md", "numbers.md"} {
+		text, err := os.ReadFile("../../docs/" + name)
 		if err != nil {
-			t.Error(err)
-			continue
+			t.Fatal(err)
 		}
-		if _, err := all.labels(e); err != nil {
-			t.Error(err)
+		queries := regexp.MustCompile("(?s)```promql\n(.*?)```|`((?:sum|count)[^`]*)`").FindAllSubmatch(text, -1)
+		if len(queries) == 0 {
+			t.Errorf("no query found in %s", name)
+		}
+		for _, q := range queries {
+			e, err := parse(string(q[1]) + string(q[2]))
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if _, err := all.labels(e); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }

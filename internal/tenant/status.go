@@ -7,6 +7,7 @@ import (
 	"m365_defender_exporter/collector/refresh"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
 )
 
 // Status is how a tenant is doing at one instant. It is a copy and does not
@@ -32,6 +33,9 @@ type Status struct {
 	// empty if none does.
 	WaitingFor   string
 	WaitingUntil time.Time
+	// NextToken is when a token is asked for again, as long as refreshes fail for want
+	// of one; zero otherwise. Another credential is tried at once.
+	NextToken time.Time
 	// Heartbeat is when the loop last turned.
 	Heartbeat time.Time
 	// OwnedSince is since when this process has the tenant, zero before it does.
@@ -66,6 +70,9 @@ func (t *Tenant) Status(now time.Time) Status {
 		p = pass.First // until then there are no deltas
 	}
 	s.WaitingFor, s.WaitingUntil = t.ledger.binds(now, p)
+	if held := t.credential.Held(); !s.Refresh.Up && s.Refresh.LastReason == reason.Auth && held.After(now) {
+		s.NextToken = held
+	}
 	s.Open = openIncidents(s.Snapshot)
 	s.Condition = t.condition(now, &s)
 	return s
@@ -106,7 +113,8 @@ const (
 	Stuck Condition = iota
 	// Down: the last refresh failed.
 	Down
-	// Throttled: the server has told us to wait.
+	// Throttled: the server has told us to wait, or has refused a call as one too many
+	// and our own limits are used up.
 	Throttled
 	// Starting: the open incidents are not known yet.
 	Starting
@@ -126,6 +134,9 @@ func (t *Tenant) condition(now time.Time, s *Status) Condition {
 	case !t.Healthy(now):
 		return Stuck
 	case !s.Refresh.Up && s.Refresh.LastErrorAt.After(s.LastDelta):
+		if s.Refresh.LastReason == reason.Throttled && s.WaitingFor != "" {
+			return Throttled
+		}
 		return Down
 	case !s.BlockedUntil.IsZero():
 		return Throttled

@@ -88,6 +88,9 @@ func TestNextInWords(t *testing.T) {
 		{tenant.Status{Condition: tenant.Serving, Refresh: &refresh.Status{Coverage: known, NextDelta: in(-time.Minute)}}, "due now"},
 		{tenant.Status{Condition: tenant.Starting, Refresh: &refresh.Status{}}, "reading"},
 		{tenant.Status{Condition: tenant.Down, Refresh: &refresh.Status{}}, "trying again"},
+		{tenant.Status{Condition: tenant.Down, Refresh: &refresh.Status{NextFirst: in(18 * time.Second)}}, "next in 18s"},
+		{tenant.Status{Condition: tenant.Down, NextToken: in(4 * time.Minute), Refresh: &refresh.Status{NextFirst: in(18 * time.Second)}}, "next token request in 4m0s, or with a new credential"},
+		{tenant.Status{Condition: tenant.Down, NextToken: in(4 * time.Second), Refresh: &refresh.Status{Coverage: known, NextDelta: in(18 * time.Second)}}, "next in 18s"},
 		{tenant.Status{Condition: tenant.Down, Refresh: &refresh.Status{Coverage: known, NextDelta: in(8 * time.Minute)}}, "next in 8m0s"},
 		{tenant.Status{Condition: tenant.Serving, WaitingFor: "hour", WaitingUntil: in(97 * time.Second), Refresh: &refresh.Status{Coverage: known}}, "waiting for its limit per hour: goes on in 1m37s"},
 		{tenant.Status{Condition: tenant.Throttled, WaitingFor: "retry_after", WaitingUntil: in(time.Minute), Refresh: &refresh.Status{Coverage: known}}, "the API says wait: goes on in 1m0s"},
@@ -96,6 +99,43 @@ func TestNextInWords(t *testing.T) {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
 	}
+}
+
+// TestWhenItGoesOn: of a tenant that fails the page tells when it is tried again, and
+// one whose quota is used up is not taken for one that fails.
+func TestWhenItGoesOn(t *testing.T) {
+	inFleet(t, slog.New(slog.DiscardHandler), func(f *served) {
+		configs := []config.Tenant{f.Tenant("refused"), f.Tenant("first"), f.Tenant("throttled")}
+		f.Sims["refused"].SetClientSecret("another")
+		f.Sims["first"].Fault(simulator.Faults{Status: http.StatusServiceUnavailable})
+		f.reloader(slog.New(slog.DiscardHandler), configs...)
+		f.wait(5 * time.Minute)
+		f.Sims["throttled"].Fault(simulator.Faults{Status: http.StatusTooManyRequests, RetryAfter: "55"})
+		f.wait(time.Minute)
+		now := time.Now()
+		for name, want := range map[string]struct {
+			state tenant.Condition
+			next  string
+		}{
+			"refused":   {tenant.Down, "next token request in "},
+			"first":     {tenant.Down, "next in "},
+			"throttled": {tenant.Throttled, "the API says wait: goes on in "},
+		} {
+			got := statusOf(f.of(name), now)
+			if got.Condition != want.state || !strings.HasPrefix(got.NextText, want.next) || got.Error == "" {
+				t.Errorf("%s: got %v, %q, error %q", name, got.Condition, got.NextText, got.Error)
+			}
+			if name == "refused" != (got.NextToken != nil) || name != "throttled" && (got.NextRefresh == nil || got.NextRefresh.Before(now)) {
+				t.Errorf("%s: next refresh at %v, next token request at %v", name, got.NextRefresh, got.NextToken)
+			}
+		}
+		// When the secret is right again, this passes by itself.
+		f.Sims["refused"].SetClientSecret(simulator.DefaultClientSecret)
+		f.wait(10 * time.Minute)
+		if got := statusOf(f.of("refused"), time.Now()); got.Condition != tenant.Serving || got.NextToken != nil {
+			t.Errorf("got %v, next token request at %v", got.Condition, got.NextToken)
+		}
+	})
 }
 
 // TestSecretsAreNowhere: not on the status page, not in the log, not in what

@@ -31,6 +31,7 @@ type tenantStatus struct {
 	WaitingFor   string        `json:"waiting_for,omitempty"`
 	WaitingUntil *time.Time    `json:"waiting_until,omitempty"`
 	BlockedUntil *time.Time    `json:"blocked_until,omitempty"`
+	NextToken    *time.Time    `json:"next_token_request,omitempty"` // while there is none
 	Quota        []quotaStatus `json:"quota"`
 	OwnedSince   *time.Time    `json:"owned_since,omitempty"`
 	Error        string        `json:"last_error,omitempty"`
@@ -76,7 +77,7 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 		Old:        !s.LastDelta.IsZero() && now.Sub(s.LastDelta) > max(5*time.Minute, 3*s.Refresh.Interval),
 		WaitingFor: s.WaitingFor, WaitingUntil: instant(s.WaitingUntil), BlockedUntil: instant(s.BlockedUntil),
 		LastRefresh: instant(s.LastDelta), LastText: ago(now, s.LastDelta),
-		NextRefresh: instant(s.Refresh.NextDelta), NextText: nextText(now, &s),
+		NextRefresh: instant(nextRefresh(&s)), NextText: nextText(now, &s), NextToken: instant(s.NextToken),
 		OwnedSince: instant(s.OwnedSince), OwnedText: ago(now, s.OwnedSince),
 		ErrorAt: instant(s.Refresh.LastErrorAt), ErrorText: ago(now, s.Refresh.LastErrorAt),
 	}
@@ -144,9 +145,21 @@ func firstSync(s *tenant.Status) string {
 	return fmt.Sprintf("reading open incidents (%d calls)", s.Refresh.ScanPages)
 }
 
+// nextRefresh is when the next refresh is due, be it the first.
+func nextRefresh(s *tenant.Status) time.Time {
+	if s.Refresh.NextDelta.IsZero() {
+		return s.Refresh.NextFirst
+	}
+	return s.Refresh.NextDelta
+}
+
 // nextText says what the next refresh waits for.
 func nextText(now time.Time, s *tenant.Status) string {
-	next := s.Refresh.NextDelta
+	next := nextRefresh(s)
+	if s.NextToken.After(next) {
+		// Refreshes before that fail without a request.
+		return fmt.Sprintf("next token request in %v, or with a new credential", s.NextToken.Sub(now).Round(time.Second))
+	}
 	if s.WaitingUntil.After(next) {
 		next = s.WaitingUntil
 	}
