@@ -37,7 +37,7 @@ const (
 // rows it concerns unless it says otherwise.
 type Mirror struct {
 	opts  MirrorOptions
-	index map[int64]uint32
+	index index
 	// Rows live in chunks, which never move: growing costs no copy, and no
 	// moment with everything in memory twice.
 	chunks [][]row
@@ -67,11 +67,13 @@ func NewMirror(opts MirrorOptions) *Mirror {
 }
 
 func newMirror(opts MirrorOptions, rows int) *Mirror {
-	return &Mirror{opts: opts, index: make(map[int64]uint32, rows), dimensions: newDimensions(opts.Dimensions)}
+	m := &Mirror{opts: opts, dimensions: newDimensions(opts.Dimensions)}
+	m.index = newIndex(rows, func(slot uint32) int64 { return m.row(slot).id })
+	return m
 }
 
 // Len is the number of rows, redirected incidents included.
-func (m *Mirror) Len() int { return len(m.index) }
+func (m *Mirror) Len() int { return m.index.n }
 
 // AlertsMissing is the number of counted incidents whose alerts are not known
 // as of their present version. As long as there are any, counts of alerts are
@@ -90,14 +92,14 @@ func (m *Mirror) DimensionsMissing() int {
 
 // LacksAlerts tells whether an incident is among those.
 func (m *Mirror) LacksAlerts(id int64) bool {
-	slot, ok := m.index[id]
+	slot, ok := m.index.find(id)
 	return ok && m.row(slot).has(flagNoAlerts)
 }
 
 // Updated is the last update of the known version of an incident, false if none
 // is known.
 func (m *Mirror) Updated(id int64) (time.Time, bool) {
-	slot, ok := m.index[id]
+	slot, ok := m.index.find(id)
 	if !ok {
 		return time.Time{}, false
 	}
@@ -128,7 +130,7 @@ func (m *Mirror) Apply(in *Incident) Change { return m.apply(in, false) }
 func (m *Mirror) Correct(in *Incident) Change { return m.apply(in, true) }
 
 func (m *Mirror) apply(in *Incident, present bool) Change {
-	slot, known := m.index[in.ID]
+	slot, known := m.index.find(in.ID)
 	if !known {
 		slot = m.allocate(in.ID)
 		m.touch(in.ID)
@@ -172,11 +174,22 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 // Drop forgets an incident that the server no longer has. It is false if the
 // incident was not known.
 func (m *Mirror) Drop(id int64) bool {
-	slot, ok := m.index[id]
+	slot, ok := m.index.find(id)
 	if ok {
 		m.remove(slot)
 	}
 	return ok
+}
+
+// rows are all that are in use.
+func (m *Mirror) rows(yield func(*row) bool) {
+	for _, chunk := range m.chunks {
+		for i := range chunk {
+			if r := &chunk[i]; r.has(flagUsed) && !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 func (m *Mirror) row(slot uint32) *row { return &m.chunks[slot/chunkRows][slot%chunkRows] }
@@ -195,7 +208,7 @@ func (m *Mirror) allocate(id int64) uint32 {
 		m.chunks[last] = append(m.chunks[last], row{})
 	}
 	*m.row(slot) = row{id: id, flags: flagUsed, alerts: noText, dimensions: noText}
-	m.index[id] = slot
+	m.index.add(id, slot)
 	return slot
 }
 
@@ -203,7 +216,7 @@ func (m *Mirror) remove(slot uint32) {
 	r := m.row(slot)
 	m.touch(r.id)
 	m.count(r, -1)
-	delete(m.index, r.id)
+	m.index.remove(r.id)
 	*r = row{alerts: noText, dimensions: noText}
 	m.free = append(m.free, slot)
 }

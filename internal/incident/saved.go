@@ -62,7 +62,7 @@ func (m *Mirror) Export(full bool) (*Saved, error) {
 	}
 	s.Rows = m.changedRows
 	for id := range m.unsaved.ids {
-		if _, ok := m.index[id]; !ok {
+		if _, ok := m.index.find(id); !ok {
 			s.Removed = append(s.Removed, id)
 		}
 	}
@@ -81,14 +81,10 @@ func (m *Mirror) Kept() {
 
 func (m *Mirror) allRows(yield func(int64, []byte) bool) {
 	var buf []byte
-	for _, chunk := range m.chunks {
-		for i := range chunk {
-			if r := &chunk[i]; r.has(flagUsed) {
-				buf = r.appendTo(buf[:0])
-				if !yield(r.id, buf) {
-					return
-				}
-			}
+	for r := range m.rows {
+		buf = r.appendTo(buf[:0])
+		if !yield(r.id, buf) {
+			return
 		}
 	}
 }
@@ -96,7 +92,7 @@ func (m *Mirror) allRows(yield func(int64, []byte) bool) {
 func (m *Mirror) changedRows(yield func(int64, []byte) bool) {
 	var buf []byte
 	for id := range m.unsaved.ids {
-		if slot, ok := m.index[id]; ok {
+		if slot, ok := m.index.find(id); ok {
 			buf = m.row(slot).appendTo(buf[:0])
 			if !yield(id, buf) {
 				return
@@ -110,9 +106,9 @@ func (m *Mirror) swept() (ids []int64) {
 	if !m.sweeping {
 		return nil
 	}
-	for id, slot := range m.index {
-		if m.row(slot).sweep == m.sweep {
-			ids = append(ids, id)
+	for r := range m.rows {
+		if r.sweep == m.sweep {
+			ids = append(ids, r.id)
 		}
 	}
 	return ids
@@ -131,10 +127,12 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 	if err := json.Unmarshal(s.Tables, &t); err != nil {
 		return nil, fmt.Errorf("%w: tables: %w", ErrSaved, err)
 	}
-	m := newMirror(opts, s.Len)
+	room := min(max(s.Len, 0), 1<<22) // it is what somebody has written
+	m := newMirror(opts, room)
 	if !m.setTables(&t) {
 		return nil, fmt.Errorf("%w: tables", ErrSaved)
 	}
+	m.deadlines = make(queue, 0, room) // one each, but for rows of no known age
 	same := m.sameDimensions(&t)
 	interned := make(map[string]unique.Handle[string])
 	at := now.UnixNano()
@@ -155,7 +153,7 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 		m.oldest[i].init()
 	}
 	for _, id := range s.Swept {
-		if slot, ok := m.index[id]; ok && m.sweeping {
+		if slot, ok := m.index.find(id); ok && m.sweeping {
 			m.row(slot).sweep = m.sweep
 		}
 	}
@@ -168,7 +166,7 @@ func RestoreMirror(opts MirrorOptions, s *Saved, now time.Time) (*Mirror, error)
 const maxInterned = 1 << 14
 
 func (m *Mirror) restoreRow(id int64, data []byte, now int64, same bool, interned map[string]unique.Handle[string]) bool {
-	if _, twice := m.index[id]; twice {
+	if _, twice := m.index.find(id); twice {
 		return false
 	}
 	slot := m.allocate(id)

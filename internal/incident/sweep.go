@@ -33,7 +33,7 @@ func (m *Mirror) mark(r *row) {
 
 // Seen tells that the sweep in progress has seen an incident.
 func (m *Mirror) Seen(id int64) bool {
-	slot, ok := m.index[id]
+	slot, ok := m.index.find(id)
 	return ok && m.row(slot).sweep == m.sweep
 }
 
@@ -44,13 +44,12 @@ func (m *Mirror) Seen(id int64) bool {
 func (m *Mirror) Unseen(since time.Time, openToo bool) []int64 {
 	from := unixNano(since)
 	var ids []int64
-	for id, slot := range m.index {
-		r := m.row(slot)
+	for r := range m.rows {
 		if r.sweep == m.sweep {
 			continue
 		}
 		if r.lastKnown() >= from || openToo && r.status.Open() {
-			ids = append(ids, id)
+			ids = append(ids, r.id)
 		}
 	}
 	slices.Sort(ids)
@@ -60,7 +59,7 @@ func (m *Mirror) Unseen(since time.Time, openToo bool) []int64 {
 // Missed notes that a complete sweep did not see an incident that could not be
 // looked up. It is true when that happened for the second time in a row.
 func (m *Mirror) Missed(id int64) bool {
-	slot, ok := m.index[id]
+	slot, ok := m.index.find(id)
 	if !ok {
 		return false
 	}
