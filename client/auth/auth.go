@@ -83,6 +83,8 @@ type Source struct {
 	renewed          time.Time // when Renew last dropped a token
 	credentialExpiry time.Time
 	note             string
+	claims           Claims // of the last token
+	readable         bool   // it has any
 }
 
 // loaded is a credential as it was read for one token.
@@ -214,8 +216,10 @@ func (s *Source) learn(p *loaded) {
 }
 
 func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
+	claims, readable := ParseClaims(token.AccessToken)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.claims, s.readable = claims, readable
 	s.token, s.renewAt = token, renewal(token, issued)
 	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
@@ -300,6 +304,14 @@ func (s *Source) Expiry() time.Time {
 		return time.Time{}
 	}
 	return s.token.Expiry
+}
+
+// Roles are those that the last token shows; ok is false if it cannot be looked
+// into, or there was none yet. They are fit for comparison, not to be trusted.
+func (s *Source) Roles() (roles []string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims.Roles, s.readable
 }
 
 // CredentialExpiry is when the credential itself ends, as far as it is known, from
