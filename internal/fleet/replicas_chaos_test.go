@@ -178,30 +178,38 @@ func (c *chaos) disturb() {
 
 // exact fails the test if a tenant's series differ from the truth.
 func (c *chaos) exact(of *tenant.Tenant) {
+	exact(c.t, c.Sims[of.String()], of)
+}
+
+func exact(t testing.TB, sim *simulator.Tenant, of *tenant.Tenant) {
+	t.Helper()
 	cfg, s := of.Config(), of.Status(time.Now())
 	if s.Snapshot == nil || !s.Refresh.Up {
-		c.t.Errorf("%s is not up: %s", of, s.Refresh.LastError)
+		t.Errorf("%s is not up: %s", of, s.Refresh.LastError)
 		return
 	}
+	truth := sim.Truth(s.Snapshot.At, cfg.Lookback)
+	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), func(name string) map[string]float64 { return series(t, of, name) }) {
+		t.Errorf("%s: %s", of, line)
+	}
+}
+
+// series are the samples of one metric of a tenant.
+func series(t testing.TB, of *tenant.Tenant, name string) map[string]float64 {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	for _, source := range of.Series().Sources() {
 		registry.MustRegister(source)
 	}
 	families, err := registry.Gather()
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	series := func(name string) map[string]float64 {
-		out := map[string]float64{}
-		for _, family := range families {
-			if family.GetName() == "m365_defender_"+name {
-				tenanttest.AddSamples(out, family)
-			}
+	out := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() == "m365_defender_"+name {
+			tenanttest.AddSamples(out, family)
 		}
-		return out
 	}
-	truth := c.Sims[cfg.Name].Truth(s.Snapshot.At, cfg.Lookback)
-	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), series) {
-		c.t.Errorf("%s: %s", of, line)
-	}
+	return out
 }
