@@ -197,7 +197,7 @@ var (
 		"api")
 	// APIFallback is there where the operator leaves the choice open.
 	APIFallback = define("api_fallback", Gauge,
-		"Why a tenant with --api=auto is read by Graph (1): the native API is gone, or gives the application no role. Absent of other tenants.",
+		"Why a tenant with --api=auto is read by Graph (1): the native API is gone, or refuses the application (role). Absent of other tenants.",
 		"reason")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")

@@ -18,8 +18,8 @@ import (
 //   - It begins with the one that it was read by last, as the ledgers tell; with the
 //     native one if there are none.
 //   - From the native one it goes to Graph, at most once in a life: when the native
-//     API has been gone for goneFor, or refuses the application; and only if a token
-//     for Graph shows that Graph does not.
+//     API has been gone for goneFor, or has refused the application for so long, or
+//     gives it no role at all; and only if a token for Graph shows a role.
 //   - While it is read by Graph since a life before, or under another configuration,
 //     the native API is tried beside that, until it has answered: it is read again if
 //     it can be.
@@ -28,8 +28,8 @@ import (
 // with both of its states.
 
 const (
-	// goneFor is how long the native API has to be gone. Name servers and proxies have
-	// their bad moments.
+	// goneFor is how long the native API has to be gone. Name servers, proxies and
+	// services have their bad moments.
 	goneFor = 10 * time.Minute
 	// askEvery is how often Graph is asked whether it can be read in place of the
 	// native API, tryEvery how often the native API is tried that fails otherwise.
@@ -93,7 +93,7 @@ func choiceFor(cfg *config.Tenant, old *slot) *choice {
 func (f *Fleet) chooser(r *slot) *tenant.Choice {
 	return &tenant.Choice{
 		Fallback: r.choice.fallback,
-		Refused:  func(why tenant.Fallback, since time.Time) { f.refused(r, why, since) },
+		Refused:  func(why tenant.Fallback, since time.Time, sure bool) { f.refused(r, why, since, sure) },
 	}
 }
 
@@ -136,9 +136,9 @@ func later(a, b time.Time) time.Time {
 }
 
 // refused is told that the API of a tenant is not there for it. It does not wait.
-func (f *Fleet) refused(r *slot, why tenant.Fallback, since time.Time) {
+func (f *Fleet) refused(r *slot, why tenant.Fallback, since time.Time, sure bool) {
 	c, now := r.choice, time.Now()
-	if c.api != config.Defender || why == tenant.Gone && now.Sub(since) < goneFor || !c.asking.CompareAndSwap(false, true) {
+	if c.api != config.Defender || !sure && now.Sub(since) < goneFor || !c.asking.CompareAndSwap(false, true) {
 		return
 	}
 	if now.Before(c.again) {

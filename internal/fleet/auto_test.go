@@ -245,6 +245,21 @@ func TestAutoRoles(t *testing.T) {
 			})
 		})
 	}
+	t.Run("refused with the role", func(t *testing.T) {
+		inAuto(t, bothRoles, func(a *auto) {
+			a.wait(10 * time.Minute)
+			a.sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 403}})
+			a.wait(9 * time.Minute)
+			a.reads(config.Defender, "")
+			a.sim.Fault(simulator.Faults{})
+			a.wait(time.Minute)
+			a.sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 403}})
+			a.wait(9 * time.Minute)
+			a.reads(config.Defender, "")
+			a.wait(2 * time.Minute)
+			a.reads(config.Graph, "role")
+		})
+	})
 	t.Run("not in the directory", func(t *testing.T) {
 		inAuto(t, bothRoles, func(a *auto) {
 			a.end()

@@ -23,9 +23,12 @@ func (o *Options) checkAuto(ctx context.Context, cfg config.Tenant) (both []Resu
 	case native.ok():
 		native.add("choice", OK, reads)
 		graph.add("choice", Skipped, idle+", and could not be if the native one were gone")
-	case native.refusal == tenant.Role && graphReads:
+	case native.refusal == tenant.Role && graphReads && native.step("permission").Status == OK:
 		native.add("choice", Skipped, idle+": it refuses the application, and Graph does not")
-		graph.add("choice", OK, reads+": the native one refuses the application")
+		graph.add("choice", OK, reads+" once the native one has refused the application for 10 minutes")
+	case native.refusal == tenant.Role && graphReads:
+		native.add("choice", Skipped, idle+": it gives the application no role, and Graph does")
+		graph.add("choice", OK, reads+": the native one gives the application no role")
 	case native.refusal == tenant.Gone && graphReads:
 		native.add("choice", Skipped, idle+": it is gone")
 		graph.add("choice", OK, reads+" once the native one has been gone for 10 minutes")

@@ -27,6 +27,7 @@ func TestCheckAuto(t *testing.T) {
 		"neither":      {},
 		"gone":         {roles: both, retired: simulator.Retired{Status: 404}, ok: true},
 		"gone-no-role": {roles: both[:1], retired: simulator.Retired{Status: 410}},
+		"refused":      {roles: both, retired: simulator.Retired{Status: 403}, ok: true},
 		"outage":       {roles: both, retired: simulator.Retired{Status: 503}, ok: true},
 	} {
 		t.Run(name, func(t *testing.T) {

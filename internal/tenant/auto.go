@@ -24,8 +24,9 @@ import (
 // own.
 type Choice struct {
 	// Refused is told each time that the API shows not to be there for the tenant,
-	// and since when it has shown nothing else. It must not wait.
-	Refused func(why Fallback, since time.Time)
+	// since when it has shown nothing else, and whether that is sure to last: no role
+	// is no passing failure. It must not wait.
+	Refused func(why Fallback, since time.Time, sure bool)
 	// Fallback says why Graph is read. It may be called at any time.
 	Fallback func() Fallback
 }
@@ -98,25 +99,27 @@ func (t *Tenant) judge(of listing.Operation, err error) {
 	if err != nil {
 		why = t.Refusal(err)
 	}
-	switch {
-	case why != Gone:
-		t.gone = time.Time{}
-	case t.gone.IsZero():
-		t.gone = now
+	if why == None {
+		t.refused = time.Time{}
+		return
 	}
-	switch why {
-	case Gone:
-		t.choice.Refused(why, t.gone)
-	case Role:
-		t.choice.Refused(why, now)
+	if t.refused.IsZero() {
+		t.refused = now
 	}
+	t.choice.Refused(why, t.refused, why == Role && !t.hasRole())
+}
+
+// hasRole tells whether the last token shows a role that allows to read.
+func (t *Tenant) hasRole() bool {
+	roles, known := t.credential.Roles()
+	return known && t.readsBy(roles)
 }
 
 // judgeToken is the same of a request for a token that has failed. What it shows of
 // the login it does not show of the API.
 func (t *Tenant) judgeToken(err error) {
 	if t.choice != nil && t.Refusal(err) == Role {
-		t.choice.Refused(Role, t.now())
+		t.choice.Refused(Role, t.now(), true)
 	}
 }
 

@@ -45,8 +45,8 @@ type Tenant struct {
 	ownedSince *atomic.Int64
 	ended      atomic.Bool // Run has
 
-	choice *Choice   // nil: the API is what the operator wrote
-	gone   time.Time // since when the API has answered nothing but that it is not there; zero: it has not
+	choice  *Choice   // nil: the API is what the operator wrote
+	refused time.Time // since when the API has shown nothing but that it is not there; zero: it has not
 }
 
 // Dependencies are what a tenant is given besides its configuration.
