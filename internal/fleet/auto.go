@@ -63,6 +63,9 @@ func (c *choice) changed() bool { return c != nil && c.next.Load() != nil }
 // untried tells that it is not known of the native API whether it can be read.
 func (c *choice) untried() bool { return c != nil && c.api == config.Graph && !c.tried.Load() }
 
+// made tells that it is known which API is read.
+func (c *choice) made() bool { return c == nil || c.known }
+
 // begun notes that what is read is saved from here on.
 func (c *choice) begun() {
 	if c != nil {
@@ -100,39 +103,41 @@ func (f *Fleet) chooser(r *slot) *tenant.Choice {
 // recall finds out by which API a tenant was read last. It reads the store, and makes
 // no call. Its error matches state.ErrOutOfReach.
 func (f *Fleet) recall(r *slot) error {
-	if r.choice == nil || r.choice.known {
+	if r.choice.made() {
 		return nil
 	}
-	var last time.Time
-	now := time.Now()
-	for _, api := range config.APIs() {
-		by := r.written
-		by.API = api
-		saved, _, err := f.store.Peek(keyOf(by))
-		if errors.Is(err, state.ErrOutOfReach) {
+	api, known := f.reads[strings.ToLower(r.written.TenantID)]
+	if f.replicas != nil || !known { // another one may have read it since
+		var err error
+		if api, err = f.lastUsed(r.written); err != nil {
 			return err
-		}
-		at := tenant.LastUse(api, saved, now) // what else is wrong is said when it is opened
-		if a, ok := f.accounts[by.Account()]; ok {
-			at = later(at, a.ledger.LastUse(api, now))
-		}
-		if at.After(last) {
-			r.choice.api, last = api, at
 		}
 	}
 	r.choice.known = true
-	if r.choice.api == config.Defender {
+	if api == config.Defender {
 		return nil
 	}
-	f.logger.Info("The tenant was read by Microsoft Graph last, and is again; the native API is tried beside it", "tenant", r.written.Name, "last", last)
+	r.choice.api = api
+	f.logger.Info("The tenant was read by Microsoft Graph last, and is again; the native API is tried beside it", "tenant", r.written.Name)
 	return f.make(r, nil)
 }
 
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
+// lastUsed is the API whose ledger has the newest call.
+func (f *Fleet) lastUsed(cfg config.Tenant) (last string, err error) {
+	var at time.Time
+	last = config.Defender
+	for _, api := range config.APIs() {
+		cfg.API = api
+		saved, _, err := f.store.Peek(keyOf(cfg))
+		if errors.Is(err, state.ErrOutOfReach) {
+			return "", err
+		}
+		// What else is wrong is said when it is opened.
+		if used := tenant.LastUse(api, saved, time.Now()); used.After(at) {
+			last, at = api, used
+		}
 	}
-	return a
+	return last, nil
 }
 
 // refused is told that the API of a tenant is not there for it. It does not wait.

@@ -538,3 +538,51 @@ func TestAutoStateElsewhere(t *testing.T) {
 		exact(t, a.sim, a.of("a"))
 	})
 }
+
+// TestAutoAddedAgain: a tenant that was removed goes on with the API that it was read
+// by, where nothing is kept on a disk, too.
+func TestAutoAddedAgain(t *testing.T) {
+	inFleet(t, func(f *many) {
+		other, cfg := f.Tenant("other"), f.auto("a")
+		sim := f.Sims["a"]
+		sim.SetRoles(bothRoles...)
+		f.replace(other, cfg)
+		f.wait(10 * time.Minute)
+		sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 404}})
+		f.wait(20 * time.Minute)
+		f.replace(other)
+		f.wait(5 * time.Minute)
+		f.replace(other, cfg)
+		if of := f.of("a"); of.Config().API != config.Graph || of.Status(time.Now()).Snapshot == nil {
+			t.Errorf("it is read by %s", of.Config().API)
+		}
+		f.wait(2 * time.Minute)
+		exact(t, sim, f.of("a"))
+		frugal(t, sim)
+		// In the moment in which the native API is tried.
+		release := f.Hold()
+		changed := cfg
+		changed.SweepInterval += time.Hour
+		f.replace(other, changed)
+		f.wait(time.Minute)
+		f.replace(other)
+		f.replace(other, cfg)
+		release()
+		f.wait(2 * time.Minute)
+		if got := f.of("a").Config().API; got != config.Graph {
+			t.Errorf("it is read by %s", got)
+		}
+		exact(t, sim, f.of("a"))
+		frugal(t, sim)
+		// Under the id of another tenant nothing is known of it.
+		moved := f.auto("b")
+		moved.Name = "a"
+		f.Sims["b"].SetRoles(bothRoles...)
+		f.replace(other, moved)
+		f.wait(2 * time.Minute)
+		if got := f.of("a").Config(); got.API != config.Defender || got.TenantID != "id-b" {
+			t.Errorf("it is read by %s", got.API)
+		}
+		exact(t, f.Sims["b"], f.of("a"))
+	})
+}

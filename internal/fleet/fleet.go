@@ -15,6 +15,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Fleet struct {
 	transports Transports
 	slots      map[string]*slot   // by name
 	accounts   map[string]account // by config.Tenant.Account
+	reads      map[string]string  // by tenant id in lower case: by which API it was read last
 	unopened   map[string]error   // by name
 	review     *time.Timer        // runs while there are any
 
@@ -103,7 +105,7 @@ type account struct {
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
 		store: o.Store, logger: o.Logger, replicas: o.Replicas, transports: Transports{open: o.NewTransport},
-		slots: map[string]*slot{}, accounts: map[string]account{},
+		slots: map[string]*slot{}, accounts: map[string]account{}, reads: map[string]string{},
 	}
 	f.configHash.Store(new(string))
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -468,7 +470,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	)
 	failures = map[string]error{}
 	for _, r := range order {
-		if r.cancel != nil || f.busy(r) {
+		if r.cancel != nil || r.choice.made() && f.busy(r) {
 			continue
 		}
 		places <- struct{}{}
@@ -480,10 +482,10 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 			if err == nil {
 				err = f.recall(r)
 			}
-			if err == nil && f.busy(r) {
-				return
-			}
 			if err == nil {
+				if f.busy(r) {
+					return
+				}
 				err = r.Open(f.accounts[accountOf(r)].ledger, time.Now())
 			}
 			if err != nil {
@@ -512,6 +514,7 @@ func (f *Fleet) busy(r *slot) bool {
 // start runs a tenant once the tenant that had its account before has stopped.
 func (f *Fleet) start(r *slot) {
 	key := accountOf(r)
+	f.reads[strings.ToLower(r.written.TenantID)] = r.Config().API
 	before := f.accounts[key]
 	done := make(chan struct{})
 	f.accounts[key] = account{r.Ledger(), done}

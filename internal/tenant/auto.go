@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"m365_defender_exporter/client/auth"
-	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
@@ -185,34 +184,25 @@ func (t *Tenant) Try(ctx context.Context) error {
 // tried is the pass that a try counts as: no tenant is read by sweeps alone.
 const tried = pass.Sweep
 
-// LastUse is when a tenant was last read by an API, from the ledger that was saved;
-// zero: not that it is known.
-func LastUse(api string, saved state.Written, now time.Time) time.Time {
+// LastUse is when a tenant was last read by an API, from the ledger that was saved:
+// the last call, or the end of the ledger if its windows have forgotten all calls.
+// Zero: it is not known that it was. The native API's ledger without any calls but
+// tries is none of a tenant that was read.
+func LastUse(api string, saved state.Written, now time.Time) (at time.Time) {
 	if saved.Packed == nil {
-		return time.Time{}
+		return at
 	}
 	log, err := unpackLog(saved, now)
 	if err != nil {
-		return time.Time{}
+		return at
 	}
-	return lastUse(api, log, log.At)
-}
-
-// LastUse is the same of a ledger in memory, as far as its windows see.
-func (l *AccountLedger) LastUse(api string, now time.Time) time.Time {
-	return lastUse(api, l.log.Log(now), time.Time{})
-}
-
-// lastUse is the last grant, or what is given where the windows have forgotten it. Of the
-// native API a log without any but tries is none of a tenant that was read.
-func lastUse(api string, log quota.Log, forgotten time.Time) (at time.Time) {
+	if len(log.Grants) == 0 {
+		return log.At
+	}
 	for _, e := range log.Grants {
 		if (api != config.Defender || e.Pass != tried) && e.At.After(at) {
 			at = e.At
 		}
-	}
-	if at.IsZero() && len(log.Grants) == 0 {
-		return forgotten
 	}
 	return at
 }
