@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -454,6 +457,9 @@ func TestAutoReplicas(t *testing.T) {
 		}
 		h.wait(15 * time.Minute)
 		h.each(configs, config.Graph)
+		if all, err := a.Unserved(t.Context()); err != nil || len(all) == 0 || slices.ContainsFunc(all, func(u Unserved) bool { return u.Owner != "b" }) {
+			t.Errorf("the other one's: %+v, %v", all, err)
+		}
 		calls := map[string]int{}
 		for name, sim := range h.Sims {
 			calls[name] = sim.Meter().Calls
@@ -584,5 +590,32 @@ func TestAutoAddedAgain(t *testing.T) {
 			t.Errorf("it is read by %s", got.API)
 		}
 		exact(t, f.Sims["b"], f.of("a"))
+	})
+}
+
+// TestAutoFileChanged: what changes outside the configuration is no reason to try the
+// native API again.
+func TestAutoFileChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fallen(t, func(a *auto) {
+		write("sixteen bytes...")
+		a.cfg.Assignees, a.cfg.AssigneesKeyFile = config.AssigneesCount, path
+		a.replace(a.cfg)
+		a.wait(10 * time.Minute)
+		calls := a.native()
+		write("sixteen others..")
+		if got, want := a.replace(a.cfg), (Changes{Changed: 1}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		a.wait(10 * time.Minute)
+		if a.reads(config.Graph, "gone"); a.native() != calls {
+			t.Errorf("%d calls of the native API", a.native()-calls)
+		}
+		exact(t, a.sim, a.of("a"))
 	})
 }
