@@ -25,15 +25,20 @@ type auto struct {
 	*many
 	cfg  config.Tenant
 	sim  *simulator.Tenant
-	dir  string
+	url  string // of its state
 	said bytes.Buffer
 	end  func()
 }
 
 func inAuto(t *testing.T, roles []string, test func(*auto)) {
 	t.Helper()
+	withState(t, "memory:", roles, test)
+}
+
+func withState(t *testing.T, url string, roles []string, test func(*auto)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		a := &auto{many: &many{t: t, Hosts: tenanttest.NewHosts(t)}, dir: t.TempDir()}
+		a := &auto{many: &many{t: t, Hosts: tenanttest.NewHosts(t)}, url: url}
 		a.Sims["a"] = simulator.New(simulator.Options{Seed: 1, Incidents: 400, Light: true, TenantID: "id-a", ClientID: "app-a"})
 		a.cfg, a.sim = a.auto("a"), a.Sims["a"]
 		a.sim.SetRoles(roles...)
@@ -54,7 +59,7 @@ func undecided(cfg config.Tenant) config.Tenant {
 // begin is a new life of the exporter.
 func (a *auto) begin() {
 	a.t.Helper()
-	store, err := state.New("file:"+a.dir, state.Options{})
+	store, err := state.New(a.url, state.Options{})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -174,7 +179,7 @@ func TestAutoGoneLater(t *testing.T) {
 func TestAutoOutages(t *testing.T) {
 	outages := map[string]func(minute int) simulator.Faults{
 		"gone for nine minutes": func(minute int) (f simulator.Faults) {
-			if minute >= 20 && minute < 29 {
+			if minute >= 3 && minute < 12 {
 				f.Retired.Status = 404
 			}
 			return f
@@ -198,7 +203,7 @@ func TestAutoOutages(t *testing.T) {
 	for name, at := range outages {
 		t.Run(name, func(t *testing.T) {
 			inAuto(t, bothRoles, func(a *auto) {
-				for minute := range 90 {
+				for minute := range 15 + int(tenanttest.Virtual(30*time.Minute)/time.Minute) {
 					a.sim.Fault(at(minute))
 					a.wait(time.Minute)
 				}
@@ -206,7 +211,7 @@ func TestAutoOutages(t *testing.T) {
 					t.Error("Graph was asked")
 				}
 				a.sim.Fault(simulator.Faults{})
-				a.wait(40 * time.Minute)
+				a.wait(20 * time.Minute)
 				exact(t, a.sim, a.of("a"))
 			})
 		})
@@ -294,8 +299,9 @@ func TestAutoGoneWithoutGraph(t *testing.T) {
 }
 
 // fallen is a tenant that is read by Graph because the native API is gone.
-func fallen(t *testing.T, test func(*auto)) {
-	inAuto(t, bothRoles, func(a *auto) {
+func fallen(t *testing.T, url string, test func(*auto)) {
+	t.Helper()
+	withState(t, url, bothRoles, func(a *auto) {
 		a.wait(20 * time.Minute)
 		a.sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 404}})
 		a.wait(15 * time.Minute)
@@ -307,7 +313,7 @@ func fallen(t *testing.T, test func(*auto)) {
 // TestAutoReloaded: what changes nothing about the tenant changes nothing, and what
 // does has the native API tried, without a gap.
 func TestAutoReloaded(t *testing.T) {
-	fallen(t, func(a *auto) {
+	fallen(t, "memory:", func(a *auto) {
 		before, calls := a.of("a"), a.native()
 		if got, want := a.replace(a.cfg), (Changes{Unchanged: 1}); got != want || a.of("a") != before {
 			t.Errorf("got %+v, want %+v", got, want)
@@ -348,7 +354,7 @@ func TestAutoReloaded(t *testing.T) {
 // TestAutoRestarted: the API that was in use last goes on where it was, and the native
 // one is tried.
 func TestAutoRestarted(t *testing.T) {
-	fallen(t, func(a *auto) {
+	fallen(t, "file:"+t.TempDir(), func(a *auto) {
 		for i := range uint64(3) {
 			a.sim.Create(simulator.Spec{Severity: "High"})
 			a.wait(2 * time.Minute)
@@ -504,15 +510,21 @@ func TestAutoReplicas(t *testing.T) {
 // TestAutoKilledInTheSwitch: at whatever moment around the switch the process dies, no
 // window is exceeded, and the counts become exact by Graph.
 func TestAutoKilledInTheSwitch(t *testing.T) {
-	for step := range 24 {
-		at := 10*time.Minute + time.Duration(step)*500*time.Millisecond
+	by := map[string]int{}
+	steps := tenanttest.Sized(32)
+	for step := range steps {
+		at := 10*time.Minute + 16750*time.Millisecond + time.Duration(step)*4*time.Second/time.Duration(steps)
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			inHerd(t, func(h *herd) {
 				configs := beginAuto(h, 1)
 				sim := h.Sims[configs[0].Name]
-				sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 404}, Delay: 300 * time.Millisecond})
+				f := simulator.Faults{Retired: simulator.Retired{Status: 404}, Delay: 300 * time.Millisecond}
+				f.Token.Delay = 300 * time.Millisecond
+				sim.Fault(f)
 				a := h.begin("a", 0, configs...)
 				h.wait(at)
+				by[a.Tenants()[0].Config().API]++
+				by["calls"] += min(1, sim.Meter().GraphCalls)
 				a.kill()
 				h.begin("a", 0, configs...)
 				h.wait(30 * time.Minute)
@@ -520,6 +532,10 @@ func TestAutoKilledInTheSwitch(t *testing.T) {
 			})
 		})
 	}
+	if by[config.Defender] == 0 || by[config.Graph] == 0 || by["calls"] == 0 {
+		t.Errorf("killed while it was read by %v: not around the switch", by)
+	}
+	t.Log(by)
 }
 
 // TestAutoStateElsewhere: a tenant whose state for Graph cannot be opened stays where it
@@ -602,7 +618,7 @@ func TestAutoFileChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fallen(t, func(a *auto) {
+	fallen(t, "memory:", func(a *auto) {
 		write("sixteen bytes...")
 		a.cfg.Assignees, a.cfg.AssigneesKeyFile = config.AssigneesCount, path
 		a.replace(a.cfg)

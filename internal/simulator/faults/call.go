@@ -81,6 +81,7 @@ func (m *Misbehaviour) retired(x *odata.Exchange, f Retired) bool {
 		x.Reply.Status = http.StatusNotFound
 		x.Reply.Line = &line{raw: raw{err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}}
 	case f.Status != 0:
+		x.Reply.Line = &line{hit: Faults{Delay: m.faults.Delay}}
 		x.RefuseStatus(f.Status)
 	}
 	return f.NoHost || f.Status != 0

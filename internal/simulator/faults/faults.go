@@ -168,7 +168,7 @@ type Faults struct {
 }
 
 // Retired is how the native API is missing: its calls are answered with Status, 404
-// or 410 perhaps, or its host has no address, which is seen without a network only.
+// or 410 perhaps, after Delay, or its host has no address, which is seen without a network only.
 type Retired struct {
 	Status int
 	NoHost bool
