@@ -192,6 +192,13 @@ var (
 		"window")
 	BlockedUntil = define("api_blocked_until_timestamp_seconds", Gauge,
 		"Unix time until which the API told us to wait; 0 if it does not.")
+	APIActive = define("api_active", Gauge,
+		"Whether the tenant is read by this API (1), native (defender) or Microsoft Graph's.",
+		"api")
+	// APIFallback is there where the operator leaves the choice open.
+	APIFallback = define("api_fallback", Gauge,
+		"Why a tenant with --api=auto is read by Graph (1): the native API is gone, or refuses the application (role). Absent of other tenants.",
+		"reason")
 	TokenExpiry = define("token_expiry_timestamp_seconds", Gauge,
 		"Unix time at which the present access token expires; absent before the first one.")
 	// CredentialExpiry is known of certificates; of a secret the operator may know it.

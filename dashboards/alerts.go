@@ -217,6 +217,13 @@ func accessAlerts() []Alert {
 			Description: "The API answers the exporter {{ $labels.instance }} with 403: the permission or the admin consent is missing, or was withdrawn.",
 		},
 		{
+			// Over a restart, or a move to another replica, it is one alert.
+			Name: "DefenderApiFallback", For: "5m", Severity: "warning", Silent: "the demo has a native API",
+			Expr:        "max by (job, tenant) (max_over_time(m365_defender_api_fallback{reason=\"gone\"}[15m])) == 1",
+			Summary:     "{{ $labels.tenant }} is read by Microsoft Graph: the native API is gone",
+			Description: "The native API has answered with nothing but 404 or 410 for ten minutes, or its host has no address any more. With --api=auto the exporter reads this tenant by Graph since then: its counts began with a first sync, its counters anew.",
+		},
+		{
 			Name: "DefenderCredentialExpiring", For: "1h", Severity: "warning", Silent: "the demo has a client secret, whose end is not known",
 			Expr:        "m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400",
 			Summary:     "The credential for {{ $labels.tenant }} expires in {{ $value | humanizeDuration }}",

@@ -886,6 +886,28 @@ sum by (job, instance, tenant) (increase(m365_defender_refresh_failures_total{re
         enabled: true
       }
       {
+        alert: 'DefenderApiFallback'
+        for: 'PT5M'
+        severity: 2
+        labels: {
+          severity: 'warning'
+        }
+        annotations: {
+          summary: '{{ $labels.tenant }} is read by Microsoft Graph: the native API is gone'
+          description: 'The native API has answered with nothing but 404 or 410 for ten minutes, or its host has no address any more. With --api=auto the exporter reads this tenant by Graph since then: its counts began with a first sync, its counters anew.'
+          runbook_url: '${runbookUrl}#defenderapifallback'
+        }
+        resolveConfiguration: {
+          autoResolved: true
+          timeToResolve: 'PT1M'
+        }
+        actions: actions
+        expression: '''
+max by (job, tenant) (max_over_time(m365_defender_api_fallback{reason="gone"}[15m])) == 1
+'''
+        enabled: true
+      }
+      {
         alert: 'DefenderCredentialExpiring'
         for: 'PT1H'
         severity: 2
@@ -907,6 +929,21 @@ m365_defender_credential_expiry_timestamp_seconds - time() < 14 * 86400
 '''
         enabled: true
       }
+    ]
+  }
+}
+
+resource m365_defender_exporter_2 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_exporter_2'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT1M'
+    enabled: true
+    rules: [
       {
         alert: 'DefenderThrottled'
         for: 'PT10M'
@@ -929,21 +966,6 @@ increase(m365_defender_api_too_many_requests_total[30m]) > 3
 '''
         enabled: true
       }
-    ]
-  }
-}
-
-resource m365_defender_exporter_2 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
-  name: 'm365_defender_exporter_2'
-  location: location
-  properties: {
-    scopes: [
-      workspaceId
-    ]
-    clusterName: empty(clusterName) ? null : clusterName
-    interval: 'PT1M'
-    enabled: true
-    rules: [
       {
         alert: 'DefenderQuotaNearlyUsed'
         for: 'PT30M'

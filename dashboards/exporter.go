@@ -146,6 +146,7 @@ func (d *Dashboard) exporterHealth() {
 			[]string{"tenant", "Tenant", "instance", "Exporter"},
 			column{title: "Last refresh", unit: "none", query: q("", each("up", "", "")), words: refreshWords},
 			column{title: "Age of the data", unit: "dtdurations", query: q("", "clamp_min("+dataAge+", 0)"), steps: ages, none: "never"},
+			column{title: "API", unit: "none", query: q("", each("api_active", `api="graph"`, "")), words: []word{{0, "native", "text"}, {1, "Graph", "text"}}},
 			column{title: "Interval", unit: "dtdurations", query: q("", interval)},
 			column{title: "First sync", unit: "none", query: q("", each("first_sync_complete", `stage="all"`, "")), words: []word{{0, "under way", "blue"}, {1, "complete", "green"}}},
 			column{title: "In memory", unit: "none", query: q("", each("incidents_cached", "", ""))},

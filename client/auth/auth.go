@@ -84,6 +84,8 @@ type Source struct {
 	held             time.Time // see Held
 	credentialExpiry time.Time
 	note             string
+	claims           Claims // of the last token
+	readable         bool   // it has any
 }
 
 // loaded is a credential as it was read for one token.
@@ -215,8 +217,10 @@ func (s *Source) learn(p *loaded) {
 }
 
 func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
+	claims, readable := ParseClaims(token.AccessToken)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.claims, s.readable = claims, readable
 	s.token, s.renewAt, s.held = token, renewal(token, issued), time.Time{}
 	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
@@ -308,6 +312,14 @@ func (s *Source) Expiry() time.Time {
 		return time.Time{}
 	}
 	return s.token.Expiry
+}
+
+// Roles are those that the last token shows; ok is false if it cannot be looked
+// into, or there was none yet. They are fit for comparison, not to be trusted.
+func (s *Source) Roles() (roles []string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims.Roles, s.readable
 }
 
 // CredentialExpiry is when the credential itself ends, as far as it is known, from

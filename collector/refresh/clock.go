@@ -77,14 +77,15 @@ func (w *watermark) since(overlap time.Duration) time.Time {
 	return w.At.Add(-overlap)
 }
 
-// move takes in a complete delta that was begun at an instant of ours. The
+// move takes in a complete delta that was begun and ended at instants of ours. The
 // server's clock has gone on as ours has; the newest last update that it has
-// shown may say that it is further.
-func (w *watermark) move(began, newest time.Time) {
+// shown may say that it is further. It was shown by the end: a delta that has rested
+// through an outage ends long after its beginning, which the watermark is of.
+func (w *watermark) move(began, ended, newest time.Time) {
 	if passed := began.Sub(w.asOf); !w.asOf.IsZero() && passed > 0 {
 		w.At = w.At.Add(passed)
 	}
-	w.At, w.asOf = later(w.At, newest), began
+	w.At, w.asOf = later(w.At, newest.Add(-max(0, ended.Sub(began)))), began
 }
 
 // start begins from the server's clock at the first page of the first sync, or

@@ -349,6 +349,32 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
+// TestOutageKeepsTheOverlap: a delta that rests through an outage ends long after it was
+// begun, and has seen what was new by then. No later one begins after what it may have
+// missed.
+func TestOutageKeepsTheOverlap(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(40)
+		r := start(t, f, Options{Overlap: time.Minute, SweepInterval: 24 * time.Hour})
+		sleep(2 * time.Minute)
+		f.fails(faults["500"])
+		for range 9 {
+			sleep(time.Minute)
+			f.set(0, nil)
+		}
+		f.fails(nil)
+		for range 20 {
+			sleep(30 * time.Second)
+			deltas := f.of(pass.Delta)
+			last := deltas[len(deltas)-1]
+			if back := last.at.Sub(last.req.Since); back < time.Minute {
+				t.Fatalf("a delta reaches back %v only", back)
+			}
+		}
+		r.equal(t)
+	})
+}
+
 // TestFailureInTheMiddle: a delta that breaks off after its first page does not
 // move the watermark.
 func TestFailureInTheMiddle(t *testing.T) {

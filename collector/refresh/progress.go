@@ -60,6 +60,10 @@ func (l *Loop) save() {
 	l.mirror.Kept()
 }
 
+// Save keeps what is known now, before Run: it takes the place of what Load was not
+// given.
+func (l *Loop) Save() { l.save() }
+
 func (l *Loop) export(full bool) (*incident.Saved, error) {
 	s, err := l.mirror.Export(full)
 	if err != nil {

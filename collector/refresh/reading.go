@@ -325,7 +325,7 @@ func (l *Loop) openDone(now time.Time) {
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
 	l.delta, l.answer = nil, 0
-	l.Watermark.move(d.Started, d.newest)
+	l.Watermark.move(d.Started, now, d.newest)
 	if l.Phase == finalDelta {
 		l.completeFirst(ctx, now)
 	}

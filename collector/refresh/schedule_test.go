@@ -118,17 +118,19 @@ func TestWatermark(t *testing.T) {
 	}
 	w.start(at, at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
-	for _, step := range []struct{ began, newest, want time.Duration }{
-		{30 * time.Second, 0, 30 * time.Second},                 // a quiet tenant
-		{time.Minute, 65 * time.Second, 65 * time.Second},       // a row is newer than its clock's shadow
-		{2 * time.Minute, 100 * time.Second, 125 * time.Second}, // one that is older
-		{150 * time.Second, 130 * time.Second, 155 * time.Second},
+	for _, step := range []struct{ began, took, newest, want time.Duration }{
+		{30 * time.Second, 0, 0, 30 * time.Second},                 // a quiet tenant
+		{time.Minute, 0, 65 * time.Second, 65 * time.Second},       // a row is newer than its clock's shadow
+		{2 * time.Minute, 0, 100 * time.Second, 125 * time.Second}, // one that is older
+		{150 * time.Second, 0, 130 * time.Second, 155 * time.Second},
+		{3 * time.Minute, 10 * time.Minute, 785 * time.Second, 185 * time.Second}, // it has rested, and seen what was new by its end
+		{14 * time.Minute, 0, 0, 845 * time.Second},
 	} {
 		newest := time.Time{}
 		if step.newest > 0 {
 			newest = at.Add(step.newest)
 		}
-		w.move(ours.Add(step.began), newest)
+		w.move(ours.Add(step.began), ours.Add(step.began+step.took), newest)
 		if got := w.At.Sub(at); got != step.want {
 			t.Errorf("after a delta at %v: got %v, want %v", step.began, got, step.want)
 		}

@@ -152,6 +152,8 @@ func values(label string) (known []string) {
 		}
 		// Of a takeover; package state, which says so, would bring its engines along.
 		known = append(known, "new", "handed_over", "silent")
+		// Of a fallback; so would package tenant.
+		known = append(known, "gone", "role")
 	case "assigned":
 		return []string{"true", "false"}
 	case "met":
@@ -176,6 +178,8 @@ func values(label string) (known []string) {
 		}
 	case "stage":
 		return []string{"open", "all"}
+	case "api":
+		return config.APIs()
 	case "window":
 		return []string{"minute", "hour"}
 	}

@@ -90,8 +90,11 @@ func simulated(number int, api string, bare bool, now func() time.Time) *service
 	o := service.Demo(number)
 	o.Now, o.Bare = now, bare
 	simulated := service.New(o)
-	if api == config.Graph {
+	switch api {
+	case config.Graph:
 		simulated.SetRoles(service.DefaultGraphRole)
+	case config.Auto:
+		simulated.SetRoles(service.DefaultRole, service.DefaultGraphRole)
 	}
 	return simulated
 }

@@ -81,7 +81,7 @@ func (h *historyOptions) write(ctx context.Context, w io.Writer, o *Options, end
 			return fmt.Errorf("settings: %w", err)
 		}
 		tenants = append(tenants, history.Tenant{
-			Config: cfg, Server: func(now func() time.Time) history.Server { return simulated(n, cfg.API, true, now) },
+			Config: cfg.By(config.Defender), Server: func(now func() time.Time) history.Server { return simulated(n, cfg.API, true, now) },
 		})
 	}
 	return history.Write(ctx, w, history.Options{

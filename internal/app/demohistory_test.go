@@ -120,6 +120,7 @@ var historyLacks = map[string]string{
 	"m365_defender_open_incidents_by_assignee":                   "it was not asked for",
 	"m365_defender_incidents_reassigned_total":                   "it was not asked for",
 	"m365_defender_open_incidents_by_priority":                   "Microsoft Graph alone tells it",
+	"m365_defender_api_fallback":                                 "the demo leaves no API open",
 	"m365_defender_replicas":                                     "of the process",
 	"m365_defender_tenant_takeovers_total":                       "of the process",
 	"m365_defender_tenants_lost_total":                           "of the process",

@@ -15,7 +15,7 @@ func tenantFlags(app *kingpin.Application, t *config.Tenant) {
 	app.Flag("client.id", "Application (client) id of the app registration.").Envar("AZURE_CLIENT_ID").StringVar(&t.ClientID)
 	credentialFlags(app, t)
 
-	app.Flag("api", "API to read: defender is the native incidents API, graph is Microsoft Graph.").Default(t.API).StringVar(&t.API)
+	app.Flag("api", "API to read: defender is the native incidents API, graph is Microsoft Graph, auto is the native one, and Graph where that is gone or refuses the application.").Default(t.API).StringVar(&t.API)
 	app.Flag("cloud", "Cloud of the tenant (public, gcc, gcc-high or dod): sets the login host, the API host and the scope together.").Default(t.Cloud).StringVar(&t.Cloud)
 	app.Flag("api.url", "Base URL of the API. Default: by --cloud and --api.").StringVar(&t.APIURL)
 	app.Flag("auth.url", "Base URL of the login. Default: by --cloud.").Envar("AZURE_AUTHORITY_HOST").StringVar(&t.AuthURL)

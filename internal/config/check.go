@@ -35,6 +35,9 @@ const (
 func (t *Tenant) Complete() error { return t.complete(commandLine) }
 
 func (t *Tenant) complete(p place) error {
+	if t.API == Auto {
+		return t.completeAuto(p)
+	}
 	if t.TenantID == "" {
 		return p.wrong(fieldTenantID, "is required: the directory (tenant) id")
 	}

@@ -8,14 +8,23 @@ import (
 	"strings"
 )
 
-// The APIs.
+// The APIs, and in their place the choice between them, which is made while the
+// tenant is read; see [Tenant.By].
 const (
 	Defender = "defender"
 	Graph    = "graph"
+	Auto     = "auto"
 )
 
-// APIs lists them.
+// APIs lists those that there are.
 func APIs() []string { return []string{Defender, Graph} }
+
+// Roles by API are those of its application permissions that allow to read
+// incidents. The first is enough.
+var Roles = map[string][]string{
+	Defender: {"Incident.Read.All", "Incident.ReadWrite.All"},
+	Graph:    {"SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All"},
+}
 
 // Cloud is a set of addresses that belong together.
 type Cloud struct {
@@ -75,8 +84,8 @@ func (t *Tenant) addresses(p place) error {
 	if !ok {
 		return p.wrong(fieldCloud, "is %q; it must be one of %s", t.Cloud, strings.Join(CloudNames(), ", "))
 	}
-	if !slices.Contains(APIs(), t.API) {
-		return p.wrong(fieldAPI, "is %q; it must be one of %s", t.API, strings.Join(APIs(), ", "))
+	if all := append(APIs(), Auto); !slices.Contains(all, t.API) {
+		return p.wrong(fieldAPI, "is %q; it must be one of %s", t.API, strings.Join(all, ", "))
 	}
 	host := cloud.Host[t.API]
 	t.APIURL = strings.TrimRight(cmp.Or(t.APIURL, host), "/")

@@ -23,7 +23,7 @@ type Tenant struct {
 
 // Settings are what tenants may have in common.
 type Settings struct {
-	// API is one of APIs. With Cloud, which is one of Clouds, it sets the three
+	// API is one of APIs, or Auto. With Cloud, which is one of Clouds, it sets the three
 	// addresses that are empty.
 	API        string `yaml:"api"`
 	Cloud      string `yaml:"cloud"`
@@ -157,7 +157,7 @@ func Default() Tenant {
 
 // Account identifies what incidents are counted and what quota is spent: one
 // tenant by one API. Its state has one owner, so no two tenants of a
-// configuration may share it.
+// configuration may share it. With Auto it stands for both.
 func (t *Tenant) Account() string {
 	return strings.ToLower(t.API + "/" + t.TenantID)
 }

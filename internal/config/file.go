@@ -64,6 +64,9 @@ func (f File) parse(seen unique) ([]Tenant, error) {
 		return nil, fmt.Errorf("defaults: %w", err)
 	}
 	check := base
+	if check.API == Auto {
+		check = check.by(Defender)
+	}
 	if err := cmp.Or(check.numbers("defaults"), check.HTTP.check("defaults")); err != nil {
 		return nil, err
 	}
@@ -78,6 +81,7 @@ type unique struct{ names, accounts map[string]home }
 type home struct {
 	file  string
 	where place
+	auto  bool // it may be read by either API
 }
 
 // seenFrom names the tenant to a reader of a file.
@@ -97,10 +101,20 @@ func (u unique) add(t *Tenant, at home) error {
 	if other, taken := u.names[name]; taken {
 		return at.where.wrong(fieldName, "is that of %s; names must be unique", other.seenFrom(at.file))
 	}
-	if other, taken := u.accounts[t.Account()]; taken {
-		return at.where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other.seenFrom(at.file), fieldAPI)
+	for _, account := range t.accounts() {
+		other, taken := u.accounts[account]
+		switch {
+		case taken && (t.API == Auto || other.auto):
+			return at.where.wrong(fieldTenantID, "is that of %s, and with %s %s there must be no other one of it; the same incidents would be counted twice", other.seenFrom(at.file), fieldAPI, Auto)
+		case taken:
+			return at.where.wrong(fieldTenantID, "is that of %s, with the same %s; the same incidents would be counted twice", other.seenFrom(at.file), fieldAPI)
+		}
 	}
-	u.names[name], u.accounts[t.Account()] = at, at
+	at.auto = t.API == Auto
+	u.names[name] = at
+	for _, account := range t.accounts() {
+		u.accounts[account] = at
+	}
 	return nil
 }
 
@@ -129,7 +143,7 @@ func (f File) tenants(base Tenant, list *yaml.Node, seen unique) ([]Tenant, erro
 		if err := t.complete(where); err != nil {
 			return nil, err
 		}
-		if err := seen.add(&t, home{f.Path, where}); err != nil {
+		if err := seen.add(&t, home{file: f.Path, where: where}); err != nil {
 			return nil, err
 		}
 		all = append(all, t)

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Fleet struct {
 	transports Transports
 	slots      map[string]*slot   // by name
 	accounts   map[string]account // by config.Tenant.Account
+	reads      map[string]string  // by tenant id in lower case: by which API it was read last
 	unopened   map[string]error   // by name
 	review     *time.Timer        // runs while there are any
 
@@ -74,6 +76,9 @@ type Options struct {
 // slot is a tenant with its goroutine.
 type slot struct {
 	*tenant.Tenant
+	written   config.Tenant // by the operator
+	choice    *choice       // of its API; nil: it is written
+	staggered bool
 	transport *sharedTransport
 	cancel    context.CancelFunc // nil: not started
 	opened    bool               // by Replace
@@ -100,7 +105,7 @@ type account struct {
 func New(ctx context.Context, o Options) *Fleet {
 	f := &Fleet{
 		store: o.Store, logger: o.Logger, replicas: o.Replicas, transports: Transports{open: o.NewTransport},
-		slots: map[string]*slot{}, accounts: map[string]account{},
+		slots: map[string]*slot{}, accounts: map[string]account{}, reads: map[string]string{},
 	}
 	f.configHash.Store(new(string))
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -199,10 +204,13 @@ func (f *Fleet) Review() (failures map[string]error) {
 				unmade[cfg.Name] = err
 				continue
 			}
+		} else if r.choice.changed() {
+			r = f.switched(r)
 		}
 		order = append(order, r)
 	}
 	failures = f.open(order)
+	f.stay(order, failures)
 	maps.Copy(failures, unmade)
 	f.serve(order, failures)
 	return failures
@@ -230,6 +238,8 @@ func (f *Fleet) serve(order []*slot, failures map[string]error) (did Changes) {
 		}
 		if next[name] == nil {
 			did.Removed++
+		}
+		if next[name] == nil || accountOf(next[name]) != accountOf(old) {
 			f.remove(old)
 		}
 	}
@@ -317,8 +327,9 @@ type claims struct {
 	configs  []config.Tenant
 	config   string          // their hash
 	replaced int             // how often they were
-	served   map[string]bool // by account
-	closing  map[string]bool // likewise: not served, and not closed yet
+	served   map[string]bool // by account, as the operator wrote it
+	open     map[string]bool // by account, likewise but of the API that is read
+	closing  map[string]bool // likewise: not open, and not closed yet
 	lost     int             // tenants that are to be let go of
 }
 
@@ -327,17 +338,17 @@ func (f *Fleet) claims() claims {
 	defer f.mu.Unlock()
 	c := claims{
 		configs: f.configs, config: *f.configHash.Load(), replaced: f.replaced,
-		served: make(map[string]bool, len(f.slots)), closing: map[string]bool{},
+		served: make(map[string]bool, len(f.slots)), open: make(map[string]bool, len(f.slots)), closing: map[string]bool{},
 	}
 	for _, r := range f.slots {
 		if r.lost.Load() {
 			c.lost++
 		} else {
-			c.served[accountOf(r)] = true
+			c.served[r.written.Account()], c.open[accountOf(r)] = true, true
 		}
 	}
 	for account, a := range f.accounts {
-		if !c.served[account] && a.used() {
+		if !c.open[account] && a.used() {
 			c.closing[account] = true
 		}
 	}
@@ -408,22 +419,31 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 	if err != nil {
 		return nil, err
 	}
-	r := &slot{transport: transport, taken: old == nil}
-	d := tenant.Dependencies{Store: f.store, Transport: transport, Logger: f.logger, Lost: func() { f.lose(r) }}
-	if staggered {
+	if old != nil && old.transport == transport && old.written.Equal(&cfg) && old.KeyHolds() {
+		return old, nil
+	}
+	r := &slot{written: cfg, transport: transport, staggered: staggered, taken: old == nil, choice: choiceFor(&cfg, old)}
+	return r, f.make(r, old)
+}
+
+// make puts the tenant of a slot together, which goes on in the place of an old one.
+func (f *Fleet) make(r, old *slot) (err error) {
+	cfg, d := r.written, tenant.Dependencies{Store: f.store, Transport: r.transport, Logger: f.logger, Lost: func() { f.lose(r) }}
+	if r.staggered {
 		d.Stagger = stagger(cfg.Name)
 	}
 	if old != nil {
-		if was := old.Config(); old.transport == transport && was.Equal(&cfg) && old.KeyHolds() {
-			return old, nil
-		}
 		d.Replaces = old.Tenant
 		f.showing.Lock()
 		r.before = old.shown()
 		f.showing.Unlock()
 	}
+	if r.choice != nil {
+		cfg = cfg.By(r.choice.api)
+		d.Choice, d.Anew = f.chooser(r), r.choice.anew.Load()
+	}
 	r.Tenant, err = tenant.New(cfg, d)
-	return r, err
+	return err
 }
 
 // show serves the tenants that there are after a change.
@@ -450,8 +470,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	)
 	failures = map[string]error{}
 	for _, r := range order {
-		before, known := f.accounts[accountOf(r)]
-		if r.cancel != nil || known && before.used() {
+		if r.cancel != nil || r.choice.made() && f.busy(r) {
 			continue
 		}
 		places <- struct{}{}
@@ -461,7 +480,13 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 			err := away
 			mu.Unlock()
 			if err == nil {
-				err = r.Open(before.ledger, time.Now())
+				err = f.recall(r)
+			}
+			if err == nil {
+				if f.busy(r) {
+					return
+				}
+				err = r.Open(f.accounts[accountOf(r)].ledger, time.Now())
 			}
 			if err != nil {
 				mu.Lock()
@@ -472,6 +497,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 				return
 			}
 			r.opened, r.before = true, nil
+			r.choice.begun()
 			f.took(r)
 		})
 	}
@@ -479,9 +505,16 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 	return failures
 }
 
+// busy tells that another tenant still spends from the account of this one.
+func (f *Fleet) busy(r *slot) bool {
+	before, known := f.accounts[accountOf(r)]
+	return known && before.used()
+}
+
 // start runs a tenant once the tenant that had its account before has stopped.
 func (f *Fleet) start(r *slot) {
 	key := accountOf(r)
+	f.reads[strings.ToLower(r.written.TenantID)] = r.Config().API
 	before := f.accounts[key]
 	done := make(chan struct{})
 	f.accounts[key] = account{r.Ledger(), done}
@@ -501,10 +534,12 @@ func (f *Fleet) start(r *slot) {
 				return
 			}
 		}
+		if r.choice.untried() {
+			f.loops.Go(func() { f.tryNative(ctx, r) })
+		}
 		r.Run(ctx)
 		if f.replicas != nil && !r.Released() {
-			cfg := r.Config()
-			f.replicas.doubt(&cfg)
+			f.replicas.doubt(r.written.Account(), keyOf(r.Config()))
 		}
 	})
 }
@@ -525,6 +560,7 @@ func (f *Fleet) begin(ctx context.Context, r *slot, before account) bool {
 	f.show(func() { r.before = nil })
 	switch {
 	case err == nil:
+		r.choice.begun()
 		f.took(r)
 	case f.replicas != nil:
 		f.logger.Info("Another replica has taken a tenant", "tenant", r.Config().Name, "err", err)

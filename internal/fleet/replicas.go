@@ -94,7 +94,7 @@ type Replicas struct {
 	cursor   int             // where among them to look for owners next
 
 	mu      sync.Mutex
-	perhaps map[string]state.Key // by account: the record may say that they are ours
+	perhaps map[state.Key]string // accounts of tenants whose record may say that they are ours
 	faulty  map[string]failure   // by account: what cannot be opened here
 }
 
@@ -134,7 +134,7 @@ func NewReplicas(o ReplicaOptions) *Replicas {
 		store: o.Store, name: o.Name, as: o.Name, version: o.Version, logger: o.Logger,
 		observer: replica.NewObserver(o.Patience, beatEvery),
 		kick:     make(chan struct{}, 1), wake: make(chan struct{}, 1), said: make(chan struct{}),
-		perhaps: map[string]state.Key{}, faulty: map[string]failure{},
+		perhaps: map[state.Key]string{}, faulty: map[string]failure{},
 	}
 	r.owned.Store(&map[string]bool{})
 	return r
@@ -444,7 +444,9 @@ func (r *Replicas) wanted(c *claims) (wanted []config.Tenant) {
 func (r *Replicas) opened(cfg *config.Tenant, err error) bool {
 	account := cfg.Account()
 	if errors.Is(err, state.ErrOutOfReach) {
-		r.doubt(cfg) // an answer may have been lost
+		for _, key := range keysOf(cfg) {
+			r.doubt(account, key) // an answer may have been lost
+		}
 	}
 	if errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) {
 		return false // as it may be; it is tried again in a moment
@@ -473,31 +475,49 @@ func (r *Replicas) free(ctx context.Context, v *view, wanted []config.Tenant) (f
 	if len(wanted) == 0 {
 		return nil
 	}
-	keys := make([]state.Key, len(wanted))
-	for i := range wanted {
-		keys[i] = keyOf(&wanted[i])
-	}
 	ctx, cancel := context.WithTimeout(ctx, beatWithin)
 	defer cancel()
-	owners, err := r.store.Owners(ctx, keys)
+	owners, err := r.owners(ctx, v, len(wanted), func(i int) *config.Tenant { return &wanted[i] })
 	if err != nil {
 		return nil // which the beats say
 	}
 	for i, owner := range owners {
-		m, lives := v.members[owner]
-		if (!lives || m.Name == v.me) && len(free) < takeAtOnce {
+		if (owner == "" || owner == v.me) && len(free) < takeAtOnce {
 			free = append(free, wanted[i])
 		}
 	}
 	return free
 }
 
-// doubt notes that the record of a tenant may say that it is this replica's,
+// owners are the names of the living owners of record of n tenants, "" where there
+// is none. One that may be read by either API is owned by who has the state of one.
+func (r *Replicas) owners(ctx context.Context, v *view, n int, of func(int) *config.Tenant) (names []string, err error) {
+	var keys []state.Key
+	var whose []int
+	for i := range n {
+		for _, key := range keysOf(of(i)) {
+			keys, whose = append(keys, key), append(whose, i)
+		}
+	}
+	owners, err := r.store.Owners(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	names = make([]string, n)
+	for k, owner := range owners {
+		if name := v.members[owner].Name; name != "" && (names[whose[k]] == "" || name != v.me) {
+			names[whose[k]] = name
+		}
+	}
+	return names, nil
+}
+
+// doubt notes that a record of a tenant may say that it is this replica's,
 // although it is not served here: an answer was lost.
-func (r *Replicas) doubt(cfg *config.Tenant) {
+func (r *Replicas) doubt(account string, key state.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.perhaps[cfg.Account()] = keyOf(cfg)
+	r.perhaps[key] = account
 }
 
 // release closes the states that are in doubt and not to be served here, which
@@ -506,11 +526,13 @@ func (r *Replicas) release(c *claims) {
 	r.mu.Lock()
 	perhaps := maps.Clone(r.perhaps)
 	r.mu.Unlock()
-	for account, key := range perhaps {
-		if c.closing[account] {
+	for key, account := range perhaps {
+		of := config.Tenant{TenantID: key.Tenant, Settings: config.Settings{API: key.API}}
+		open := c.open[of.Account()]
+		if c.closing[of.Account()] || !open && (r.mine[account] || c.served[account]) {
 			continue
 		}
-		if !r.mine[account] && !c.served[account] {
+		if !open {
 			t, err := r.store.Open(key)
 			if err == nil {
 				err = t.Close()
@@ -520,13 +542,24 @@ func (r *Replicas) release(c *claims) {
 			}
 		}
 		r.mu.Lock()
-		delete(r.perhaps, account)
+		delete(r.perhaps, key)
 		r.mu.Unlock()
 	}
 }
 
 // keyOf names the state of a tenant.
-func keyOf(cfg *config.Tenant) state.Key { return state.Key{Tenant: cfg.TenantID, API: cfg.API} }
+func keyOf(cfg config.Tenant) state.Key { return state.Key{Tenant: cfg.TenantID, API: cfg.API} }
+
+// keysOf are those of the states that a tenant may have.
+func keysOf(cfg *config.Tenant) (keys []state.Key) {
+	if cfg.API != config.Auto {
+		return []state.Key{keyOf(*cfg)}
+	}
+	for _, api := range config.APIs() {
+		keys = append(keys, state.Key{Tenant: cfg.TenantID, API: api})
+	}
+	return keys
+}
 
 // ReplicaStatus is what one replica knows of all.
 type ReplicaStatus struct {
@@ -566,10 +599,8 @@ func (f *Fleet) Replicas() (s ReplicaStatus, ok bool) {
 
 // explain asks whose the tenants are.
 func (r *Replicas) explain(ctx context.Context, all []Unserved) error {
-	keys := make([]state.Key, len(all))
 	r.mu.Lock()
 	for i := range all {
-		keys[i] = keyOf(&all[i].Config)
 		if all[i].Err == nil {
 			all[i].Err = r.faulty[all[i].Config.Account()].err
 		}
@@ -579,12 +610,12 @@ func (r *Replicas) explain(ctx context.Context, all []Unserved) error {
 	if v == nil || len(all) == 0 {
 		return nil
 	}
-	owners, err := r.store.Owners(ctx, keys)
+	owners, err := r.owners(ctx, v, len(all), func(i int) *config.Tenant { return &all[i].Config })
 	if err != nil {
 		return fmt.Errorf("the owners of the other tenants are not known: %w", err)
 	}
 	for i, owner := range owners {
-		all[i].Owner = v.members[owner].Name
+		all[i].Owner = owner
 	}
 	return nil
 }

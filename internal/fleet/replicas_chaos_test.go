@@ -26,7 +26,8 @@ var (
 // what they share is out of reach, loses answers and is emptied, at random, while
 // they spend all of small quotas. No window is ever exceeded by the count of the
 // API; each tenant has one owner soon after each fault is over; at the end the
-// counts are exact.
+// counts are exact. The same of tenants that may be read by either API, whose native
+// one comes and goes.
 func TestReplicasAtRandom(t *testing.T) {
 	tenants, length := *chaosTenants, *chaosTime
 	if tenants == 0 {
@@ -37,7 +38,10 @@ func TestReplicasAtRandom(t *testing.T) {
 	}
 	for seed := *chaosSeed; seed < *chaosSeed+*chaosSeeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inHerd(t, func(h *herd) { newChaos(h, seed, tenants).run(length) })
+			inHerd(t, func(h *herd) { newChaos(h, seed, tenants, false).run(length) })
+		})
+		t.Run(fmt.Sprint("auto ", seed), func(t *testing.T) {
+			inHerd(t, func(h *herd) { newChaos(h, seed, tenants, true).run(length) })
 		})
 	}
 }
@@ -51,23 +55,30 @@ type chaos struct {
 	configs []config.Tenant
 	now     [3]*life
 	faults  map[string]int
+	auto    bool
 }
+
+var chaosFaults = simulator.Faults{Delay: 200 * time.Millisecond}
 
 const (
 	chaosPerMinute = 8
 	chaosPerHour   = 150
 )
 
-func newChaos(h *herd, seed uint64, tenants int) *chaos {
-	c := &chaos{herd: h, random: rand.New(rand.NewPCG(seed, 7)), faults: map[string]int{}}
+func newChaos(h *herd, seed uint64, tenants int, auto bool) *chaos {
+	c := &chaos{herd: h, random: rand.New(rand.NewPCG(seed, 7)), faults: map[string]int{}, auto: auto}
 	for i := range tenants {
 		name := fmt.Sprintf("t%03d", i)
 		h.Sims[name] = simulator.New(simulator.Options{
 			Seed: seed + uint64(i), Incidents: 150, Light: true, TenantID: "id-" + name, ClientID: "app-" + name,
 			Rates: simulator.Rates{Create: 6, Assign: 10, Change: 20, Resolve: 5, Reopen: 1},
 		})
-		h.Sims[name].Fault(simulator.Faults{Delay: 200 * time.Millisecond})
+		h.Sims[name].Fault(chaosFaults)
+		h.Sims[name].SetRoles(bothRoles...)
 		cfg := h.Tenant(name)
+		if auto {
+			cfg = undecided(cfg)
+		}
 		cfg.QuotaPerMinute, cfg.QuotaPerHour, cfg.QuotaShare = chaosPerMinute, chaosPerHour, 1
 		cfg.Interval, cfg.SweepInterval = 5*time.Second, time.Hour
 		c.configs = append(c.configs, cfg)
@@ -112,7 +123,7 @@ func (c *chaos) run(length time.Duration) {
 	for name, sim := range c.Sims {
 		m := sim.Meter()
 		minute, hour = max(minute, m.MaxPerMinute), max(hour, m.MaxPerHour)
-		if m.MaxPerMinute > chaosPerMinute || m.MaxPerHour > chaosPerHour || m.Throttled > 0 {
+		if m.MaxGraphPerMinute > chaosPerMinute || m.MaxPerMinute > chaosPerMinute || m.MaxPerHour > chaosPerHour || m.Throttled > 0 {
 			c.t.Errorf("%s: %d calls in a minute, %d in an hour, %d refused", name, m.MaxPerMinute, m.MaxPerHour, m.Throttled)
 		}
 	}
@@ -122,7 +133,7 @@ func (c *chaos) run(length time.Duration) {
 		}
 	}
 	c.t.Logf("%v, at most %d calls in a minute and %d in an hour", c.faults, minute, hour)
-	if minute < chaosPerMinute && !tenanttest.Raced { // there is too little time
+	if minute < chaosPerMinute && !tenanttest.Raced && !c.auto { // there is too little time, or too little of one API
 		c.t.Errorf("at most %d calls in a minute: the quota was not used up, this test sees nothing", minute)
 	}
 }
@@ -132,6 +143,9 @@ func (c *chaos) disturb() {
 	i := c.random.IntN(len(c.now))
 	l := c.now[i]
 	kinds := []string{"kill", "kill", "restart", "stop", "suspend", "suspend", "cut", "away", "lose", "empty"}
+	if c.auto {
+		kinds = append(kinds, "retire", "retire", "retire")
+	}
 	kind := kinds[c.random.IntN(len(kinds))]
 	c.faults[kind]++
 	switch kind {
@@ -139,6 +153,14 @@ func (c *chaos) disturb() {
 		l.kill()
 		c.wait(c.between(0, 40*time.Second))
 		c.begins(i)
+	case "retire":
+		faults := chaosFaults
+		if c.random.IntN(3) > 0 {
+			faults.Retired.Status = 404
+		}
+		c.Sims[c.configs[c.random.IntN(len(c.configs))].Name].Fault(faults)
+		c.faults[fmt.Sprint("graph ", c.byGraph())]++
+		c.wait(c.between(0, 10*time.Minute))
 	case "restart":
 		l.kill()
 		c.begins(i)
@@ -176,32 +198,52 @@ func (c *chaos) disturb() {
 	}
 }
 
+// byGraph is how many tenants are read by Graph.
+func (c *chaos) byGraph() (n int) {
+	for _, l := range c.now {
+		for _, of := range l.Tenants() {
+			if of.Config().API == config.Graph {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // exact fails the test if a tenant's series differ from the truth.
 func (c *chaos) exact(of *tenant.Tenant) {
+	exact(c.t, c.Sims[of.String()], of)
+}
+
+func exact(t testing.TB, sim *simulator.Tenant, of *tenant.Tenant) {
+	t.Helper()
 	cfg, s := of.Config(), of.Status(time.Now())
 	if s.Snapshot == nil || !s.Refresh.Up {
-		c.t.Errorf("%s is not up: %s", of, s.Refresh.LastError)
+		t.Errorf("%s is not up: %s", of, s.Refresh.LastError)
 		return
 	}
+	truth := sim.Truth(s.Snapshot.At, cfg.Lookback)
+	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), func(name string) map[string]float64 { return series(t, of, name) }) {
+		t.Errorf("%s: %s", of, line)
+	}
+}
+
+// series are the samples of one metric of a tenant.
+func series(t testing.TB, of *tenant.Tenant, name string) map[string]float64 {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	for _, source := range of.Series().Sources() {
 		registry.MustRegister(source)
 	}
 	families, err := registry.Gather()
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	series := func(name string) map[string]float64 {
-		out := map[string]float64{}
-		for _, family := range families {
-			if family.GetName() == "m365_defender_"+name {
-				tenanttest.AddSamples(out, family)
-			}
+	out := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() == "m365_defender_"+name {
+			tenanttest.AddSamples(out, family)
 		}
-		return out
 	}
-	truth := c.Sims[cfg.Name].Truth(s.Snapshot.At, cfg.Lookback)
-	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), series) {
-		c.t.Errorf("%s: %s", of, line)
-	}
+	return out
 }

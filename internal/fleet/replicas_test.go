@@ -135,9 +135,10 @@ func (h *herd) once(configs []config.Tenant) {
 		if l.over.Load() {
 			continue
 		}
+		s, _ := l.Replicas() // it may go by another name
 		for _, t := range l.Tenants() {
-			if owner, _, _ := strings.Cut(owners[t.Config().TenantID], "/"); owner != l.name {
-				h.t.Errorf("%s is served by %s, and the owner of record is %q", t, l.name, owner)
+			if owner, _, _ := strings.Cut(owners[t.Config().TenantID], "/"); owner != s.Name {
+				h.t.Errorf("%s is served by %s, and the owner of record is %q", t, s.Name, owner)
 			}
 		}
 	}

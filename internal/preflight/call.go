@@ -69,7 +69,7 @@ type firstPage struct {
 }
 
 // checkList makes one call and sees on its way there how the API is reached.
-func checkList(ctx context.Context, t *tenant.Tenant, calls *fewCalls) (api, list Step, page *firstPage) {
+func (c *Result) checkList(ctx context.Context, t *tenant.Tenant, calls *fewCalls) (api, list Step, page *firstPage) {
 	trace, ctx := newNetTrace(ctx, t.Config().APIURL, t.Credential().Scrubber())
 	source := t.Source()
 	began := time.Now()
@@ -91,11 +91,12 @@ func checkList(ctx context.Context, t *tenant.Tenant, calls *fewCalls) (api, lis
 	if calls.made == 0 {
 		api = Step{"api_host", Skipped, "no call was made", ""}
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		page = newFirstPage(got, request.Top)
 		return api, Step{"list", OK, page.String() + " in " + took.Round(time.Millisecond).String(), ""}, page
-	case api.Status == Failed:
+	}
+	c.refusal = t.Refusal(err)
+	if api.Status == Failed {
 		return api, Step{"list", Skipped, "the API cannot be reached", ""}, nil
 	}
 	detail, hint := explainCall(t, calls, err)

@@ -36,6 +36,8 @@ type Result struct {
 	APICalls int           `json:"api_calls"`
 	Token    *tokenClaims  `json:"token,omitempty"`
 	Estimate *syncEstimate `json:"estimate,omitempty"`
+
+	refusal tenant.Fallback // what a failure shows
 }
 
 // Step is one step: configuration, login_host, api_host, token,
@@ -82,12 +84,21 @@ type Options struct {
 func Run(ctx context.Context, o Options, out io.Writer) bool {
 	report := Report{OK: true}
 	for _, cfg := range o.Tenants {
-		result := o.check(ctx, cfg)
-		result.OK = result.ok()
-		report.OK = report.OK && result.OK
-		report.Tenants = append(report.Tenants, result)
-		if !o.JSON {
-			writeResult(out, &result)
+		var results []Result
+		var ok bool
+		if cfg.API == config.Auto {
+			results, ok = o.checkAuto(ctx, cfg)
+		} else {
+			results = []Result{o.check(ctx, cfg)}
+			ok = results[0].ok()
+		}
+		report.OK = report.OK && ok
+		for _, result := range results {
+			result.OK = result.ok()
+			report.Tenants = append(report.Tenants, result)
+			if !o.JSON {
+				writeResult(out, &result)
+			}
 		}
 	}
 	if o.JSON {
@@ -153,7 +164,7 @@ func try(ctx context.Context, t *tenant.Tenant, store state.Store) Result {
 	var api, list Step
 	var page *firstPage
 	if token.Status == OK {
-		api, list, page = checkList(ctx, t, calls)
+		api, list, page = c.checkList(ctx, t, calls)
 	} else {
 		api = probeAPI(ctx, t, calls)
 		list = Step{"list", Skipped, "there is no token", ""}

@@ -110,16 +110,6 @@ func (c *checked) check() Result {
 	return result
 }
 
-// step is one step of a result.
-func (c *Result) step(name string) Step {
-	for _, s := range c.Steps {
-		if s.Step == name {
-			return s
-		}
-	}
-	return Step{}
-}
-
 var (
 	ports     = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 	durations = regexp.MustCompile(`in \d+m?s\b`)

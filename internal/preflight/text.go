@@ -15,6 +15,7 @@ var stepNames = map[string]string{
 	"list":          "list call",
 	"quota":         "quota",
 	"estimate":      "estimate",
+	"choice":        "choice",
 }
 
 var stepMarks = map[Status]string{OK: "ok", Failed: "FAIL", Skipped: "-"}

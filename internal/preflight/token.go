@@ -29,14 +29,15 @@ type permission struct {
 
 // permissions by the name of the API in the configuration.
 var permissions = map[string]permission{
-	"defender": {"Microsoft Threat Protection", "8ee8fdad-f234-4243-8f3b-15c294843740", "Incident.Read.All", "Incident.ReadWrite.All"},
-	"graph":    {"Microsoft Graph", "00000003-0000-0000-c000-000000000000", "SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All"},
+	config.Defender: {"Microsoft Threat Protection", "8ee8fdad-f234-4243-8f3b-15c294843740", config.Roles[config.Defender][0], config.Roles[config.Defender][1]},
+	config.Graph:    {"Microsoft Graph", "00000003-0000-0000-c000-000000000000", config.Roles[config.Graph][0], config.Roles[config.Graph][1]},
 }
 
 // checkToken gets a token and looks into it.
 func (c *Result) checkToken(t *tenant.Tenant) (token, granted Step) {
 	got, err := t.Credential().Token()
 	if err != nil {
+		c.refusal = t.Refusal(err)
 		detail, hint := err.Error(), ""
 		if e, ok := errors.AsType[*auth.Error](err); ok {
 			detail, hint = e.Message(), e.Hint

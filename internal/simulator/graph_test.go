@@ -3,7 +3,9 @@ package simulator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -235,5 +237,36 @@ func TestGraphLimits(t *testing.T) {
 	}
 	if m := tenant.Meter(); m.GraphCalls != 152 || m.MaxGraphPerMinute != 151 || m.Throttled != 1 || m.Calls != 0 {
 		t.Errorf("meter: %d, %d, %d, %d", m.GraphCalls, m.MaxGraphPerMinute, m.Throttled, m.Calls)
+	}
+}
+
+// TestRetired: the native API is no more, and Graph goes on.
+func TestRetired(t *testing.T) {
+	tenant, c := newGraph(t, Options{Seed: 1, Incidents: 20, Light: true})
+	for _, status := range []int{404, 410} {
+		tenant.Fault(Faults{Retired: Retired{Status: status}})
+		for _, path := range []string{"/api/incidents", fmt.Sprint("/api/incidents/", tenant.IDs()[0])} {
+			if got := c.get(path).status; got != status {
+				t.Errorf("%s: got %d, want %d", path, got, status)
+			}
+		}
+		if got := len(c.list("").Value); got != 20 {
+			t.Errorf("%d rows of Graph", got)
+		}
+	}
+	tenant.Fault(Faults{Retired: Retired{NoHost: true}})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.example/api/incidents", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tenant.RoundTripper().RoundTrip(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if dns := new(net.DNSError); !errors.As(err, &dns) || !dns.IsNotFound || dns.Name != "api.example" {
+		t.Errorf("got %v", err)
+	}
+	if got := len(c.list("").Value); got != 20 {
+		t.Errorf("%d rows of Graph", got)
 	}
 }

@@ -64,6 +64,8 @@ type (
 	Links = faults.Links
 	// Heavy are pages that are too much for the service.
 	Heavy = faults.Heavy
+	// Retired is how the native API is missing.
+	Retired = faults.Retired
 	// Switch is a fault with a name.
 	Switch = faults.Switch
 	// APIs are those that a switch concerns.

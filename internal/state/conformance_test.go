@@ -420,6 +420,9 @@ func peeks(t *testing.T, s shelf) {
 	if ledger, _, err := s.again().Peek(contoso); (s.lasts && !s.shared) != errors.Is(err, ErrInUse) || s.shared != (string(ledger.Packed) == "own") {
 		t.Errorf("in use: got %q, %v", ledger, err)
 	}
+	if ledger, _, err := store.Peek(contoso); s.lasts != (string(ledger.Packed) == "own") || err != nil {
+		t.Errorf("in use by ourselves: got %q, %v", ledger, err)
+	}
 	mustClose(t, tenant)
 	mustClose(t, store)
 	if ledger, _, err := s.again().Peek(contoso); s.lasts != (string(ledger.Packed) == "own") || err != nil {

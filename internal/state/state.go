@@ -39,8 +39,8 @@ type Store interface {
 	// wrong with the state itself is reported by what needs it.
 	Open(Key) (Tenant, error)
 	// Peek returns what LoadLedger would, for a process that makes calls without
-	// being the tenant's owner. An error that matches ErrInUse says that the owner
-	// is at work. Nothing is changed or set aside.
+	// being the tenant's owner, or is not its owner yet. An error that matches ErrInUse
+	// says that the owner is at work in another process. Nothing is changed or set aside.
 	Peek(Key) (ledger Written, spent []Written, err error)
 	// HandIn tells the tenant's owner, or the next one, of calls of such a process.
 	// It is safe on the disk when it returns.

@@ -72,13 +72,16 @@ func (b *Board) Empty() {
 	clear(b.records)
 }
 
-// Owners are the identities of the owners of record, by tenant id.
+// Owners are the identities of the owners of record, by tenant id. Of one that may be
+// read by either API it is who has either state.
 func (b *Board) Owners() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	owners := map[string]string{}
 	for key, r := range b.records {
-		owners[key.Tenant] = r.owner
+		if owners[key.Tenant] == "" {
+			owners[key.Tenant] = r.owner
+		}
 	}
 	return owners
 }

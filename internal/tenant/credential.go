@@ -56,6 +56,7 @@ func (t *Tenant) observeToken(a auth.Attempt) {
 	} else {
 		t.api.Token(auth.Reason(a.Err))
 		t.logger.Debug("No access token", "took", a.Took, "err", a.Err)
+		t.judgeToken(a.Err)
 	}
 	now := t.now()
 	left := a.CredentialExpiry.Sub(now)

@@ -5,6 +5,7 @@ import (
 
 	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/collector"
+	"m365_defender_exporter/internal/config"
 )
 
 // sources are all that the tenant exposes. What needs the clock at the time of
@@ -23,6 +24,19 @@ func (t *Tenant) sources() []collector.Source {
 				emit(0)
 			}
 		}),
+		collector.NewFunc(collector.APIActive, func(emit func(float64, ...string)) {
+			for _, api := range config.APIs() {
+				emit(truth(api == t.config.API), api)
+			}
+		}),
+		collector.NewFunc(collector.APIFallback, func(emit func(float64, ...string)) {
+			if t.choice == nil {
+				return
+			}
+			for _, why := range []Fallback{Gone, Role} {
+				emit(truth(why == t.Fallback()), string(why))
+			}
+		}),
 		instantGauge(collector.TokenExpiry, t.credential.Expiry),
 		instantGauge(collector.CredentialExpiry, t.credential.CredentialExpiry),
 		collector.NewFunc(collector.OwnedSince, func(emit func(float64, ...string)) {
@@ -38,6 +52,13 @@ func (t *Tenant) sources() []collector.Source {
 			}
 		}),
 	}
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func (t *Tenant) quotaGauge(m *collector.Metric, value func(quota.Usage) int) collector.Source {

@@ -40,6 +40,7 @@ type tenantState struct {
 	failing    [2]bool      // rows, ledger
 	known      bool         // Load has found something, usable or not
 	unread     error        // why Load could not find out
+	anew       bool         // what was saved of incidents is not gone on from, and not replaced yet
 }
 
 // open makes the state ours. Without it everything goes on from memory, and
@@ -60,6 +61,11 @@ func (s *tenantState) open() (err error) {
 func (s *tenantState) Load(restore func(*incident.Saved) error) error {
 	err := s.state.Load(func(saved *incident.Saved) error {
 		s.known = true
+		if s.anew {
+			for range saved.Rows { // the store finds out whether they are whole
+			}
+			return nil
+		}
 		return restore(saved)
 	})
 	s.size.Store(s.state.Size())
@@ -81,7 +87,10 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 	}
 	err := s.open()
 	if err == nil && s.state != nil {
-		err = s.state.Save(export)
+		err = s.state.Save(func(full bool) (*incident.Saved, error) { return export(full || s.anew) })
+	}
+	if err == nil {
+		s.anew = false
 	}
 	if s.isLost(err) {
 		s.lose(s.ledger.Log(s.now()))

@@ -44,6 +44,9 @@ type Tenant struct {
 	// shares it.
 	ownedSince *atomic.Int64
 	ended      atomic.Bool // Run has
+
+	choice  *Choice   // nil: the API is what the operator wrote
+	refused time.Time // since when the API has shown nothing but that it is not there; zero: it has not
 }
 
 // Dependencies are what a tenant is given besides its configuration.
@@ -62,6 +65,10 @@ type Dependencies struct {
 	Lost func()
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
+	// Choice is there if the configuration leaves the API open.
+	Choice *Choice
+	// Anew: what was saved of incidents is of no use, and goes; the ledger goes on.
+	Anew bool
 	// Clock is what all of it goes by; nil: the wall clock.
 	Clock refresh.Clock
 }
@@ -70,7 +77,7 @@ type Dependencies struct {
 // opens nothing and does not wait; what there is to go on from waits for Open.
 // An error says which setting cannot be used.
 func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
-	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name), now: time.Now}
+	t := &Tenant{config: cfg, transport: d.Transport, logger: d.Logger.With("tenant", cfg.Name), now: time.Now, choice: d.Choice}
 	if d.Clock != nil {
 		t.now = d.Clock.Now
 	}
@@ -86,7 +93,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	}
 	t.state = &tenantState{
 		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
-		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened,
+		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened, anew: d.Anew,
 	}
 	t.state.shared = isShared(d.Store)
 	var err error
@@ -161,7 +168,8 @@ func (t *Tenant) newSource() (*client.Client, error) {
 	return client.NewDefender(options)
 }
 
-// Config is what the operator wrote.
+// Config is what the operator wrote, with the API that was chosen where that is left
+// open.
 func (t *Tenant) Config() config.Tenant { return t.config }
 
 // String is the name and nothing else: a tenant holds secrets.
@@ -203,6 +211,8 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 		t.loop.Load(now)
 		if t.state.unread != nil {
 			err = t.state.giveBack()
+		} else if t.state.anew && t.state.state != nil {
+			t.loop.Save()
 		}
 	}
 	if before != nil && (err == nil || !t.state.shared) { // else it is tried again, and the calls would count once more each time
@@ -256,5 +266,6 @@ func (t *Tenant) observeCall(c client.Call) {
 		// one has them.
 		t.credential.Renew()
 	}
+	t.judge(c.Operation, c.Err)
 	t.logger.Debug("Called the API", "operation", c.Operation, "code", c.Code, "took", c.Duration, "bytes", c.Bytes, "err", c.Err)
 }

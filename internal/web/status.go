@@ -11,8 +11,10 @@ import (
 // tenantStatus is what the status page says of a tenant. The names of its fields
 // in JSON are documented and do not change.
 type tenantStatus struct {
-	Name      string `json:"tenant"`
-	API       string `json:"api"`
+	Name string `json:"tenant"`
+	API  string `json:"api"`
+	// Fallback is why it is read by Graph: gone or role.
+	Fallback  string `json:"api_fallback,omitempty"`
 	Cloud     string `json:"cloud"`
 	Up        bool   `json:"up"`
 	State     string `json:"state"`
@@ -71,7 +73,7 @@ func (s *tenantStatus) High() int32 {
 func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 	cfg, s := t.Config(), t.Status(now)
 	out := tenantStatus{
-		Name: cfg.Name, API: cfg.API, Cloud: cfg.Cloud,
+		Name: cfg.Name, API: cfg.API, Fallback: string(t.Fallback()), Cloud: cfg.Cloud,
 		Up: s.Refresh.Up, FirstSync: firstSync(&s), Synced: s.Refresh.Coverage.All, Interval: s.Refresh.Interval.String(), Error: s.Refresh.LastError,
 		State: s.Condition.String(), Condition: s.Condition, Class: classes[s.Condition],
 		Old:        !s.LastDelta.IsZero() && now.Sub(s.LastDelta) > max(5*time.Minute, 3*s.Refresh.Interval),

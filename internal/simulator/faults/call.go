@@ -2,10 +2,13 @@ package faults
 
 import (
 	"cmp"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
+	"m365_defender_exporter/internal/simulator/defender"
 	"m365_defender_exporter/internal/simulator/odata"
 	"m365_defender_exporter/internal/simulator/service"
 	"m365_defender_exporter/internal/simulator/wire"
@@ -41,6 +44,9 @@ type Lookups struct {
 // call answers a call of an API, in the order that [Faults] tells.
 func (m *Misbehaviour) call(x *odata.Exchange, operation string, limits []odata.Limit, next func()) {
 	f := m.faults
+	if x.Face.Path == nativePath && m.retired(x, f.Retired) {
+		return
+	}
 	if f.Operation != "" && f.Operation != operation || !m.strike(m.faults.Share, &m.faults.Count) {
 		f = Faults{}
 	}
@@ -63,6 +69,22 @@ func (m *Misbehaviour) call(x *odata.Exchange, operation string, limits []odata.
 	if x.Reply.Status == http.StatusOK || x.Reply.Status == http.StatusPartialContent {
 		m.spoil(x.Reply, &f)
 	}
+}
+
+var nativePath = defender.Face().Path
+
+// retired answers for an API that is no more.
+func (m *Misbehaviour) retired(x *odata.Exchange, f Retired) bool {
+	switch {
+	case f.NoHost:
+		host := strings.TrimPrefix(x.Call.Base, "https://")
+		x.Reply.Status = http.StatusNotFound
+		x.Reply.Line = &line{raw: raw{err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}}
+	case f.Status != 0:
+		x.Reply.Line = &line{hit: Faults{Delay: m.faults.Delay}}
+		x.RefuseStatus(f.Status)
+	}
+	return f.NoHost || f.Status != 0
 }
 
 // spoil changes a right answer.

@@ -37,8 +37,8 @@ const (
 )
 
 // Faults are what is wrong with a tenant. They combine, can be changed at any
-// time by [Misbehaviour.Fault], and hold for both APIs; the zero value
-// is a healthy tenant. [Switches] and [Weather] have a name for each.
+// time by [Misbehaviour.Fault], and hold for both APIs but for Retired, which comes
+// before all others; the zero value is a healthy tenant. [Switches] and [Weather] have a name for each.
 //
 // Where several could decide about the same answer, the first of these does:
 //
@@ -161,8 +161,17 @@ type Faults struct {
 	OddRows bool
 
 	Lookups Lookups
+	// Retired is that the native API is no more.
+	Retired Retired
 	// Token is what is wrong with the token endpoint.
 	Token TokenFaults
+}
+
+// Retired is how the native API is missing: its calls are answered with Status, 404
+// or 410 perhaps, after Delay, or its host has no address, which is seen without a network only.
+type Retired struct {
+	Status int
+	NoHost bool
 }
 
 // TokenFaults are what is wrong with the token endpoint. Status comes before
