@@ -37,6 +37,13 @@ func events(metric, by string) string {
 	return "round(" + growth("increase", metric, by, "$__interval") + ")"
 }
 
+// eventful is like events, of those series alone of which there were any, before
+// each is taken once: a counter for each kind and reason of two hundred tenants is
+// seven thousand series, of which hardly any grows.
+func eventful(metric, by string) string {
+	return "max by (tenant, instance, " + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[$__interval]) > 0)"
+}
+
 // perMinute is how fast a counter increased around each point.
 func perMinute(metric, by string) string {
 	return "60 * " + growth("rate", metric, by, "$__rate_interval")
@@ -61,10 +68,13 @@ var (
 )
 
 // The number of tenants of each exporter up to which each has a line of its own.
-// Two hundred lines are a block of colour.
+// Two hundred lines are a block of colour. It is taken once for all points, at the
+// last of them, or at the first if no exporter was there in the end: for each of a
+// hundred points it would cost as much as what is drawn. If it is not known then,
+// each has its line.
 const (
-	chosen = "count(max by (tenant, instance) (m365_defender_up{" + selected + "}))"
-	isFew  = " and on () " + chosen + " <= 10"
+	chosen = "(count(max by (tenant, instance) (m365_defender_up{" + selected + "} @ end())) or count(max by (tenant, instance) (m365_defender_up{" + selected + "} @ start())))"
+	isFew  = " unless on () " + chosen + " > 10"
 	isMany = " and on () " + chosen + " > 10"
 )
 
@@ -206,8 +216,8 @@ func (d *Dashboard) exporterRefreshes() {
 			lines("{{kind}}", "kind", perMinute("refreshes_total", "kind"), inAll)...).softMax(),
 		series(8, "Failures per 5 min", "none", "Refreshes that failed, by kind and reason. The next one makes up for it. auth: no access token, or it is not accepted; forbidden: a permission is missing; "+
 			"throttled: HTTP 429; timeout, network: no answer, or not all of it; server: HTTP 5xx; decode: the answer makes no sense, or is too large; partial: the API says that rows are missing; "+
-			"incomplete: the list cannot be read completely; state: the state cannot be read or saved; panic: a mistake in this program; other: the API refused the request."+bar+fewLines,
-			orNone("no refresh of the demo fails", lines("{{kind}}: {{reason}}", "kind, reason", events("refresh_failures_total", "kind, reason")+" > 0", inAll))...).
+			"incomplete: the list cannot be read completely; state: the state cannot be read or saved; panic: a mistake in this program; other: the API refused the request."+bar+" Of all tenants chosen together.",
+			q("{{kind}}: {{reason}}", "sum by (kind, reason) (round("+eventful("refresh_failures_total", "kind, reason")+"))").or("no refresh of the demo fails")).
 			perFiveMinutes().none("none").runbook("DefenderRefreshFailing"),
 		series(8, "Duration of the last refresh", "s", "Waiting for quota included. Without the first sync, which is only once."+fewLines,
 			lines("{{kind}}", "kind", each("refresh_last_duration_seconds", `kind!="first"`, "kind"), largest, middle)...),
@@ -249,7 +259,7 @@ func (d *Dashboard) exporterSync() {
 			slices.Concat(since("begun", "refresh_last_attempt_timestamp_seconds"), since("complete", "refresh_last_success_timestamp_seconds"))...).
 			none("none yet"),
 		series(6, "Corrections in a day", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything."+fewLines,
-			lines("{{kind}}", "kind", "round("+growth("increase", "sweep_corrections_total", "kind", "1d")+")", inAll)...).every("10m").softMax().decimals(0).runbook("DefenderSweepCorrectionsHigh"),
+			lines("{{kind}}", "kind", "round("+growth("increase", "sweep_corrections_total", "kind", "1d")+")", inAll)...).every("1h").softMax().decimals(0).runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
@@ -320,7 +330,7 @@ func (d *Dashboard) exporterState() {
 			orNone(inMemory, lines("", "", each("state_size_bytes", "", "")+" > 0", inAll))...).none("in memory only"),
 		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field."+fewLines,
 			orNone("the demo may not have said anything new yet", lines("{{field}}", "field", "round("+growth("increase", "unrecognized_values_total", "field", "1d")+") > 0", inAll))...).
-			every("10m").softMax().decimals(0).none("none"),
+			every("1h").softMax().decimals(0).none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",

@@ -8,13 +8,20 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// RecordedEvery is how often is recorded what panels look back on for days and
-// weeks. At the usual 15 s between scrapes a week is 40,320 samples of each
-// bucket, recorded 672: a panel of two hundred tenants answers within a second.
-const RecordedEvery = 15 * time.Minute
+// How often is recorded what panels ask.
+const (
+	// reviewEvery is for the counters that panels look back on for days and weeks. At
+	// the usual 15 s between scrapes a week is 40,320 samples of each, recorded 672.
+	reviewEvery = 15 * time.Minute
+	// timesEvery is for the histograms, which have many more series: a week is 168
+	// samples of each bucket, or a table of two hundred tenants would take seconds.
+	timesEvery = time.Hour
+	// panelsEvery is for the counts that panels draw over hours.
+	panelsEvery = time.Minute
+)
 
-// reviewEvery is the same as Prometheus writes it.
-var reviewEvery = model.Duration(RecordedEvery).String()
+// every writes an interval as Prometheus does.
+func every(d time.Duration) string { return model.Duration(d).String() }
 
 // The histograms and the counters of what becomes of incidents, and their labels.
 var (
@@ -23,7 +30,8 @@ var (
 		{"incident_time_to_first_touch_seconds", "severity"},
 		{"incident_time_to_assign_seconds", "severity"},
 		{"incident_time_in_work_seconds", "severity"},
-		{"incident_time_to_resolve_seconds", "severity, classification"},
+		{"incident_time_to_resolve_seconds", "severity"},
+		{truePositives, "severity"},
 		{"incident_alerts", "severity"},
 	}
 	flows = []recorded{
@@ -35,6 +43,14 @@ var (
 	}
 )
 
+// truePositives is what the time to resolve those is recorded as. For all
+// classifications together there is one of them only: each would cost a panel of all
+// severities four times as many buckets.
+const truePositives = "incident_time_to_resolve_true_positives_seconds"
+
+// recorded is what is recorded of a metric: the values of the newest owner, without
+// the exporter's own labels, so that the series of a tenant go on when another
+// exporter takes it.
 type recorded struct{ metric, by string }
 
 // as is what it is recorded as: a counter, or a native histogram.
@@ -51,38 +67,128 @@ func recordOf(metric string) recorded {
 	return all[slices.IndexFunc(all, func(r recorded) bool { return r.metric == metric })]
 }
 
-// reviewRules record the newest owner's histograms and counters, without the
-// exporter's own labels: the series of a tenant go on when another exporter takes
-// it.
-func reviewRules() (rules []Rule) {
-	for _, h := range histograms {
-		// Native histograms know no max. There is one newest owner.
-		rules = append(rules, Rule{h.as(), "sum by (tenant, " + h.by + ") (last_over_time(m365_defender_" + h.metric + gap + ") and on (tenant, instance) " + owner().Record + ")"})
+// ofHistogram is the metric that it is made of, what of it, and the labels that are
+// added up.
+func (r recorded) ofHistogram() (metric string, only []Match, dropped string) {
+	switch r.metric {
+	case "incident_time_to_resolve_seconds":
+		return r.metric, nil, "classification"
+	case truePositives:
+		return "incident_time_to_resolve_seconds", []Match{{"classification", "true_positive", false}}, "classification"
 	}
-	for _, r := range Recordings() {
-		rules = append(rules, Rule{r.Record, newest(strings.Join(r.By, ", "), r.Sample)})
+	return r.metric, nil, ""
+}
+
+// timesRules record the histograms.
+func timesRules() (rules []Rule) {
+	for _, h := range histograms {
+		metric, only, _ := h.ofHistogram()
+		// Native histograms know no max. There is one newest owner.
+		rules = append(rules, Rule{h.as(), "sum by (tenant, " + h.by + ") (last_over_time(m365_defender_" + metric + selector(only) + gap + ") and on (tenant, instance) " + owner().Record + ")"})
+	}
+	for _, h := range histograms {
+		rules = append(rules, h.classic().rule())
 	}
 	return rules
 }
 
-// Recording is what a rule of the review makes of the samples of one exporter: by
-// these labels they are the same.
-type Recording struct {
-	Record, Sample string
-	By             []string
+func (r recorded) classic() Recording {
+	metric, only, dropped := r.ofHistogram()
+	return recording(r.bucket().as(), metric+"_bucket", only, r.bucket().by, dropped, timesEvery)
 }
 
-// Recordings are those that classic histograms and counters are recorded as; for
-// whoever writes a past that no rule has seen, too.
-func Recordings() (all []Recording) {
-	add := func(r recorded, sample string) {
-		all = append(all, Recording{r.as(), "m365_defender_" + sample, strings.Split("tenant, "+r.by, ", ")})
+// reviewRules record the counters.
+func reviewRules() (rules []Rule) {
+	for _, f := range flows {
+		rules = append(rules, f.flow().rule())
 	}
+	return rules
+}
+
+func (r recorded) flow() Recording {
+	return recording(r.as(), r.metric+"_total", nil, r.by, "", reviewEvery)
+}
+
+// What panels draw over hours: with all labels, a line of two hundred tenants would
+// be made of ten thousand series.
+var (
+	openIncidents   = count1m("tenant_severity:m365_defender_open_incidents:sum", "incidents", unresolved, "severity", "status, assigned")
+	unassignedOnes  = count1m("tenant_severity:m365_defender_unassigned_incidents:sum", "incidents", slices.Concat([]Match{{"assigned", "false", false}}, unresolved), "severity", "status, assigned")
+	openOlder       = count1m("tenant_severity_threshold:m365_defender_open_incidents_older:sum", "open_incidents_older", nil, "severity, threshold", "assigned")
+	openByCategory  = count1m("tenant_category:m365_defender_open_incidents_by_category:sum", "open_incidents_by_category", nil, "category", "severity")
+	resolvedOnes    = count1m("tenant_classification:m365_defender_resolved_incidents:sum", "resolved_incidents", nil, "classification", "severity, determination")
+	unresolvedAlert = count1m("tenant_service_source:m365_defender_unresolved_alerts:sum", "alerts", unresolved, "service_source", "severity, status")
+
+	unresolved = []Match{{"status", "resolved", true}}
+)
+
+func count1m(record, sample string, only []Match, by, dropped string) Recording {
+	return recording(record, sample, only, by, dropped, panelsEvery)
+}
+
+// panelsRules record what no alert is built on; those of open incidents are among
+// recordingRules.
+func panelsRules() []Rule {
+	return []Rule{openOlder.rule(), openByCategory.rule(), resolvedOnes.rule(), unresolvedAlert.rule()}
+}
+
+// Recording is what a rule makes of the samples of the newest owner of a tenant: those
+// that differ in other labels than By are added up.
+type Recording struct {
+	Record, Sample string
+	Only           []Match
+	By             []string
+	Every          time.Duration
+
+	dropped string
+}
+
+// Match is what a label has to be, or not to be.
+type Match struct {
+	Label, Value string
+	Not          bool
+}
+
+func recording(record, sample string, only []Match, by, dropped string, every time.Duration) Recording {
+	return Recording{record, "m365_defender_" + sample, only, strings.Split("tenant, "+by, ", "), every, dropped}
+}
+
+// selector writes what labels have to be.
+func selector(only []Match) string {
+	if len(only) == 0 {
+		return ""
+	}
+	var all []string
+	for _, m := range only {
+		operator := "="
+		if m.Not {
+			operator = "!="
+		}
+		all = append(all, m.Label+operator+`"`+m.Value+`"`)
+	}
+	return "{" + strings.Join(all, ", ") + "}"
+}
+
+func (r Recording) rule() Rule {
+	by, sample := strings.Join(r.By, ", "), r.Sample+selector(r.Only)
+	if r.dropped == "" {
+		return Rule{r.Record, newest(by, sample)}
+	}
+	return Rule{r.Record, "sum by (" + by + ") (" + newest(by+", "+r.dropped, sample) + ")"}
+}
+
+// of asks what is recorded of the chosen tenants.
+func (r Recording) of(matchers string) string { return r.Record + ofTenants(matchers) }
+
+// Recordings are those of classic histograms, counters and counts; for whoever
+// writes a past that no rule has seen, too.
+func Recordings() []Recording {
+	all := []Recording{openIncidents, unassignedOnes, openOlder, openByCategory, resolvedOnes, unresolvedAlert}
 	for _, h := range histograms {
-		add(h.bucket(), h.metric+"_bucket")
+		all = append(all, h.classic())
 	}
 	for _, f := range flows {
-		add(f, f.metric+"_total")
+		all = append(all, f.flow())
 	}
 	return all
 }
