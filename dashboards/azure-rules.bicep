@@ -199,30 +199,30 @@ resource m365_defender_review 'Microsoft.AlertsManagement/prometheusRuleGroups@2
     enabled: true
     rules: [
       {
-        record: 'tenant_severity:m365_defender_incidents_created:newest'
+        record: 'tenant:m365_defender_incidents_created:newest'
         expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
       {
-        record: 'tenant_severity_classification_handled:m365_defender_incidents_resolved:newest'
+        record: 'tenant_handled:m365_defender_incidents_resolved:newest'
         expression: '''
-max by (tenant, severity, classification, handled) (last_over_time(m365_defender_incidents_resolved_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant, handled) (max by (tenant, handled, severity, classification) (last_over_time(m365_defender_incidents_resolved_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
       {
-        record: 'tenant_severity:m365_defender_incidents_reopened:newest'
+        record: 'tenant:m365_defender_incidents_reopened:newest'
         expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_reopened_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_reopened_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
       {
-        record: 'tenant_severity:m365_defender_incidents_merged:newest'
+        record: 'tenant:m365_defender_incidents_merged:newest'
         expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }

@@ -123,7 +123,7 @@ func (d *Dashboard) incidentsOverTime() {
 		series(8, "Open", "none", "Incidents that are not resolved, by severity."+minuteHint,
 			bySeverity(openIncidents)...).stacked().bySeverity().none(noRules),
 		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+minuteHint,
-			bySeverity(unassignedOnes)...).
+			bySeverity(unassignedIncidents)...).
 			stacked().bySeverity().none(noRules).runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+minuteHint,
 			q("{{threshold}}", "sum by (threshold) ("+openOlder.of(ofSeverity)+")")).unfilled().none(noRules).
@@ -210,7 +210,7 @@ func (d *Dashboard) incidentsKinds() {
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+minuteHint,
-			q("{{service_source}}", "sum by (service_source) ("+unresolvedAlert.of("")+")")).stacked().none(noRules),
+			q("{{service_source}}", "sum by (service_source) ("+unresolvedAlerts.of("")+")")).stacked().none(noRules),
 	)
 }
 

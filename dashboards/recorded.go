@@ -1,6 +1,7 @@
 package dashboards
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -23,43 +24,57 @@ const (
 // every writes an interval as Prometheus does.
 func every(d time.Duration) string { return model.Duration(d).String() }
 
-// The histograms and the counters of what becomes of incidents, and their labels.
+// The histograms and the counters of what becomes of incidents, what is recorded of
+// them and by which labels: no more than panels ask for, since a week of each series
+// is read at once.
 var (
 	histograms = []recorded{
-		{"incident_time_to_detect_seconds", "severity"},
-		{"incident_time_to_first_touch_seconds", "severity"},
-		{"incident_time_to_assign_seconds", "severity"},
-		{"incident_time_in_work_seconds", "severity"},
-		{"incident_time_to_resolve_seconds", "severity"},
-		{truePositives, "severity"},
-		{"incident_alerts", "severity"},
+		{metric: "incident_time_to_detect_seconds", by: "severity"},
+		{metric: "incident_time_to_first_touch_seconds", by: "severity"},
+		{metric: "incident_time_to_assign_seconds", by: "severity"},
+		{metric: "incident_time_in_work_seconds", by: "severity"},
+		{metric: "incident_time_to_resolve_seconds", by: "severity", dropped: "classification"},
+		{metric: truePositives, by: "severity", dropped: "classification", of: "incident_time_to_resolve_seconds", only: []Match{{"classification", "true_positive", false}}},
+		{metric: "incident_alerts", by: "severity"},
 	}
 	flows = []recorded{
-		{"incidents_created", "severity"},
-		{"incidents_resolved", "severity, classification, handled"},
-		{"incidents_reopened", "severity"},
-		{"incidents_merged", "severity"},
-		{"incidents_objective", "severity, objective, met"},
+		{metric: "incidents_created", dropped: "severity"},
+		{metric: "incidents_resolved", by: "handled", dropped: "severity, classification"},
+		{metric: "incidents_reopened", dropped: "severity"},
+		{metric: "incidents_merged", dropped: "severity"},
+		{metric: "incidents_objective", by: "severity, objective, met"},
 	}
 )
 
-// truePositives is what the time to resolve those is recorded as. For all
-// classifications together there is one of them only: each would cost a panel of all
-// severities four times as many buckets.
+// truePositives is what the time to resolve those is recorded as.
 const truePositives = "incident_time_to_resolve_true_positives_seconds"
 
 // recorded is what is recorded of a metric: the values of the newest owner, without
 // the exporter's own labels, so that the series of a tenant go on when another
 // exporter takes it.
-type recorded struct{ metric, by string }
+type recorded struct {
+	metric      string
+	by, dropped string // labels that stay, and that are added up
+	of          string // the metric that it is made of, if that has another name
+	only        []Match
+}
 
 // as is what it is recorded as: a counter, or a native histogram.
 func (r recorded) as() string {
-	return "tenant_" + strings.ReplaceAll(r.by, ", ", "_") + ":m365_defender_" + r.metric + ":newest"
+	return strings.ReplaceAll(join("tenant", r.by), ", ", "_") + ":m365_defender_" + r.metric + ":newest"
+}
+
+// join lists labels.
+func join(labels ...string) string {
+	return strings.Join(slices.DeleteFunc(labels, func(label string) bool { return label == "" }), ", ")
 }
 
 // bucket is a histogram's classic buckets.
-func (r recorded) bucket() recorded { return recorded{r.metric + "_bucket", r.by + ", le"} }
+func (r recorded) bucket() recorded {
+	r.of = cmp.Or(r.of, r.metric) + "_bucket"
+	r.metric, r.by = r.metric+"_bucket", join(r.by, "le")
+	return r
+}
 
 // recordOf finds what is recorded of a metric.
 func recordOf(metric string) recorded {
@@ -67,24 +82,11 @@ func recordOf(metric string) recorded {
 	return all[slices.IndexFunc(all, func(r recorded) bool { return r.metric == metric })]
 }
 
-// ofHistogram is the metric that it is made of, what of it, and the labels that are
-// added up.
-func (r recorded) ofHistogram() (metric string, only []Match, dropped string) {
-	switch r.metric {
-	case "incident_time_to_resolve_seconds":
-		return r.metric, nil, "classification"
-	case truePositives:
-		return "incident_time_to_resolve_seconds", []Match{{"classification", "true_positive", false}}, "classification"
-	}
-	return r.metric, nil, ""
-}
-
 // timesRules record the histograms.
 func timesRules() (rules []Rule) {
 	for _, h := range histograms {
-		metric, only, _ := h.ofHistogram()
 		// Native histograms know no max. There is one newest owner.
-		rules = append(rules, Rule{h.as(), "sum by (tenant, " + h.by + ") (last_over_time(m365_defender_" + metric + selector(only) + gap + ") and on (tenant, instance) " + owner().Record + ")"})
+		rules = append(rules, Rule{h.as(), "sum by (tenant, " + h.by + ") (last_over_time(m365_defender_" + cmp.Or(h.of, h.metric) + selector(h.only) + gap + ") and on (tenant, instance) " + owner().Record + ")"})
 	}
 	for _, h := range histograms {
 		rules = append(rules, h.classic().rule())
@@ -93,8 +95,8 @@ func timesRules() (rules []Rule) {
 }
 
 func (r recorded) classic() Recording {
-	metric, only, dropped := r.ofHistogram()
-	return recording(r.bucket().as(), metric+"_bucket", only, r.bucket().by, dropped, timesEvery)
+	b := r.bucket()
+	return recording(b.as(), b.of, b.only, b.by, b.dropped, timesEvery)
 }
 
 // reviewRules record the counters.
@@ -106,30 +108,31 @@ func reviewRules() (rules []Rule) {
 }
 
 func (r recorded) flow() Recording {
-	return recording(r.as(), r.metric+"_total", nil, r.by, "", reviewEvery)
+	return recording(r.as(), r.metric+"_total", nil, r.by, r.dropped, reviewEvery)
 }
 
 // What panels draw over hours: with all labels, a line of two hundred tenants would
 // be made of ten thousand series.
 var (
-	openIncidents   = count1m("tenant_severity:m365_defender_open_incidents:sum", "incidents", unresolved, "severity", "status, assigned")
-	unassignedOnes  = count1m("tenant_severity:m365_defender_unassigned_incidents:sum", "incidents", slices.Concat([]Match{{"assigned", "false", false}}, unresolved), "severity", "status, assigned")
-	openOlder       = count1m("tenant_severity_threshold:m365_defender_open_incidents_older:sum", "open_incidents_older", nil, "severity, threshold", "assigned")
-	openByCategory  = count1m("tenant_category:m365_defender_open_incidents_by_category:sum", "open_incidents_by_category", nil, "category", "severity")
-	resolvedOnes    = count1m("tenant_classification:m365_defender_resolved_incidents:sum", "resolved_incidents", nil, "classification", "severity, determination")
-	unresolvedAlert = count1m("tenant_service_source:m365_defender_unresolved_alerts:sum", "alerts", unresolved, "service_source", "severity, status")
-
 	unresolved = []Match{{"status", "resolved", true}}
+	unassigned = []Match{{"assigned", "false", false}, {"status", "resolved", true}}
+
+	openIncidents       = eachMinute("tenant_severity:m365_defender_open_incidents:sum", "incidents", unresolved, "severity", "status, assigned")
+	unassignedIncidents = eachMinute("tenant_severity:m365_defender_unassigned_incidents:sum", "incidents", unassigned, "severity", "status, assigned")
+	openOlder           = eachMinute("tenant_severity_threshold:m365_defender_open_incidents_older:sum", "open_incidents_older", nil, "severity, threshold", "assigned")
+	openByCategory      = eachMinute("tenant_category:m365_defender_open_incidents_by_category:sum", "open_incidents_by_category", nil, "category", "severity")
+	resolvedIncidents   = eachMinute("tenant_classification:m365_defender_resolved_incidents:sum", "resolved_incidents", nil, "classification", "severity, determination")
+	unresolvedAlerts    = eachMinute("tenant_service_source:m365_defender_unresolved_alerts:sum", "alerts", unresolved, "service_source", "severity, status")
 )
 
-func count1m(record, sample string, only []Match, by, dropped string) Recording {
+func eachMinute(record, sample string, only []Match, by, dropped string) Recording {
 	return recording(record, sample, only, by, dropped, panelsEvery)
 }
 
 // panelsRules record what no alert is built on; those of open incidents are among
 // recordingRules.
 func panelsRules() []Rule {
-	return []Rule{openOlder.rule(), openByCategory.rule(), resolvedOnes.rule(), unresolvedAlert.rule()}
+	return []Rule{openOlder.rule(), openByCategory.rule(), resolvedIncidents.rule(), unresolvedAlerts.rule()}
 }
 
 // Recording is what a rule makes of the samples of the newest owner of a tenant: those
@@ -150,7 +153,7 @@ type Match struct {
 }
 
 func recording(record, sample string, only []Match, by, dropped string, every time.Duration) Recording {
-	return Recording{record, "m365_defender_" + sample, only, strings.Split("tenant, "+by, ", "), every, dropped}
+	return Recording{record, "m365_defender_" + sample, only, strings.Split(join("tenant", by), ", "), every, dropped}
 }
 
 // selector writes what labels have to be.
@@ -183,7 +186,7 @@ func (r Recording) of(matchers string) string { return r.Record + ofTenants(matc
 // Recordings are those of classic histograms, counters and counts; for whoever
 // writes a past that no rule has seen, too.
 func Recordings() []Recording {
-	all := []Recording{openIncidents, unassignedOnes, openOlder, openByCategory, resolvedOnes, unresolvedAlert}
+	all := []Recording{openIncidents, unassignedIncidents, openOlder, openByCategory, resolvedIncidents, unresolvedAlerts}
 	for _, h := range histograms {
 		all = append(all, h.classic())
 	}

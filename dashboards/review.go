@@ -1,6 +1,7 @@
 package dashboards
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ const (
 func rank() column {
 	var ranks []string
 	for i, s := range severityColors {
-		ranks = append(ranks, strconv.Itoa(i+1)+" + 0 * max by (severity) (m365_defender_incidents{"+selected+`, severity="`+s.name+`"})`)
+		ranks = append(ranks, strconv.Itoa(i+1)+" + 0 * max by (severity) ("+openIncidents.of(`severity="`+s.name+`"`)+")")
 	}
 	return column{title: "#", unit: "none", width: 40, query: q("", strings.Join(ranks, " or "))}
 }
@@ -64,40 +65,26 @@ func (d *Dashboard) reviewTimes() {
 		median("In work", "incident_time_in_work_seconds", "were resolved, from their first owner on,"),
 		median("To resolve", "incident_time_to_resolve_seconds", "were resolved, from their creation on,"),
 	)
+	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
 	p := func(title, of, metric, within, reason string) column {
 		return column{title: title, unit: "s", query: q("", quantileOf(of, metric, "", "severity", within)).or(reason), none: "-"}
 	}
-	truly := q("", quantileOf("0.5", truePositives, "", "severity", week))
-	n := func(title, metric string) column {
-		return column{title: title, unit: "none", width: 80, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
+	// One table of all would be asked for seconds: each column reads a week.
+	times := func(width int, title, metric, description string, more ...column) *Panel {
+		n := column{title: "n", unit: "none", width: 70, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
+		columns := []column{rank(), n, p("p50", "0.5", metric, week, few), p("p90", "0.9", metric, week, few)}
+		return table(width, title, description+" By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. A quantile of few says little."+timesHint,
+			[]string{"severity", "Severity"}, slices.Concat(columns, more)...).sortedBy("#")
 	}
-	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
+	before := func(metric string) column { return p("p50 before", "0.5", metric, weekBefore, young) }
 	d.row("Times by severity, last 7 days", 7,
-		table(24, "Reaction", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"Detect: from the first activity of the alerts to the incident. First touch: from creation until it left the status active, or got an owner, a comment, a tag or a classification. Assign: until its first owner. A quantile of few says little."+timesHint,
-			[]string{"severity", "Severity"},
-			rank(),
-			n("Detected", "incident_time_to_detect_seconds"),
-			p("Detect p50", "0.5", "incident_time_to_detect_seconds", week, few), p("Detect p90", "0.9", "incident_time_to_detect_seconds", week, few),
-			n("Touched", "incident_time_to_first_touch_seconds"),
-			p("First touch p50", "0.5", "incident_time_to_first_touch_seconds", week, few), p("First touch p90", "0.9", "incident_time_to_first_touch_seconds", week, few),
-			p("First touch p50 before", "0.5", "incident_time_to_first_touch_seconds", weekBefore, young),
-			n("Assigned", "incident_time_to_assign_seconds"),
-			p("Assign p50", "0.5", "incident_time_to_assign_seconds", week, few), p("Assign p90", "0.9", "incident_time_to_assign_seconds", week, few),
-			p("Assign p50 before", "0.5", "incident_time_to_assign_seconds", weekBefore, young),
-		).sortedBy("#"),
-		table(24, "Resolution", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"In work: from the first owner to resolved. Resolve: from creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved."+timesHint,
-			[]string{"severity", "Severity"},
-			rank(),
-			n("Worked on", "incident_time_in_work_seconds"),
-			p("In work p50", "0.5", "incident_time_in_work_seconds", week, few), p("In work p90", "0.9", "incident_time_in_work_seconds", week, few),
-			p("In work p50 before", "0.5", "incident_time_in_work_seconds", weekBefore, young),
-			n("Resolved", "incident_time_to_resolve_seconds"),
-			p("Resolve p50", "0.5", "incident_time_to_resolve_seconds", week, few), p("Resolve p90", "0.9", "incident_time_to_resolve_seconds", week, few),
-			column{title: "Resolve p50, true positives", unit: "s", query: truly.or("the demo may have done nothing of this yet"), none: "-"},
-			p("Resolve p50 before", "0.5", "incident_time_to_resolve_seconds", weekBefore, young),
-		).sortedBy("#"),
+		times(8, "Time to detect", "incident_time_to_detect_seconds", "From the first activity of the alerts to the incident."),
+		times(8, "Time to first touch", "incident_time_to_first_touch_seconds", "From creation until it left the status active, or got an owner, a comment, a tag or a classification.",
+			before("incident_time_to_first_touch_seconds")),
+		times(8, "Time to assign", "incident_time_to_assign_seconds", "From creation until its first owner.", before("incident_time_to_assign_seconds")),
+		times(10, "Time in work", "incident_time_in_work_seconds", "From the first owner to resolved. A merged incident is not resolved.", before("incident_time_in_work_seconds")),
+		times(14, "Time to resolve", "incident_time_to_resolve_seconds", "From creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved.",
+			p("p50, true positives", "0.5", truePositives, week, few), before("incident_time_to_resolve_seconds")),
 	)
 }
 
@@ -135,7 +122,7 @@ func (d *Dashboard) reviewQuality() {
 			") / (sum by (detection_source) (" + closed + ") > 0)"
 	}
 	verdict := func(name, classification string) Query {
-		return q(name, "sum("+resolvedOnes.of(`classification="`+classification+`"`)+") / (sum("+resolvedOnes.of("")+") > 0)")
+		return q(name, "sum("+resolvedIncidents.of(`classification="`+classification+`"`)+") / (sum("+resolvedIncidents.of("")+") > 0)")
 	}
 	d.row("Verdicts", 9,
 		table(14, "False positives, by detection source", "Resolved incidents within the exporter's look-back (180 days by default) by what detected them, the most frequent first. An incident counts once for each of its sources. "+

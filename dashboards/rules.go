@@ -122,7 +122,7 @@ func Rules() (all []Rule) {
 func recordingRules() []Rule {
 	rules := []Rule{
 		owner(),
-		openIncidents.rule(), unassignedOnes.rule(),
+		openIncidents.rule(), unassignedIncidents.rule(),
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}
