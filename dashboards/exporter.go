@@ -48,7 +48,10 @@ func events(metric, by string) string {
 // each is taken once: one for each kind and reason of two hundred tenants is seven
 // thousand series, of which hardly any grows.
 func eventful(metric, by, window string) string {
-	return taken + ", " + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + window + "]) > 0)"
+	if by != "" {
+		by = ", " + by
+	}
+	return taken + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + window + "]) > 0)"
 }
 
 // perMinute is how fast a counter increased around each point.
@@ -261,7 +264,7 @@ func (d *Dashboard) exporterRefreshes() {
 			q("all options", "(max(m365_defender_api_option_unsupported{"+selected+"}) == 0) - 1")).
 			words(word{-1, "all are taken", "green"}).steps("orange").runbook("DefenderListIncomplete"),
 		series(12, "Incidents skipped, per hour", "none", "Rows that could not be used, in the hour before each point, each time that one was met. no_id: it has no id that is a number; too_heavy: the API fails to deliver it. The counts lack these incidents."+fewLines,
-			orNone("the demo delivers all rows", lines("{{reason}}", "reason", "round("+growth("increase", "api_rows_skipped_total", "reason", "1h")+") > 0", inAll))...).
+			orNone("the demo delivers all rows", lines("{{reason}}", "reason", "round("+eventful("api_rows_skipped_total", "reason", "1h")+")", inAll))...).
 			bars("1h").softMax().none("none").runbook("DefenderRowsSkipped"),
 	)
 }
@@ -334,7 +337,7 @@ func (d *Dashboard) exporterReplicas() {
 		series(8, "Duration of a request to the store", "s", "90th percentile, by what the store of the state is asked: beat is of the replicas, open takes a tenant or gives it back, grant saves a ledger before a call, save and load are of incidents.",
 			q("{{operation}}", store("0.9")).or(memory)).none("in memory only").runbook("DefenderStateDown"),
 		series(8, "Calls handed in per 5 min", "none", "Calls of others that a ledger was told of: of a check, or of an exporter that had lost the tenant."+bar+fewLines,
-			orNone("nobody else spends the quota of the demo", lines("", "", events("api_calls_handed_in_total", "")+" > 0", inAll))...).perFiveMinutes().none("none"),
+			orNone("nobody else spends the quota of the demo", lines("", "", "round("+eventful("api_calls_handed_in_total", "", "$__interval")+")", inAll))...).perFiveMinutes().none("none"),
 	)
 }
 
