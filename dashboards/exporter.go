@@ -105,7 +105,7 @@ func lines(legend, by, expr string, all ...overall) []Query {
 			aggregation += " by (" + by + ") "
 		}
 		of := expr
-		if o.aggregation == "max" || o.aggregation == "min" {
+		if o.aggregation != "sum" {
 			of = repeated(expr)
 		}
 		queries = append(queries, q(named(o.name), aggregation+"("+o.parameter+of+")"+isMany).or("the demo is one tenant"))
@@ -113,15 +113,16 @@ func lines(legend, by, expr string, all ...overall) []Query {
 	return queries
 }
 
-// repeated leaves out that each series is taken once, which changes no largest and
-// no smallest value and is half of what they cost, unless two are joined.
+// repeated leaves out that each series is taken once, unless two are joined. That is
+// half of what they cost, and what all have twice has the same largest, smallest and
+// middle value.
 func repeated(expr string) string {
 	before, after, _ := strings.Cut(expr, taken)
 	if strings.Contains(after, taken) {
 		return expr
 	}
 	_, after, _ = strings.Cut(after, ") ")
-	return before + after
+	return before + strings.TrimSpace(after)
 }
 
 // orNone says why lines may have no answer.
