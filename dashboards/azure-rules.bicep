@@ -245,7 +245,7 @@ resource m365_defender_times 'Microsoft.AlertsManagement/prometheusRuleGroups@20
       workspaceId
     ]
     clusterName: empty(clusterName) ? null : clusterName
-    interval: 'PT1H'
+    interval: 'PT15M'
     enabled: true
     rules: [
       {
