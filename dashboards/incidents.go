@@ -47,7 +47,7 @@ func openBySeverity() []Query {
 
 // bySeverity asks for what is recorded of each.
 func bySeverity(recorded Recording) []Query {
-	return severities(func(severity string) string { return "sum(" + recorded.of(severity) + ")" })
+	return severities(func(severity string) string { return recorded.sum("", severity) })
 }
 
 // quantile of a histogram over a time, from native buckets if there are any,
@@ -126,7 +126,7 @@ func (d *Dashboard) incidentsOverTime() {
 			bySeverity(unassignedIncidents)...).
 			stacked().bySeverity().none(noRules).runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+minuteHint,
-			q("{{threshold}}", "sum by (threshold) ("+openOlder.of(ofSeverity)+")")).unfilled().none(noRules).
+			q("{{threshold}}", openOlder.sum("threshold", ofSeverity))).points(50).unfilled().none(noRules).
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -210,7 +210,7 @@ func (d *Dashboard) incidentsKinds() {
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+minuteHint,
-			q("{{service_source}}", "sum by (service_source) ("+unresolvedAlerts.of("")+")")).stacked().none(noRules),
+			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).stacked().none(noRules),
 	)
 }
 

@@ -101,6 +101,12 @@ func (p *Panel) stacked() *Panel {
 	return p
 }
 
+// points asks for no more than so many, of what is made of many series.
+func (p *Panel) points(n int) *Panel {
+	p.MaxDataPoints = n
+	return p
+}
+
 // every makes the points at least so far apart. The cost of a query grows with
 // the number of points times the samples in its window.
 func (p *Panel) every(interval string) *Panel {
@@ -147,9 +153,7 @@ func (p *Panel) bars(interval string) *Panel {
 // perFiveMinutes draws the events in each five minutes, or in $__interval, as one bar,
 // on an axis that ends at one as long as there are none.
 func (p *Panel) perFiveMinutes() *Panel {
-	p.bars("5m").softMax().decimals(0)
-	p.MaxDataPoints = fewPoints
-	return p
+	return p.bars("5m").points(fewPoints).softMax().decimals(0)
 }
 
 // softMax is for what is mostly zero: without it the axis ends at 100.

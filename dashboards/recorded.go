@@ -183,6 +183,15 @@ func (r Recording) rule() Rule {
 // of asks what is recorded of the chosen tenants.
 func (r Recording) of(matchers string) string { return r.Record + ofTenants(matchers) }
 
+// sum adds that up by some labels, of two Prometheus servers that recorded the same
+// once.
+func (r Recording) sum(by, matchers string) string {
+	if by != "" {
+		by = " by (" + by + ") "
+	}
+	return "sum" + by + "(max by (" + strings.Join(r.By, ", ") + ") (" + r.of(matchers) + "))"
+}
+
 // Recordings are those of classic histograms, counters and counts; for whoever
 // writes a past that no rule has seen, too.
 func Recordings() []Recording {

@@ -122,7 +122,7 @@ func (d *Dashboard) reviewQuality() {
 			") / (sum by (detection_source) (" + closed + ") > 0)"
 	}
 	verdict := func(name, classification string) Query {
-		return q(name, "sum("+resolvedIncidents.of(`classification="`+classification+`"`)+") / (sum("+resolvedIncidents.of("")+") > 0)")
+		return q(name, resolvedIncidents.sum("", `classification="`+classification+`"`)+" / ("+resolvedIncidents.sum("", "")+" > 0)")
 	}
 	d.row("Verdicts", 9,
 		table(14, "False positives, by detection source", "Resolved incidents within the exporter's look-back (180 days by default) by what detected them, the most frequent first. An incident counts once for each of its sources. "+
@@ -137,7 +137,7 @@ func (d *Dashboard) reviewQuality() {
 		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+minuteHint,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").upToOne().none(noRules).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").points(50).upToOne().none(noRules).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
 	)
 }
 
@@ -186,23 +186,23 @@ func (d *Dashboard) reviewFlow() {
 			color("7 days before", "text").decimals(1)
 	}
 	older := func(threshold string) string {
-		return "sum(" + openOlder.of(`threshold="`+threshold+`"`) + ")"
+		return openOlder.sum("", `threshold="`+threshold+`"`)
 	}
 	d.row("Flow", 9,
 		createdAndResolved(14, "28d"),
 		series(10, "Age of the backlog", "none", "Open incidents by the time since they were created."+thresholdHint+minuteHint,
-			q("under 24 h", "sum("+openIncidents.of("")+") - "+older("24h")),
+			q("under 24 h", openIncidents.sum("", "")+" - "+older("24h")),
 			q("1 to 3 days", older("24h")+" - "+older("72h")),
 			q("3 to 7 days", older("72h")+" - "+older("168h")),
 			q("7 to 30 days", older("168h")+" - "+older("720h")),
 			q("over 30 days", older("720h")),
-		).stacked().every("1h").none(noRules).color("under 24 h", "green").color("1 to 3 days", "yellow").color("3 to 7 days", "orange").color("7 to 30 days", "red").color("over 30 days", "#8f1d1d"),
+		).stacked().every("1h").points(50).none(noRules).color("under 24 h", "green").color("1 to 3 days", "yellow").color("3 to 7 days", "orange").color("7 to 30 days", "red").color("over 30 days", "#8f1d1d"),
 	)
 	d.row("", 11,
 		when(6, "Created, by hour of the day", "hour", "hour", "hour()"),
 		when(6, "Created, by day of the week", "day of the week, 0 is Sunday,", "weekday", "day_of_week()"),
 		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+minuteHint,
-			q("{{category}}", "topk(10, sum by (category) ("+openByCategory.of("")+") > 0)").or("alerts may not be delivered")).
+			q("{{category}}", "topk(10, "+openByCategory.sum("category", "")+" > 0)").or("alerts may not be delivered")).
 			stacked().every("6h").none("none, or rules.yaml is not loaded"),
 	)
 	d.row("", 4,
