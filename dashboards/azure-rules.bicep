@@ -144,8 +144,101 @@ sum by (tenant) (increase(tenant_severity:m365_defender_incidents_reopened:max[1
   }
 }
 
+resource m365_defender_panels 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_panels'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT1M'
+    enabled: true
+    rules: [
+      {
+        record: 'tenant_severity_threshold:m365_defender_open_incidents_older:sum'
+        expression: '''
+sum by (tenant, severity, threshold) (max by (tenant, severity, threshold, assigned) (last_over_time(m365_defender_open_incidents_older[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_category:m365_defender_open_incidents_by_category:sum'
+        expression: '''
+sum by (tenant, category) (max by (tenant, category, severity) (last_over_time(m365_defender_open_incidents_by_category[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_classification:m365_defender_resolved_incidents:sum'
+        expression: '''
+sum by (tenant, classification) (max by (tenant, classification, severity, determination) (last_over_time(m365_defender_resolved_incidents[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_service_source:m365_defender_unresolved_alerts:sum'
+        expression: '''
+sum by (tenant, service_source) (max by (tenant, service_source, severity, status) (last_over_time(m365_defender_alerts{status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+    ]
+  }
+}
+
 resource m365_defender_review 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
   name: 'm365_defender_review'
+  location: location
+  properties: {
+    scopes: [
+      workspaceId
+    ]
+    clusterName: empty(clusterName) ? null : clusterName
+    interval: 'PT15M'
+    enabled: true
+    rules: [
+      {
+        record: 'tenant:m365_defender_incidents_created:newest'
+        expression: '''
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_handled:m365_defender_incidents_resolved:newest'
+        expression: '''
+sum by (tenant, handled) (max by (tenant, handled, severity, classification) (last_over_time(m365_defender_incidents_resolved_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant:m365_defender_incidents_reopened:newest'
+        expression: '''
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_reopened_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant:m365_defender_incidents_merged:newest'
+        expression: '''
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_objective_met:m365_defender_incidents_objective:newest'
+        expression: '''
+max by (tenant, severity, objective, met) (last_over_time(m365_defender_incidents_objective_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+    ]
+  }
+}
+
+resource m365_defender_times 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
+  name: 'm365_defender_times'
   location: location
   properties: {
     scopes: [
@@ -184,9 +277,16 @@ sum by (tenant, severity) (last_over_time(m365_defender_incident_time_in_work_se
         enabled: true
       }
       {
-        record: 'tenant_severity_classification:m365_defender_incident_time_to_resolve_seconds:newest'
+        record: 'tenant_severity:m365_defender_incident_time_to_resolve_seconds:newest'
         expression: '''
-sum by (tenant, severity, classification) (last_over_time(m365_defender_incident_time_to_resolve_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_resolve_seconds[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity:m365_defender_incident_time_to_resolve_true_positives_seconds:newest'
+        expression: '''
+sum by (tenant, severity) (last_over_time(m365_defender_incident_time_to_resolve_seconds{classification="true_positive"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
 '''
         enabled: true
       }
@@ -226,9 +326,16 @@ max by (tenant, severity, le) (last_over_time(m365_defender_incident_time_in_wor
         enabled: true
       }
       {
-        record: 'tenant_severity_classification_le:m365_defender_incident_time_to_resolve_seconds_bucket:newest'
+        record: 'tenant_severity_le:m365_defender_incident_time_to_resolve_seconds_bucket:newest'
         expression: '''
-max by (tenant, severity, classification, le) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+sum by (tenant, severity, le) (max by (tenant, severity, le, classification) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant_severity_le:m365_defender_incident_time_to_resolve_true_positives_seconds_bucket:newest'
+        expression: '''
+sum by (tenant, severity, le) (max by (tenant, severity, le, classification) (last_over_time(m365_defender_incident_time_to_resolve_seconds_bucket{classification="true_positive"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
@@ -236,41 +343,6 @@ max by (tenant, severity, classification, le) (last_over_time(m365_defender_inci
         record: 'tenant_severity_le:m365_defender_incident_alerts_bucket:newest'
         expression: '''
 max by (tenant, severity, le) (last_over_time(m365_defender_incident_alerts_bucket[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity:m365_defender_incidents_created:newest'
-        expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity_classification_handled:m365_defender_incidents_resolved:newest'
-        expression: '''
-max by (tenant, severity, classification, handled) (last_over_time(m365_defender_incidents_resolved_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity:m365_defender_incidents_reopened:newest'
-        expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_reopened_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity:m365_defender_incidents_merged:newest'
-        expression: '''
-max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
-'''
-        enabled: true
-      }
-      {
-        record: 'tenant_severity_objective_met:m365_defender_incidents_objective:newest'
-        expression: '''
-max by (tenant, severity, objective, met) (last_over_time(m365_defender_incidents_objective_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
 '''
         enabled: true
       }

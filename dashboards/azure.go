@@ -5,10 +5,24 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // azureGroupRules is how many rules Azure Monitor takes in one group.
 const azureGroupRules = 20
+
+// azureLongest is the longest interval of a group that Azure Monitor takes. What is
+// recorded more often than elsewhere is the same for whoever asks.
+const azureLongest = 15 * time.Minute
+
+// azureInterval is how often a group is evaluated: as often as alerts are, unless it
+// says otherwise.
+func azureInterval(interval string) (string, error) {
+	d, err := model.ParseDuration(cmp.Or(interval, "1m"))
+	return "PT" + strings.ToUpper(every(min(time.Duration(d), azureLongest))), err
+}
 
 // azureSeverity is an alert's severity in Azure Monitor, where 0 is critical, 2 a
 // warning and 3 informational.
@@ -69,6 +83,10 @@ func azureGroups(b *strings.Builder, group promGroup) error {
 }
 
 func azureGroup(b *strings.Builder, name, interval string, rules []promRule) error {
+	interval, err := azureInterval(interval)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	fmt.Fprintf(b, `
 resource %s 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
   name: '%[1]s'
@@ -78,10 +96,10 @@ resource %s 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01' = {
       workspaceId
     ]
     clusterName: empty(clusterName) ? null : clusterName
-    interval: 'PT%[2]s'
+    interval: '%[2]s'
     enabled: true
     rules: [
-`, name, strings.ToUpper(cmp.Or(interval, "1m")))
+`, name, interval)
 	for _, r := range rules {
 		b.WriteString("      {\n")
 		if r.Record != "" {

@@ -27,6 +27,9 @@ func TestAzureRules(t *testing.T) {
 			t.Fatalf("no group, or one that is there already: %.80s", r)
 		}
 		names[head[2]] = true
+		if !regexp.MustCompile(`\n    interval: 'PT(1|15)M'\n`).MatchString(r) { // one to fifteen minutes are taken
+			t.Errorf("%s has no interval, or one that Azure Monitor refuses", head[2])
+		}
 		rules := rule.FindAllStringSubmatch(r, -1)
 		if len(rules) == 0 || len(rules) > azureGroupRules {
 			t.Errorf("%s has %d rules", head[2], len(rules))
@@ -110,5 +113,9 @@ func TestAzureRefuses(t *testing.T) {
 		if err := azureGroups(&b, promGroup{Name: "g", Rules: []promRule{r}}); err == nil {
 			t.Errorf("%s: got\n%s", name, b.String())
 		}
+	}
+	var b strings.Builder
+	if err := azureGroups(&b, promGroup{Name: "g", Interval: "soon", Rules: []promRule{{Record: "r", Expr: "1"}}}); err == nil {
+		t.Errorf("interval: got\n%s", b.String())
 	}
 }

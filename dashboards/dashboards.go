@@ -96,11 +96,7 @@ func Places() []Place {
 	}
 	for _, g := range RuleGroups() {
 		for _, r := range g.Rules {
-			query := Query{Expr: r.Expr}
-			if g.Interval != "" { // the review
-				query.Empty = "histograms are native or classic, and of some kinds there is nothing yet"
-			}
-			all = append(all, Place{"rules.yaml", r.Record, []Query{query}})
+			all = append(all, Place{"rules.yaml", r.Record, []Query{{Expr: r.Expr, Empty: g.empty}}})
 		}
 	}
 	for _, g := range Alerts() {

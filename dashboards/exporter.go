@@ -1,6 +1,9 @@
 package dashboards
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Exporter is the dashboard of who operates the exporter.
 func Exporter() *Dashboard {
@@ -17,6 +20,10 @@ func Exporter() *Dashboard {
 	return d
 }
 
+// taken is how the series of a tenant and exporter are taken once, however many
+// replicas of Prometheus have them.
+const taken = "max by (tenant, instance"
+
 // each selects one metric, one series for each tenant, exporter and what else
 // is named.
 func each(metric, matchers, by string) string {
@@ -26,7 +33,7 @@ func each(metric, matchers, by string) string {
 	if by != "" {
 		by = ", " + by
 	}
-	return "max by (tenant, instance" + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
+	return taken + by + ") (m365_defender_" + metric + "{" + selected + matchers + "})"
 }
 
 // events is by how much a counter increased in the time of each bar. by are all
@@ -35,6 +42,16 @@ func each(metric, matchers, by string) string {
 // times: see [Panel.perFiveMinutes].
 func events(metric, by string) string {
 	return "round(" + growth("increase", metric, by, "$__interval") + ")"
+}
+
+// eventful is by how much those counters increased that did, which are found before
+// each is taken once: one for each kind and reason of two hundred tenants is seven
+// thousand series, of which hardly any grows.
+func eventful(metric, by, window string) string {
+	if by != "" {
+		by = ", " + by
+	}
+	return taken + by + ") (increase(m365_defender_" + metric + "{" + selected + "}[" + window + "]) > 0)"
 }
 
 // perMinute is how fast a counter increased around each point.
@@ -46,7 +63,7 @@ func growth(function, metric, by, window string) string {
 	if by != "" {
 		by = ", " + by
 	}
-	return "max by (tenant, instance" + by + ") (" + function + "(m365_defender_" + metric + "{" + selected + "}[" + window + "]))"
+	return taken + by + ") (" + function + "(m365_defender_" + metric + "{" + selected + "}[" + window + "]))"
 }
 
 // overall is what is drawn of many tenants.
@@ -61,10 +78,13 @@ var (
 )
 
 // The number of tenants of each exporter up to which each has a line of its own.
-// Two hundred lines are a block of colour.
+// Two hundred lines are a block of colour. It is taken once for all points, at the
+// last of them, or at the first if no exporter was there in the end: for each of a
+// hundred points it would cost as much as what is drawn. If it is not known then,
+// each has its line.
 const (
-	chosen = "count(max by (tenant, instance) (m365_defender_up{" + selected + "}))"
-	isFew  = " and on () " + chosen + " <= 10"
+	chosen = "(count(max by (tenant, instance) (m365_defender_up{" + selected + "} @ end())) or count(max by (tenant, instance) (m365_defender_up{" + selected + "} @ start())))"
+	isFew  = " unless on () " + chosen + " > 10"
 	isMany = " and on () " + chosen + " > 10"
 )
 
@@ -84,9 +104,25 @@ func lines(legend, by, expr string, all ...overall) []Query {
 		if by != "" {
 			aggregation += " by (" + by + ") "
 		}
-		queries = append(queries, q(named(o.name), aggregation+"("+o.parameter+expr+")"+isMany).or("the demo is one tenant"))
+		of := expr
+		if o.aggregation != "sum" {
+			of = repeated(expr)
+		}
+		queries = append(queries, q(named(o.name), aggregation+"("+o.parameter+of+")"+isMany).or("the demo is one tenant"))
 	}
 	return queries
+}
+
+// repeated leaves out that each series is taken once, unless two are joined. That is
+// half of what they cost, and what all have twice has the same largest, smallest and
+// middle value.
+func repeated(expr string) string {
+	before, after, _ := strings.Cut(expr, taken)
+	if strings.Contains(after, taken) {
+		return expr
+	}
+	_, after, _ = strings.Cut(after, ") ")
+	return before + strings.TrimSpace(after)
 }
 
 // orNone says why lines may have no answer.
@@ -109,7 +145,7 @@ var refreshWords = []word{{0, "failed", "red"}, {1, "succeeded", "green"}}
 
 const (
 	// dataAge is the age of the data of one exporter's tenant.
-	dataAge = `time() - max by (tenant, instance) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"})`
+	dataAge = `time() - ` + taken + `) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"})`
 	who     = "{{tenant}} ({{instance}})"
 	// fewLines and bar end the descriptions of panels over time.
 	fewLines = " One line for each tenant; with more than ten chosen, what they have in common."
@@ -165,7 +201,7 @@ func (d *Dashboard) exporterFreshness() {
 		series(8, "Refresh interval", "s", "Time between refreshes as it is now: the setting, or longer if one refresh needs more calls than the quota allows at that pace."+fewLines,
 			lines("", "", interval, largest, p95, middle)...).runbook("DefenderRefreshSlow"),
 		series(8, "Age of the data in intervals", "none", "Age divided by the live interval. Over 3 for 5 minutes DefenderDataStale fires."+fewLines,
-			lines("", "", age+" / on (tenant, instance) "+interval, largest, p95, middle)...).limit(3).runbook("DefenderDataStale"),
+			lines("", "", age+" / on (tenant, instance) "+interval, largest, p95)...).limit(3).runbook("DefenderDataStale"),
 	)
 }
 
@@ -196,7 +232,7 @@ func (d *Dashboard) exporterQuota() {
 		series(6, "Waits for quota per minute", "none", "How often a call had to wait, by the rule that made it wait. Normal during a first sync and a sweep."+fewLines,
 			lines("{{reason}}", "reason", perMinute("api_throttle_waits_total", "reason"), inAll)...).softMax(),
 		series(6, "Time waited for quota", "percentunit", "Share of the time that calls spent waiting, by the rule that made them wait. A wait is counted when it ends."+fewLines,
-			lines("{{reason}}", "reason", "clamp_max("+growth("rate", "api_throttle_wait_seconds_total", "reason", "$__rate_interval")+", 1)", largest, middle)...).
+			lines("{{reason}}", "reason", "clamp_max("+growth("rate", "api_throttle_wait_seconds_total", "reason", "$__rate_interval")+", 1)", largest)...).
 			every("5m").upToOne(),
 	)
 }
@@ -207,8 +243,8 @@ func (d *Dashboard) exporterRefreshes() {
 			lines("{{kind}}", "kind", perMinute("refreshes_total", "kind"), inAll)...).softMax(),
 		series(8, "Failures per 5 min", "none", "Refreshes that failed, by kind and reason. The next one makes up for it. auth: no access token, or it is not accepted; forbidden: a permission is missing; "+
 			"throttled: HTTP 429; timeout, network: no answer, or not all of it; server: HTTP 5xx; decode: the answer makes no sense, or is too large; partial: the API says that rows are missing; "+
-			"incomplete: the list cannot be read completely; state: the state cannot be read or saved; panic: a mistake in this program; other: the API refused the request."+bar+fewLines,
-			orNone("no refresh of the demo fails", lines("{{kind}}: {{reason}}", "kind, reason", events("refresh_failures_total", "kind, reason")+" > 0", inAll))...).
+			"incomplete: the list cannot be read completely; state: the state cannot be read or saved; panic: a mistake in this program; other: the API refused the request."+bar+" Of all tenants chosen together.",
+			q("{{kind}}: {{reason}}", "sum by (kind, reason) (round("+eventful("refresh_failures_total", "kind, reason", "$__interval")+"))").or("no refresh of the demo fails")).
 			perFiveMinutes().none("none").runbook("DefenderRefreshFailing"),
 		series(8, "Duration of the last refresh", "s", "Waiting for quota included. Without the first sync, which is only once."+fewLines,
 			lines("{{kind}}", "kind", each("refresh_last_duration_seconds", `kind!="first"`, "kind"), largest, middle)...),
@@ -230,7 +266,7 @@ func (d *Dashboard) exporterRefreshes() {
 			q("all options", "(max(m365_defender_api_option_unsupported{"+selected+"}) == 0) - 1")).
 			words(word{-1, "all are taken", "green"}).steps("orange").runbook("DefenderListIncomplete"),
 		series(12, "Incidents skipped, per hour", "none", "Rows that could not be used, in the hour before each point, each time that one was met. no_id: it has no id that is a number; too_heavy: the API fails to deliver it. The counts lack these incidents."+fewLines,
-			orNone("the demo delivers all rows", lines("{{reason}}", "reason", "round("+growth("increase", "api_rows_skipped_total", "reason", "1h")+") > 0", inAll))...).
+			orNone("the demo delivers all rows", lines("{{reason}}", "reason", "round("+eventful("api_rows_skipped_total", "reason", "1h")+")", inAll))...).
 			bars("1h").softMax().none("none").runbook("DefenderRowsSkipped"),
 	)
 }
@@ -250,7 +286,7 @@ func (d *Dashboard) exporterSync() {
 			slices.Concat(since("begun", "refresh_last_attempt_timestamp_seconds"), since("complete", "refresh_last_success_timestamp_seconds"))...).
 			none("none yet"),
 		series(6, "Corrections in a day", "none", "What sweeps had to correct, in the 24 hours before each point. Many missed or changed: deltas do not see everything."+fewLines,
-			lines("{{kind}}", "kind", "round("+growth("increase", "sweep_corrections_total", "kind", "1d")+")", inAll)...).every("10m").softMax().decimals(0).runbook("DefenderSweepCorrectionsHigh"),
+			lines("{{kind}}", "kind", "round("+growth("increase", "sweep_corrections_total", "kind", "1d")+")", inAll)...).every("1h").softMax().decimals(0).runbook("DefenderSweepCorrectionsHigh"),
 	)
 }
 
@@ -303,7 +339,7 @@ func (d *Dashboard) exporterReplicas() {
 		series(8, "Duration of a request to the store", "s", "90th percentile, by what the store of the state is asked: beat is of the replicas, open takes a tenant or gives it back, grant saves a ledger before a call, save and load are of incidents.",
 			q("{{operation}}", store("0.9")).or(memory)).none("in memory only").runbook("DefenderStateDown"),
 		series(8, "Calls handed in per 5 min", "none", "Calls of others that a ledger was told of: of a check, or of an exporter that had lost the tenant."+bar+fewLines,
-			orNone("nobody else spends the quota of the demo", lines("", "", events("api_calls_handed_in_total", "")+" > 0", inAll))...).perFiveMinutes().none("none"),
+			orNone("nobody else spends the quota of the demo", lines("", "", "round("+eventful("api_calls_handed_in_total", "", "$__interval")+")", inAll))...).perFiveMinutes().none("none"),
 	)
 }
 
@@ -319,9 +355,9 @@ func (d *Dashboard) exporterState() {
 			orNone(inMemory, lines("", "", events("state_save_failures_total", ""), inAll))...).perFiveMinutes().none("none").runbook("DefenderStateNotSaved"),
 		series(6, "Size of the state", "bytes", "On disk."+fewLines,
 			orNone(inMemory, lines("", "", each("state_size_bytes", "", "")+" > 0", inAll))...).none("in memory only"),
-		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field."+fewLines,
-			orNone("the demo may not have said anything new yet", lines("{{field}}", "field", "round("+growth("increase", "unrecognized_values_total", "field", "1d")+") > 0", inAll))...).
-			every("10m").softMax().decimals(0).none("none"),
+		series(6, "Values not recognised", "none", "New versions of incidents with a value that this version does not know and counts as unknown or other, in the 24 hours before each point, by field. Of all tenants chosen together.",
+			q("{{field}}", "sum by (field) (round("+eventful("unrecognized_values_total", "field", "1d")+"))").or("the demo may not have said anything new yet")).
+			every("1h").softMax().decimals(0).none("none"),
 	)
 	d.row("", 7,
 		series(6, "Memory", "bytes", "Resident memory of the exporters, and what the Go heap holds of it.",

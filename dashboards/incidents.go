@@ -39,10 +39,15 @@ func flow(metric, matchers, by, window string) string {
 }
 
 // openBySeverity counts open incidents.
-func openBySeverity(matchers string) []Query {
+func openBySeverity() []Query {
 	return severities(func(severity string) string {
-		return "sum(" + count("incidents", severity+", "+matchers+isOpen, byAll) + ")"
+		return "sum(" + count("incidents", severity+", "+isOpen, byAll) + ")"
 	})
+}
+
+// bySeverity asks for what is recorded of each.
+func bySeverity(recorded Recording) []Query {
+	return severities(func(severity string) string { return recorded.sum("", severity) })
 }
 
 // quantile of a histogram over a time, from native buckets if there are any,
@@ -90,7 +95,7 @@ func (d *Dashboard) incidentsNow() {
 	}
 	d.row("Now", 4,
 		stat(9, "Open by severity", "none", "Incidents that are not resolved, of any age. Merged ones are not among them."+once,
-			openBySeverity("")...).bySeverity(),
+			openBySeverity()...).bySeverity(),
 		stat(5, "Unassigned, high", "none", "Open incidents of high severity without an owner. The goal is none."+once,
 			unassigned("high")).steps("green", from(1, "red")).runbook("DefenderHighIncidentUnassigned"),
 		stat(4, "Unassigned, medium", "none", "Open incidents of medium severity without an owner."+once,
@@ -115,13 +120,13 @@ func (d *Dashboard) incidentsNow() {
 
 func (d *Dashboard) incidentsOverTime() {
 	d.row("Backlog", 8,
-		series(8, "Open", "none", "Incidents that are not resolved, by severity."+once,
-			openBySeverity("")...).stacked().bySeverity(),
-		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+once,
-			openBySeverity(`assigned="false", `)...).
-			stacked().bySeverity().runbook("DefenderHighIncidentUnassigned"),
-		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+once,
-			q("{{threshold}}", "sum by (threshold) ("+count("open_incidents_older", ofSeverity, "severity, threshold, assigned")+")")).unfilled().
+		series(8, "Open", "none", "Incidents that are not resolved, by severity."+minuteHint,
+			bySeverity(openIncidents)...).stacked().bySeverity().none(noRules),
+		series(8, "Unassigned", "none", "Open incidents without an owner, by severity."+minuteHint,
+			bySeverity(unassignedIncidents)...).
+			stacked().bySeverity().none(noRules).runbook("DefenderHighIncidentUnassigned"),
+		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+minuteHint,
+			q("{{threshold}}", openOlder.sum("threshold", ofSeverity))).points(50).unfilled().none(noRules).
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -159,7 +164,7 @@ func (d *Dashboard) incidentsFlow() {
 	times := func(what, metric string) *Panel {
 		const few = "the demo may have recorded nothing yet"
 		return series(12, "Time to "+what, "s",
-			"Median and 90th percentile of the 24 hours before each point, of the incidents of high and of medium severity. A quantile of few says little: the SOC review has their numbers."+recordedHint,
+			"Median and 90th percentile of the 24 hours before each point, of the incidents of high and of medium severity. A quantile of few says little: the SOC review has their numbers."+timesHint,
 			q("p90, high", quantileOf("0.9", metric, `severity="high"`, "", "[1d]")).or(few),
 			q("median, high", quantileOf("0.5", metric, `severity="high"`, "", "[1d]")).or(few),
 			q("p90, medium", quantileOf("0.9", metric, `severity="medium"`, "", "[1d]")).or(few),
@@ -204,8 +209,8 @@ func (d *Dashboard) incidentsKinds() {
 			q("{{classification}}", "sort_desc(sum by (classification) ("+count("resolved_incidents", "", "severity, classification, determination")+"))")).dashboard("SOC review", reviewUID),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
 			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
-		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+once,
-			q("{{service_source}}", "sum by (service_source) ("+count("alerts", `status!="resolved"`, "severity, status, service_source")+")")).stacked(),
+		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+minuteHint,
+			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).stacked().none(noRules),
 	)
 }
 

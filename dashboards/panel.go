@@ -73,9 +73,14 @@ func stat(width int, title, unit, description string, queries ...Query) *Panel {
 	return p.steps("text")
 }
 
+// fewPoints is how many a panel over time asks for: of a day one each quarter of an
+// hour. What Prometheus has to do grows with them.
+const fewPoints = 100
+
 // series shows how values went over time.
 func series(width int, title, unit, description string, queries ...Query) *Panel {
 	p := panel("timeseries", width, title, unit, description, queries...).atLeast(0)
+	p.MaxDataPoints = fewPoints
 	p.FieldConfig.Defaults.Color = map[string]any{"mode": "palette-classic"}
 	p.FieldConfig.Defaults.Custom = map[string]any{
 		"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false,
@@ -93,6 +98,12 @@ func (p *Panel) stacked() *Panel {
 	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{
 		"fillOpacity": 70, "lineWidth": 0, "stacking": map[string]any{"mode": "normal", "group": "A"},
 	})
+	return p
+}
+
+// points asks for no more than so many, of what is made of many series.
+func (p *Panel) points(n int) *Panel {
+	p.MaxDataPoints = n
 	return p
 }
 
@@ -131,16 +142,19 @@ func (p *Panel) decimals(n int) *Panel {
 	return p
 }
 
-// bars draws one bar for each interval, which is at least as long as given.
+// bars draws one bar for each interval, which is at least as long as given. With few
+// points it would be longer than the window of the query.
 func (p *Panel) bars(interval string) *Panel {
-	p.Interval = interval
+	p.Interval, p.MaxDataPoints = interval, 0
 	maps.Copy(p.FieldConfig.Defaults.Custom, map[string]any{"drawStyle": "bars", "fillOpacity": 60})
 	return p
 }
 
-// perFiveMinutes draws the events in each five minutes as one bar, on an axis
-// that ends at one as long as there are none.
-func (p *Panel) perFiveMinutes() *Panel { return p.bars("5m").softMax().decimals(0) }
+// perFiveMinutes draws the events in each five minutes, or in $__interval, as one bar,
+// on an axis that ends at one as long as there are none.
+func (p *Panel) perFiveMinutes() *Panel {
+	return p.bars("5m").points(fewPoints).softMax().decimals(0)
+}
 
 // softMax is for what is mostly zero: without it the axis ends at 100.
 func (p *Panel) softMax() *Panel {
@@ -162,6 +176,7 @@ func (p *Panel) dashed(names, color string) *Panel {
 // timeline shows how long each series was in which state.
 func timeline(width int, title, description string, queries ...Query) *Panel {
 	p := panel("state-timeline", width, title, "none", description, queries...)
+	p.MaxDataPoints = fewPoints
 	p.FieldConfig.Defaults.Color = map[string]any{"mode": "thresholds"}
 	p.FieldConfig.Defaults.Custom = map[string]any{"fillOpacity": 70, "lineWidth": 0}
 	p.Options = map[string]any{

@@ -1,12 +1,25 @@
 package dashboards
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// recordedHint says what panels over recorded series need.
-var recordedHint = " Asked of rules.yaml, which records every " + reviewEvery + ": a new Prometheus has nothing to show for half an hour. Two exporters of one tenant count once: the newest owner's."
+// What panels over recorded series need, by how often those are recorded.
+var (
+	recordedHint = asked(reviewEvery, "for half an hour")
+	timesHint    = asked(timesEvery, "for two hours")
+	minuteHint   = asked(panelsEvery, "for a minute")
+)
+
+func asked(interval time.Duration, nothing string) string {
+	return " Asked of rules.yaml, which records every " + every(interval) + ": a new Prometheus has nothing to show " + nothing + ". Two exporters of one tenant count once: the newest owner's."
+}
+
+// noRules is why a panel of what is recorded every minute may have no line.
+const noRules = "rules.yaml is not loaded"
 
 // Review is the dashboard for the weekly review of a security operations centre.
 func Review() *Dashboard {
@@ -34,14 +47,14 @@ const (
 func rank() column {
 	var ranks []string
 	for i, s := range severityColors {
-		ranks = append(ranks, strconv.Itoa(i+1)+" + 0 * max by (severity) (m365_defender_incidents{"+selected+`, severity="`+s.name+`"})`)
+		ranks = append(ranks, strconv.Itoa(i+1)+" + 0 * max by (severity) ("+openIncidents.of(`severity="`+s.name+`"`)+")")
 	}
 	return column{title: "#", unit: "none", width: 40, query: q("", strings.Join(ranks, " or "))}
 }
 
 func (d *Dashboard) reviewTimes() {
 	median := func(title, metric, what string) *Panel {
-		return stat(6, title, "s", "Half of the incidents of high severity "+what+" within this time: in the last 7 days, and in the 7 days before."+recordedHint,
+		return stat(6, title, "s", "Half of the incidents of high severity "+what+" within this time: in the last 7 days, and in the 7 days before."+timesHint,
 			q("last 7 days", quantileOf("0.5", metric, `severity="high"`, "", week)).or("the demo may have done nothing of this yet"),
 			q("7 days before", quantileOf("0.5", metric, `severity="high"`, "", weekBefore)).or("the demo is younger than a week"),
 		).color("7 days before", "text")
@@ -52,40 +65,26 @@ func (d *Dashboard) reviewTimes() {
 		median("In work", "incident_time_in_work_seconds", "were resolved, from their first owner on,"),
 		median("To resolve", "incident_time_to_resolve_seconds", "were resolved, from their creation on,"),
 	)
+	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
 	p := func(title, of, metric, within, reason string) column {
 		return column{title: title, unit: "s", query: q("", quantileOf(of, metric, "", "severity", within)).or(reason), none: "-"}
 	}
-	truly := q("", quantileOf("0.5", "incident_time_to_resolve_seconds", `classification="true_positive"`, "severity", week))
-	n := func(title, metric string) column {
-		return column{title: title, unit: "none", width: 80, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
+	// One table of all would be asked for seconds: each column reads a week.
+	times := func(width int, title, metric, description string, more ...column) *Panel {
+		n := column{title: "n", unit: "none", width: 70, query: q("", countOf(metric, "", "severity", week)).or("the demo may have recorded nothing yet"), none: "-"}
+		columns := []column{rank(), n, p("p50", "0.5", metric, week, few), p("p90", "0.9", metric, week, few)}
+		return table(width, title, description+" By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. A quantile of few says little: docs/numbers.md."+timesHint,
+			[]string{"severity", "Severity"}, slices.Concat(columns, more)...).sortedBy("#")
 	}
-	const few, young = "the demo may have done nothing of this yet", "the demo is younger than a week"
+	before := func(metric string) column { return p("p50 before", "0.5", metric, weekBefore, young) }
 	d.row("Times by severity, last 7 days", 7,
-		table(24, "Reaction", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"Detect: from the first activity of the alerts to the incident. First touch: from creation until it left the status active, or got an owner, a comment, a tag or a classification. Assign: until its first owner. A quantile of few says little: docs/numbers.md."+recordedHint,
-			[]string{"severity", "Severity"},
-			rank(),
-			n("Detected", "incident_time_to_detect_seconds"),
-			p("Detect p50", "0.5", "incident_time_to_detect_seconds", week, few), p("Detect p90", "0.9", "incident_time_to_detect_seconds", week, few),
-			n("Touched", "incident_time_to_first_touch_seconds"),
-			p("First touch p50", "0.5", "incident_time_to_first_touch_seconds", week, few), p("First touch p90", "0.9", "incident_time_to_first_touch_seconds", week, few),
-			p("First touch p50 before", "0.5", "incident_time_to_first_touch_seconds", weekBefore, young),
-			n("Assigned", "incident_time_to_assign_seconds"),
-			p("Assign p50", "0.5", "incident_time_to_assign_seconds", week, few), p("Assign p90", "0.9", "incident_time_to_assign_seconds", week, few),
-			p("Assign p50 before", "0.5", "incident_time_to_assign_seconds", weekBefore, young),
-		).sortedBy("#"),
-		table(24, "Resolution", "By severity: how many (n), the median (p50) and the 90th percentile (p90) of the last 7 days, and the median of the 7 days before. "+
-			"In work: from the first owner to resolved. Resolve: from creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved, and one that is open is in none of these times: docs/numbers.md."+recordedHint,
-			[]string{"severity", "Severity"},
-			rank(),
-			n("Worked on", "incident_time_in_work_seconds"),
-			p("In work p50", "0.5", "incident_time_in_work_seconds", week, few), p("In work p90", "0.9", "incident_time_in_work_seconds", week, few),
-			p("In work p50 before", "0.5", "incident_time_in_work_seconds", weekBefore, young),
-			n("Resolved", "incident_time_to_resolve_seconds"),
-			p("Resolve p50", "0.5", "incident_time_to_resolve_seconds", week, few), p("Resolve p90", "0.9", "incident_time_to_resolve_seconds", week, few),
-			column{title: "Resolve p50, true positives", unit: "s", query: truly.or("the demo may have done nothing of this yet"), none: "-"},
-			p("Resolve p50 before", "0.5", "incident_time_to_resolve_seconds", weekBefore, young),
-		).sortedBy("#"),
+		times(8, "Time to detect", "incident_time_to_detect_seconds", "From the first activity of the alerts to the incident."),
+		times(8, "Time to first touch", "incident_time_to_first_touch_seconds", "From creation until it left the status active, or got an owner, a comment, a tag or a classification.",
+			before("incident_time_to_first_touch_seconds")),
+		times(8, "Time to assign", "incident_time_to_assign_seconds", "From creation until its first owner.", before("incident_time_to_assign_seconds")),
+		times(10, "Time in work", "incident_time_in_work_seconds", "From the first owner to resolved. A merged incident is not resolved.", before("incident_time_in_work_seconds")),
+		times(14, "Time to resolve", "incident_time_to_resolve_seconds", "From creation to resolved, of true positives alone too, because false positives are often closed in bulk. A merged incident is not resolved.",
+			p("p50, true positives", "0.5", truePositives, week, few), before("incident_time_to_resolve_seconds")),
 	)
 }
 
@@ -123,8 +122,7 @@ func (d *Dashboard) reviewQuality() {
 			") / (sum by (detection_source) (" + closed + ") > 0)"
 	}
 	verdict := func(name, classification string) Query {
-		return q(name, "sum("+count("resolved_incidents", `classification="`+classification+`"`, "severity, classification, determination")+") / (sum("+
-			count("resolved_incidents", "", "severity, classification, determination")+") > 0)")
+		return q(name, resolvedIncidents.sum("", `classification="`+classification+`"`)+" / ("+resolvedIncidents.sum("", "")+" > 0)")
 	}
 	d.row("Verdicts", 9,
 		table(14, "False positives, by detection source", "Resolved incidents within the exporter's look-back (180 days by default) by what detected them, the most frequent first. An incident counts once for each of its sources. "+
@@ -136,10 +134,10 @@ func (d *Dashboard) reviewQuality() {
 			column{title: "True positive", unit: "percentunit", decimals: 1, query: q("", share("true_positive"))},
 			column{title: "No verdict", unit: "percentunit", decimals: 1, query: q("", share("unknown")), steps: []Step{{Color: "text"}, from(0.25, "orange")}},
 		).sortedBy("-Resolved").runbook("DefenderUnclassifiedShareHigh"),
-		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+once,
+		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+minuteHint,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").upToOne().color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").points(50).upToOne().none(noRules).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
 	)
 }
 
@@ -188,24 +186,24 @@ func (d *Dashboard) reviewFlow() {
 			color("7 days before", "text").decimals(1)
 	}
 	older := func(threshold string) string {
-		return "sum(" + count("open_incidents_older", `threshold="`+threshold+`"`, "severity, threshold, assigned") + ")"
+		return openOlder.sum("", `threshold="`+threshold+`"`)
 	}
 	d.row("Flow", 9,
 		createdAndResolved(14, "28d"),
-		series(10, "Age of the backlog", "none", "Open incidents by the time since they were created."+thresholdHint+once,
-			q("under 24 h", "sum("+count("incidents", isOpen, byAll)+") - "+older("24h")),
+		series(10, "Age of the backlog", "none", "Open incidents by the time since they were created."+thresholdHint+minuteHint,
+			q("under 24 h", openIncidents.sum("", "")+" - "+older("24h")),
 			q("1 to 3 days", older("24h")+" - "+older("72h")),
 			q("3 to 7 days", older("72h")+" - "+older("168h")),
 			q("7 to 30 days", older("168h")+" - "+older("720h")),
 			q("over 30 days", older("720h")),
-		).stacked().every("1h").color("under 24 h", "green").color("1 to 3 days", "yellow").color("3 to 7 days", "orange").color("7 to 30 days", "red").color("over 30 days", "#8f1d1d"),
+		).stacked().every("1h").points(50).none(noRules).color("under 24 h", "green").color("1 to 3 days", "yellow").color("3 to 7 days", "orange").color("7 to 30 days", "red").color("over 30 days", "#8f1d1d"),
 	)
 	d.row("", 11,
 		when(6, "Created, by hour of the day", "hour", "hour", "hour()"),
 		when(6, "Created, by day of the week", "day of the week, 0 is Sunday,", "weekday", "day_of_week()"),
-		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+once,
-			q("{{category}}", "topk(10, sum by (category) ("+count("open_incidents_by_category", "", "severity, category")+") > 0)").or("alerts may not be delivered")).
-			stacked().every("6h"),
+		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+minuteHint,
+			q("{{category}}", "topk(10, "+openByCategory.sum("category", "")+" > 0)").or("alerts may not be delivered")).
+			stacked().every("6h").none("none, or rules.yaml is not loaded"),
 	)
 	d.row("", 4,
 		stat(6, "Resolved while assigned", "percentunit", "Share of the incidents resolved in the last 7 days that had an owner when they were resolved, and of the 7 days before. The others were closed by a rule, by automation, or by a person who did not take them: the API does not tell which."+recordedHint,
@@ -214,7 +212,7 @@ func (d *Dashboard) reviewFlow() {
 			color("7 days before", "text").decimals(0),
 		ofResolved("Opened again", "incidents_reopened", "that were opened again"),
 		ofResolved("Merged", "incidents_merged", "that were merged into another, which is no resolution,"),
-		stat(6, "Alerts per incident", "none", "Alerts of the incidents resolved in the last 7 days: of half of them at most so many, and of nine of ten. Few alerts each: the service finds little that belongs together."+recordedHint,
+		stat(6, "Alerts per incident", "none", "Alerts of the incidents resolved in the last 7 days: of half of them at most so many, and of nine of ten. Few alerts each: the service finds little that belongs together."+timesHint,
 			q("median", quantileOf("0.5", "incident_alerts", "", "", week)).or("alerts may not be delivered"),
 			q("p90", quantileOf("0.9", "incident_alerts", "", "", week)).or("alerts may not be delivered")).decimals(0),
 	)

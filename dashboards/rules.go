@@ -95,14 +95,18 @@ type RuleGroup struct {
 	Name     string
 	Interval string
 	Rules    []Rule
+	empty    string // why a rule of it may record nothing
 }
 
 // RuleGroups lists the recording rules: what alerts build on, and what panels ask
-// over days and weeks.
+// over hours, days and weeks.
 func RuleGroups() []RuleGroup {
+	const nothing = "histograms are native or classic, and of some kinds there is nothing yet"
 	return []RuleGroup{
-		{"m365_defender_recording", "", recordingRules()},
-		{"m365_defender_review", reviewEvery, reviewRules()},
+		{"m365_defender_recording", "", recordingRules(), ""},
+		{"m365_defender_panels", every(panelsEvery), panelsRules(), ""},
+		{"m365_defender_review", every(reviewEvery), reviewRules(), nothing},
+		{"m365_defender_times", every(timesEvery), timesRules(), nothing},
 	}
 }
 
@@ -118,8 +122,7 @@ func Rules() (all []Rule) {
 func recordingRules() []Rule {
 	rules := []Rule{
 		owner(),
-		{"tenant_severity:m365_defender_open_incidents:sum", open("")},
-		{"tenant_severity:m365_defender_unassigned_incidents:sum", open(`assigned="false", `)},
+		openIncidents.rule(), unassignedIncidents.rule(),
 		late("1h"), late("6h"), late("3d"),
 		assigned("6h"), assigned("3d"),
 	}

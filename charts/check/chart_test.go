@@ -242,7 +242,7 @@ func TestRuleSelection(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"m365_defender_exporter", "m365_defender_recording", "m365_defender_review", "own"}; !slices.Equal(got, want) {
+	if want := []string{"m365_defender_exporter", "m365_defender_recording", "m365_defender_panels", "m365_defender_review", "m365_defender_times", "own"}; !slices.Equal(got, want) {
 		t.Errorf("got groups %v, want %v", got, want)
 	}
 }
