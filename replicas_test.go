@@ -31,6 +31,7 @@ import (
 var (
 	replicasTime = flag.Duration("replicas.time", time.Minute, "how long TestReplicasChaos disturbs; from 5m on with the default patience")
 	replicasSeed = flag.Uint64("replicas.seed", 1, "what TestReplicasChaos does, and when")
+	replicasCalm = flag.Bool("replicas.calm", false, "TestReplicasChaos kills and ends one replica at a time, and does nothing else")
 	replicasAway = flag.Duration("replicas.away", 20*time.Second, "how long TestReplicasWithoutEngine is without it")
 )
 
@@ -388,11 +389,14 @@ func (c *chaos) run(length time.Duration) {
 		c.live()
 		c.undo(now)
 		c.look(now)
-		if calm := c.plan[0] == emptied && now.After(engineNext); now.After(c.next) && !calm {
+		if wait := !*replicasCalm && c.plan[0] == emptied && now.After(engineNext); now.After(c.next) && !wait {
 			c.next = now.Add(c.between(500*time.Millisecond, 5*time.Second))
+			if *replicasCalm {
+				c.next = now.Add(c.between(18*time.Second, 22*time.Second))
+			}
 			c.disturb(now)
 		}
-		if now.After(engineNext) && c.breakEngine(now) {
+		if !*replicasCalm && now.After(engineNext) && c.breakEngine(now) {
 			engineNext = now.Add(max(16*time.Second, c.between(length/40, length/15)))
 		}
 	}
@@ -456,7 +460,11 @@ func (c *chaos) disturb(now time.Time) {
 		p = c.all[c.random.IntN(len(c.all))]
 	}
 	c.interfere()
-	switch n := c.random.IntN(10); {
+	n := c.random.IntN(10)
+	if *replicasCalm && n >= 4 {
+		n = 7 + n%3
+	}
+	switch {
 	case n < 4:
 		c.bereave(p, "kill -9", now)
 		c.signal(p, syscall.SIGKILL)
