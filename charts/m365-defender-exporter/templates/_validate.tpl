@@ -19,6 +19,9 @@
 {{- if and $m.enabled $m.scrapeTimeout (gt (include "m365-defender-exporter.milliseconds" $m.scrapeTimeout | int64) (include "m365-defender-exporter.milliseconds" $m.interval | int64)) }}
 {{- fail (printf "%s.scrapeTimeout is %s, longer than %s.interval, %s; Prometheus refuses that" $monitor $m.scrapeTimeout $monitor $m.interval) }}
 {{- end }}
+{{- if and $m.enabled $m.scrapeNativeHistograms (hasPrefix "azmonitoring." $m.apiVersion) }}
+{{- fail (printf "%s.scrapeNativeHistograms is true, and monitors of Azure Monitor have no such field: it would be dropped without an error; if yours have it set %s.extraSpec.scrapeNativeHistograms" $monitor $monitor) }}
+{{- end }}
 {{- end }}
 {{- with .Values }}
 {{- $shared := include "m365-defender-exporter.sharedState" $ }}
