@@ -30,9 +30,9 @@ const drain = 10 * time.Second
 
 // gcPercent is how much garbage the heap may hold, in percent of what is in use,
 // unless GOGC says otherwise. Nearly all that is in use is mirrors, which stay,
-// and little becomes garbage: collecting four times as often as is usual costs
+// and little becomes garbage: collecting five times as often as is usual costs
 // next to nothing and saves a third of the memory.
-const gcPercent = 25
+const gcPercent = 20
 
 // App is the exporter. Start it once, and stop it once.
 type App struct {
