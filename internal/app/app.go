@@ -28,11 +28,16 @@ import (
 // stop.
 const drain = 10 * time.Second
 
-// gcPercent is how much garbage the heap may hold, in percent of what is in use,
-// unless GOGC says otherwise. Nearly all that is in use is mirrors, which stay,
-// and little becomes garbage: collecting five times as often as is usual costs
-// next to nothing and saves a third of the memory.
-const gcPercent = 20
+// How much garbage the heap may hold, in percent of what is in use, unless GOGC says
+// otherwise. Nearly all that is in use is mirrors, which stay, and little becomes
+// garbage: collecting five times as often as is usual costs next to nothing and saves
+// a third of the memory. At first, when saved states are read and everything is
+// encoded for the first scrape, it would cost time that somebody waits.
+const (
+	gcAtFirst = 50
+	gcFirst   = 30 * time.Second
+	gcPercent = 20
+)
 
 // App is the exporter. Start it once, and stop it once.
 type App struct {
@@ -72,7 +77,9 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) setup(ctx context.Context) error {
 	o, started := a.opts, time.Now()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(gcAtFirst)
+		later := time.AfterFunc(gcFirst, func() { debug.SetGCPercent(gcPercent) })
+		a.cleanup("garbage collector", func() { later.Stop() })
 	}
 	a.logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 

@@ -43,9 +43,9 @@ func TestStopUndoesInReverse(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=127.0.0.1:0"}, "probes listener, metrics listener, tenants, state, demo"},
-		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=" + taken.ProbeAddr().String()}, "metrics listener, tenants, state, demo"},
-		{[]string{"--log.level=debug", "--web.listen-address=" + taken.Addr().String()}, "tenants, state, demo"},
+		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=127.0.0.1:0"}, "probes listener, metrics listener, tenants, state, demo, garbage collector"},
+		{[]string{"--log.level=debug", "--web.listen-address=127.0.0.1:0", "--web.probe-listen-address=" + taken.ProbeAddr().String()}, "metrics listener, tenants, state, demo, garbage collector"},
+		{[]string{"--log.level=debug", "--web.listen-address=" + taken.Addr().String()}, "tenants, state, demo, garbage collector"},
 	} {
 		o, err := Parse(append([]string{"--demo"}, test.args...), io.Discard, io.Discard)
 		if err != nil {
