@@ -34,9 +34,9 @@ const drain = 10 * time.Second
 // a third of the memory. At first, when saved states are read and everything is
 // encoded for the first scrape, it would cost time that somebody waits.
 const (
-	gcAtFirst = 50
-	gcFirst   = 30 * time.Second
-	gcPercent = 20
+	gcPercent   = 20
+	gcStarting  = 50 // for startingFor
+	startingFor = 30 * time.Second
 )
 
 // App is the exporter. Start it once, and stop it once.
@@ -77,8 +77,8 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) setup(ctx context.Context) error {
 	o, started := a.opts, time.Now()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcAtFirst)
-		later := time.AfterFunc(gcFirst, func() { debug.SetGCPercent(gcPercent) })
+		debug.SetGCPercent(gcStarting)
+		later := time.AfterFunc(startingFor, func() { debug.SetGCPercent(gcPercent) })
 		a.cleanup("garbage collector", func() { later.Stop() })
 	}
 	a.logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
