@@ -39,6 +39,13 @@ const (
 	startingFor = 30 * time.Second
 )
 
+// paceGarbage sets how much that is, now and later.
+func paceGarbage() (stop func()) {
+	debug.SetGCPercent(gcStarting)
+	later := time.AfterFunc(startingFor, func() { debug.SetGCPercent(gcPercent) })
+	return func() { later.Stop() }
+}
+
 // App is the exporter. Start it once, and stop it once.
 type App struct {
 	opts     *Options
@@ -77,9 +84,7 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) setup(ctx context.Context) error {
 	o, started := a.opts, time.Now()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcStarting)
-		later := time.AfterFunc(startingFor, func() { debug.SetGCPercent(gcPercent) })
-		a.cleanup("garbage collector", func() { later.Stop() })
+		a.cleanup("garbage collector", paceGarbage())
 	}
 	a.logger.Info("Starting m365_defender_exporter", "version", version.Info(), "build_context", version.BuildContext())
 
