@@ -77,9 +77,12 @@ func TestCheckJSON(t *testing.T) {
 	if got, want := strings.Join(steps, " "), "configuration login_host api_host token permission list quota estimate"; got != want {
 		t.Errorf("steps: got %s, want %s", got, want)
 	}
+	// The demo has some 5,000 incidents. The estimate takes what was created lately
+	// for every day's, which at a weekend is much less than the average.
 	got := report.Tenants[0]
 	if !report.OK || !got.OK || got.Tenant != "demo" || got.API != "defender" || got.APICalls != 1 || len(got.Token.Roles) != 1 ||
-		got.Estimate.Incidents < 2000 || got.Estimate.FirstSyncCalls < 20 || got.Estimate.Interval != 10 {
+		got.Estimate.Incidents < 500 || got.Estimate.Incidents > 50_000 || got.Estimate.FirstSyncCalls < got.Estimate.Incidents/100 ||
+		got.Estimate.Interval != 10 {
 		t.Errorf("got %+v", report)
 	}
 }
