@@ -98,9 +98,8 @@ func WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(`# Metrics
 
-Generated from the table in ` + "`collector/table.go`" + `; do not edit. Every metric but ` +
-		"`" + Namespace + "_exporter_build_info`" + `, ` + "`go_*`, `process_*` and `promhttp_*`" + ` also carries the label
-` + "`tenant`" + `: the configured name of the tenant, by default its id.
+Generated from the table in ` + "`collector/table.go`" + `; do not edit. What belongs to a tenant also carries the label
+` + "`tenant`" + `: its configured name, by default its id. What belongs to the exporter itself does not, and says so; nor do ` + "`go_*`, `process_*` and `promhttp_*`" + `.
 
 A series whose value is not known yet, or not any more, is absent: nothing is shown as zero that is not known to be zero.
 
@@ -116,7 +115,7 @@ What the times, shares and verdicts mean, what n is, and what moves them: [what 
 		labels := strings.Join(m.Labels, ", ")
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Type, labels, strings.ReplaceAll(m.Help, "|", `\|`))
 	}
-	b.WriteString("| `" + Namespace + "_exporter_build_info` | gauge | version, revision, branch, goversion, goos, goarch, tags | Constant 1. What is running. |\n")
+	b.WriteString("| `" + Namespace + "_exporter_build_info` | gauge | version, revision, branch, goversion, goos, goarch, tags | Constant 1, labeled by what is running. Without the label tenant. |\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -104,7 +104,7 @@ var (
 		"Alerts of an incident when it was resolved, seen after the first sync."+fromFirst,
 		"severity")
 	objectiveSeconds = define("incident_objective_seconds", Gauge,
-		"Seconds from an incident's creation within which it is to be assigned, first touched or resolved: the setting. Absent where there is none.",
+		"Seconds from an incident's creation within which it is to be assigned, first touched or resolved: the setting. Absent where there is none, and until the open incidents are known.",
 		"severity", "objective")
 	objectives = cached("incidents_objective_total", Counter,
 		"Times of the histograms for which there is an objective, by whether it was met: exact at any bound. What the setting was at that moment holds.",

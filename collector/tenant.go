@@ -80,12 +80,15 @@ func (t *Tenant) samples(to *sink) {
 	if s == nil {
 		return
 	}
+	eachObjective(s, func(severity, objective string, bound time.Duration, _ [2]uint64) {
+		to.value(objectiveSeconds, bound.Seconds(), severity, objective)
+	})
 	if s.Coverage.All {
 		// What was counted stays true however old it is.
 		to.start = s.Flows.Start
 		collectFlows(to, &s.Flows)
 		collectReassigned(to, s)
-		collectObjectives(to, s)
+		collectObjectivesMet(to, s)
 		to.start = status.Start
 		for i, field := range incident.FieldNames {
 			if is := incident.Fields(1) << i; is < incident.FieldDeviceGroup || s.Dimensions.Fields&is != 0 {
@@ -264,17 +267,21 @@ func collectFlows(to *sink, f *incident.Flows) {
 }
 
 // collectObjectives shows those that there are.
-func collectObjectives(to *sink, s *incident.Snapshot) {
+func collectObjectivesMet(to *sink, s *incident.Snapshot) {
+	eachObjective(s, func(severity, objective string, _ time.Duration, met [2]uint64) {
+		to.value(objectives, float64(met[0]), severity, objective, "false")
+		to.value(objectives, float64(met[1]), severity, objective, "true")
+	})
+}
+
+// eachObjective calls do for each objective that there is, with its setting and how
+// often it was missed and met.
+func eachObjective(s *incident.Snapshot, do func(severity, objective string, bound time.Duration, met [2]uint64)) {
 	for sev, bounds := range s.Objectives {
-		severity := incident.Severity(sev).String()
 		for o, bound := range bounds {
-			if bound <= 0 {
-				continue
+			if bound > 0 {
+				do(incident.Severity(sev).String(), incident.Objective(o).String(), bound, s.Flows.Objectives[sev][o])
 			}
-			objective := incident.Objective(o).String()
-			to.value(objectiveSeconds, bound.Seconds(), severity, objective)
-			to.value(objectives, float64(s.Flows.Objectives[sev][o][0]), severity, objective, "false")
-			to.value(objectives, float64(s.Flows.Objectives[sev][o][1]), severity, objective, "true")
 		}
 	}
 }

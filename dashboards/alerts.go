@@ -172,7 +172,7 @@ func exporterAlerts() []Alert {
 		},
 		{
 			Name: "DefenderTenantOwnedTwice", For: "5m", Severity: "warning", Silent: healthy,
-			Expr:        "count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1",
+			Expr:        "count by (tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1",
 			Summary:     "{{ $value }} exporters serve {{ $labels.tenant }}",
 			Description: "For 5 minutes several exporters have shown its counts: one is cut off from the shared state, or they share none. Recorded rules and dashboards follow the newest owner; queries of your own may count twice.",
 		},

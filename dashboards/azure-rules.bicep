@@ -841,7 +841,7 @@ max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job)
         }
         actions: actions
         expression: '''
-count by (job, tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1
+count by (tenant) (m365_defender_tenant_owned_since_timestamp_seconds) > 1
 '''
         enabled: true
       }

@@ -155,7 +155,11 @@ func (o *Options) validate(tenant config.Tenant) error {
 		o.tenants = []config.Tenant{tenant}
 		if o.demo {
 			complete := demoTenant(tenant, 0, "http://127.0.0.1")
-			return complete.Complete()
+			if err := complete.Complete(); err != nil || !o.configCheck {
+				return err
+			}
+			o.tenants[0] = complete
+			return nil
 		}
 		if err := o.tenants[0].Complete(); err != nil {
 			return fmt.Errorf("%w; to look around without credentials run with --demo", err)

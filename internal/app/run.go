@@ -68,6 +68,10 @@ func parse(args []string, stdout, stderr io.Writer) (*Options, int) {
 		return nil, ExitUsage
 	}
 	if o.configCheck {
+		if err := fleet.Possible(o.tenants); err != nil {
+			_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
+			return nil, ExitUsage
+		}
 		_, _ = fmt.Fprintln(stdout, "configuration is valid")
 		return nil, ExitOK
 	}

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,6 +185,49 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// TestConfigCheckOfFiles: what would keep the exporter from starting a check finds.
+// Credentials are read with each token, and keep nothing from starting.
+func TestConfigCheckOfFiles(t *testing.T) {
+	withoutEnvironment(t)
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	configured := func(name, more string) string {
+		return "--config.file=" + file(name, "tenants: [{name: contoso, tenant_id: t, auth: {client_id: c, client_secret_file: none}, "+more+"}]")
+	}
+	ids := []string{"--tenant.id=t", "--client.id=c", "--client.secret-file=" + filepath.Join(dir, "none")}
+	for name, test := range map[string]struct {
+		args []string
+		want string // of the error; empty: it is valid
+	}{
+		"no credential":      {ids, ""},
+		"either API":         {append(ids, "--api=auto"), ""},
+		"no key":             {append(ids, "--incidents.assignees=hashed", "--incidents.assignees-key-file="+filepath.Join(dir, "none")), "tenant t: key of the assignees: open"},
+		"a short key":        {append(ids, "--api=auto", "--incidents.assignees=count", "--incidents.assignees-key-file="+file("short", "123")), "less than 16 bytes"},
+		"no key of a demo":   {[]string{"--demo", "--incidents.assignees=hashed", "--incidents.assignees-key-file=" + filepath.Join(dir, "none")}, "tenant demo: key of the assignees: open"},
+		"no authorities":     {[]string{configured("a.yaml", "http: {tls_config: {ca_file: none.pem}}")}, "tenant contoso: http.tls_config.ca_file: open"},
+		"empty authorities":  {[]string{configured("b.yaml", "http: {tls_config: {ca_file: short}}")}, "there is no certificate"},
+		"no certificate":     {[]string{configured("c.yaml", "http: {tls_config: {cert_file: none.pem, key_file: none.pem}}")}, "tenant contoso: http.tls_config: "},
+		"nothing is missing": {[]string{configured("d.yaml", "http: {proxy_url: 'http://127.0.0.1:1'}")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			got, want := Run(t.Context(), append([]string{"--config.check"}, test.args...), &stdout, &stderr), ExitOK
+			if test.want != "" {
+				want = ExitUsage
+			}
+			if got != want || !strings.Contains(stderr.String(), test.want) || (stdout.String() == "configuration is valid\n") != (want == ExitOK) {
+				t.Errorf("exit code %d, %s%s", got, stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
 // TestCredentialSources: what is typed comes before what the machine has set.
 func TestCredentialSources(t *testing.T) {
 	withoutEnvironment(t)
@@ -212,13 +256,29 @@ func TestCredentialSources(t *testing.T) {
 	}
 }
 
-// TestConfigCheckOfFile: the example is valid, and the environment, which may
-// be that of another program, does not get in its way.
-func TestConfigCheckOfFile(t *testing.T) {
+// TestConfigCheckOfExample: the example is valid where the certificate authorities
+// are that it names, and the environment, which may be that of another program, does
+// not get in its way.
+func TestConfigCheckOfExample(t *testing.T) {
 	withoutEnvironment(t)
 	t.Setenv("AZURE_CLIENT_SECRET", "hush")
+	example, err := os.ReadFile("../../docs/config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := httptest.NewTLSServer(nil)
+	defer authority.Close()
+	dir := t.TempDir()
+	for name, content := range map[string][]byte{
+		"config.yaml":  example,
+		"proxy-ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var stdout, stderr bytes.Buffer
-	if got := Run(t.Context(), []string{"--config.check", "--config.file=../../docs/config.example.yaml"}, &stdout, &stderr); got != ExitOK {
+	if got := Run(t.Context(), []string{"--config.check", "--config.file=" + filepath.Join(dir, "config.yaml")}, &stdout, &stderr); got != ExitOK {
 		t.Errorf("exit code %d: %s", got, stderr.String())
 	}
 }

@@ -24,22 +24,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// documentedUser is the line of docs/state.md that makes the user.
-func documentedUser(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/state.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "user m365 on ") {
-			return strings.TrimSpace(line)
-		}
-	}
-	t.Fatal("docs/state.md has no line that makes a user")
-	return ""
-}
-
 // TestE2ERights: over TLS, as the user that the documents make and with its
 // rights alone, everything works; with another password nothing does, and no error
 // shows it.
@@ -47,7 +31,7 @@ func TestE2ERights(t *testing.T) {
 	dir := t.TempDir()
 	authority := certificate(t, dir)
 	users := filepath.Join(dir, "users.acl")
-	user := strings.Replace(documentedUser(t), ">PASSWORD", ">a-secret-word", 1)
+	user := "user defender on >a-secret-word " + documentedRights(t, "../../docs/state.md")
 	if err := os.WriteFile(users, []byte("user default off\n"+user+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +44,7 @@ func TestE2ERights(t *testing.T) {
 		Password: func() (string, error) { return password, nil },
 	}
 	again := func() Store {
-		store, err := New("rediss://m365@127.0.0.1:"+port, options)
+		store, err := New("rediss://defender@127.0.0.1:"+port, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +107,7 @@ func TestE2ERights(t *testing.T) {
 	}
 
 	password = "another-secret-word"
-	store, err := New("rediss://m365@127.0.0.1:"+port, options)
+	store, err := New("rediss://defender@127.0.0.1:"+port, options)
 	if err != nil {
 		t.Fatal(err)
 	}
