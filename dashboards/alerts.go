@@ -105,10 +105,12 @@ func exporterAlerts() []Alert {
 			Description: "Prometheus has no exporter at all: it is down, or it is no longer among the targets. Nothing is known of any tenant.",
 		},
 		{
+			// A tenant that has not been tried yet waits for its quota: its ledger counts
+			// as lost at the first start on a shared state.
 			Name: "DefenderRefreshFailing", For: "15m", Severity: "warning", Silent: healthy,
-			Expr:        "m365_defender_up == 0",
-			Summary:     "Refreshing {{ $labels.tenant }} fails",
-			Description: "The exporter {{ $labels.instance }} runs, but for 15 minutes its refreshes have failed. It shows the last good counts until they are too old.",
+			Expr:        "m365_defender_up == 0\nand on (instance, tenant)\nm365_defender_refresh_last_attempt_timestamp_seconds",
+			Summary:     "{{ $labels.tenant }} is not refreshed",
+			Description: "The exporter {{ $labels.instance }} runs, but for 15 minutes no refresh has succeeded. It shows the last good counts until they are too old.",
 		},
 		{
 			Name: "DefenderDataStale", For: "5m", Severity: "critical", Silent: healthy,

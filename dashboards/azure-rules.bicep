@@ -603,8 +603,8 @@ absent(m365_defender_exporter_build_info)
           severity: 'warning'
         }
         annotations: {
-          summary: 'Refreshing {{ $labels.tenant }} fails'
-          description: 'The exporter {{ $labels.instance }} runs, but for 15 minutes its refreshes have failed. It shows the last good counts until they are too old.'
+          summary: '{{ $labels.tenant }} is not refreshed'
+          description: 'The exporter {{ $labels.instance }} runs, but for 15 minutes no refresh has succeeded. It shows the last good counts until they are too old.'
           runbook_url: '${runbookUrl}#defenderrefreshfailing'
         }
         resolveConfiguration: {
@@ -614,6 +614,8 @@ absent(m365_defender_exporter_build_info)
         actions: actions
         expression: '''
 m365_defender_up == 0
+and on (instance, tenant)
+m365_defender_refresh_last_attempt_timestamp_seconds
 '''
         enabled: true
       }

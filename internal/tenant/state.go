@@ -255,7 +255,7 @@ func (s *tenantState) restoreLedger(now time.Time) {
 		return
 	}
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
-		"next_call", s.ledger.Peek(now, pass.Delta).At)
+		"no_call_before", s.ledger.Peek(now, pass.Delta).At)
 	// What is told now is told again, and a failure has been said.
 	_, _ = s.saveLedger(s.ledger.Log(now))
 }
