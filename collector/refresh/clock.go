@@ -60,6 +60,17 @@ func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
 	return now.Add(c.skew).Round(0)
 }
 
+// present is the instant, of ours, by which incidents age and leave the look-back. It
+// is the server's where ours is ahead of that by more than a day, for what has left
+// does not come back: a machine may begin with a wrong clock. Rows that are newer than
+// the header Date says tell that the Date is wrong.
+func (c *clock) present(now time.Time) time.Time {
+	if c.skew < -maxDateOff && len(c.beyondServers) < dateWitnesses {
+		return now.Add(c.skew).Round(0)
+	}
+	return now
+}
+
 // watermark is up to when the changes are known, by the server's clock: those
 // that were visible when the last complete delta began.
 type watermark struct {

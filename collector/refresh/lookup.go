@@ -62,9 +62,16 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 // incidents of any age, by their status, unless the server has refused that
 // meanwhile, or because it had no bound.
 func (l *Loop) swept(now time.Time) (since time.Time, open bool) {
-	const second = time.Second // bounds are whole ones
-	open = l.takesOpen(now) || slices.Contains(l.Scan.Listing.Whole, listing.Everything(incident.StatusUnknown, time.Time{}))
-	return l.Scan.Started.Add(second - l.opts.Lookback), open
+	open = l.takesOpen(now)
+	for _, r := range l.Scan.Listing.Whole {
+		if r.Status != incident.StatusUnknown {
+			continue
+		}
+		if since = r.From(); since.IsZero() {
+			return since, true
+		}
+	}
+	return since.Add(time.Second), open // bounds are whole ones
 }
 
 // lookupStep looks up the next of the incidents that the sweep did not see. One

@@ -89,7 +89,8 @@ func (l *Loop) Load(now time.Time) {
 		if err = p.parse(s.Progress); err != nil {
 			return fmt.Errorf("%w: progress: %w", incident.ErrSaved, err)
 		}
-		mirror, err = incident.RestoreMirror(l.opts.mirror(), s, now)
+		// No time passes in a restart: whether our clock is right the first answer tells.
+		mirror, err = incident.RestoreMirror(l.opts.mirror(), s, later(p.past(p.PublishedAt, now), time.Unix(0, 0)))
 		return err
 	})
 	if err != nil || mirror == nil {
@@ -125,13 +126,17 @@ func (p *progress) parse(data []byte) error {
 
 func (l *Loop) resume(p *progress, now time.Time) {
 	server := l.Server
-	server.Resume(&p.Server)
+	server.Resume(&p.Server, now)
 	l.progress = *p
 	l.Server, l.Lookback = server, l.opts.Lookback
 	// That the last refresh succeeded is still true only as long as the next one
 	// would not have been tried without the restart.
 	const patience = time.Minute
 	s := &l.Draft
+	for i := range s.Passes {
+		k := &s.Passes[i]
+		k.LastSuccess, k.LastAttempt = p.past(k.LastSuccess, now), p.past(k.LastAttempt, now)
+	}
 	s.Up = s.Up && now.Sub(s.Passes[pass.Delta].LastSuccess) < 2*max(s.Interval, l.opts.Interval)+patience
 	s.Interval = l.opts.Interval
 	if s.Start.After(now) {
@@ -156,11 +161,23 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	if p.Lookback < l.Lookback && l.Phase != openScan {
 		l.widen(now)
 	}
-	if s.Coverage.Open {
-		l.PublishedAt, l.publishing = now, true
-		l.publish()
-		l.PublishedAt, l.snapshot.Load().At = p.PublishedAt, p.PublishedAt
+	for i := range l.Doubts {
+		l.Doubts[i].At = earlier(l.Doubts[i].At, now.Add(rereadEvery))
 	}
+	if s.Coverage.Open {
+		l.PublishedAt, l.publishing = p.past(p.PublishedAt, now), true
+		l.publish()
+	}
+}
+
+// past is an instant that was saved, by our clock. One that is still to come was told by
+// a clock that was wrong: what was known then is as old as the watermark at least, which
+// is by the server's.
+func (p *progress) past(at, now time.Time) time.Time {
+	if at.After(now) {
+		return earlier(p.Watermark.At, now)
+	}
+	return at
 }
 
 // widen begins a first sync of a look-back that has grown. What is known stays;

@@ -250,7 +250,7 @@ func (l *Loop) newListing(now time.Time) *listing.Listing {
 	}
 	since := time.Time{}
 	if open || l.Phase == fullScan && l.Draft.Coverage.Open {
-		since = l.Scan.Started.Add(-l.opts.Lookback)
+		since = l.clock.present(l.Scan.Started).Add(-l.opts.Lookback)
 	}
 	return listing.New(&l.Server, true, append(ranges, listing.Everything(incident.StatusUnknown, since))...)
 }
@@ -374,7 +374,7 @@ func (l *Loop) repace(now time.Time, calls int) {
 // known to be the present one it counts whatever its last update says.
 func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, present bool) {
 	before, known := l.mirror.Updated(in.ID)
-	if !known && !in.Open() && !in.Updated.IsZero() && !l.now().Before(in.Updated.Add(l.opts.Lookback)) {
+	if !known && !in.Open() && !in.Updated.IsZero() && !l.clock.present(l.now()).Before(in.Updated.Add(l.opts.Lookback)) {
 		return // It has left the look-back since a long reading began.
 	}
 	limit, since := clock.Add(tolerance), l.Watermark.since(l.opts.Overlap)

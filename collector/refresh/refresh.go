@@ -320,7 +320,8 @@ func (l *Loop) publish() {
 	if !l.publishing || !l.Draft.Coverage.Open {
 		return
 	}
-	s := l.mirror.Snapshot(l.PublishedAt)
+	s := l.mirror.Snapshot(l.clock.present(l.PublishedAt))
+	s.At = l.PublishedAt
 	s.Coverage = l.Draft.Coverage
 	s.AlertsAvailable = s.AlertsAvailable && !l.Alerts.Lost
 	l.publishing = false

@@ -119,9 +119,10 @@ func at(now time.Time, t task, due time.Time) (task, time.Time) {
 
 // phased is the first instant after now that lies offset after a multiple of
 // the interval: tenants that were all delayed drift back to instants of their
-// own.
+// own. It is counted from now, so that it is reached whatever becomes of the wall clock.
 func phased(now time.Time, interval, offset time.Duration) time.Time {
-	return now.Add(-offset).Truncate(interval).Add(interval + offset)
+	at := now.Add(-offset).Truncate(interval).Add(interval + offset)
+	return now.Add(at.Sub(now.Round(0)))
 }
 
 func later(a, b time.Time) time.Time {

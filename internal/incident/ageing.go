@@ -40,9 +40,15 @@ func (m *Mirror) nextDeadline(r *row) int64 {
 }
 
 // Advance lets time pass up to now: open incidents grow older, closed ones
-// leave the look-back. It returns how many left.
+// leave the look-back. It returns how many left. If now is before the instant that
+// it was called with before, a clock was wrong: open incidents grow younger, which
+// walks all rows; who has left stays away.
 func (m *Mirror) Advance(now time.Time) (left int) {
 	at := now.UnixNano()
+	if at < m.at {
+		m.rejuvenate()
+	}
+	m.at = at
 	for len(m.deadlines) > 0 && m.deadlines[0].at <= at {
 		d := m.deadlines.pop()
 		r := m.row(d.slot)
@@ -64,9 +70,35 @@ func (m *Mirror) Advance(now time.Time) (left int) {
 	return left
 }
 
+// rejuvenate makes all open rows younger than any threshold, and looks at every row
+// again.
+func (m *Mirror) rejuvenate() {
+	m.deadlines = m.deadlines[:0]
+	for c, chunk := range m.chunks {
+		for i := range chunk {
+			r := &chunk[i]
+			if !r.has(flagUsed) {
+				continue
+			}
+			if r.status.Open() {
+				m.aged(r, 0, 0)
+			}
+			if r.due = m.nextDeadline(r); r.due != noTime {
+				m.deadlines = append(m.deadlines, deadline{r.due, uint32(c*chunkRows + i)})
+			}
+		}
+	}
+	m.deadlines.init()
+}
+
 // grow moves an open row past the thresholds that it has reached.
 func (m *Mirror) grow(r *row, at int64) {
 	age, idle := m.agesAt(r, at)
+	m.aged(r, age, idle)
+}
+
+// aged counts an open row among those that have passed so many thresholds.
+func (m *Mirror) aged(r *row, age, idle uint8) {
 	if r.created != noTime {
 		older := &m.counts.older[r.severity][r.assigned()]
 		older[r.age]--

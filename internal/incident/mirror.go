@@ -52,6 +52,7 @@ type Mirror struct {
 	flowsSince int64 // incidents created before are history
 	countFlows bool
 	deadlines  queue
+	at         int64 // up to when time has passed
 	oldest     [NumSeverities]queue
 	sweep      uint8
 	sweeping   bool

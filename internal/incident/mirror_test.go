@@ -293,7 +293,7 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 }
 
 // TestMirrorEqualsRecount plays pages of random versions, out of order, with
-// duplicates and with pauses in which incidents age, and recounts all of them
+// duplicates and with pauses in which incidents age, or in which a clock goes back, and recounts all of them
 // after each page.
 func TestMirrorEqualsRecount(t *testing.T) {
 	for seed := range uint64(20) {
@@ -305,6 +305,9 @@ func TestMirrorEqualsRecount(t *testing.T) {
 			now := epoch
 			for range 200 {
 				now = now.Add(time.Duration(r.Int64N(int64(3*24*time.Hour))) + 1)
+				if r.IntN(10) == 0 {
+					now = now.Add(-time.Duration(r.Int64N(int64(20 * 24 * time.Hour)))) // the clock is set right
+				}
 				m.Advance(now)
 				want.age(now)
 				var page []Incident

@@ -42,6 +42,14 @@ func Everything(status incident.Status, since time.Time) Range {
 	return r
 }
 
+// From is where the range begins, zero if it reaches back to any age.
+func (r *Range) From() time.Time {
+	if r.Since == noSince {
+		return time.Time{}
+	}
+	return instant(r.Since)
+}
+
 func instant(second int64) time.Time { return time.Unix(second, 0).UTC() }
 
 // second tells that the range cannot be cut any further.

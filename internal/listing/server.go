@@ -49,6 +49,12 @@ func (p *pause) extend(now time.Time, first, longest time.Duration) {
 	p.Until = now.Add(p.Wait)
 }
 
+func (p *pause) clamp(now time.Time) {
+	if latest := now.Add(max(p.Wait, probeAfter)); p.Until.After(latest) {
+		p.Until = latest
+	}
+}
+
 // Server is what the server of a tenant was seen to take and to do. All listings
 // of the tenant share it, in one goroutine. It is a plain value that can be
 // saved.
@@ -101,11 +107,23 @@ func NewServer(offer Offer) *Server {
 }
 
 // Resume takes over what was saved of the same server. A page size that the API
-// does not offer is left out.
-func (s *Server) Resume(saved *Server) {
+// does not offer is left out, and nothing is left out for longer than if it had just
+// failed: the clock may have been wrong.
+func (s *Server) Resume(saved *Server, now time.Time) {
 	offer := s.offer
 	*s = *saved
 	s.offer = offer
+	for i := range s.Refused {
+		s.Refused[i].clamp(now)
+	}
+	for i := range s.Statuses {
+		s.Statuses[i].clamp(now)
+	}
+	s.Old.clamp(now)
+	s.Grow.clamp(now)
+	if s.DoubtedAt.After(now) {
+		s.DoubtedAt = now
+	}
 	if s.Top > offer.MaxTop || s.Top < 0 {
 		s.Top = 0
 	}

@@ -202,13 +202,26 @@ func TestServerResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := NewServer(Offer{MaxTop: 50, Order: true})
-	next.Resume(&saved)
+	next.Resume(&saved, noon)
 	if *next != *s {
 		t.Errorf("got %+v, want %+v", next, s)
 	}
+	// A clock that was ahead when it was saved keeps nothing out for longer than a day.
+	s.refuse(OptionStatus, noon.AddDate(0, 7, 0))
+	s.refuse(OptionAlerts, noon.AddDate(0, 7, 0))
+	s.Statuses[incident.StatusActive].extend(noon.AddDate(0, 7, 0), probeAfter, probeAfter)
+	s.OldBound = time.Hour
+	s.Old.extend(noon.AddDate(0, 7, 0), probeAfter, probeAfter)
+	s.DoubtedAt = noon.AddDate(0, 7, 0)
+	next.Resume(s, noon)
+	tomorrow := noon.Add(probeAfter)
+	if !next.Takes(OptionStatus, tomorrow) || !next.Takes(OptionAlerts, tomorrow) || !next.TakesStatus(incident.StatusActive, tomorrow) ||
+		!next.takesSince(noon.AddDate(-1, 0, 0), tomorrow) || next.DoubtedAt.After(noon) {
+		t.Errorf("got %+v", next)
+	}
 	for _, top := range []int{-1, 0, 51, 1 << 40} {
 		next = NewServer(Offer{MaxTop: 50})
-		next.Resume(&Server{Top: top})
+		next.Resume(&Server{Top: top}, noon)
 		if got := next.size(noon); got != 50 {
 			t.Errorf("saved size %d: asks for %d", top, got)
 		}
