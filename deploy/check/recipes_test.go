@@ -72,7 +72,11 @@ func TestRecipes(t *testing.T) {
 // containerApp is what matters of the file that the page writes.
 type containerApp struct {
 	Properties struct {
+		EnvironmentID string `yaml:"environmentId"`
 		Configuration struct {
+			Ingress struct {
+				AllowInsecure bool `yaml:"allowInsecure"`
+			}
 			Secrets []struct {
 				Name        string
 				KeyVaultURL string `yaml:"keyVaultUrl"`
@@ -85,6 +89,7 @@ type containerApp struct {
 			}
 			Volumes    []struct{ Name string }
 			Containers []struct {
+				Image        string
 				Args         []string
 				VolumeMounts []struct {
 					VolumeName string `yaml:"volumeName"`
@@ -109,10 +114,18 @@ func TestContainerApps(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := blocks(read(t, "../../docs/container-apps.md"), "sh")
-	if len(all) != 5 {
+	const values, image, identity, alone, redis = 0, 1, 2, 3, 4
+	if len(all) != 7 {
 		t.Fatalf("%d blocks", len(all))
 	}
-	all[1] = regexp.MustCompile(`(?m)^deploy/.*$`).ReplaceAllString(all[1], "")
+	if err := os.WriteFile(filepath.Join(dir, "make"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	skopeo := "#!/bin/sh\ncase $1 in login) cat >login ;; copy) echo \"$@\" >copied ;; esac\n"
+	if err := os.WriteFile(filepath.Join(dir, "skopeo"), []byte(skopeo), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	all[identity] = regexp.MustCompile(`(?m)^deploy/.*$`).ReplaceAllString(all[identity], "")
 	follow := func(steps ...string) (app containerApp) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "bash", "-euc", strings.Join(steps, ""))
@@ -130,14 +143,25 @@ func TestContainerApps(t *testing.T) {
 		}
 		return app
 	}
-	alone := follow(all[0], all[1], all[2]).Properties.Template
-	if len(alone.Containers) != 1 || !slices.Contains(alone.Containers[0].Args, "--state.url=memory:") {
-		t.Errorf("got %+v", alone)
+	one := follow(all[values], all[image], all[identity], all[alone]).Properties
+	if len(one.Template.Containers) != 1 || !slices.Contains(one.Template.Containers[0].Args, "--state.url=memory:") {
+		t.Errorf("got %+v", one)
 	}
-	if alone.Scale.MinReplicas != 1 || alone.Scale.MaxReplicas != 1 {
-		t.Errorf("%+v: without a store it must be exactly one replica", alone.Scale)
+	if scale := one.Template.Scale; scale.MinReplicas != 1 || scale.MaxReplicas != 1 {
+		t.Errorf("%+v: without a store it must be exactly one replica", scale)
 	}
-	app := follow(all[0], all[1], all[2], all[3])
+	if one.EnvironmentID == "" || !one.Configuration.Ingress.AllowInsecure {
+		t.Errorf("got %+v, want an environment, and port 80 without a redirect", one)
+	}
+	// What was pushed is what is started.
+	want := "oci-archive:dist/m365_defender_exporter-image.tar:0.1.0 docker://" + one.Template.Containers[0].Image + "\n"
+	if copied := read(t, filepath.Join(dir, "copied")); !strings.HasSuffix(copied, want) || !strings.HasSuffix(want, "/m365_defender_exporter:0.1.0\n") {
+		t.Errorf("copied %q, want %q", copied, want)
+	}
+	if login := read(t, filepath.Join(dir, "login")); login != "answer\n" {
+		t.Errorf("logged in with %q", login)
+	}
+	app := follow(all[values], all[image], all[identity], all[alone], all[redis])
 	with := app.Properties.Template
 	if len(with.Containers) != 1 || len(with.Volumes) != 1 || len(with.Containers[0].VolumeMounts) != 1 || len(app.Properties.Configuration.Secrets) != 1 {
 		t.Fatalf("got %+v", app)
@@ -149,5 +173,27 @@ func TestContainerApps(t *testing.T) {
 	}
 	if mount := with.Containers[0].VolumeMounts[0]; mount.VolumeName != with.Volumes[0].Name || mount.MountPath != "/secrets" {
 		t.Errorf("got %+v", mount)
+	}
+}
+
+// TestReplicasContainerApp: az refuses a file without an environment.
+func TestReplicasContainerApp(t *testing.T) {
+	var found int
+	for _, block := range blocks(read(t, "../../docs/replicas.md"), "yaml") {
+		if !strings.HasPrefix(block, "# az containerapp create --yaml") {
+			continue
+		}
+		found++
+		var app containerApp
+		if err := yaml.Unmarshal([]byte(block), &app); err != nil {
+			t.Fatal(err)
+		}
+		scale := app.Properties.Template.Scale
+		if app.Properties.EnvironmentID == "" || scale.MinReplicas < 2 || scale.MinReplicas != scale.MaxReplicas {
+			t.Errorf("got %+v", app)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d files for Container Apps", found)
 	}
 }
