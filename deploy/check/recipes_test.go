@@ -107,7 +107,7 @@ func TestContainerApps(t *testing.T) {
 		t.Skip("it is for bash")
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\necho answer\n"), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\necho \"$@\" >>asked\necho answer\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "deploy"), 0o700); err != nil {
@@ -157,6 +157,9 @@ func TestContainerApps(t *testing.T) {
 	want := "oci-archive:dist/m365_defender_exporter-image.tar:0.1.0 docker://" + one.Template.Containers[0].Image + "\n"
 	if copied := read(t, filepath.Join(dir, "copied")); !strings.HasSuffix(copied, want) || !strings.HasSuffix(want, "/m365_defender_exporter:0.1.0\n") {
 		t.Errorf("copied %q, want %q", copied, want)
+	}
+	if asked := read(t, filepath.Join(dir, "asked")); !strings.Contains(asked, "acr login --name REGISTRY --expose-token ") {
+		t.Errorf("asked of az: %s", asked)
 	}
 	if login := read(t, filepath.Join(dir, "login")); login != "answer\n" {
 		t.Errorf("logged in with %q", login)
