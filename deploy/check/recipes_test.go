@@ -200,3 +200,37 @@ func TestReplicasContainerApp(t *testing.T) {
 		t.Errorf("%d files for Container Apps", found)
 	}
 }
+
+// TestDownloaded: by default Windows runs no script that was downloaded, so what
+// leads to one says how it is let.
+func TestDownloaded(t *testing.T) {
+	text := strings.Join(blocks(read(t, "../../docs/windows.md"), "powershell"), "")
+	before, _, ok := strings.Cut(text, `= .\setup.ps1 `)
+	if !ok || !strings.Contains(before, "Set-ExecutionPolicy -Scope Process ") || !strings.Contains(before, `Unblock-File .\setup.ps1`) {
+		t.Errorf("docs/windows.md runs setup.ps1 without leave: %s", text)
+	}
+}
+
+// TestRebuilt: the image has the address of the source as a label, so whoever
+// compares a build of their own with a release must name it.
+func TestRebuilt(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found int
+	for _, page := range pages {
+		for line := range strings.Lines(read(t, filepath.ToSlash(page))) {
+			if !strings.Contains(line, "PUBLISHED/SHA256SUMS") {
+				continue
+			}
+			found++
+			if !strings.Contains(line, " SOURCE=") {
+				t.Errorf("%s: without SOURCE it is another image: %s", page, line)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page says how a release is compared")
+	}
+}
