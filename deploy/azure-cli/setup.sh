@@ -106,7 +106,9 @@ case $credential in
     ;;
   certificate)
     fingerprint=$(openssl x509 -in "$2" -noout -fingerprint -sha1 | cut -d= -f2 | tr -d :)
-    if ! az ad app credential list --id "$client" --cert --query '[].customKeyIdentifier' -o tsv | grep -qixF "$fingerprint"; then
+    # Graph says base64, and for some certificates the digits themselves.
+    base64=$(openssl x509 -in "$2" -outform DER | openssl dgst -sha1 -binary | openssl base64)
+    if ! az ad app credential list --id "$client" --cert --query '[].customKeyIdentifier' -o tsv | grep -qixF -e "$fingerprint" -e "$base64"; then
       az ad app credential reset --id "$client" --append --cert "@$2" --only-show-errors -o none
     fi
     echo "the certificate expires on $(openssl x509 -in "$2" -noout -enddate | cut -d= -f2)" >&2

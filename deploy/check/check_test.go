@@ -2,6 +2,12 @@
 package check
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -89,7 +96,7 @@ func TestPermissions(t *testing.T) {
 	}
 	for _, path := range ways {
 		path = strings.TrimPrefix(filepath.ToSlash(path), "../")
-		if table[path] == nil && path != "bicep/bicepconfig.json" && !strings.HasPrefix(path, "check/") {
+		if table[path] == nil && path != "bicep/bicepconfig.json" && path != "terraform/providers.tf" && !strings.HasPrefix(path, "check/") {
 			t.Errorf("%s is compared with nothing", path)
 		}
 	}
@@ -155,6 +162,51 @@ func TestTerraform(t *testing.T) {
 	for name := range known {
 		if variable := strings.HasPrefix(name, "var.") || strings.HasPrefix(name, "local."); variable && !used[name] {
 			t.Errorf("%s is not used", name)
+		}
+	}
+}
+
+// TestTerraformApplies: the directory can be applied as it is, by the commands of
+// deploy/README.md. azurerm is refused without a block features.
+func TestTerraformApplies(t *testing.T) {
+	parse := func(path string) *hclsyntax.Body {
+		t.Helper()
+		file, diagnostics := hclsyntax.ParseConfig([]byte(read(t, "../terraform/"+path)), path, hcl.InitialPos)
+		if diagnostics.HasErrors() {
+			t.Fatal(diagnostics)
+		}
+		return file.Body.(*hclsyntax.Body)
+	}
+	providers := map[string]*hclsyntax.Body{}
+	for _, block := range parse("providers.tf").Blocks {
+		if block.Type != "provider" || providers[block.Labels[0]] != nil {
+			t.Errorf("%s %v: what is that?", block.Type, block.Labels)
+		}
+		providers[block.Labels[0]] = block.Body
+	}
+	if providers["azuread"] == nil || providers["azurerm"] == nil {
+		t.Fatalf("got %v", providers)
+	}
+	if blocks := providers["azurerm"].Blocks; len(blocks) != 1 || blocks[0].Type != "features" {
+		t.Error("azurerm has no block features")
+	}
+	var variables []string
+	for _, block := range parse("main.tf").Blocks {
+		switch block.Type {
+		case "provider":
+			t.Error("main.tf is a module, too: a provider in it forbids count, for_each and depends_on")
+		case "variable":
+			variables = append(variables, block.Labels[0])
+		}
+	}
+	page := read(t, "../README.md")
+	set := regexp.MustCompile(`-var (\w+)=`).FindAllStringSubmatch(page, -1)
+	if len(set) == 0 {
+		t.Error("deploy/README.md has no command")
+	}
+	for _, m := range set {
+		if !slices.Contains(variables, m[1]) {
+			t.Errorf("deploy/README.md sets %s, which is no variable", m[1])
 		}
 	}
 }
@@ -269,6 +321,8 @@ func TestAzureCLI(t *testing.T) {
 	}{
 		"secret": {[]string{"secret", "client_secret", "90"}, []string{"app create", "sp create", "permission add Incident.Read.All-id", "POST Incident.Read.All-id", "credential reset secret"},
 			"--api=defender --tenant.id=the-tenant --client.id=the-app --client.secret-file=client_secret"},
+		"certificate": {[]string{"certificate", "exporter.pem"}, []string{"app create", "sp create", "permission add Incident.Read.All-id", "POST Incident.Read.All-id", "credential reset certificate"},
+			"--api=defender --tenant.id=the-tenant --client.id=the-app --client.certificate-file=CERTIFICATE-AND-KEY.PEM"},
 		"federated": {[]string{"--api", "graph", "federated", "https://issuer.example/", "monitoring", "exporter"},
 			[]string{"app create", "sp create", "permission add SecurityIncident.Read.All-id", "POST SecurityIncident.Read.All-id", "federated-credential create"},
 			"--api=graph --tenant.id=the-tenant --client.id=the-app"},
@@ -277,6 +331,8 @@ func TestAzureCLI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
+			writeCertificate(t, filepath.Join(dir, "exporter.pem"))
+			var said string
 			run := func() (flags string, created []string) {
 				t.Helper()
 				cmd := exec.CommandContext(t.Context(), "bash", append([]string{script}, test.args...)...)
@@ -290,6 +346,7 @@ func TestAzureCLI(t *testing.T) {
 				}
 				text, _ := os.ReadFile(filepath.Join(dir, "created"))
 				_ = os.Remove(filepath.Join(dir, "created"))
+				said = stderr.String()
 				return strings.TrimSpace(string(out)), strings.Split(strings.TrimSpace(string(text)), "\n")
 			}
 			flags, created := run()
@@ -309,6 +366,37 @@ func TestAzureCLI(t *testing.T) {
 			if _, created := run(); !slices.Equal(created, []string{""}) {
 				t.Errorf("again it created %q", created)
 			}
+			if name != "certificate" {
+				return
+			}
+			if want := "the certificate expires on Jan  2 03:04:05 2031 GMT\n"; said != want {
+				t.Errorf("got %q, want %q", said, want)
+			}
+			// Its successor is added, and nothing else.
+			writeCertificate(t, filepath.Join(dir, "exporter.pem"))
+			if _, created := run(); !slices.Equal(created, []string{"credential reset certificate"}) {
+				t.Errorf("for another certificate it created %q", created)
+			}
+			if _, created := run(); !slices.Equal(created, []string{""}) {
+				t.Errorf("for another certificate, again, it created %q", created)
+			}
 		})
+	}
+}
+
+// writeCertificate makes a new certificate, without its key.
+func writeCertificate(t *testing.T, path string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

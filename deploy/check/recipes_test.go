@@ -72,7 +72,11 @@ func TestRecipes(t *testing.T) {
 // containerApp is what matters of the file that the page writes.
 type containerApp struct {
 	Properties struct {
+		EnvironmentID string `yaml:"environmentId"`
 		Configuration struct {
+			Ingress struct {
+				AllowInsecure bool `yaml:"allowInsecure"`
+			}
 			Secrets []struct {
 				Name        string
 				KeyVaultURL string `yaml:"keyVaultUrl"`
@@ -85,6 +89,7 @@ type containerApp struct {
 			}
 			Volumes    []struct{ Name string }
 			Containers []struct {
+				Image        string
 				Args         []string
 				VolumeMounts []struct {
 					VolumeName string `yaml:"volumeName"`
@@ -102,17 +107,25 @@ func TestContainerApps(t *testing.T) {
 		t.Skip("it is for bash")
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\necho answer\n"), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\necho \"$@\" >>asked\necho answer\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "deploy"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	all := blocks(read(t, "../../docs/container-apps.md"), "sh")
-	if len(all) != 5 {
+	const values, image, identity, alone, redis = 0, 1, 2, 3, 4
+	if len(all) != 7 {
 		t.Fatalf("%d blocks", len(all))
 	}
-	all[1] = regexp.MustCompile(`(?m)^deploy/.*$`).ReplaceAllString(all[1], "")
+	if err := os.WriteFile(filepath.Join(dir, "make"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	skopeo := "#!/bin/sh\ncase $1 in login) cat >login ;; copy) echo \"$@\" >copied ;; esac\n"
+	if err := os.WriteFile(filepath.Join(dir, "skopeo"), []byte(skopeo), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	all[identity] = regexp.MustCompile(`(?m)^deploy/.*$`).ReplaceAllString(all[identity], "")
 	follow := func(steps ...string) (app containerApp) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "bash", "-euc", strings.Join(steps, ""))
@@ -130,14 +143,28 @@ func TestContainerApps(t *testing.T) {
 		}
 		return app
 	}
-	alone := follow(all[0], all[1], all[2]).Properties.Template
-	if len(alone.Containers) != 1 || !slices.Contains(alone.Containers[0].Args, "--state.url=memory:") {
-		t.Errorf("got %+v", alone)
+	one := follow(all[values], all[image], all[identity], all[alone]).Properties
+	if len(one.Template.Containers) != 1 || !slices.Contains(one.Template.Containers[0].Args, "--state.url=memory:") {
+		t.Errorf("got %+v", one)
 	}
-	if alone.Scale.MinReplicas != 1 || alone.Scale.MaxReplicas != 1 {
-		t.Errorf("%+v: without a store it must be exactly one replica", alone.Scale)
+	if scale := one.Template.Scale; scale.MinReplicas != 1 || scale.MaxReplicas != 1 {
+		t.Errorf("%+v: without a store it must be exactly one replica", scale)
 	}
-	app := follow(all[0], all[1], all[2], all[3])
+	if one.EnvironmentID == "" || !one.Configuration.Ingress.AllowInsecure {
+		t.Errorf("got %+v, want an environment, and port 80 without a redirect", one)
+	}
+	// What was pushed is what is started.
+	want := "oci-archive:dist/m365_defender_exporter-image.tar:0.1.0 docker://" + one.Template.Containers[0].Image + "\n"
+	if copied := read(t, filepath.Join(dir, "copied")); !strings.HasSuffix(copied, want) || !strings.HasSuffix(want, "/m365_defender_exporter:0.1.0\n") {
+		t.Errorf("copied %q, want %q", copied, want)
+	}
+	if asked := read(t, filepath.Join(dir, "asked")); !strings.Contains(asked, "acr login --name REGISTRY --expose-token ") {
+		t.Errorf("asked of az: %s", asked)
+	}
+	if login := read(t, filepath.Join(dir, "login")); login != "answer\n" {
+		t.Errorf("logged in with %q", login)
+	}
+	app := follow(all[values], all[image], all[identity], all[alone], all[redis])
 	with := app.Properties.Template
 	if len(with.Containers) != 1 || len(with.Volumes) != 1 || len(with.Containers[0].VolumeMounts) != 1 || len(app.Properties.Configuration.Secrets) != 1 {
 		t.Fatalf("got %+v", app)
@@ -149,5 +176,61 @@ func TestContainerApps(t *testing.T) {
 	}
 	if mount := with.Containers[0].VolumeMounts[0]; mount.VolumeName != with.Volumes[0].Name || mount.MountPath != "/secrets" {
 		t.Errorf("got %+v", mount)
+	}
+}
+
+// TestReplicasContainerApp: az refuses a file without an environment.
+func TestReplicasContainerApp(t *testing.T) {
+	var found int
+	for _, block := range blocks(read(t, "../../docs/replicas.md"), "yaml") {
+		if !strings.HasPrefix(block, "# az containerapp create --yaml") {
+			continue
+		}
+		found++
+		var app containerApp
+		if err := yaml.Unmarshal([]byte(block), &app); err != nil {
+			t.Fatal(err)
+		}
+		scale := app.Properties.Template.Scale
+		if app.Properties.EnvironmentID == "" || scale.MinReplicas < 2 || scale.MinReplicas != scale.MaxReplicas {
+			t.Errorf("got %+v", app)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d files for Container Apps", found)
+	}
+}
+
+// TestDownloaded: by default Windows runs no script that was downloaded, so what
+// leads to one says how it is let.
+func TestDownloaded(t *testing.T) {
+	text := strings.Join(blocks(read(t, "../../docs/windows.md"), "powershell"), "")
+	before, _, ok := strings.Cut(text, `= .\setup.ps1 `)
+	if !ok || !strings.Contains(before, "Set-ExecutionPolicy -Scope Process ") || !strings.Contains(before, `Unblock-File .\setup.ps1`) {
+		t.Errorf("docs/windows.md runs setup.ps1 without leave: %s", text)
+	}
+}
+
+// TestRebuilt: the image has the address of the source as a label, so whoever
+// compares a build of their own with a release must name it.
+func TestRebuilt(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found int
+	for _, page := range pages {
+		for line := range strings.Lines(read(t, filepath.ToSlash(page))) {
+			if !strings.Contains(line, "PUBLISHED/SHA256SUMS") {
+				continue
+			}
+			found++
+			if !strings.Contains(line, " SOURCE=") {
+				t.Errorf("%s: without SOURCE it is another image: %s", page, line)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page says how a release is compared")
 	}
 }
