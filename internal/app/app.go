@@ -24,9 +24,13 @@ import (
 	"m365_defender_exporter/internal/web"
 )
 
-// drain bounds how long open scrapes and tenants may take after the order to
-// stop.
-const drain = 10 * time.Second
+// After the order to stop open scrapes may take as long as drain, and then tenants,
+// and before both an open probe as long as drainProbes: together less than the half
+// minute after which platforms kill.
+const (
+	drain       = 10 * time.Second
+	drainProbes = time.Second
+)
 
 // How much garbage the heap may hold, in percent of what is in use, unless GOGC says
 // otherwise. Nearly all that is in use is mirrors, which stay, and little becomes
@@ -130,7 +134,7 @@ func (a *App) setup(ctx context.Context) error {
 		Fleet: tenantSet, Reloader: a.reloader, Logger: a.logger, State: measured,
 		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
 		CreatedLines: o.createdLines, Started: started,
-	}), func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
+	}), drain, func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
 	if err != nil || o.probeAddress == "" {
 		return err
 	}
@@ -139,7 +143,7 @@ func (a *App) setup(ctx context.Context) error {
 		return fmt.Errorf("--web.probe-listen-address: %w", err)
 	}
 	a.logger.Info("Listening for probes", "address", listener.Addr().String())
-	a.probeAddr, err = a.listen(ctx, "probes", web.Probes(tenantSet), func(s *http.Server) error { return s.Serve(listener) })
+	a.probeAddr, err = a.listen(ctx, "probes", web.Probes(tenantSet), drainProbes, func(s *http.Server) error { return s.Serve(listener) })
 	return err
 }
 
@@ -166,8 +170,9 @@ func (a *App) warnOfOthers(stateURL string) {
 	}
 }
 
-// listen serves, and returns the first address once that has begun.
-func (a *App) listen(ctx context.Context, what string, handler http.Handler, serve func(*http.Server) error) (net.Addr, error) {
+// listen serves, and returns the first address once that has begun. What is open at the
+// end may take so long.
+func (a *App) listen(ctx context.Context, what string, handler http.Handler, within time.Duration, serve func(*http.Server) error) (net.Addr, error) {
 	began, once := make(chan net.Addr, 1), sync.Once{}
 	server := &http.Server{
 		Handler:           handler,
@@ -189,17 +194,17 @@ func (a *App) listen(ctx context.Context, what string, handler http.Handler, ser
 		return nil, err
 	case addr := <-began:
 		go func() { a.failed <- <-ended }()
-		a.cleanup(what+" listener", func() { a.shutDown(ctx, server) })
+		a.cleanup(what+" listener", func() { a.shutDown(ctx, server, within) })
 		return addr, nil
 	}
 }
 
-// shutDown lets open scrapes end, for a while.
-func (a *App) shutDown(ctx context.Context, server *http.Server) {
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+// shutDown lets open requests end, for a while.
+func (a *App) shutDown(ctx context.Context, server *http.Server, within time.Duration) {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		a.logger.Warn("Scrapes were cut off", "err", err)
+		a.logger.Warn("Requests were cut off", "err", err)
 		_ = server.Close()
 	}
 }
@@ -225,8 +230,8 @@ func (a *App) Failed() <-chan error { return a.failed }
 func (a *App) Reload() error { return a.reloader.Reload() }
 
 // Stop undoes what Start did, the last first: the listeners and the open
-// scrapes, the tenants, whose states are saved, the demo. It waits for each at
-// most for ten seconds.
+// scrapes, the tenants, whose states are saved, the demo. It returns within half a
+// minute, whatever hangs.
 func (a *App) Stop() {
 	for len(a.cleanups) > 0 {
 		last := a.cleanups[len(a.cleanups)-1]

@@ -3,10 +3,13 @@ package app
 import (
 	"bytes"
 	"io"
-	"m365_defender_exporter/internal/config"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"m365_defender_exporter/internal/config"
 )
 
 // TestTelemetryPathRefused: what cannot be served is refused with a sentence,
@@ -62,6 +65,69 @@ func TestTelemetryPathRefused(t *testing.T) {
 					t.Errorf("got %q and %q, want %q", text, stdout.String(), want)
 				}
 			})
+		}
+	}
+}
+
+// TestAddressRefused: what no machine can listen on is refused with a sentence, by
+// the check of the configuration and by the start.
+func TestAddressRefused(t *testing.T) {
+	for args, want := range map[string]string{
+		"--web.listen-address=foo":                                            "--web.listen-address is \"foo\"; it must be an address such as :10058",
+		"--web.listen-address=:99999":                                         "--web.listen-address is \":99999\"; it must",
+		"--web.listen-address=:":                                              "--web.listen-address is \":\"; it must",
+		"--web.listen-address=::1:10058":                                      "--web.listen-address is \"::1:10058\"; it must",
+		"--web.listen-address=:http-or-so":                                    "--web.listen-address is \":http-or-so\"; it must",
+		"--web.listen-address=127.0.0.1:0 --web.listen-address=:-1":           "--web.listen-address is \":-1\"; it must",
+		"--web.probe-listen-address=10059":                                    "--web.probe-listen-address is \"10059\"; it must be an address such as :10059",
+		"--web.probe-listen-address=:99999":                                   "--web.probe-listen-address is \":99999\"; it must",
+		"--web.probe-listen-address=:10058":                                   "--web.probe-listen-address is \":10058\", but --web.listen-address has that port",
+		"--web.listen-address=[::1]:7 --web.probe-listen-address=[::1]:7":     "has that port",
+		"--web.listen-address=:7 --web.probe-listen-address=127.0.0.1:7":      "has that port",
+		"--web.listen-address=[::1]:7 --web.probe-listen-address=127.0.0.1:7": "",
+		"--web.listen-address=vsock://:9 --web.probe-listen-address=:9":       "",
+		"--web.listen-address=127.0.0.1:0 --web.probe-listen-address=:0":      "",
+	} {
+		var stdout, stderr bytes.Buffer
+		code, is := ExitUsage, "m365_defender_exporter: error: "+want
+		if want == "" {
+			code, is = ExitOK, ""
+		}
+		got := Run(t.Context(), append([]string{"--config.check", "--demo"}, strings.Fields(args)...), &stdout, &stderr)
+		if text := stderr.String(); got != code || !strings.Contains(text, want) || want != "" && strings.Count(text, "\n") != 1 || strings.HasPrefix(want, "--") && !strings.HasPrefix(text, is) {
+			t.Errorf("%s: exit code %d, %q", args, got, text)
+		}
+	}
+}
+
+// TestWebFilesRefused: a file of the web configuration that has no end, or never
+// begins, is refused before it is read.
+func TestWebFilesRefused(t *testing.T) {
+	dir := t.TempDir()
+	for field, other := range map[string]string{"cert_file": "key_file", "key_file": "cert_file", "client_ca_file": "cert_file"} {
+		path := filepath.Join(dir, field+".yaml")
+		if err := os.WriteFile(path, []byte("tls_server_config: {"+field+": ., "+other+": web.pem}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "web.pem"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		got := Run(t.Context(), []string{"--config.check", "--demo", "--web.config.file=" + path}, &stdout, &stderr)
+		if text := stderr.String(); got != ExitUsage || !strings.Contains(text, "tls_server_config."+field) || !strings.Contains(text, "it must be a regular file") {
+			t.Errorf("%s: exit code %d, %q", field, got, text)
+		}
+	}
+	tenants := filepath.Join(dir, "config.yaml")
+	for _, field := range []string{"cert_file", "key_file"} {
+		text := "tenants: [{name: contoso, tenant_id: t, auth: {client_id: c, client_secret_file: none}, http: {tls_config: {cert_file: web.pem, key_file: web.pem}}}]"
+		if err := os.WriteFile(tenants, []byte(strings.Replace(text, field+": web.pem", field+": .", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		got := Run(t.Context(), []string{"--config.check", "--config.file=" + tenants}, &stdout, &stderr)
+		if text := stderr.String(); got != ExitUsage || !strings.Contains(text, "http.tls_config."+field) || !strings.Contains(text, "it must be a regular file") {
+			t.Errorf("%s: exit code %d, %q", field, got, text)
 		}
 	}
 }

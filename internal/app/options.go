@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"m365_defender_exporter/internal/config"
-	"m365_defender_exporter/internal/textfile"
 	"m365_defender_exporter/internal/web"
 )
 
@@ -127,8 +125,8 @@ func (o *Options) validate(tenant config.Tenant) error {
 	if err := web.CheckTelemetryPath(o.telemetryPath); err != nil {
 		return fmt.Errorf("--web.telemetry-path is %w", err)
 	}
-	if _, _, err := net.SplitHostPort(o.probeAddress); o.probeAddress != "" && err != nil {
-		return fmt.Errorf("--web.probe-listen-address is %q; it must be an address such as :10059", o.probeAddress)
+	if err := o.checkAddresses(); err != nil {
+		return err
 	}
 	shared, err := o.checkState()
 	if err != nil {
@@ -137,10 +135,8 @@ func (o *Options) validate(tenant config.Tenant) error {
 	if err := o.validateReplica(shared, o.given); err != nil {
 		return err
 	}
-	if path := *o.web.WebConfigFile; path != "" {
-		if _, err := textfile.Read(path); err != nil {
-			return fmt.Errorf("--web.config.file: %w", err)
-		}
+	if err := checkWebFiles(*o.web.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)

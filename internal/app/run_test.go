@@ -212,7 +212,7 @@ func TestConfigCheckOfFiles(t *testing.T) {
 		"no key of a demo":   {[]string{"--demo", "--incidents.assignees=hashed", "--incidents.assignees-key-file=" + filepath.Join(dir, "none")}, "tenant demo: key of the assignees: open"},
 		"no authorities":     {[]string{configured("a.yaml", "http: {tls_config: {ca_file: none.pem}}")}, "tenant contoso: http.tls_config.ca_file: open"},
 		"empty authorities":  {[]string{configured("b.yaml", "http: {tls_config: {ca_file: short}}")}, "there is no certificate"},
-		"no certificate":     {[]string{configured("c.yaml", "http: {tls_config: {cert_file: none.pem, key_file: none.pem}}")}, "tenant contoso: http.tls_config: "},
+		"no certificate":     {[]string{configured("c.yaml", "http: {tls_config: {cert_file: none.pem, key_file: none.pem}}")}, "tenant contoso: http.tls_config."},
 		"nothing is missing": {[]string{configured("d.yaml", "http: {proxy_url: 'http://127.0.0.1:1'}")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -504,7 +504,16 @@ func TestTLSAndBasicAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-	p := started(t, client, "https", "--demo", "--web.config.file="+config)
+	p := started(t, client, "https", "--demo", "--web.config.file="+config, "--web.probe-listen-address=127.0.0.1:0")
+	// A prober knows neither, and sees nothing else.
+	for path, want := range map[string]int{"/-/healthy": http.StatusOK, "/-/ready": http.StatusOK, "/metrics": http.StatusNotFound, "/status": http.StatusNotFound} {
+		if got, _ := body(t, http.DefaultClient, "http://"+p.ProbeAddr().String()+path); got != want {
+			t.Errorf("probe port %s: %d, want %d", path, got, want)
+		}
+		if status, _ := p.get(path); status != http.StatusUnauthorized {
+			t.Errorf("%s without a password: got %d", path, status)
+		}
+	}
 	if status, _ := p.get("/metrics"); status != http.StatusUnauthorized {
 		t.Errorf("without a password: got %d", status)
 	}

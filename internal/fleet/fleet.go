@@ -32,6 +32,7 @@ type Fleet struct {
 	cancel context.CancelFunc
 	logger *slog.Logger
 	loops  sync.WaitGroup
+	stop   sync.Once
 
 	store    state.Store
 	owns     func(config.Tenant) bool
@@ -598,8 +599,10 @@ func (f *Fleet) forget(now time.Time) {
 }
 
 // Stop ends all loops and waits for them, at most for so long; those that are
-// late are logged. Replace fails from then on.
-func (f *Fleet) Stop(patience time.Duration) {
+// late are logged. Replace fails from then on. Another Stop waits for nothing more.
+func (f *Fleet) Stop(patience time.Duration) { f.stop.Do(func() { f.stopWithin(patience) }) }
+
+func (f *Fleet) stopWithin(patience time.Duration) {
 	f.cancel()
 	f.review.Stop()
 	done := make(chan struct{})

@@ -224,3 +224,20 @@ func TestStagger(t *testing.T) {
 		t.Errorf("stagger is %v", got)
 	}
 }
+
+// TestStopIsBounded: what hangs is waited for once, however often the fleet is told to
+// stop.
+func TestStopIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t.Context(), Options{Logger: slog.New(slog.DiscardHandler)})
+		release := make(chan struct{})
+		f.loops.Go(func() { <-release })
+		began := time.Now()
+		f.Stop(10 * time.Second)
+		f.Stop(10 * time.Second)
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		close(release)
+	})
+}

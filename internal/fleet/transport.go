@@ -92,6 +92,15 @@ func (ts *Transports) keep(slots []*slot) {
 func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
 	certificates := settings.TLS
 	certificates.CA, certificates.CAFile = "", ""
+	for name, file := range map[string]string{"cert_file": certificates.CertFile, "key_file": certificates.KeyFile} {
+		if file == "" {
+			continue
+		}
+		// The library would read a device or a pipe without an end.
+		if _, err := textfile.Read(file); err != nil {
+			return nil, fmt.Errorf("http.tls_config.%s: %w", name, err)
+		}
+	}
 	tlsConfig, err := promconfig.NewTLSConfig(&certificates)
 	if err != nil {
 		return nil, fmt.Errorf("http.tls_config: %w", err)

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"m365_defender_exporter/internal/textfile"
+)
+
+// checkAddresses refuses what cannot be listened on whatever the machine.
+func (o *Options) checkAddresses() error {
+	listens := map[string]string{} // by the port: where
+	check := func(flag, address, example string) error {
+		host, name, err := net.SplitHostPort(address)
+		port := 0
+		if err == nil {
+			port, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", name)
+		}
+		if err != nil || name == "" {
+			return fmt.Errorf("--%s is %q; it must be an address such as %s", flag, address, example)
+		}
+		at := fmt.Sprint(port)
+		if where, taken := listens[at]; taken && port != 0 && (host == "" || where == "" || host == where) {
+			return fmt.Errorf("--%s is %q, but --web.listen-address has that port; it must be another one", flag, address)
+		}
+		listens[at] = host
+		return nil
+	}
+	for _, address := range *o.web.WebListenAddresses {
+		if strings.HasPrefix(address, "vsock://") {
+			continue
+		}
+		if err := check("web.listen-address", address, ":10058"); err != nil {
+			return err
+		}
+	}
+	if o.probeAddress == "" {
+		return nil
+	}
+	return check("web.probe-listen-address", o.probeAddress, ":10059")
+}
+
+// checkWebFiles makes sure that the web configuration, and what it names, can be read
+// to its end: the toolkit would read a device or a pipe without one. What is in them the
+// toolkit checks.
+func checkWebFiles(path string) error {
+	if path == "" {
+		return nil
+	}
+	text, err := textfile.Read(path)
+	if err != nil {
+		return err
+	}
+	var names struct {
+		TLS struct {
+			Certificate string `yaml:"cert_file"`
+			Key         string `yaml:"key_file"`
+			ClientCAs   string `yaml:"client_ca_file"`
+		} `yaml:"tls_server_config"`
+	}
+	if yaml.Unmarshal(text, &names) != nil {
+		return nil // the toolkit says it better
+	}
+	for field, file := range map[string]string{"cert_file": names.TLS.Certificate, "key_file": names.TLS.Key, "client_ca_file": names.TLS.ClientCAs} {
+		if file == "" {
+			continue
+		}
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(filepath.Dir(path), file)
+		}
+		if _, err := textfile.Read(file); err != nil {
+			return fmt.Errorf("%s: tls_server_config.%s: %w", path, field, err)
+		}
+	}
+	return nil
+}
