@@ -154,7 +154,7 @@ type Loop struct {
 
 	status    atomic.Pointer[Status]
 	snapshot  atomic.Pointer[incident.Snapshot]
-	heartbeat atomic.Int64
+	heartbeat atomic.Pointer[time.Time] // whose age the wall clock does not change
 }
 
 // New returns a loop that has not made a call yet, and knows nothing: see
@@ -179,11 +179,11 @@ func (l *Loop) Status() *Status { return l.status.Load() }
 
 // Heartbeat is when the loop last turned. It turns at least every 30 s and, in
 // between, as long as one request takes.
-func (l *Loop) Heartbeat() time.Time { return time.Unix(0, l.heartbeat.Load()) }
+func (l *Loop) Heartbeat() time.Time { return *l.heartbeat.Load() }
 
 func (l *Loop) now() time.Time { return l.opts.Clock.Now() }
 
-func (l *Loop) turned() { l.heartbeat.Store(l.now().UnixNano()) }
+func (l *Loop) turned() { l.heartbeat.Store(new(l.now())) }
 
 // Run refreshes until the context ends, whose error it returns. No answer of
 // the API ends it, and no panic of its own. It saves its progress after each

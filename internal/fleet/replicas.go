@@ -70,7 +70,7 @@ type Replicas struct {
 
 	view      atomic.Pointer[view]
 	owned     atomic.Pointer[map[string]bool] // by config.Tenant.Account
-	heartbeat atomic.Int64                    // Unix nanoseconds
+	heartbeat atomic.Pointer[time.Time]       // whose age the wall clock does not change
 	joined    atomic.Bool                     // at least once
 	leaving   atomic.Bool
 	said      chan struct{} // closed once it was tried to say so
@@ -137,6 +137,7 @@ func NewReplicas(o ReplicaOptions) *Replicas {
 		perhaps: map[state.Key]string{}, faulty: map[string]failure{},
 	}
 	r.owned.Store(&map[string]bool{})
+	r.heartbeat.Store(new(time.Now()))
 	return r
 }
 
@@ -147,7 +148,6 @@ func (r *Replicas) owns(cfg config.Tenant) bool { return (*r.owned.Load())[cfg.A
 // tenants of a fleet that was made with these replicas and has a configuration.
 func (r *Replicas) Start(f *Fleet) {
 	r.fleet = f
-	r.heartbeat.Store(time.Now().UnixNano())
 	var beats, turns context.Context
 	beats, r.cancelBeats = context.WithCancel(context.WithoutCancel(f.ctx)) // while the tenants stop, too
 	turns, r.cancelTurns = context.WithCancel(f.ctx)
@@ -188,7 +188,7 @@ func (r *Replicas) beatLoop(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for {
-		r.heartbeat.Store(time.Now().UnixNano())
+		r.heartbeat.Store(new(time.Now()))
 		leaving := r.leaving.Load()
 		within := beatWithin
 		if leaving {
@@ -584,7 +584,7 @@ func (f *Fleet) Replicas() (s ReplicaStatus, ok bool) {
 		return s, false
 	}
 	s = ReplicaStatus{
-		Name: r.name, Joined: r.joined.Load(), Heartbeat: time.Unix(0, r.heartbeat.Load()),
+		Name: r.name, Joined: r.joined.Load(), Heartbeat: *r.heartbeat.Load(),
 		Lost: r.lost.Load(), Conflicts: r.conflicts.Load(),
 	}
 	s.Takeovers = make(map[string]uint64, len(r.takeovers))
