@@ -363,14 +363,14 @@ resource m365_defender_incidents 'Microsoft.AlertsManagement/prometheusRuleGroup
     rules: [
       {
         alert: 'DefenderHighIncidentUnassigned'
-        for: 'PT15M'
+        for: 'PT5M'
         severity: 0
         labels: {
           severity: 'critical'
         }
         annotations: {
           summary: '{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}'
-          description: 'For 15 minutes there has been at least one open incident of high severity that has no owner.'
+          description: 'At least one of them has waited for a quarter of an hour: more open incidents of high severity have no owner than were created in the last 10 minutes, or one of them is over an hour old.'
           runbook_url: '${runbookUrl}#defenderhighincidentunassigned'
         }
         resolveConfiguration: {
@@ -379,7 +379,16 @@ resource m365_defender_incidents 'Microsoft.AlertsManagement/prometheusRuleGroup
         }
         actions: actions
         expression: '''
-sum by (tenant, severity) (max by (tenant, severity, status, assigned) (last_over_time(m365_defender_incidents{severity="high", assigned="false", status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)) > 0
+sum by (tenant) (max by (tenant, status) (last_over_time(m365_defender_incidents{severity="high", assigned="false", status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+> on (tenant)
+(
+  max by (tenant) (last_over_time(m365_defender_incidents_created_total{severity="high"}[5m]))
+  - on (tenant) min_over_time((max by (tenant) (m365_defender_incidents_created_total{severity="high"}))[10m:1m])
+  unless on (tenant)
+  max by (tenant) (last_over_time(m365_defender_open_incidents_older{severity="high", assigned="false", threshold="1h"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest) > 0
+  or on (tenant)
+  0 * max by (tenant) (tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+)
 '''
         enabled: true
       }
