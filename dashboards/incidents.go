@@ -29,15 +29,6 @@ var (
 	nothingOpen = word{-1, "nothing open", "green"}
 )
 
-// flow is like count, of what a counter increased by within a window: a time in
-// brackets, and an offset if need be.
-func flow(metric, matchers, by, window string) string {
-	if matchers != "" {
-		matchers = ", " + matchers
-	}
-	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + matchers + "}" + window + "))"
-}
-
 // openBySeverity counts open incidents.
 func openBySeverity() []Query {
 	return severities(func(severity string) string {
@@ -152,14 +143,12 @@ func priority(name string) Query {
 }
 
 func (d *Dashboard) incidentsFlow() {
-	seen := " Counted since the exporter's first sync, over its restarts."
-	round := func(expr string) string { return "round(" + expr + ")" }
 	d.row("Flow", 9,
 		createdAndResolved(12, "14d"),
-		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar."+seen+once,
+		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar. Counted since the exporter's first sync, over its restarts."+minuteHint,
 			severities(func(severity string) string {
-				return round("sum(" + flow("incidents_created_total", severity, "severity", "[1h] offset -1h") + ")")
-			})...).bars("1h").stacked().decimals(0).bySeverity(),
+				return "round(sum(increase(" + createdIncidents.of(severity) + "[1h] offset -1h)))"
+			})...).bars("1h").stacked().decimals(0).bySeverity().none(noRules),
 	)
 	times := func(what, metric string) *Panel {
 		const few = "the demo may have recorded nothing yet"
@@ -176,8 +165,8 @@ func (d *Dashboard) incidentsFlow() {
 	)
 	heats := func(what, metric string) *Panel {
 		return heat(12, "Time to "+what+", distribution",
-			"How many incidents took how long, per hour. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
-			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]))").or("without native histograms there is nothing to draw"))
+			"How many incidents took how long, per hour. Two exporters of one tenant count once: the newest owner's, as rules.yaml records it; where one takes a tenant over, what was counted between its first scrape and the last one of the other is left out. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
+			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]) and on (tenant, instance) "+owner().Record+")").or("without native histograms there is nothing to draw"))
 	}
 	d.row("", 8,
 		heats("assign", "incident_time_to_assign_seconds"),

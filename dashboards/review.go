@@ -257,8 +257,8 @@ func (d *Dashboard) reviewLoad() {
 			q("", "max(m365_defender_busiest_assignee_open_incidents{"+selected+"})").or(off))),
 		few(stat(6, "Open incidents per person", "none", "Assigned open incidents per person who has any."+once,
 			q("", "sum("+count("incidents", `assigned="true", `+isOpen, byAll)+") / sum(max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))).decimals(1),
-		few(stat(6, "Hand-overs", "none", "Times an open incident went from one person to another, in the last 7 days. Many: work waits for others, or is escalated."+once,
-			q("", "round(sum(max by (tenant, severity) (increase(m365_defender_incidents_reassigned_total{"+selected+"}[7d]))))").or(off))),
+		few(stat(6, "Hand-overs", "none", "Times an open incident went from one person to another, in the last 7 days. Many: work waits for others, or is escalated."+recordedHint,
+			q("", "round(sum("+grown("incidents_reassigned", "", week)+"))").or(off))),
 	)
 	d.row("", 7, ranking(24, "Open, by person", "none", "Open incidents by the person to whom they are assigned: a name, or what stands for one. Needs --incidents.assignees=hashed or names; see docs/privacy.md."+once,
 		q("{{assignee}}", "topk(20, sum by (assignee) (max by (tenant, assignee) (m365_defender_open_incidents_by_assignee{"+selected+"})))").or(off)).
