@@ -59,9 +59,16 @@ const (
 	age = `clamp_min(time() - max by (tenant) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"}), 0)`
 
 	// withoutCounts is how many tenants have none: never yet, or they were too
-	// old and were withdrawn. No sum and no largest value would show that.
-	withoutCounts = `count(max by (tenant) (m365_defender_up{` + selected + `}) unless max by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
-		` or 0 * count(m365_defender_up{` + selected + `})`
+	// old and were withdrawn, or no exporter serves them. No sum and no largest value
+	// would show that. The names of those that are not served are in no metric, so
+	// they count as long as all that are served are chosen.
+	withoutCounts = `sum((group by (tenant) (m365_defender_up{` + selected + `}) unless group by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
+		` or (` + unserved + ` unless on () count(group by (tenant) (m365_defender_up{` + selected + `})) < count(group by (tenant) (m365_defender_up)))` +
+		` or 0 * count(m365_defender_up{` + selected + `}))`
+
+	// unserved is how many tenants of a configuration no exporter serves; of replicas
+	// each serves some. It is below zero where one is served twice, for a moment.
+	unserved = `clamp_min(max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job) (max by (job, instance) (m365_defender_tenants{state="owned"})), 0)`
 )
 
 // Incidents is the dashboard of who leads a security operations centre.
@@ -104,8 +111,8 @@ func (d *Dashboard) incidentsNow() {
 		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
 			q("worst tenant: {{tenant}}", "topk(1, "+age+")")).named().steps("green", from(180, "yellow"), from(900, "red")).
 			dashboard("Exporter", exporterUID).runbook("DefenderDataStale"),
-		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn. Every number on this page is without them.",
-			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing"),
+		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn; and, as long as all tenants are chosen, those of the configuration that no exporter serves. Every number on this page is without them.",
+			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing").runbook("DefenderTenantUnowned"),
 	)
 }
 
