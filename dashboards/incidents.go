@@ -1,5 +1,7 @@
 package dashboards
 
+import "strings"
+
 // selected is the part of every selector that the variables fill.
 const selected = `tenant=~"$tenant", instance=~"$instance"`
 
@@ -114,6 +116,14 @@ func (d *Dashboard) incidentsNow() {
 		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn; and, as long as all tenants are chosen, those of the configuration that no exporter serves. Every number on this page is without them.",
 			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing").runbook("DefenderTenantUnowned"),
 	)
+	d.alerts()
+}
+
+// alerts adds the list of alerts, beneath what is most important.
+func (d *Dashboard) alerts() {
+	list := alertList()
+	list.GridPos.W = 24
+	d.row("", 5, list)
 }
 
 func (d *Dashboard) incidentsOverTime() {
@@ -124,7 +134,7 @@ func (d *Dashboard) incidentsOverTime() {
 			bySeverity(unassignedIncidents)...).
 			stacked().bySeverity().none(noRules).runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+minuteHint,
-			q("{{threshold}}", openOlder.sum("threshold", ofSeverity))).points(50).unfilled().none(noRules).
+			byAge()...).points(50).unfilled().none(noRules).
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -143,6 +153,18 @@ func (d *Dashboard) incidentsOverTime() {
 			q("all", "0 * count(m365_defender_up{"+selected+"}) - 1 unless count(m365_defender_open_incidents_by_priority{"+selected+"})").or("with the Graph API there are priorities")).
 			color("top", "red").color("medium", "orange").color("low", "yellow").color("unknown", "text").words(word{-1, "not told by this API", "text"}),
 	)
+}
+
+// byAge asks once for each of the default ages, the youngest first: Grafana shows the
+// series of one query in the order of their names, 168h before 1h. Ages that a setting
+// has besides come last.
+func byAge() []Query {
+	ages := []string{"1h", "4h", "8h", "24h", "72h", "168h", "720h"}
+	var all []Query
+	for _, age := range ages {
+		all = append(all, q(age, openOlder.sum("", ofSeverity+`, threshold="`+age+`"`)))
+	}
+	return append(all, q("{{threshold}}", openOlder.sum("threshold", ofSeverity+`, threshold!~"`+strings.Join(ages, "|")+`"`)).or("the demo has the default ages"))
 }
 
 func priority(name string) Query {
@@ -172,7 +194,7 @@ func (d *Dashboard) incidentsFlow() {
 	)
 	heats := func(what, metric string) *Panel {
 		return heat(12, "Time to "+what+", distribution",
-			"How many incidents took how long, per hour. Two exporters of one tenant count once: the newest owner's, as rules.yaml records it; where one takes a tenant over, what was counted between its first scrape and the last one of the other is left out. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
+			"How many incidents took how long, in each quarter of an hour, or longer where the time range is long. Two exporters of one tenant count once: the newest owner's, as rules.yaml records it; where one takes a tenant over, what was counted between its first scrape and the last one of the other is left out. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "15m",
 			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]) and on (tenant, instance) "+owner().Record+")").or("without native histograms there is nothing to draw"))
 	}
 	d.row("", 8,
@@ -193,20 +215,24 @@ func (d *Dashboard) incidentsKinds() {
 	d.row("Kinds", 10,
 		ranking(8, "Open, by service source", "none", "Open incidents of the severities chosen above by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
 			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", ofSeverity, "severity, service_source")+"))"), nothing).
-			words(nothingOpen),
-		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+"))"), nothing).
-			words(nothingOpen),
+			spaced().words(nothingOpen),
+		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts, the twelve most frequent. An incident counts once for each of its categories."+withAlerts+once,
+			q("{{category}}", "sort_desc(topk(12, sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+")))"), nothing).
+			spaced().words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
 			alerts...).bySeverity(),
 	)
+	verdict := func(name, classification string) Query {
+		return q(name, "sum("+count("resolved_incidents", `classification="`+classification+`"`, "severity, classification, determination")+")").or("the demo may have resolved none of these yet")
+	}
 	d.row("", 9,
-		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now; unknown: none was given. The SOC review has their shares by detection source."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+count("resolved_incidents", "", "severity, classification, determination")+"))")).dashboard("SOC review", reviewUID),
+		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now. The SOC review has their shares by detection source."+once,
+			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"), verdict("false positive", "false_positive"), verdict("no verdict", "unknown")).
+			byVerdict().dashboard("SOC review", reviewUID),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
-			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
+			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")).spaced(),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+minuteHint,
-			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).stacked().none(noRules),
+			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).spaced().stacked().none(noRules),
 	)
 }
 

@@ -137,8 +137,14 @@ func (d *Dashboard) reviewQuality() {
 		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+minuteHint,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").points(50).upToOne().none(noRules).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").points(50).upToOne().none(noRules).byVerdict(),
 	)
+}
+
+// byVerdict colours the series by the verdict that they are named after; none is no
+// verdict.
+func (p *Panel) byVerdict() *Panel {
+	return p.color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text")
 }
 
 // createdAndResolved shows whether work keeps pace, over so long a time whatever
@@ -203,7 +209,7 @@ func (d *Dashboard) reviewFlow() {
 		when(6, "Created, by day of the week", "day of the week, 0 is Sunday,", "weekday", "day_of_week()"),
 		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+minuteHint,
 			q("{{category}}", "topk(10, "+openByCategory.sum("category", "")+" > 0)").or("alerts may not be delivered")).
-			stacked().every("6h").none("none, or rules.yaml is not loaded"),
+			spaced().stacked().every("6h").none("none, or rules.yaml is not loaded"),
 	)
 	d.row("", 4,
 		stat(6, "Resolved while assigned", "percentunit", "Share of the incidents resolved in the last 7 days that had an owner when they were resolved, and of the 7 days before. The others were closed by a rule, by automation, or by a person who did not take them: the API does not tell which."+recordedHint,
