@@ -96,11 +96,6 @@ func newest(by, selector string) string {
 	return "max by (" + by + ") (last_over_time(" + selector + gap + ") and on (tenant, instance) " + owner().Record + ")"
 }
 
-// open counts open incidents as the newest owner knows them.
-func open(matchers string) string {
-	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", "m365_defender_incidents{"+matchers+`status!="resolved"}`) + ")"
-}
-
 // RuleGroup is a group of recording rules that are evaluated together: as often as
 // alerts are, if it has no interval of its own.
 type RuleGroup struct {
