@@ -39,10 +39,10 @@ func incidentAlerts() []Alert {
 	}
 	return []Alert{
 		{
-			Name: "DefenderHighIncidentUnassigned", For: "15m", Severity: "critical",
-			Expr:        open(`severity="high", assigned="false", `) + " > 0",
+			Name: "DefenderHighIncidentUnassigned", For: "5m", Severity: "critical", Silent: "the demo may give each an owner in time",
+			Expr:        waiting(),
 			Summary:     "{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}",
-			Description: "For 15 minutes there has been at least one open incident of high severity that has no owner.",
+			Description: "At least one of them has waited for a quarter of an hour: more open incidents of high severity have no owner than were created in the last 10 minutes, or one of them is over an hour old.",
 		},
 		{
 			Name: "DefenderHighIncidentOverdue", For: "1m", Severity: "warning",
@@ -83,6 +83,23 @@ func incidentAlerts() []Alert {
 			Description: "More than half of the incidents that were resolved within the look-back were closed without a verdict, of more than 20. Rates of false positives say little then.",
 		},
 	}
+}
+
+// waiting counts the open incidents of high severity without an owner, where one of
+// them must have been there for ten minutes: they are more than were created since, or
+// one is over an hour old. That there is one at any moment says nothing where each is
+// taken within minutes. What was created is a difference of values, since increase
+// would extrapolate it; the smallest of ten minutes is the oldest one, or the first
+// after a counter began anew. Where nothing is known of it, as before the end of the
+// first sync, none was created.
+func waiting() string {
+	const created = `m365_defender_incidents_created_total{severity="high"}`
+	return "sum by (tenant) (" + newest("tenant, status", `m365_defender_incidents{severity="high", assigned="false", status!="resolved"}`) + ")\n" +
+		"> on (tenant)\n(\n" +
+		"  max by (tenant) (last_over_time(" + created + gap + "))\n" +
+		"  - on (tenant) min_over_time((max by (tenant) (" + created + "))[10m:1m])\n" +
+		"  unless on (tenant)\n  " + newest("tenant", `m365_defender_open_incidents_older{severity="high", assigned="false", threshold="1h"}`) + " > 0\n" +
+		"  or on (tenant)\n  0 * max by (tenant) (" + owner().Record + ")\n)"
 }
 
 // verdicts counts resolved incidents.

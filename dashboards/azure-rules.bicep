@@ -58,43 +58,57 @@ sum by (tenant, severity) (max by (tenant, severity, status, assigned) (last_ove
         enabled: true
       }
       {
+        record: 'tenant:m365_defender_high_incidents_assigned:max'
+        expression: '''
+sum by (tenant) (max by (tenant, met) (m365_defender_incidents_objective_total{severity="high", objective="assign"}))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant:m365_defender_high_incidents_assigned_late:max'
+        expression: '''
+max by (tenant) (m365_defender_incidents_objective_total{severity="high", objective="assign", met="false"})
+'''
+        enabled: true
+      }
+      {
         record: 'tenant:m365_defender_high_incidents_assigned_late:ratio_rate1h'
         expression: '''
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign", met="false"}[1h]))
-/
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign"}[1h]))
+rate(tenant:m365_defender_high_incidents_assigned_late:max[1h])
+/ on (tenant)
+rate(tenant:m365_defender_high_incidents_assigned:max[1h])
 '''
         enabled: true
       }
       {
         record: 'tenant:m365_defender_high_incidents_assigned_late:ratio_rate6h'
         expression: '''
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign", met="false"}[6h]))
-/
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign"}[6h]))
+rate(tenant:m365_defender_high_incidents_assigned_late:max[6h])
+/ on (tenant)
+rate(tenant:m365_defender_high_incidents_assigned:max[6h])
 '''
         enabled: true
       }
       {
         record: 'tenant:m365_defender_high_incidents_assigned_late:ratio_rate3d'
         expression: '''
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign", met="false"}[3d]))
-/
-sum by (tenant) (rate(m365_defender_incidents_objective_total{severity="high", objective="assign"}[3d]))
+rate(tenant:m365_defender_high_incidents_assigned_late:max[3d])
+/ on (tenant)
+rate(tenant:m365_defender_high_incidents_assigned:max[3d])
 '''
         enabled: true
       }
       {
         record: 'tenant:m365_defender_high_incidents_assigned:increase6h'
         expression: '''
-sum by (tenant) (increase(m365_defender_incidents_objective_total{severity="high", objective="assign"}[6h]))
+increase(tenant:m365_defender_high_incidents_assigned:max[6h])
 '''
         enabled: true
       }
       {
         record: 'tenant:m365_defender_high_incidents_assigned:increase3d'
         expression: '''
-sum by (tenant) (increase(m365_defender_incidents_objective_total{severity="high", objective="assign"}[3d]))
+increase(tenant:m365_defender_high_incidents_assigned:max[3d])
 '''
         enabled: true
       }
@@ -177,6 +191,13 @@ sum by (tenant, classification) (max by (tenant, classification, severity, deter
         enabled: true
       }
       {
+        record: 'tenant_severity:m365_defender_incidents_created:newest'
+        expression: '''
+max by (tenant, severity) (last_over_time(m365_defender_incidents_created_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+'''
+        enabled: true
+      }
+      {
         record: 'tenant_service_source:m365_defender_unresolved_alerts:sum'
         expression: '''
 sum by (tenant, service_source) (max by (tenant, service_source, severity, status) (last_over_time(m365_defender_alerts{status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
@@ -223,6 +244,13 @@ sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_inciden
         record: 'tenant:m365_defender_incidents_merged:newest'
         expression: '''
 sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_merged_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+'''
+        enabled: true
+      }
+      {
+        record: 'tenant:m365_defender_incidents_reassigned:newest'
+        expression: '''
+sum by (tenant) (max by (tenant, severity) (last_over_time(m365_defender_incidents_reassigned_total[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
 '''
         enabled: true
       }
@@ -363,14 +391,14 @@ resource m365_defender_incidents 'Microsoft.AlertsManagement/prometheusRuleGroup
     rules: [
       {
         alert: 'DefenderHighIncidentUnassigned'
-        for: 'PT15M'
+        for: 'PT5M'
         severity: 0
         labels: {
           severity: 'critical'
         }
         annotations: {
           summary: '{{ $labels.tenant }}: high-severity incidents without an owner: {{ $value }}'
-          description: 'For 15 minutes there has been at least one open incident of high severity that has no owner.'
+          description: 'At least one of them has waited for a quarter of an hour: more open incidents of high severity have no owner than were created in the last 10 minutes, or one of them is over an hour old.'
           runbook_url: '${runbookUrl}#defenderhighincidentunassigned'
         }
         resolveConfiguration: {
@@ -379,7 +407,16 @@ resource m365_defender_incidents 'Microsoft.AlertsManagement/prometheusRuleGroup
         }
         actions: actions
         expression: '''
-sum by (tenant, severity) (max by (tenant, severity, status, assigned) (last_over_time(m365_defender_incidents{severity="high", assigned="false", status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)) > 0
+sum by (tenant) (max by (tenant, status) (last_over_time(m365_defender_incidents{severity="high", assigned="false", status!="resolved"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest))
+> on (tenant)
+(
+  max by (tenant) (last_over_time(m365_defender_incidents_created_total{severity="high"}[5m]))
+  - on (tenant) min_over_time((max by (tenant) (m365_defender_incidents_created_total{severity="high"}))[10m:1m])
+  unless on (tenant)
+  max by (tenant) (last_over_time(m365_defender_open_incidents_older{severity="high", assigned="false", threshold="1h"}[5m]) and on (tenant, instance) tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest) > 0
+  or on (tenant)
+  0 * max by (tenant) (tenant_instance:m365_defender_tenant_owned_since_timestamp_seconds:newest)
+)
 '''
         enabled: true
       }

@@ -92,10 +92,10 @@ func checkPanel(t *testing.T, p *Panel) {
 	if p.Type == "row" {
 		return
 	}
-	if p.Description == "" || len(p.Targets) == 0 {
+	if p.Description == "" || len(p.Targets) == 0 && p.Type != "alertlist" {
 		t.Errorf("%s: no description, or no query", p.Title)
 	}
-	if p.Type != "heatmap" && p.Type != "table" && p.FieldConfig.Defaults.Unit == "" {
+	if !slices.Contains([]string{"alertlist", "heatmap", "table"}, p.Type) && p.FieldConfig.Defaults.Unit == "" {
 		t.Errorf("%s: no unit", p.Title)
 	}
 	for _, target := range p.Targets {
@@ -188,6 +188,34 @@ func TestProblemsOnTop(t *testing.T) {
 		}
 		if without == "" || tables != 1 {
 			t.Errorf("%s: stat of the tenants without counts: %q; tables: %d", d.name, without, tables)
+		}
+	}
+}
+
+// TestInOrder: Grafana shows the series of one query in the order of their names,
+// where 168h comes before 1h, and no verdict among the verdicts.
+func TestInOrder(t *testing.T) {
+	for title, want := range map[string][]string{
+		"Open, by age":        {"1h", "4h", "8h", "24h", "72h", "168h", "720h", "{{threshold}}"},
+		"Verdicts, look-back": {"true positive", "expected activity", "false positive", "no verdict"},
+	} {
+		panels := Incidents().Panels
+		var got []string
+		for _, target := range panels[slices.IndexFunc(panels, func(p *Panel) bool { return p.Title == title })].Targets {
+			got = append(got, target.LegendFormat)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", title, got, want)
+		}
+	}
+}
+
+// TestAlertsOnTop: what fires is in sight without scrolling, on a screen 1,080 pixels
+// high, whose rows are 38 each.
+func TestAlertsOnTop(t *testing.T) {
+	for _, d := range []*Dashboard{Incidents(), Exporter()} {
+		if !slices.ContainsFunc(d.Panels, func(p *Panel) bool { return p.Type == "alertlist" && p.GridPos.Y+p.GridPos.H <= 20 }) {
+			t.Errorf("%s: no list of alerts at the top", d.name)
 		}
 	}
 }

@@ -168,8 +168,8 @@ func (d *Dashboard) exporterHealth() {
 			how("up", "", "== bool 1")).steps("red", from(1, "green")),
 		stat(4, "Refresh failing", "none", "Tenants whose last refresh failed. One that two exporters refresh counts for each of them.",
 			q("", "sum(min by (tenant, instance) (m365_defender_up{"+selected+"}) == bool 0)")).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
-		stat(4, "No counts at all", "none", "Tenants without any counts: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn.",
-			q("", withoutCounts)).steps("green", from(1, "red")).runbook("DefenderRefreshFailing"),
+		stat(4, "No counts at all", "none", "Tenants without any counts: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn; and, as long as all tenants are chosen, those of the configuration that no exporter serves.",
+			q("", withoutCounts)).steps("green", from(1, "red")).runbook("DefenderRefreshFailing").runbook("DefenderTenantUnowned"),
 		stat(4, "Throttled", "none", "Tenants whose API sent an HTTP 429 response; the time to wait is not over.",
 			how("api_blocked_until_timestamp_seconds", "", "> bool time()")).steps("green", from(1, "orange")).runbook("DefenderThrottled"),
 		stat(4, "First sync running", "none", "Tenants whose incidents have not all been read yet. That is normal for a new tenant.",
@@ -177,6 +177,7 @@ func (d *Dashboard) exporterHealth() {
 		stat(4, "Exporters", "none", "Exporters that Prometheus reaches, by version.",
 			q("{{version}}", `count by (version) (max by (instance, version) (m365_defender_exporter_build_info{instance=~"$instance"}))`)).runbook("DefenderExporterDown"),
 	)
+	d.alerts()
 	d.row("", 8,
 		table(24, "Tenants", "One line for each tenant and exporter, those whose last refresh failed first, then the oldest data. The status page of the exporter has the last error in words.",
 			[]string{"tenant", "Tenant", "instance", "Exporter"},
@@ -217,9 +218,13 @@ func (d *Dashboard) exporterQuota() {
 			)...,
 		).dashed("/^own limit/", "text").dashed("/^API limit/", "red").runbook("DefenderQuotaNearlyUsed")
 	}
+	share := func(window string) string {
+		m := `window="` + window + `"`
+		return each("api_quota_used", m, "") + " / on (tenant, instance) " + each("api_quota_effective_limit", m, "")
+	}
 	d.row("Quota", 8,
-		ranking(8, "Share of the own limit used", "percentunit", "Calls in the window that ends now, of what this exporter allows itself in it: the ten largest shares. The minute may be full while a first sync runs.",
-			q("{{tenant}}, {{window}}", "sort_desc(topk(10, "+each("api_quota_used", "", "window")+" / on (tenant, instance, window) "+each("api_quota_effective_limit", "", "window")+"))")).
+		ranking(8, "Share of the own limit used", "percentunit", "Calls in the last hour, of what this exporter allows itself in it: the ten largest shares. Of the last minute where the API has no limit by the hour.",
+			q("{{tenant}}", "sort_desc(topk(10, "+share("hour")+" or on (tenant, instance) "+share("minute")+"))")).
 			upToOne().steps("green", from(0.8, "orange"), from(0.95, "red")).runbook("DefenderQuotaNearlyUsed"),
 		window("minute", ""),
 		window("hour", " An API without a limit by the hour has no such series."),

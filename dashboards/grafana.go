@@ -192,7 +192,7 @@ var datasource = &Datasource{Type: "prometheus", UID: "${datasource}"}
 
 // panelNames are what Grafana calls the types of panels that are used.
 var panelNames = map[string]string{
-	"bargauge": "Bar gauge", "heatmap": "Heatmap", "stat": "Stat", "state-timeline": "State timeline", "table": "Table", "timeseries": "Time series",
+	"alertlist": "Alert list", "bargauge": "Bar gauge", "heatmap": "Heatmap", "stat": "Stat", "state-timeline": "State timeline", "table": "Table", "timeseries": "Time series",
 }
 
 // labelValues is a variable of which all values are chosen at first.
@@ -240,7 +240,7 @@ func marks() []Annotation {
 		return Annotation{Datasource: datasource, Enable: true, Name: name, IconColor: color, Step: "60s", Expr: expr, TitleFormat: title, TextFormat: text}
 	}
 	firing := mark("Alerts firing", "red", `ALERTS{alertname=~"Defender.+", alertstate="firing", tenant=~"$tenant|"}`, "{{alertname}}", "{{tenant}} {{instance}}")
-	firing.Enable = false // where much is wrong it hides what is drawn
+	firing.Enable = false // where much is wrong it hides what is drawn; see alertList
 	return []Annotation{
 		{BuiltIn: 1, Datasource: &Datasource{"grafana", "-- Grafana --"}, Enable: true, Hide: true, IconColor: "rgba(0, 211, 255, 1)", Name: "Annotations & Alerts", Type: "dashboard"},
 		mark("Exporter started", "blue", `m365_defender_exporter_build_info{instance=~"$instance"} and on (job, instance) clamp_min(time() - process_start_time_seconds, 0) < 60`,

@@ -1,5 +1,7 @@
 package dashboards
 
+import "strings"
+
 // selected is the part of every selector that the variables fill.
 const selected = `tenant=~"$tenant", instance=~"$instance"`
 
@@ -28,15 +30,6 @@ var (
 	noneOpen    = "(sum(" + count("incidents", ofSeverity+", "+isOpen, byAll) + ") == 0) - 1"
 	nothingOpen = word{-1, "nothing open", "green"}
 )
-
-// flow is like count, of what a counter increased by within a window: a time in
-// brackets, and an offset if need be.
-func flow(metric, matchers, by, window string) string {
-	if matchers != "" {
-		matchers = ", " + matchers
-	}
-	return "max by (tenant, " + by + ") (increase(m365_defender_" + metric + "{" + selected + matchers + "}" + window + "))"
-}
 
 // openBySeverity counts open incidents.
 func openBySeverity() []Query {
@@ -68,9 +61,16 @@ const (
 	age = `clamp_min(time() - max by (tenant) (m365_defender_refresh_last_success_timestamp_seconds{` + selected + `, kind="delta"}), 0)`
 
 	// withoutCounts is how many tenants have none: never yet, or they were too
-	// old and were withdrawn. No sum and no largest value would show that.
-	withoutCounts = `count(max by (tenant) (m365_defender_up{` + selected + `}) unless max by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
-		` or 0 * count(m365_defender_up{` + selected + `})`
+	// old and were withdrawn, or no exporter serves them. No sum and no largest value
+	// would show that. The names of those that are not served are in no metric, so
+	// they count as long as all that are served are chosen.
+	withoutCounts = `sum((group by (tenant) (m365_defender_up{` + selected + `}) unless group by (tenant) (m365_defender_incidents_cached{` + selected + `}))` +
+		` or (` + unserved + ` unless on () count(group by (tenant) (m365_defender_up{` + selected + `})) < count(group by (tenant) (m365_defender_up)))` +
+		` or 0 * count(m365_defender_up{` + selected + `}))`
+
+	// unserved is how many tenants of a configuration no exporter serves; of replicas
+	// each serves some. It is below zero where one is served twice, for a moment.
+	unserved = `clamp_min(max by (job) (m365_defender_tenants{state="configured"}) - on (job) sum by (job) (max by (job, instance) (m365_defender_tenants{state="owned"})), 0)`
 )
 
 // Incidents is the dashboard of who leads a security operations centre.
@@ -113,9 +113,17 @@ func (d *Dashboard) incidentsNow() {
 		stat(8, "Age of the data", "dtdurations", "Time since the counts were last brought up to date, of the tenant where that is longest. Usually under a minute. A tenant that never had counts is not among them: it is one of Tenants without counts.",
 			q("worst tenant: {{tenant}}", "topk(1, "+age+")")).named().steps("green", from(180, "yellow"), from(900, "red")).
 			dashboard("Exporter", exporterUID).runbook("DefenderDataStale"),
-		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn. Every number on this page is without them.",
-			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing"),
+		stat(8, "Tenants without counts", "none", "Tenants of which nothing is known: their first sync has not read the open incidents yet, or fails, or the counts were too old and were withdrawn; and, as long as all tenants are chosen, those of the configuration that no exporter serves. Every number on this page is without them.",
+			q("", withoutCounts)).steps("green", from(1, "red")).dashboard("Exporter", exporterUID).runbook("DefenderRefreshFailing").runbook("DefenderTenantUnowned"),
 	)
+	d.alerts()
+}
+
+// alerts adds the list of alerts, beneath what is most important.
+func (d *Dashboard) alerts() {
+	list := alertList()
+	list.GridPos.W = 24
+	d.row("", 5, list)
 }
 
 func (d *Dashboard) incidentsOverTime() {
@@ -126,7 +134,7 @@ func (d *Dashboard) incidentsOverTime() {
 			bySeverity(unassignedIncidents)...).
 			stacked().bySeverity().none(noRules).runbook("DefenderHighIncidentUnassigned"),
 		series(8, "Open, by age", "none", "Open incidents created at least so long ago. An incident of 30 h counts in 1h, 4h, 8h and 24h. Of the severities chosen above."+minuteHint,
-			q("{{threshold}}", openOlder.sum("threshold", ofSeverity))).points(50).unfilled().none(noRules).
+			byAge()...).points(50).unfilled().none(noRules).
 			color("1h", "#f2cc0c").color("4h", "#ff9830").color("8h", "#ff780a").color("24h", "#fa6400").
 			color("72h", "#e02f44").color("168h", "#c4162a").color("720h", "#8f1d1d").
 			runbook("DefenderHighIncidentOverdue"),
@@ -147,19 +155,29 @@ func (d *Dashboard) incidentsOverTime() {
 	)
 }
 
+// byAge asks once for each of the default ages, the youngest first: Grafana shows the
+// series of one query in the order of their names, 168h before 1h. Ages that a setting
+// has besides come last.
+func byAge() []Query {
+	ages := []string{"1h", "4h", "8h", "24h", "72h", "168h", "720h"}
+	var all []Query
+	for _, age := range ages {
+		all = append(all, q(age, openOlder.sum("", ofSeverity+`, threshold="`+age+`"`)))
+	}
+	return append(all, q("{{threshold}}", openOlder.sum("threshold", ofSeverity+`, threshold!~"`+strings.Join(ages, "|")+`"`)).or("the demo has the default ages"))
+}
+
 func priority(name string) Query {
 	return q(name, "sum("+count("open_incidents_by_priority", ofSeverity+`, priority="`+name+`"`, "severity, priority")+")").or("the native API tells no priority")
 }
 
 func (d *Dashboard) incidentsFlow() {
-	seen := " Counted since the exporter's first sync, over its restarts."
-	round := func(expr string) string { return "round(" + expr + ")" }
 	d.row("Flow", 9,
 		createdAndResolved(12, "14d"),
-		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar."+seen+once,
+		series(12, "Created per hour, by severity", "none", "Incidents that appeared in the hour that begins at each bar. Counted since the exporter's first sync, over its restarts."+minuteHint,
 			severities(func(severity string) string {
-				return round("sum(" + flow("incidents_created_total", severity, "severity", "[1h] offset -1h") + ")")
-			})...).bars("1h").stacked().decimals(0).bySeverity(),
+				return "round(sum(increase(" + createdIncidents.of(severity) + "[1h] offset -1h)))"
+			})...).bars("1h").stacked().decimals(0).bySeverity().none(noRules),
 	)
 	times := func(what, metric string) *Panel {
 		const few = "the demo may have recorded nothing yet"
@@ -176,8 +194,8 @@ func (d *Dashboard) incidentsFlow() {
 	)
 	heats := func(what, metric string) *Panel {
 		return heat(12, "Time to "+what+", distribution",
-			"How many incidents took how long, per hour. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "1h",
-			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]))").or("without native histograms there is nothing to draw"))
+			"How many incidents took how long, in each quarter of an hour, or longer where the time range is long. Two exporters of one tenant count once: the newest owner's, as rules.yaml records it; where one takes a tenant over, what was counted between its first scrape and the last one of the other is left out. Needs native histograms: scrape_native_histograms in the scrape configuration of Prometheus 3.8 and later, the feature flag native-histograms before.", "15m",
+			q("", "sum(increase(m365_defender_"+metric+"{"+selected+"}[$__rate_interval]) and on (tenant, instance) "+owner().Record+")").or("without native histograms there is nothing to draw"))
 	}
 	d.row("", 8,
 		heats("assign", "incident_time_to_assign_seconds"),
@@ -197,20 +215,24 @@ func (d *Dashboard) incidentsKinds() {
 	d.row("Kinds", 10,
 		ranking(8, "Open, by service source", "none", "Open incidents of the severities chosen above by the service that raised their alerts. An incident counts once for each of its services, so the bars add up to more than the incidents."+withAlerts+once,
 			q("{{service_source}}", "sort_desc(sum by (service_source) ("+count("open_incidents_by_service_source", ofSeverity, "severity, service_source")+"))"), nothing).
-			words(nothingOpen),
-		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts. An incident counts once for each of its categories."+withAlerts+once,
-			q("{{category}}", "sort_desc(sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+"))"), nothing).
-			words(nothingOpen),
+			spaced().words(nothingOpen),
+		ranking(8, "Open, by category", "none", "Open incidents of the severities chosen above by the category of their alerts, the twelve most frequent. An incident counts once for each of its categories."+withAlerts+once,
+			q("{{category}}", "sort_desc(topk(12, sum by (category) ("+count("open_incidents_by_category", ofSeverity, "severity, category")+")))"), nothing).
+			spaced().words(nothingOpen),
 		ranking(8, "Alerts not resolved, by severity", "none", "Alerts of the incidents that are counted, as long as they are not resolved themselves. Severity and status are the alert's."+withAlerts+once,
 			alerts...).bySeverity(),
 	)
+	verdict := func(name, classification string) Query {
+		return q(name, "sum("+count("resolved_incidents", `classification="`+classification+`"`, "severity, classification, determination")+")").or("the demo may have resolved none of these yet")
+	}
 	d.row("", 9,
-		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now; unknown: none was given. The SOC review has their shares by detection source."+once,
-			q("{{classification}}", "sort_desc(sum by (classification) ("+count("resolved_incidents", "", "severity, classification, determination")+"))")).dashboard("SOC review", reviewUID),
+		ranking(8, "Verdicts, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by classification as it is now. The SOC review has their shares by detection source."+once,
+			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"), verdict("false positive", "false_positive"), verdict("no verdict", "unknown")).
+			byVerdict().dashboard("SOC review", reviewUID),
 		ranking(8, "Determinations, look-back", "none", "Resolved incidents within the exporter's look-back (180 days by default), by determination, the ten most frequent."+once,
-			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")),
+			q("{{determination}} ({{classification}})", "topk(10, sum by (classification, determination) ("+count("resolved_incidents", "", "severity, classification, determination")+") > 0)")).spaced(),
 		series(8, "Alerts, by service source", "none", "Alerts of the incidents that are counted and not resolved themselves, by the service that raised them."+withAlerts+minuteHint,
-			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).stacked().none(noRules),
+			q("{{service_source}}", unresolvedAlerts.sum("service_source", ""))).spaced().stacked().none(noRules),
 	)
 }
 

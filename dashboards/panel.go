@@ -193,6 +193,7 @@ func ranking(width int, title, unit, description string, queries ...Query) *Pane
 	p.Options = map[string]any{
 		"reduceOptions": lastValue, "displayMode": "basic", "orientation": "horizontal", "showUnfilled": true,
 		"valueMode": "color", "namePlacement": "auto", "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8,
+		"text": map[string]any{"titleSize": 13, "valueSize": 15}, // or each panel has another size, as large as fits
 	}
 	p.missing()
 	if unit == "none" {
@@ -303,6 +304,27 @@ func (p *Panel) color(name, color string, more ...Property) *Panel {
 		Matcher{"byName", name}, append([]Property{{"color", map[string]any{"mode": "fixed", "fixedColor": color}}}, more...),
 	})
 	return p
+}
+
+// spaced writes the names of series, which are values of labels, with spaces.
+func (p *Panel) spaced() *Panel {
+	p.Transformations = append(p.Transformations, map[string]any{"id": "renameByRegex", "options": map[string]any{"regex": "/_/g", "renamePattern": " "}})
+	return p
+}
+
+// alertList lists what fires and what is about to, whoever evaluates the alerts:
+// Grafana itself, or Prometheus where the data source shows its rules. It cannot be
+// narrowed down to tenants: alerts of an exporter have none.
+func alertList() *Panel {
+	return &Panel{
+		Type: "alertlist", Title: "Alerts", FieldConfig: &FieldConfig{Defaults: Defaults{Mappings: []any{}}, Overrides: []Override{}},
+		Description: "Alerts of this exporter that fire or are pending, of all tenants, the most severe state first. Grafana's own, and those of alerts.yaml where \"Manage alerts via Alerting UI\" is on in the data source; an empty list says nothing where neither is so.",
+		Options: map[string]any{
+			"viewMode": "list", "groupMode": "default", "groupBy": []string{}, "maxItems": 20, "sortOrder": 3, "dashboardAlerts": false,
+			"alertName": "Defender", "alertInstanceLabelFilter": "", "showInactiveAlerts": false,
+			"stateFilter": map[string]any{"firing": true, "pending": true, "noData": false, "normal": false, "error": true},
+		},
+	}
 }
 
 // named shows the name of a stat's only value too.

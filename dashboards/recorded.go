@@ -42,6 +42,7 @@ var (
 		{metric: "incidents_resolved", by: "handled", dropped: "severity, classification"},
 		{metric: "incidents_reopened", dropped: "severity"},
 		{metric: "incidents_merged", dropped: "severity"},
+		{metric: "incidents_reassigned", dropped: "severity"},
 		{metric: "incidents_objective", by: "severity, objective, met"},
 	}
 )
@@ -122,6 +123,7 @@ var (
 	openOlder           = eachMinute("tenant_severity_threshold:m365_defender_open_incidents_older:sum", "open_incidents_older", nil, "severity, threshold", "assigned")
 	openByCategory      = eachMinute("tenant_category:m365_defender_open_incidents_by_category:sum", "open_incidents_by_category", nil, "category", "severity")
 	resolvedIncidents   = eachMinute("tenant_classification:m365_defender_resolved_incidents:sum", "resolved_incidents", nil, "classification", "severity, determination")
+	createdIncidents    = eachMinute("tenant_severity:m365_defender_incidents_created:newest", "incidents_created_total", nil, "severity", "")
 	unresolvedAlerts    = eachMinute("tenant_service_source:m365_defender_unresolved_alerts:sum", "alerts", unresolved, "service_source", "severity, status")
 )
 
@@ -132,7 +134,7 @@ func eachMinute(record, sample string, only []Match, by, dropped string) Recordi
 // panelsRules record what no alert is built on; those of open incidents are among
 // recordingRules.
 func panelsRules() []Rule {
-	return []Rule{openOlder.rule(), openByCategory.rule(), resolvedIncidents.rule(), unresolvedAlerts.rule()}
+	return []Rule{openOlder.rule(), openByCategory.rule(), resolvedIncidents.rule(), createdIncidents.rule(), unresolvedAlerts.rule()}
 }
 
 // Recording is what a rule makes of the samples of the newest owner of a tenant: those
@@ -195,7 +197,7 @@ func (r Recording) sum(by, matchers string) string {
 // Recordings are those of classic histograms, counters and counts; for whoever
 // writes a past that no rule has seen, too.
 func Recordings() []Recording {
-	all := []Recording{openIncidents, unassignedIncidents, openOlder, openByCategory, resolvedIncidents, unresolvedAlerts}
+	all := []Recording{openIncidents, unassignedIncidents, openOlder, openByCategory, resolvedIncidents, createdIncidents, unresolvedAlerts}
 	for _, h := range histograms {
 		all = append(all, h.classic())
 	}

@@ -137,8 +137,14 @@ func (d *Dashboard) reviewQuality() {
 		series(10, "Verdicts of all that is resolved", "percentunit", "Resolved incidents within the exporter's look-back, by classification, as shares."+minuteHint,
 			verdict("true positive", "true_positive"), verdict("expected activity", "informational_expected_activity"),
 			verdict("false positive", "false_positive"), verdict("no verdict", "unknown"),
-		).stacked().every("1h").points(50).upToOne().none(noRules).color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text"),
+		).stacked().every("1h").points(50).upToOne().none(noRules).byVerdict(),
 	)
+}
+
+// byVerdict colours the series by the verdict that they are named after; none is no
+// verdict.
+func (p *Panel) byVerdict() *Panel {
+	return p.color("true positive", "red").color("expected activity", "blue").color("false positive", "orange").color("no verdict", "text")
 }
 
 // createdAndResolved shows whether work keeps pace, over so long a time whatever
@@ -203,7 +209,7 @@ func (d *Dashboard) reviewFlow() {
 		when(6, "Created, by day of the week", "day of the week, 0 is Sunday,", "weekday", "day_of_week()"),
 		series(12, "Open, by category", "none", "Open incidents by the category (tactic) of their alerts, the ten most frequent at each point. An incident counts once for each of its categories."+minuteHint,
 			q("{{category}}", "topk(10, "+openByCategory.sum("category", "")+" > 0)").or("alerts may not be delivered")).
-			stacked().every("6h").none("none, or rules.yaml is not loaded"),
+			spaced().stacked().every("6h").none("none, or rules.yaml is not loaded"),
 	)
 	d.row("", 4,
 		stat(6, "Resolved while assigned", "percentunit", "Share of the incidents resolved in the last 7 days that had an owner when they were resolved, and of the 7 days before. The others were closed by a rule, by automation, or by a person who did not take them: the API does not tell which."+recordedHint,
@@ -218,12 +224,20 @@ func (d *Dashboard) reviewFlow() {
 	)
 }
 
+// isOff is -1 where there are counts, but none of a metric that is off unless the
+// operator asks for it, or none that a comparison holds of.
+func isOff(metric, comparison string) string {
+	return "0 * count(m365_defender_incidents_cached{" + selected + "}) - 1 unless count(m365_defender_" + metric + "{" + selected + "}" + comparison + ")"
+}
+
 // reviewRequested shows what is off unless the operator asks for it.
 func (d *Dashboard) reviewRequested() {
 	by := func(width int, title, flag, label, description string) *Panel {
+		metric := "open_incidents_by_" + label
 		return ranking(width, title, "none", description+" An incident counts once for each. The ten most frequent. Needs --incidents."+flag+"; see docs/privacy.md."+once,
-			q("{{"+label+"}}", "topk(10, sum by ("+label+") ("+count("open_incidents_by_"+label, "", "severity, "+label)+") > 0)").or("off unless the operator asks for it")).
-			none("none, or off: --incidents." + flag)
+			q("{{"+label+"}}", "topk(10, sum by ("+label+") ("+count(metric, "", "severity, "+label)+") > 0)").or("off unless the operator asks for it"),
+			q("all", isOff(metric, " > 0"))).
+			words(word{-1, "none, or off: --incidents." + flag, "text"})
 	}
 	closed := count("resolved_incidents_by_detector", "", "detector, classification")
 	share := func(classification string) string {
@@ -245,22 +259,24 @@ func (d *Dashboard) reviewRequested() {
 }
 
 func (d *Dashboard) reviewLoad() {
-	const off = "dimensions of persons are off unless the operator asks for them"
-	few := func(p *Panel) *Panel {
-		p.FieldConfig.Defaults.Mappings = []any{} // off is no fault
-		return p.none("off: --incidents.assignees")
+	const flag = "--incidents.assignees"
+	orOff := func(expr, metric string) Query { return q("", "("+expr+") or ("+isOff(metric, "")+")") }
+	load := func(title, description, expr, metric string) *Panel {
+		return stat(6, title, "none", description, orOff(expr, metric)).words(word{-1, "off: " + flag, "text"})
 	}
+	persons := "max by (tenant) (m365_defender_open_assignees{" + selected + "})"
 	d.row("Load, where --incidents.assignees is set", 4,
-		few(stat(6, "Persons with open incidents", "none", "How many persons have open incidents. Needs --incidents.assignees=count; see docs/privacy.md."+once,
-			q("", "sum("+"max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))),
-		few(stat(6, "Most open incidents of one person", "none", "The largest number of open incidents that one person has. Far above the average: the load is uneven."+once,
-			q("", "max(m365_defender_busiest_assignee_open_incidents{"+selected+"})").or(off))),
-		few(stat(6, "Open incidents per person", "none", "Assigned open incidents per person who has any."+once,
-			q("", "sum("+count("incidents", `assigned="true", `+isOpen, byAll)+") / sum(max by (tenant) (m365_defender_open_assignees{"+selected+"}))").or(off))).decimals(1),
-		few(stat(6, "Hand-overs", "none", "Times an open incident went from one person to another, in the last 7 days. Many: work waits for others, or is escalated."+once,
-			q("", "round(sum(max by (tenant, severity) (increase(m365_defender_incidents_reassigned_total{"+selected+"}[7d]))))").or(off))),
+		load("Persons with open incidents", "How many persons have open incidents. Needs --incidents.assignees=count; see docs/privacy.md."+once,
+			"sum("+persons+")", "open_assignees"),
+		load("Most open incidents of one person", "The largest number of open incidents that one person has. Far above the average: the load is uneven."+once,
+			"max(m365_defender_busiest_assignee_open_incidents{"+selected+"})", "busiest_assignee_open_incidents"),
+		load("Open incidents per person", "Assigned open incidents per person who has any."+once,
+			"sum("+count("incidents", `assigned="true", `+isOpen, byAll)+") / sum("+persons+")", "open_assignees").decimals(1),
+		load("Hand-overs", "Times an open incident went from one person to another, in the last 7 days. Many: work waits for others, or is escalated."+recordedHint,
+			"round(sum("+grown("incidents_reassigned", "", week)+"))", "incidents_reassigned_total"),
 	)
 	d.row("", 7, ranking(24, "Open, by person", "none", "Open incidents by the person to whom they are assigned: a name, or what stands for one. Needs --incidents.assignees=hashed or names; see docs/privacy.md."+once,
-		q("{{assignee}}", "topk(20, sum by (assignee) (max by (tenant, assignee) (m365_defender_open_incidents_by_assignee{"+selected+"})))").or(off)).
-		none("off: --incidents.assignees=hashed or names"))
+		q("{{assignee}}", "topk(20, sum by (assignee) (max by (tenant, assignee) (m365_defender_open_incidents_by_assignee{"+selected+"})))").or("off unless the operator asks for it"),
+		q("all", isOff("open_incidents_by_assignee", ""))).
+		words(word{-1, "none, or off: " + flag + "=hashed or names", "text"}))
 }

@@ -15,9 +15,21 @@ type Rule struct {
 // later than the objective says: one of ten. The objective itself is a setting of
 // the exporter, --incidents.objective, which counts how often it was met; where
 // there is none there is nothing to record.
+const assignBudget = "0.1"
+
+// assigns are those that were assigned, and among them those that were assigned too
+// late, as [perDay] records counters and for the same reasons.
+func assigns() []Rule {
+	const of = `m365_defender_incidents_objective_total{severity="high", objective="assign"`
+	return []Rule{
+		{assignedHigh, "sum by (tenant) (max by (tenant, met) (" + of + "}))"},
+		{assignedLate, "max by (tenant) (" + of + `, met="false"})`},
+	}
+}
+
 const (
-	assignBudget = "0.1"
-	assigns      = `m365_defender_incidents_objective_total{severity="high", objective="assign"`
+	assignedHigh = "tenant:m365_defender_high_incidents_assigned:max"
+	assignedLate = "tenant:m365_defender_high_incidents_assigned_late:max"
 )
 
 // late is the share of incidents of high severity that were assigned too late,
@@ -25,7 +37,7 @@ const (
 func late(within string) Rule {
 	return Rule{
 		"tenant:m365_defender_high_incidents_assigned_late:ratio_rate" + within,
-		"sum by (tenant) (rate(" + assigns + `, met="false"}[` + within + "]))\n/\nsum by (tenant) (rate(" + assigns + "}[" + within + "]))",
+		"rate(" + assignedLate + "[" + within + "])\n/ on (tenant)\nrate(" + assignedHigh + "[" + within + "])",
 	}
 }
 
@@ -34,7 +46,7 @@ func late(within string) Rule {
 func assigned(within string) Rule {
 	return Rule{
 		"tenant:m365_defender_high_incidents_assigned:increase" + within,
-		"sum by (tenant) (increase(" + assigns + "}[" + within + "]))",
+		"increase(" + assignedHigh + "[" + within + "])",
 	}
 }
 
@@ -84,11 +96,6 @@ func newest(by, selector string) string {
 	return "max by (" + by + ") (last_over_time(" + selector + gap + ") and on (tenant, instance) " + owner().Record + ")"
 }
 
-// open counts open incidents as the newest owner knows them.
-func open(matchers string) string {
-	return "sum by (tenant, severity) (" + newest("tenant, severity, status, assigned", "m365_defender_incidents{"+matchers+`status!="resolved"}`) + ")"
-}
-
 // RuleGroup is a group of recording rules that are evaluated together: as often as
 // alerts are, if it has no interval of its own.
 type RuleGroup struct {
@@ -120,13 +127,9 @@ func Rules() (all []Rule) {
 
 // recordingRules are what is asked by several alerts.
 func recordingRules() []Rule {
-	rules := []Rule{
-		owner(),
-		openIncidents.rule(), unassignedIncidents.rule(),
-		late("1h"), late("6h"), late("3d"),
-		assigned("6h"), assigned("3d"),
-	}
-	return slices.Concat(rules, perDay("created", "severity"), perDay("resolved", "severity, classification, handled"), perDay("reopened", "severity"))
+	counts := []Rule{owner(), openIncidents.rule(), unassignedIncidents.rule()}
+	rates := []Rule{late("1h"), late("6h"), late("3d"), assigned("6h"), assigned("3d")}
+	return slices.Concat(counts, assigns(), rates, perDay("created", "severity"), perDay("resolved", "severity, classification, handled"), perDay("reopened", "severity"))
 }
 
 // inline replaces the names of recording rules by what they stand for.
@@ -134,8 +137,19 @@ func inline(expr string) string {
 	// A rule is built on those before it. A range of one becomes a subquery.
 	for _, r := range slices.Backward(Rules()) {
 		written := "(" + strings.ReplaceAll(r.Expr, "\n", " ") + ")"
-		expr = strings.ReplaceAll(expr, r.Record+"[1d]", written+"[1d:]")
+		for _, window := range []string{"1h", "6h", "1d", "3d"} {
+			expr = strings.ReplaceAll(expr, r.Record+"["+window+"]", written+"["+window+":"+resolution(window)+"]")
+		}
 		expr = strings.ReplaceAll(expr, r.Record, written)
 	}
 	return expr
+}
+
+// resolution is how far apart the values of a subquery are, each of which costs as
+// much as asking once.
+func resolution(window string) string {
+	if window == "1h" {
+		return "1m"
+	}
+	return "5m"
 }
