@@ -20,25 +20,14 @@ func TestFieldsAreDocumented(t *testing.T) {
 	}{
 		{page{}, ""}, {reloadStatus{}, "last_reload."}, {tenantStatus{}, "tenants[]."}, {quotaStatus{}, "tenants[].quota[]."}, {elsewhereStatus{}, "tenants_elsewhere[]."},
 	} {
-		rows := ""
-		for line := range strings.Lines(string(text)) {
-			first, row := strings.CutPrefix(line, "| `"+part.path)
-			if cell, _, _ := strings.Cut(first, " | "); row && (strings.Contains(part.path, "quota") || !strings.HasPrefix(cell, "quota[]")) {
-				rows += ", `" + cell
-			}
-		}
 		is := reflect.TypeOf(part.of)
 		for i := range is.NumField() {
-			name, options, tagged := strings.Cut(is.Field(i).Tag.Get("json"), ",")
+			name, options, _ := strings.Cut(is.Field(i).Tag.Get("json"), ",")
 			if name == "-" || name == "" {
 				continue
 			}
-			want := "`" + name + "`"
-			if strings.HasPrefix(part.path, "last_reload") {
-				rows = strings.ReplaceAll(rows, "`.", "`")
-			}
-			_, after, found := strings.Cut(rows, want)
-			if always := strings.HasPrefix(after, " ●"); !found || always == (tagged && options == "omitempty") {
+			_, after, found := strings.Cut(string(text), "`"+part.path+name+"`")
+			if always := strings.HasPrefix(after, " ●"); !found || always == (options == "omitempty") {
 				t.Errorf("%s%s: documented %v, as always there %v", part.path, name, found, always)
 			}
 		}
