@@ -79,9 +79,9 @@ func (o *Options) openState(logger *slog.Logger) (state.Store, *collector.StateS
 func (o *Options) stateOptions() (options state.Options, err error) {
 	scheme, _, _ := strings.Cut(o.stateURL(), ":")
 	s := &o.stateAccess
-	for flag, value := range map[string]string{"ca-file": s.caFile, "certificate-file": s.certificateFile, "key-file": s.keyFile} {
-		if value != "" && scheme != "rediss" {
-			return options, fmt.Errorf("--state.%s is given, which needs --state.url=rediss://HOST", flag)
+	for _, given := range []struct{ flag, file string }{{"ca-file", s.caFile}, {"certificate-file", s.certificateFile}, {"key-file", s.keyFile}} {
+		if given.file != "" && scheme != "rediss" {
+			return options, fmt.Errorf("--state.%s is given, which needs --state.url=rediss://HOST", given.flag)
 		}
 	}
 	switch {

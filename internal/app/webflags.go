@@ -66,7 +66,10 @@ func checkWebFiles(path string) error {
 	if yaml.Unmarshal(text, &names) != nil {
 		return nil //nolint:nilerr // the toolkit says it better
 	}
-	for field, file := range map[string]string{"cert_file": names.TLS.Certificate, "key_file": names.TLS.Key, "client_ca_file": names.TLS.ClientCAs} {
+	for _, named := range []struct{ field, file string }{
+		{"cert_file", names.TLS.Certificate}, {"key_file", names.TLS.Key}, {"client_ca_file", names.TLS.ClientCAs},
+	} {
+		file := named.file
 		if file == "" {
 			continue
 		}
@@ -74,7 +77,7 @@ func checkWebFiles(path string) error {
 			file = filepath.Join(filepath.Dir(path), file)
 		}
 		if _, err := textfile.Read(file); err != nil {
-			return fmt.Errorf("%s: tls_server_config.%s: %w", path, field, err)
+			return fmt.Errorf("%s: tls_server_config.%s: %w", path, named.field, err)
 		}
 	}
 	return nil

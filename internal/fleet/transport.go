@@ -92,13 +92,13 @@ func (ts *Transports) keep(slots []*slot) {
 func newTransport(settings config.HTTP, ca []byte) (http.RoundTripper, error) {
 	certificates := settings.TLS
 	certificates.CA, certificates.CAFile = "", ""
-	for name, file := range map[string]string{"cert_file": certificates.CertFile, "key_file": certificates.KeyFile} {
-		if file == "" {
+	for _, named := range []struct{ field, file string }{{"cert_file", certificates.CertFile}, {"key_file", certificates.KeyFile}} {
+		if named.file == "" {
 			continue
 		}
 		// The library would read a device or a pipe without an end.
-		if _, err := textfile.Read(file); err != nil {
-			return nil, fmt.Errorf("http.tls_config.%s: %w", name, err)
+		if _, err := textfile.Read(named.file); err != nil {
+			return nil, fmt.Errorf("http.tls_config.%s: %w", named.field, err)
 		}
 	}
 	tlsConfig, err := promconfig.NewTLSConfig(&certificates)
