@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func TestTelemetryPathRefused(t *testing.T) {
 // TestAddressRefused: what no machine can listen on is refused with a sentence, by
 // the check of the configuration and by the start.
 func TestAddressRefused(t *testing.T) {
-	for args, want := range map[string]string{
+	tests := map[string]string{
 		"--web.listen-address=foo":                                            "--web.listen-address is \"foo\"; it must be an address such as :10058",
 		"--web.listen-address=:99999":                                         "--web.listen-address is \":99999\"; it must",
 		"--web.listen-address=:":                                              "--web.listen-address is \":\"; it must",
@@ -87,7 +88,11 @@ func TestAddressRefused(t *testing.T) {
 		"--web.listen-address=[::1]:7 --web.probe-listen-address=127.0.0.1:7": "",
 		"--web.listen-address=vsock://:9 --web.probe-listen-address=:9":       "",
 		"--web.listen-address=127.0.0.1:0 --web.probe-listen-address=:0":      "",
-	} {
+	}
+	if runtime.GOOS == "linux" { // elsewhere there is no such flag
+		tests["--web.systemd-socket --web.probe-listen-address=:10058"] = ""
+	}
+	for args, want := range tests {
 		var stdout, stderr bytes.Buffer
 		code, is := ExitUsage, "m365_defender_exporter: error: "+want
 		if want == "" {

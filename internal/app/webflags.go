@@ -32,6 +32,9 @@ func (o *Options) checkAddresses() error {
 		return nil
 	}
 	for _, address := range *o.web.WebListenAddresses {
+		if *o.web.WebSystemdSocket { // then it is not listened on
+			break
+		}
 		if strings.HasPrefix(address, "vsock://") {
 			continue
 		}
