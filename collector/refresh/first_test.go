@@ -471,3 +471,27 @@ func TestSavedNonsense(t *testing.T) {
 		})
 	}
 }
+
+// TestRowsThatCannotBeUsed are counted as such, each time that they come, and
+// spoil nothing.
+func TestRowsThatCannotBeUsed(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(30)
+		truth := f.counts()
+		f.incidents[-1] = incident.Incident{Status: incident.StatusActive, Created: time.Now(), Updated: time.Now()}
+		r := start(t, f, Options{})
+		r.synced(t)
+		if got := r.Snapshot().Incidents; got != truth {
+			t.Errorf("counts\ngot  %v\nwant %v", got, truth)
+		}
+		before := r.Status().Skipped
+		if before[SkippedNoID] == 0 || before[SkippedTooHeavy] != 0 {
+			t.Errorf("skipped: %v", before)
+		}
+		f.resolve(7)
+		sleep(time.Minute)
+		if got := r.Status(); got.Skipped[SkippedNoID] <= before[SkippedNoID] || !got.Up {
+			t.Errorf("skipped: %v, before %v, up %v", got.Skipped, before, got.Up)
+		}
+	})
+}

@@ -36,6 +36,9 @@ func TestAlertsAreFollowed(t *testing.T) {
 	l := begun(t)
 	for part := 2; part <= 4; part++ {
 		req, _ := l.Next(noon)
+		if link := fmt.Sprint("more-", part-1); req.Link != link {
+			t.Fatalf("the link is %s, want %s", req.Link, link)
+		}
 		page := Page{Alerts: make([]incident.Alert, 10)}
 		if part < 4 {
 			page.Link = fmt.Sprint("more-", part)
@@ -58,30 +61,32 @@ func TestAlertsAreFollowed(t *testing.T) {
 // TestAlertsWithoutEnd: an incident whose alerts lead in a cycle, or are too
 // many, counts as one whose alerts are not known.
 func TestAlertsWithoutEnd(t *testing.T) {
-	for name, page := range map[string]func(n int) Page{
-		"the same link": func(int) Page { return Page{Link: "more-1"} },
-		"no end":        func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} },
-		"too many":      func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} },
+	for name, test := range map[string]struct {
+		page  func(n int) Page
+		calls int
+	}{
+		"the same link": {func(int) Page { return Page{Link: "more-1"} }, 1},
+		"no end":        {func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} }, maxAlertLinks},
+		"too many":      {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := begun(t)
-			for n := range maxAlertLinks + 1 {
+			for n := 1; n <= test.calls; n++ {
 				req, _ := l.Next(noon)
 				if req.AlertsOf == 0 {
 					t.Fatal("the row is lost")
 				}
-				rows, err := l.Apply(noon, req, page(n))
+				rows, err := l.Apply(noon, req, test.page(n))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(rows) > 0 {
-					if rows[0].ID != 1 || !rows[0].AlertsUnknown || rows[0].Alerts != nil {
-						t.Errorf("got %+v", rows[0])
-					}
-					return
+				if n < test.calls && len(rows) > 0 {
+					t.Fatalf("given up after %d calls", n)
+				}
+				if n == test.calls && (len(rows) != 1 || rows[0].ID != 1 || !rows[0].AlertsUnknown || rows[0].Alerts != nil) {
+					t.Errorf("got %+v", rows)
 				}
 			}
-			t.Error("no end")
 		})
 	}
 }
@@ -134,6 +139,41 @@ func TestAlertsFail(t *testing.T) {
 				t.Errorf("after the outage: %v, %v", rows, err)
 			}
 		})
+	}
+}
+
+// TestAlertsOfManyFail: once the further alerts of a few rows could not be had, those
+// of others are not asked for, on no page that follows either.
+func TestAlertsOfManyFail(t *testing.T) {
+	l := New(NewServer(Offer{MaxTop: 5, Skip: true}), false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+	page := func(seconds ...int) Page {
+		page := Page{Rows: rowsAt(seconds...), Count: -1, MoreAlerts: map[int64]string{}}
+		for i := range page.Rows {
+			page.Rows[i].Alerts = make([]incident.Alert, 1)
+			page.MoreAlerts[page.Rows[i].ID] = "more"
+		}
+		return page
+	}
+	req, _ := l.Next(noon)
+	rows, failure := l.Apply(noon, req, page(-1, -2, -3, -4, -5))
+	if failure != nil || len(rows) != 0 {
+		t.Fatalf("got %v, %v", rows, failure)
+	}
+	left, calls := 0, 0
+	for ; len(l.Pending) > 0; calls++ {
+		err := Error{Status: 500, Reason: reason.Server}
+		err.Request, _ = l.Next(noon)
+		l.Fail(noon, &err)
+		left += len(l.Leftover())
+	}
+	// Three times the first, and once each of the two that follow.
+	if left != 5 || calls != 5 {
+		t.Errorf("%d rows after %d calls", left, calls)
+	}
+	req, _ = l.Next(noon)
+	rows, failure = l.Apply(noon, req, page(-5, -6))
+	if failure != nil || len(rows) != 2 || !rows[1].AlertsUnknown || rows[1].Alerts != nil {
+		t.Errorf("the next page: %+v, %v", rows, failure)
 	}
 }
 

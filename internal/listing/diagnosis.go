@@ -193,9 +193,6 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if len(l.Pending) > 0 {
 		return l.alertsFailed(err)
 	}
-	if len(l.Todo) == 0 {
-		return Failed
-	}
 	refused, failed := classify(err)
 	if refused || failed {
 		if l.still++; l.still > maxStill {
@@ -204,18 +201,22 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
-	if err.Location != "" && l.placed().hops < maxHops {
+	if err.Location != "" {
 		p := l.placed()
-		p.link = err.Location
-		p.hops++
-		return RetryNow
+		if p.hops++; p.hops <= maxHops {
+			p.link = err.Location
+			return RetryNow
+		}
+		p.rewind() // it led nowhere, and the list itself may be back
+		*d = diagnosis{}
+		return Failed
 	}
 	if err.TopLimit > 0 && err.TopLimit < err.Request.Top && !d.active() {
 		l.server.Top, l.server.Grow = err.TopLimit, pause{Until: now.Add(probeAfter)} // it is believed
 		return RetryNow
 	}
-	if err.Request.Link != "" && (refused || failed || err.unsent()) {
-		return l.linkFailed(refused || err.unsent())
+	if err.Request.Link != "" && ofLink(err) {
+		return l.linkFailed(!failed)
 	}
 	if !refused && !failed {
 		*d = diagnosis{}
@@ -299,7 +300,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	d, s, top := &l.diagnosis, l.server, err.Request.Top
 	switch {
 	case refused:
-	case err.TooLarge && top != 1 && err.Request.Link == "", s.Top > 0 && top > s.Top:
+	case err.TooLarge && top != 1, s.Top > 0 && top > s.Top:
 		// Too heavy, or still too heavy.
 		s.shrink(top, now)
 		return RetryNow
@@ -308,7 +309,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	}
 	*d = diagnosis{base: err.Request, refused: refused}
 	d.plan()
-	if !refused && (err.TooLarge || err.Reason == reason.Timeout) {
+	if err.TooLarge || err.Reason == reason.Timeout {
 		d.variations = d.variations[1:]
 	}
 	if d.active() {
@@ -338,6 +339,12 @@ func (l *Listing) blame(o Option, now time.Time) {
 		}
 	}
 	s.refuse(o, now)
+}
+
+// ofLink tells that a failure may be that of a link alone, rather than of every
+// request.
+func ofLink(err *Error) bool {
+	return err.Reason != reason.Throttled && err.Reason != reason.Network && err.Reason != reason.Partial
 }
 
 // linkFailed goes on without a link that the server does not take any more.

@@ -247,3 +247,93 @@ func TestSavedListing(t *testing.T) {
 		}
 	}
 }
+
+// TestRedirects are followed a few times in a row, and what they led to is
+// forgotten if that was nowhere: the list itself may be back.
+func TestRedirects(t *testing.T) {
+	l := New(NewServer(Offer{MaxTop: 100, Skip: true}), false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+	moved := func(to string) Verdict {
+		req, _ := l.Next(noon)
+		return l.Fail(noon, &Error{Request: req, Status: 302, Reason: reason.Other, Location: to})
+	}
+	for range 3 {
+		for n := range maxHops {
+			to := fmt.Sprint("/wait/", n)
+			if moved(to) != RetryNow {
+				t.Fatalf("redirect %d is not followed", n)
+			}
+			if req, _ := l.Next(noon); req.Link != to {
+				t.Fatalf("got %+v, want %s", req, to)
+			}
+		}
+		if got := moved("/wait/again"); got != Failed {
+			t.Errorf("after %d redirects: %v", maxHops, got)
+		}
+		if req, _ := l.Next(noon); req.Link != "" || req.Since.IsZero() {
+			t.Fatalf("the list itself is not asked for: %+v", req)
+		}
+	}
+	// Once more, to where no redirect is followed, or nothing is allowed.
+	for _, err := range []Error{{Status: 302, Reason: reason.Other}, {Status: 403, Reason: reason.Forbidden}, {Status: 401, Reason: reason.Auth}} {
+		moved("/login")
+		err.Request, _ = l.Next(noon)
+		l.Fail(noon, &err)
+		if req, _ := l.Next(noon); req.Link != "" {
+			t.Errorf("after %d: %+v", err.Status, req)
+		}
+	}
+	if moved("/there") != RetryNow {
+		t.Error("not followed any more")
+	}
+	req, _ := l.Next(noon)
+	rows, err := l.Apply(noon, req, Page{Rows: rowsAt(-1), Count: -1})
+	if err != nil || len(rows) != 1 {
+		t.Errorf("got %v, %v", rows, err)
+	}
+}
+
+// TestLimitThatExplainsNothing: a page size below the limit that the server tells was
+// not what it refused.
+func TestLimitThatExplainsNothing(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 100, Skip: true})
+	l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+	for _, limit := range []int{100, 1000} {
+		req, _ := l.Next(noon)
+		if l.Fail(noon, &Error{Request: req, Status: 400, Reason: reason.Other, TopLimit: limit}); s.Top != 0 || !l.diagnosis.active() {
+			t.Errorf("limit %d: asks for pages of %d", limit, s.size(noon))
+		}
+		l.diagnosis = diagnosis{}
+	}
+}
+
+// TestClockBack: the clock goes back between a request and its answer, to before what
+// the request carries was tried again.
+func TestClockBack(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 100, Skip: true})
+	s.refuse(OptionStatus, noon.Add(-probeAfter))
+	l := New(s, false, Everything(incident.StatusActive, time.Time{}))
+	req, more := l.Next(noon)
+	if !more {
+		t.Fatal("the status is not tried again")
+	}
+	if rows, err := l.Apply(noon.Add(-time.Hour), req, Page{Rows: rowsAt(-1), Count: -1}); err != nil || len(rows) != 1 {
+		t.Errorf("got %v, %v", rows, err)
+	}
+}
+
+// TestCountWithoutRows: the server counts rows and sends none, nor a link to any. If
+// that happens once the page is partial; then it is the count that is wrong.
+func TestCountWithoutRows(t *testing.T) {
+	for _, sends := range []int{0, 1} {
+		s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Skip: true})
+		l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+		req, _ := l.Next(noon)
+		if _, err := l.Apply(noon, req, Page{Count: 1}); err == nil || err.Reason != reason.Partial || l.Done() {
+			t.Fatalf("got %v, done %v", err, l.Done())
+		}
+		req, _ = l.Next(noon)
+		if rows, err := l.Apply(noon, req, Page{Rows: rowsAt(-1)[:sends], Count: -1}); err != nil || len(rows) != sends || req.Count {
+			t.Errorf("got %v, %v to %+v", rows, err, req)
+		}
+	}
+}

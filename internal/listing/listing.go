@@ -146,7 +146,7 @@ func (l *Listing) current(now time.Time) *Range {
 		if l.diagnosis.active() {
 			return r
 		}
-		if r.empty() || r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) {
+		if r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) {
 			l.pop()
 			continue
 		}
@@ -171,7 +171,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 	sorted := func(order Order) bool {
 		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
 	}
-	return !upper && (!lower || !sorted(Ascending)) || !lower && (!upper || !sorted(Descending))
+	return !upper && !sorted(Ascending) || !lower && (!upper || !sorted(Descending))
 }
 
 // request asks for the range with all that the server takes.
@@ -249,7 +249,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	default:
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
-	if err == nil && len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
+	if len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
 		err = l.incomplete(&req, errCoarse, now)
 	}
 	return rows, err
@@ -298,7 +298,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 			continue
 		}
 		// A server that rounds is half a second off.
-		if at := in.Updated.Unix(); !req.Since.IsZero() && at < req.Since.Unix()-1 {
+		if at := in.Updated.Unix(); at < req.Since.Unix()-1 {
 			older++
 		} else if !req.Before.IsZero() && at > req.Before.Unix() {
 			newer++
@@ -330,7 +330,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 	if older*10 > usable {
 		s.refuse(OptionLowerBound, now)
 		// Sorted rows tell by themselves where the range ends.
-		again = again || l.order(req, secs) != Descending || s.Unsorted || secs.min >= r.Since
+		again = again || l.order(req, secs) != Descending || s.Unsorted
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -368,7 +368,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 // a link to more.
 func counted(req *Request, page *Page) bool {
 	n := len(page.Rows)
-	return req.Count && req.Skip == 0 && req.Link == "" && (page.Count > n || page.Count == n && page.Link == "")
+	return req.Count && (page.Count > n || page.Count == n && page.Link == "")
 }
 
 // applyBounds moves on after a page that was asked for by its bounds alone.
@@ -382,7 +382,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		return l.fromHere(r, req, page, secs, now)
 	}
-	sorted := !s.Unsorted && secs.sorted()
+	sorted := !s.Unsorted
 	order := l.order(req, secs)
 	if l.past(r, req, secs) {
 		more = false
@@ -424,7 +424,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case secs.one() && !r.holds(instant(secs.min)):
 		// A bound is ignored, or rounded, and time leads nowhere from here.
 		return l.fromHere(r, req, page, secs, now)
-	case sorted && (!more || l.trusts(secs) && !r.second() && req.Top != 1 && len(secs.all) > 0):
+	case sorted && (!more || l.trusts(secs) && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, page, secs, order, !more, req.Order != Unordered)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
@@ -509,7 +509,7 @@ func (l *Listing) order(req *Request, secs *seconds) Order {
 // continued as if rows were sorted, and they are not: then all is read again.
 func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) (restart bool) {
 	s, n := l.server, len(page.Rows)
-	if n >= req.Top && n >= s.offer.MaxTop && req.Top > 0 {
+	if n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
 	}
 	l.Largest = max(l.Largest, n)
@@ -691,7 +691,7 @@ func (l *Listing) Check() error {
 	if l == nil {
 		return errors.New("there is no listing")
 	}
-	if len(l.Todo) > 0 && len(l.Whole) == 0 {
+	if len(l.Whole) == 0 {
 		return errors.New("nothing to begin again with")
 	}
 	for _, r := range slices.Concat(l.Todo, l.Whole) {

@@ -49,6 +49,9 @@ type model struct {
 	topText     int
 	poison      int64
 	poisoned    treat // how a page with that row is answered
+	rounds      bool  // times to the next granule, rather than down
+	timeless    int64 // every so manieth row tells no last update; 0: none
+	nameless    int64 // or has no id that can be read
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
@@ -183,7 +186,12 @@ func (m *model) list(req Request) (page Page, err *Error) {
 		req.Top = m.offer.MaxTop
 	}
 	var rows []*incident.Incident
-	at := func(t time.Time) int64 { return t.Truncate(m.granularity).UnixNano() }
+	at := func(t time.Time) int64 {
+		if m.rounds {
+			return t.Round(m.granularity).UnixNano()
+		}
+		return t.Truncate(m.granularity).UnixNano()
+	}
 	for _, r := range m.rows {
 		if m.lower == takes && !req.Since.IsZero() && at(r.Updated) < at(req.Since) {
 			continue
@@ -260,7 +268,14 @@ func (m *model) list(req Request) (page Page, err *Error) {
 		if r.ID == m.poison {
 			return Page{}, m.refuse(&asked, m.poisoned)
 		}
-		page.Rows = append(page.Rows, *r)
+		row := *r
+		if m.timeless > 0 && row.ID%m.timeless == 0 {
+			row.Updated = time.Time{}
+		}
+		if m.nameless > 0 && row.ID%m.nameless == 0 {
+			row.ID = 0
+		}
+		page.Rows = append(page.Rows, row)
 	}
 	switch {
 	case m.links == "none":
@@ -313,13 +328,13 @@ func (m *model) read(l *Listing, steps int) (map[int64]incident.Incident, error)
 // that have been what they are since it began.
 func (m *model) missing(got map[int64]incident.Incident, began time.Time, ranges ...Range) (missing []int64) {
 	for id, r := range m.rows {
-		if !r.Updated.Before(began.Truncate(time.Second)) || id == m.poison {
+		if !r.Updated.Before(began.Truncate(time.Second)) || id == m.poison || m.nameless > 0 && id%m.nameless == 0 {
 			continue
 		}
 		wanted := slices.ContainsFunc(ranges, func(w Range) bool {
 			return (w.Status == 0 || w.Status == r.Status) && (w.Since == noSince || r.Updated.Unix() >= w.Since)
 		})
-		if g, ok := got[id]; wanted && (!ok || !g.Updated.Equal(r.Updated)) {
+		if g, ok := got[id]; wanted && (!ok || !g.Updated.Equal(r.Updated) && !g.Updated.IsZero()) {
 			missing = append(missing, id)
 		}
 	}

@@ -98,7 +98,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	}
 	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
-	case (p.sames >= 3 || beyond && n > 0) && req.Skip > 0 && req.Link == "":
+	case (p.sames >= 3 || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if page.Link == "" || p.byLink || s.LostLinks {
@@ -164,7 +164,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	switch {
 	case p.round == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.EdgeRows > 1:
 		return l.incomplete(req, errCoarse, now)
-	case p.round == 0 && p.pages <= 1 && req.Link == "":
+	case p.round == 0 && p.pages <= 1 && req.Link == "" && (req.Skip == 0 || joined):
 		l.pop() // it was one page after all
 	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
 		r.second() && p.total > 0 && p.total == len(p.sights):

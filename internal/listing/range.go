@@ -53,7 +53,7 @@ func (r *Range) From() time.Time {
 func instant(second int64) time.Time { return time.Unix(second, 0).UTC() }
 
 // second tells that the range cannot be cut any further.
-func (r *Range) second() bool { return r.Since != noSince && r.Before == r.Since+1 }
+func (r *Range) second() bool { return r.Before == r.Since+1 }
 
 func (r *Range) holds(at time.Time) bool { return at.Unix() >= r.Since && at.Unix() < r.Before }
 

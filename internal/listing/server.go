@@ -141,7 +141,7 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 // Unsupported tells whether the server was seen not to take an option; one
 // that it does not even offer is not meant.
 func (s *Server) Unsupported(o Option) bool {
-	smaller := s.Top > 0 && s.Top < s.offer.MaxTop || s.PageMax > 0 || s.ShortPages
+	smaller := s.Top > 0 || s.PageMax > 0 || s.ShortPages
 	return s.Refused[o].Wait > 0 || o == OptionPageSize && smaller || o == OptionLowerBound && s.OldBound > 0
 }
 

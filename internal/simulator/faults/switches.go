@@ -245,6 +245,7 @@ func Weather() []Switch {
 	add("torn", func(f *Faults) { f.Torn = true })
 	add("not JSON", func(f *Faults) { f.NotJSON = true })
 	add("redirect", func(f *Faults) { f.Redirect = Foreign + "/login" })
+	add("redirect at home", func(f *Faults) { f.Redirect = "/maintenance" })
 	add("1xx without end", func(f *Faults) { f.Wire.Interim = -1 })
 	add("some 1xx", func(f *Faults) { f.Wire.Interim = 5 })
 	add("too long", func(f *Faults) { f.Wire.LengthOff = 100 })
