@@ -171,8 +171,10 @@ func TestAlertsOfManyFail(t *testing.T) {
 		t.Errorf("%d rows after %d calls", left, calls)
 	}
 	req, _ = l.Next(noon)
-	rows, failure = l.Apply(noon, req, page(-5, -6))
-	if failure != nil || len(rows) != 2 || !rows[1].AlertsUnknown || rows[1].Alerts != nil {
+	next := page(-5, -6, -7)
+	delete(next.MoreAlerts, 3) // and is whole
+	rows, failure = l.Apply(noon, req, next)
+	if failure != nil || len(rows) != 3 || !rows[1].AlertsUnknown || rows[1].Alerts != nil || rows[2].AlertsUnknown || len(rows[2].Alerts) != 1 {
 		t.Errorf("the next page: %+v, %v", rows, failure)
 	}
 }

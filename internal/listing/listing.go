@@ -21,7 +21,6 @@ package listing
 import (
 	"cmp"
 	"errors"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -53,8 +52,6 @@ type Listing struct {
 	Up    int  `json:"up,omitempty"`
 	Down  int  `json:"down,omitempty"`
 	Asked bool `json:"asked,omitempty"`
-	// Guesses counts the pages that were taken for sorted before any had shown it.
-	Guesses int `json:"guesses,omitempty"`
 	// Linked: a page that was continued had a link.
 	Linked bool `json:"linked,omitempty"`
 	// Kept and Lost count the pages that began with the second that the page before
@@ -243,7 +240,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	}
 	s.accept(&req, now)
 	switch {
-	case l.learn(&req, &page, &secs, now): // all over again
+	case l.learn(r, &req, &page, &secs, now): // all over again
 	case r.place != nil:
 		err = l.applyPosition(r, &req, &page, &secs, now)
 	default:
@@ -380,7 +377,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			s.refuse(OptionCount, now) // and if there are none the next time it was that
 			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
-		return l.fromHere(r, req, page, secs, now)
+		return l.fromHere(r, req, page, secs, false, now)
 	}
 	sorted := !s.Unsorted
 	order := l.order(req, secs)
@@ -423,27 +420,31 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case secs.one() && !r.holds(instant(secs.min)):
 		// A bound is ignored, or rounded, and time leads nowhere from here.
-		return l.fromHere(r, req, page, secs, now)
-	case sorted && (!more || l.trusts(secs) && req.Top != 1 && len(secs.all) > 0):
+		return l.fromHere(r, req, page, secs, false, now)
+	case sorted && (!more || l.sorted() && req.Top != 1 && len(secs.all) > 0):
 		l.Linked = l.Linked || more && page.Link != ""
-		l.onward(r, page, secs, order, !more, req.Order != Unordered)
+		l.onward(r, page, secs, order, !more)
+	case sorted && !l.Distrust && 2*secs.last() < n && s.Takes(OptionSkip, now):
+		// Where none was ever updated it does not show by what they are sorted.
+		return l.fromHere(r, req, page, secs, true, now)
 	case !more && s.FullPages && !s.ShortPages && page.Link == "":
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
 		l.split(r, secs, n)
 	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
-		return l.fromHere(r, req, page, secs, now)
+		return l.fromHere(r, req, page, secs, false, now)
 	default:
 		l.halve(r, secs, now)
 	}
 	return nil
 }
 
-// fromHere reads the range on by position, of which the page is the first.
-func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
+// fromHere reads the range on by position, of which the page is the first. Chain:
+// as long as pages follow one another, once is enough.
+func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
 	r.place = newPlace()
-	r.place.form = req.form()
+	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)
 }
 
@@ -452,13 +453,6 @@ func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, no
 func (l *Listing) sorted() bool {
 	const enough = 3
 	return l.Up >= enough && l.Down >= enough && !l.Distrust
-}
-
-// trusts tells that the page may be continued as if rows were sorted. Where none
-// was ever updated it does not show by what they are: then a few of the pages are
-// read again to see whether they had all of their time.
-func (l *Listing) trusts(secs *seconds) bool {
-	return l.sorted() || !l.Distrust && len(secs.all) >= few && secs.asc != secs.desc
 }
 
 // before counts the rows of the range that were there when the listing began.
@@ -507,7 +501,7 @@ func (l *Listing) order(req *Request, secs *seconds) Order {
 
 // learn remembers what the page shows of the server. It is true if pages were
 // continued as if rows were sorted, and they are not: then all is read again.
-func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) (restart bool) {
+func (l *Listing) learn(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (restart bool) {
 	s, n := l.server, len(page.Rows)
 	if n >= s.offer.MaxTop && req.Top > 0 {
 		s.FullPages = true
@@ -535,7 +529,7 @@ func (l *Listing) learn(req *Request, page *Page, secs *seconds, now time.Time) 
 		s.refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
-		restart = l.sorted() || l.Guesses > 0 && !l.Distrust
+		restart = l.sorted() || !l.Distrust && r.place != nil && r.place.chain && r.place.page > 0
 		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
 	if restart {
@@ -607,17 +601,17 @@ func (l *Listing) short(n int) {
 }
 
 // onward goes on after a sorted page from the second of its last row, which comes
-// again. Last: there seems to be nothing more. Asked: the order was asked for.
-func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last, asked bool) {
+// again. Last: there seems to be nothing more.
+func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last bool) {
 	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
 		l.crowded(r, secs.min, len(page.Rows), page, order != Ascending, order != Descending)
 		return
 	}
-	rest, shown := r.part(secs.max, r.Before), r.part(r.Since, secs.max)
+	rest := r.part(secs.max, r.Before)
 	rest.Edge = secs.max
 	if order != Ascending {
 		// A server that rounds counts half of the second to the next.
-		rest, shown = r.part(r.Since, min(secs.min+2, r.Before)), r.part(secs.min+1, r.Before)
+		rest = r.part(r.Since, min(secs.min+2, r.Before))
 		rest.Edge = secs.min
 	}
 	rest.EdgeRows = secs.at(rest.Edge)
@@ -626,14 +620,6 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last,
 	}
 	if rest.Since == r.Since && rest.Before == r.Before {
 		rest.place = newPlace()
-	}
-	if !last && !l.sorted() {
-		// The first, fourth, sixteenth page and so on.
-		if l.Guesses++; !asked && bits.OnesCount(uint(l.Guesses)) == 1 && bits.TrailingZeros(uint(l.Guesses))%2 == 0 {
-			shown.Check = len(page.Rows) - rest.EdgeRows
-			l.replace(shown, rest)
-			return
-		}
 	}
 	l.replace(rest)
 }

@@ -47,6 +47,8 @@ var ways = map[string]func(*model){
 	"retention":                func(m *model) { m.retention = 100 * 24 * time.Hour },
 	"never updated":            func(m *model) { m.settle(1 << 40) },
 	"hardly ever updated":      func(m *model) { m.settle(150) },
+	"hardly, by creation":      func(m *model) { m.settle(150); m.order = "created" },
+	"hardly, creation, asc":    func(m *model) { m.settle(150); m.order = "created_asc" },
 	"seconds, rounded":         func(m *model) { m.granularity, m.rounds = time.Second, true },
 	"status ignored":           func(m *model) { m.status = ignores },
 	"status refused":           func(m *model) { m.status = refuses },

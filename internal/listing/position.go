@@ -42,6 +42,11 @@ type place struct {
 	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
+	// chain: each page of the first round was sorted, and had a row of the one before,
+	// anchor, behind which all rows were to come again that have its last second: those
+	// may come in any order. Then none can have been missed.
+	chain  bool
+	anchor int64
 }
 
 // sight is where a version of a row was seen.
@@ -91,6 +96,8 @@ func overlap(n int) int { return min(1, n/2) }
 func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *seconds, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
 	same, joined := p.compare(page.Rows)
+	anchored := p.page == 0 || slices.ContainsFunc(page.Rows, p.isAnchor)
+	p.chain = p.chain && req.Link == "" && n == len(secs.all) && secs.sorted() && (anchored || p.joins)
 	if !same {
 		p.sames = 0
 	} else if p.sames++; n >= 8 {
@@ -107,7 +114,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.byLink, p.gaps = true, never
 		p.restart()
 		return nil
-	case !joined && req.Link == "" && p.skip > 0 && p.joins:
+	case (!joined || p.chain && !anchored) && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page. One page does not
 		// tell any more.
 		p.skip = max(0, p.skip-n/2-1)
@@ -159,13 +166,27 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 	}
 	if more {
+		if p.chain && l.sorted() {
+			l.onward(r, page, secs, l.order(req, secs), false) // by its time
+			return nil
+		}
+		switch ties := secs.last(); {
+		case !p.chain:
+		case 2*ties < n:
+			again, p.anchor = ties+1, page.Rows[n-1-ties].ID
+		case n < s.rows(req.Top):
+			p.chain = false
+		default:
+			l.restart() // a crowded second
+			return nil
+		}
 		return l.follow(r, req, page, again, now)
 	}
 	switch {
 	case p.round == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.EdgeRows > 1:
 		return l.incomplete(req, errCoarse, now)
-	case p.round == 0 && p.pages <= 1 && req.Link == "" && (req.Skip == 0 || joined):
-		l.pop() // it was one page after all
+	case p.round == 0 && (p.chain || p.pages <= 1 && req.Link == "" && (req.Skip == 0 || joined)):
+		l.pop() // it was one page after all, or none was missed between two
 	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
 		r.second() && p.total > 0 && p.total == len(p.sights):
 		l.pop()
@@ -177,6 +198,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	}
 	return nil
 }
+
+func (p *place) isAnchor(in incident.Incident) bool { return in.ID != 0 && in.ID == p.anchor }
 
 // compare tells whether a page is the one before once more, and whether it
 // joins on to it.

@@ -112,6 +112,14 @@ func (s *seconds) at(second int64) (n int) {
 	return n
 }
 
+// last counts the rows of the last one's second.
+func (s *seconds) last() int {
+	if len(s.all) == 0 {
+		return 0
+	}
+	return s.at(s.all[len(s.all)-1])
+}
+
 // turns counts, among rows of different seconds, those that were created after
 // the one before them, and before it.
 func turns(rows []incident.Incident) (up, down int) {

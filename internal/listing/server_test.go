@@ -294,7 +294,7 @@ func TestSorted(t *testing.T) {
 				rows[i].Created = rowsAt(at)[0].Updated
 			}
 			secs := secondsOf(rows)
-			l.learn(&Request{}, &Page{Rows: append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})}, &secs, noon)
+			l.learn(&Range{}, &Request{}, &Page{Rows: append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})}, &secs, noon)
 		}
 		if got := l.sorted(); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.created, got, test.want)
@@ -303,7 +303,7 @@ func TestSorted(t *testing.T) {
 		// way round.
 		rows := rowsAt(1)
 		secs := secondsOf(rows)
-		if l.learn(&Request{Order: Ascending}, &Page{Rows: rows}, &secs, noon); l.sorted() {
+		if l.learn(&Range{}, &Request{Order: Ascending}, &Page{Rows: rows}, &secs, noon); l.sorted() {
 			t.Errorf("%v: sorted although pages in an order that was asked for have not shown it", test.created)
 		}
 	}
