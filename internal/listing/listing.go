@@ -416,12 +416,13 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (len(secs.all) == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
+	case !more && (n == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
 		l.pop()
-	case secs.one() && !r.holds(instant(secs.min)):
-		// A bound is ignored, or rounded, and time leads nowhere from here.
+	case len(secs.all) == 0, secs.one() && !r.holds(instant(secs.min)):
+		// No row tells its time, or a bound is ignored or rounded: time leads nowhere
+		// from here.
 		return l.fromHere(r, req, page, secs, false, now)
-	case sorted && (!more || l.sorted() && req.Top != 1 && len(secs.all) > 0):
+	case sorted && (!more || l.sorted() && req.Top != 1):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, page, secs, order, !more)
 	case sorted && !l.Distrust && 2*secs.last() < n && s.Takes(OptionSkip, now):
@@ -431,7 +432,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
 		l.split(r, secs, n)
-	case !more, len(secs.all) == 0, r.second(), req.Top == 1, n < s.rows(req.Top):
+	case !more, r.second(), req.Top == 1, n < s.rows(req.Top):
 		// Pages may end anywhere, or the link means nothing.
 		return l.fromHere(r, req, page, secs, false, now)
 	default:
@@ -475,9 +476,9 @@ func (l *Listing) restart() {
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
-// sent, that shows where it ends. A few rows may be sorted by chance.
+// sent, that shows where it ends.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
-	if n := len(secs.all); n == 0 || l.server.Unsorted || !l.sorted() && n < few {
+	if len(secs.all) == 0 || l.server.Unsorted || !l.sorted() {
 		return false
 	}
 	order := l.order(req, secs)

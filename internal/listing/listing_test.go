@@ -49,7 +49,6 @@ var ways = map[string]func(*model){
 	"hardly ever updated":      func(m *model) { m.settle(150) },
 	"hardly, by creation":      func(m *model) { m.settle(150); m.order = "created" },
 	"hardly, creation, asc":    func(m *model) { m.settle(150); m.order = "created_asc" },
-	"seconds, rounded":         func(m *model) { m.granularity, m.rounds = time.Second, true },
 	"status ignored":           func(m *model) { m.status = ignores },
 	"status refused":           func(m *model) { m.status = refuses },
 	"some rows tell no time":   func(m *model) { m.timeless = 7 },

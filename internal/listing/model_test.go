@@ -49,7 +49,6 @@ type model struct {
 	topText     int
 	poison      int64
 	poisoned    treat // how a page with that row is answered
-	rounds      bool  // times to the next granule, rather than down
 	timeless    int64 // every so manieth row tells no last update; 0: none
 	nameless    int64 // or has no id that can be read
 	retention   time.Duration
@@ -186,12 +185,7 @@ func (m *model) list(req Request) (page Page, err *Error) {
 		req.Top = m.offer.MaxTop
 	}
 	var rows []*incident.Incident
-	at := func(t time.Time) int64 {
-		if m.rounds {
-			return t.Round(m.granularity).UnixNano()
-		}
-		return t.Truncate(m.granularity).UnixNano()
-	}
+	at := func(t time.Time) int64 { return t.Truncate(m.granularity).UnixNano() }
 	for _, r := range m.rows {
 		if m.lower == takes && !req.Since.IsZero() && at(r.Updated) < at(req.Since) {
 			continue
