@@ -100,12 +100,13 @@ func (c *Client) follow(link string) (*url.URL, error) {
 	if err != nil || len(link) > maxLink {
 		return nil, errLink
 	}
-	if origin(c.list) != origin(u) {
+	if !strings.EqualFold(origin(c.list), origin(u)) {
 		return nil, fmt.Errorf("the server refers to another host, which gets no token: %s", c.opts.Scrubber.Text(u.Scheme+"://"+u.Host))
 	}
-	// The first would be sent as credentials, the second not at all. A blank in
-	// the query would end the request line.
-	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	// What is the same in another case may still be another host to the DNS. The
+	// user would be sent as credentials, the fragment not at all. A blank in the
+	// query would end the request line.
+	u.Host, u.User, u.Fragment, u.RawFragment = c.list.Host, nil, "", ""
 	u.RawQuery = strings.ReplaceAll(u.RawQuery, " ", "%20")
 	return u, nil
 }
@@ -113,12 +114,12 @@ func (c *Client) follow(link string) (*url.URL, error) {
 // parseBase checks the address of an API. Its errors quote no more of it than
 // cannot be secret.
 func parseBase(address string) (*url.URL, error) {
+	if strings.ContainsAny(address, "@?#") {
+		return nil, errors.New("API address: nothing but a scheme, a host and a path is allowed")
+	}
 	base, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("parse API address: %w", errors.Unwrap(err))
-	}
-	if base.User != nil || strings.ContainsAny(address, "?#") {
-		return nil, fmt.Errorf("API address %q: nothing but a scheme, a host and a path is allowed", base.Scheme+"://"+base.Host)
 	}
 	if base.Hostname() == "" || base.Scheme != "https" && (base.Scheme != "http" || !loopback(base.Hostname())) {
 		return nil, fmt.Errorf("API address %q must begin with https:// (plain http only to loopback)", address)
@@ -133,5 +134,5 @@ func loopback(host string) bool {
 // origin is scheme, host and port, whether or not a default port is written.
 func origin(u *url.URL) string {
 	port := cmp.Or(u.Port(), map[string]string{"https": "443", "http": "80"}[u.Scheme])
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+	return u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
 }

@@ -50,6 +50,7 @@ func TestTooLarge(t *testing.T) {
 		{"21 million alerts of one incident", repeated(`{"value":[{}`, ",{}", 21_000_000), 7, 8 << 20},
 		{"more bytes than allowed", repeated(`{"x":[1`, ",1", 10_000_000), 0, 8 << 20},
 		{"blanks without end", repeated(`{"value":[]}`, " ", 10_000_000), 0, 40 << 20},
+		{"megabytes where times are due", strings.NewReader(`{"value":[{}` + strings.Repeat(`,{"createdTime":"`+strings.Repeat("x", 1<<20)+`"}`, 9)), 0, 8 << 20},
 		{"a text without end", repeated(`{"value":[{"incidentId":1,"assignedTo":"`, "x", 10_000_000), 0, 40 << 20},
 	}
 	for _, test := range tests {
@@ -86,6 +87,38 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("%d bytes: got %v", len(body), err)
 		}
 	}
+}
+
+// TestManyTexts: texts are kept to share them, but not each that ever came.
+func TestManyTexts(t *testing.T) {
+	page := 0
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		page++
+		var b strings.Builder
+		b.WriteString(`{"value":[{"incidentId":1,"alerts":[{}`)
+		for i := range 9000 {
+			_, _ = fmt.Fprintf(&b, `,{"category":"%d-%d-%0200d"}`, page, i, 0)
+		}
+		b.WriteString(`]}]}`)
+		return answer(http.StatusOK, b.String())(r)
+	}), nil)
+	kept := func() uint64 {
+		if _, err := c.List(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		var is runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&is)
+		return is.HeapAlloc
+	}
+	before := kept()
+	for range 3 {
+		kept()
+	}
+	if after := kept(); after > before+6<<20 {
+		t.Errorf("%d MiB more are kept after four pages", (after-before)>>20)
+	}
+	runtime.KeepAlive(c)
 }
 
 // TestBoundedReader: past its bound it fails, as often as it is asked.

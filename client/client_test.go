@@ -112,7 +112,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("alerts of an incident: got %+v, %v", page, err)
 	}
 	for _, date := range []string{"", "yesterday", "2026-01-02T03:04:05Z"} {
-		page, err := newTest(t, answer(200, `{"value":[]}`, "Date", date), nil).List(t.Context(), first)
+		page, err := newTest(t, answer(200, `{"value":[]}`, "Date", date, "Content-Encoding", "identity"), nil).List(t.Context(), first)
 		if err != nil || !page.Date.IsZero() || page.Count != -1 {
 			t.Errorf("date %q: got %+v, %v", date, page, err)
 		}
@@ -131,15 +131,18 @@ func TestAuthorize(t *testing.T) {
 		err    error
 		reason reason.Reason
 		text   string
+		token  *oauth2.Token
 	}{
-		{"auth", tokenError(reason.Auth), reason.Auth, "list incidents: no token: auth"},
-		{"network", fmt.Errorf("wrapped: %w", tokenError(reason.Network)), reason.Network, "wrapped: no token: network"},
-		{"throttled", tokenError(reason.Throttled), reason.Throttled, ""},
-		{"no reason", errors.New("\x1b[31m"), reason.Auth, `\x1b[31m`},
-		{"refused by the library", refused, reason.Auth, "400 Bad Request"},
-		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, reason.Network, ""},
-		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, reason.Timeout, ""},
-		{"nothing", nil, reason.Auth, "no access token"},
+		{"auth", tokenError(reason.Auth), reason.Auth, "list incidents: no token: auth", nil},
+		{"network", fmt.Errorf("wrapped: %w", tokenError(reason.Network)), reason.Network, "wrapped: no token: network", nil},
+		{"throttled", tokenError(reason.Throttled), reason.Throttled, "", nil},
+		{"no reason", errors.New("\x1b[31m"), reason.Auth, `\x1b[31m`, nil},
+		{"refused by the library", refused, reason.Auth, "400 Bad Request", nil},
+		{"no connection", &url.Error{Op: "Post", URL: "https://login", Err: io.EOF}, reason.Network, "", nil},
+		{"no answer", &url.Error{Op: "Post", URL: "https://login", Err: context.DeadlineExceeded}, reason.Timeout, "", nil},
+		{"nothing", nil, reason.Auth, "no access token", nil},
+		{"an empty one", nil, reason.Auth, "no access token", &oauth2.Token{}},
+		{"one beside an error", tokenError(reason.Network), reason.Network, "no token: network", &oauth2.Token{AccessToken: "token"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -147,7 +150,7 @@ func TestAuthorize(t *testing.T) {
 				t.Error("a request without a token")
 				return nil, io.EOF
 			}), func(o *Options) {
-				o.Tokens = source(func() (*oauth2.Token, error) { return nil, test.err })
+				o.Tokens = source(func() (*oauth2.Token, error) { return test.token, test.err })
 				o.Observe = func(Call) { t.Error("told of a request") }
 			})
 			err := c.Authorize(t.Context())

@@ -138,7 +138,7 @@ func (r *reading) wrong(id int64) error {
 		return errors.New("the answer is another incident than was asked for")
 	case r.element != nil && !r.found && !r.null:
 		return &partialError{text: "the answer has no list"}
-	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0):
+	case !r.found && (r.page.Link != "" || r.page.Count > 0):
 		// Seen of an empty tenant, where neither is there.
 		return &partialError{text: "the answer has null for a list that is not empty"}
 	case n > 0 && unusable(r.page.Rows) == n:
@@ -158,7 +158,7 @@ func unusable(rows []incident.Incident) (n int) {
 }
 
 func (r *reading) list() {
-	r.null = r.null || r.dec.PeekKind() == 'n'
+	r.null = r.dec.PeekKind() == 'n'
 	r.found = r.loop('[', ']', r.element) || r.found
 }
 
@@ -281,15 +281,16 @@ func (r *reading) text() *text {
 func (r *reading) time() time.Time {
 	raw := r.value()
 	const usual = len(`"2006-01-02T15:04:05.9999999Z"`)
-	if n := len(raw); n >= 2 && n <= usual && raw[0] == '"' {
-		if t, err := time.Parse(time.RFC3339, string(raw[1:n-1])); err == nil && inRange(t) {
+	if n := len(raw); n >= 2 && n <= usual {
+		if t, _ := time.Parse(time.RFC3339, string(raw[1:n-1])); inRange(t) {
 			return t.UTC()
 		}
 	}
 	return parseTime(unquote(raw))
 }
 
-// inRange tells whether Unix nanoseconds can tell the time.
+// inRange tells whether Unix nanoseconds can tell the time; not the zero time,
+// which is what a text that is no time reads as.
 func inRange(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2262 }
 
 // link reads an address of the server's.
@@ -343,11 +344,10 @@ func (r *reading) skip() {
 	}
 }
 
-// raw reads any value, or the name of a member.
+// raw reads any value, or the name of a member. It is not called after an error:
+// loop calls nothing then, and what it calls reads one value.
 func (r *reading) raw() (raw jsontext.Value) {
-	if r.err == nil {
-		raw, r.err = r.dec.ReadValue()
-	}
+	raw, r.err = r.dec.ReadValue()
 	return raw
 }
 
@@ -416,8 +416,7 @@ var timeLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:0
 func parseTime(text string) time.Time {
 	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
 	for _, layout := range timeLayouts {
-		t, err := time.Parse(layout, text)
-		if err == nil && inRange(t) {
+		if t, _ := time.Parse(layout, text); inRange(t) {
 			return t.UTC()
 		}
 	}

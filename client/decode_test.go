@@ -64,7 +64,7 @@ func TestDecodeRow(t *testing.T) {
 		{"unknown values", `{"incidentId":7,"status":"Paused","severity":"Critical","classification":"Maybe","determination":"Odd","alerts":[{"status":"Gone","severity":"Ultra"}]}`,
 			incident.Incident{ID: 7, Unrecognized: incident.FieldStatus | incident.FieldSeverity | incident.FieldClassification | incident.FieldDetermination |
 				incident.FieldAlertStatus | incident.FieldAlertSeverity, Alerts: []incident.Alert{plain}}},
-		{"owner of blanks", `{"incidentId":7,"assignedTo":" \u200b\u00a0"}`, none},
+		{"owner of blanks", `{"incidentId":7,"assignedTo":" \u200b\u00a0\u0000"}`, none},
 		{"owner unassigned", `{"incidentId":7,"assignedTo":" \u200buNASSIGNED\t"}`, none},
 		{"owner", `{"incidentId":7,"assignedTo":"Unassigned Team"}`, with(func(in *incident.Incident) { in.Assigned = true })},
 		{"long owner", `{"incidentId":7,"assignedTo":"` + strings.Repeat("x", 100_000) + `"}`, with(func(in *incident.Incident) { in.Assigned = true })},
@@ -158,10 +158,13 @@ func TestDecodePage(t *testing.T) {
 		{name: "null for a list of none", in: `{"@odata.count":0,"value":null,"@odata.nextLink":null}`},
 		{name: "null for a list of some", in: `{"@odata.count":1,"value":null}`, err: "null", partial: true},
 		{name: "null for a list that goes on", in: `{"value":null,"@odata.nextLink":"https://h/"}`, err: "null", partial: true},
+		{name: "null for one of two lists", in: `{"value":null,"incidents":[{"incidentId":1}],"@odata.nextLink":"` + link + `"}`, rows: 1, count: -1, link: link},
+		{name: "null, and what is no list", in: `{"value":null,"incidents":{"incidentId":1}}`, err: "no list", partial: true},
 		{name: "context and link", in: `{"@odata.context":"c","value":[{"incidentId":1}],"@odata.nextLink":"https://h/api/incidents/?$skip=100"}`, rows: 1, count: -1, link: link},
 		{name: "count", in: `{"@odata.count":17,"value":[{"incidentId":1}]}`, rows: 1, count: 17},
 		{name: "count as a text", in: `{"@odata.count":"17","value":[]}`, count: 17},
 		{name: "count that is none", in: `{"@odata.count":"many","value":[]}`, count: -1},
+		{name: "count beyond all bounds", in: `{"@odata.count":4294967297,"value":[]}`, count: -1},
 		{name: "negative count", in: `{"@odata.count":-5,"value":[]}`, count: -1},
 		{name: "no error", in: `{"error":null,"value":[{"incidentId":1}]}`, rows: 1, count: -1},
 		{name: "error beside the list", in: `{"value":[{"incidentId":1}],"error":{"code":"c","message":"m"}}`, err: "error in it", partial: true},
@@ -172,6 +175,7 @@ func TestDecodePage(t *testing.T) {
 		{name: "blanks around", in: " \n" + `{"value":[]}` + "\r\n\t ", count: -1},
 		{name: "torn in a row", in: `{"value":[{"incidentId":1},{"incid`, err: "read answer"},
 		{name: "torn after a row", in: `{"value":[{"incidentId":1}`, err: "read answer"},
+		{name: "torn in an error", in: `{"value":[],"error":{"code":"c"`, err: "unexpected EOF"},
 		{name: "torn before the end", in: `{"value":[{"incidentId":1}]`, err: "read answer"},
 		{name: "more after the end", in: `{"value":[]}{"value":[]}`, err: "followed by more"},
 		{name: "garbage after the end", in: `{"value":[]}<html>`, err: "read answer"},
@@ -238,14 +242,19 @@ func TestParseTime(t *testing.T) {
 		{"2026-11-24T01:02:03.Z", ""},
 		{"0001-01-01T00:00:00Z", ""},
 		{"9999-12-31T23:59:59Z", ""},
+		{"9999-12-31T23:59:59", ""},
 		{"yesterday", ""},
 		{"", ""},
 		{"Z", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.in, func(t *testing.T) {
+			page, err := newDecoder(&defender, Dimensions{}).page(strings.NewReader(`{"value":[{"incidentId":1,"createdTime":"` + test.in + `"}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
 			got := ""
-			if at := parseTime(test.in); !at.IsZero() {
+			if at := page.Rows[0].Created; !at.IsZero() {
 				got = at.Format(time.RFC3339Nano)
 			}
 			if got != test.want {

@@ -18,13 +18,13 @@ func TestDimensions(t *testing.T) {
 	}
 	everyGroup := all
 	everyGroup.DeviceGroups = []string{incident.AllDeviceGroups}
-	const devices = `[{"rbacGroupName":" SERVERS "},{"rbacGroupName":"Kiosk\u0000devices"},{"rbacGroupName":null},{"rbacGroupName":7},3,{"rbacGroupName":"servers"}]`
+	const devices = `[{"rbacGroupName":" SERVERS "},{"rbacGroupName":"Kiosk\u0000devices"},{"rbacGroupName":"Kiosk\ufffddevices"},{"rbacGroupName":null},{"rbacGroupName":7},3,{"rbacGroupName":"servers"}]`
 	bodies := map[string]string{"defender": `"incidentId":7,"tags"`, "graph": `"id":"7","customTags"`}
 	rest := map[string]string{"defender": `"devices"`, "graph": `"evidence"`}
 	for name, is := range map[string]*api{"defender": &defender, "graph": &graph} {
 		t.Run(name, func(t *testing.T) {
 			body := func(owner string) string {
-				return fmt.Sprintf(`{"value":[{%s:["vip",null,{"name":"VIP"},"other","VIP"],"assignedTo":%s,"alerts":[{"mitreTechniques":["T1059.001","t1059",null,"TA0001","T10"],"detectorId":"ABC",%s:%s},{"detectorId":null}]}]}`,
+				return fmt.Sprintf(`{"value":[{%s:["vip",null,{"name":"VIP"},"other","VIP"],"assignedTo":%s,"alerts":[{"mitreTechniques":["T1059.001","t1059",null,"TA0001","T10","TABCD","1059"],"detectorId":"ABC",%s:%s},{"detectorId":null}]}]}`,
 					bodies[name], owner, rest[name], devices)
 			}
 			one := func(d Dimensions, owner string) *incident.Incident {

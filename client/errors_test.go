@@ -44,6 +44,7 @@ func TestFailures(t *testing.T) {
 		{"501", answer(501, body), reason.Server, "HTTP 501"},
 		{"502 without JSON", answer(502, "<html>\x1b[31m\u202e"+strings.Repeat("x", 100_000)), reason.Server, `<html>\x1b[31m\u202exxx`},
 		{"an error that is a text", answer(500, `{"error":"text"}`), reason.Server, `{"error":"text"}`},
+		{"a message alone", answer(500, `{"error":{"message":"what went wrong"}}`), reason.Server, "HTTP 500 Internal Server Error: what went wrong"},
 		{"byte order mark", answer(400, "\ufeff"+body), reason.Other, ": Code: what went wrong"},
 		{"599", answer(599, ""), reason.Server, "HTTP 599"},
 		{"not JSON", answer(200, "<html>\x1b"), reason.Decode, `not JSON: <html>\x1b`},
@@ -54,7 +55,12 @@ func TestFailures(t *testing.T) {
 		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), reason.Partial, "Code: what went wrong: read answer: the answer has an error in it"},
 		{"no list", answer(200, `{}`), reason.Partial, "no list"},
 		{"300", answer(300, ""), reason.Other, "HTTP 300"},
+		{"a redirect to a page of that name", answer(302, `<a href="/throttled">Found</a>`, "Location", "/throttled"), reason.Other, "HTTP 302"},
 		{"304", answer(304, ""), reason.Other, "HTTP 304"},
+		{"an encoding that was not asked for", answer(200, `{"value":[]}`, "Content-Encoding", "br"), reason.Decode, "encoding that was not asked for"},
+		// What the status says is known all the same.
+		{"401 in another encoding", answer(401, "\x0b", "Content-Encoding", "br"), reason.Auth, "HTTP 401"},
+		{"429 in another encoding", answer(429, "\x0b", "Content-Encoding", "br"), reason.Throttled, "HTTP 429"},
 		{"101", answer(101, ""), reason.Decode, "switch protocols"},
 		{"broken connection", func(*http.Request) (*http.Response, error) {
 			return nil, &url.Error{Op: "Get", URL: "https://x", Err: io.ErrUnexpectedEOF}
@@ -136,8 +142,9 @@ func TestRedirect(t *testing.T) {
 	const self = "https://api.example/api/incidents?$top=100"
 	tests := []struct{ name, to, location, text string }{
 		{"another path", "/v2/incidents", "https://api.example/v2/incidents", ""},
-		{"an address", "https://api.example:443/x?$top=1", "https://api.example:443/x?$top=1", ""},
+		{"an address", "https://api.example:443/x?$top=1", "https://api.example/x?$top=1", ""},
 		{"itself", self, "", "the same address"},
+		{"itself, with its port", "https://api.example:443/api/incidents?$top=100", "", "the same address"},
 		{"itself, relative", "/api/incidents?$top=100", "", "the same address"},
 		{"nowhere", "", "", "or to none"},
 		{"another host", "https://elsewhere.example/secret?token=1", "", "another host, which gets no token: https://elsewhere.example"},

@@ -58,12 +58,12 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	}
 	defer closeWithin(sending, resp.Body)
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
+		return page, a.refused(resp, body)
+	}
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
 		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
-	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
-		return page, a.refused(resp, body)
 	}
 	answer, err := a.decoder.read(body, a.element, a.id)
 	switch {

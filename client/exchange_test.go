@@ -77,6 +77,22 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestClock: durations are told by the clock that was given.
+func TestClock(t *testing.T) {
+	var took time.Duration
+	now := time.Time{}
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		now = now.Add(time.Hour)
+		return answer(200, `{"value":[]}`)(r)
+	}), func(o *Options) {
+		o.Now = func() time.Time { return now }
+		o.Observe = func(call Call) { took = call.Duration }
+	})
+	if _, err := c.List(t.Context(), first); err != nil || took != time.Hour {
+		t.Errorf("took %v, %v", took, err)
+	}
+}
+
 // dripping is a body of a byte a second.
 type dripping struct{ ctx context.Context }
 

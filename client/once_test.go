@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,6 +69,23 @@ func TestSentOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSentOnceUnseen: the same of a transport that does not show its connections,
+// of which there is then none to close.
+func TestSentOnceUnseen(t *testing.T) {
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		for range 2 {
+			trace := httptrace.ContextClientTrace(r.Context())
+			trace.GetConn("api.example:443")
+			trace.WroteHeaderField("Host", nil)
+		}
+		return nil, r.Context().Err()
+	}), nil)
+	_, err := c.List(t.Context(), first)
+	if e := failure(t, err); e.Reason != reason.Network || !strings.Contains(err.Error(), "not sent again") {
+		t.Errorf("got %+v", e)
 	}
 }
 
