@@ -202,7 +202,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 	req.Top = s.size(now)
 	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 2 {
 		// Pages that end elsewhere show what lies in the gaps.
-		req.Top = max(2, min(req.Top, l.Largest)*(7-(p.round-1)%3)/8)
+		req.Top = max(2, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)

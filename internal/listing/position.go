@@ -122,7 +122,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return nil
 	}
 	if n > 0 {
-		s.EmptyPages = s.EmptyPages || p.hops > 0
+		s.EmptyPages = s.EmptyPages || p.hops > 0 && l.before(r, page.Rows) > 0
 		p.hops = 0
 	}
 	if req.Count {
