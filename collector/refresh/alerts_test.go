@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
 )
 
@@ -55,6 +56,77 @@ func TestAlertsLost(t *testing.T) {
 		}
 		if got := r.Status().Corrections; got != [3]uint64{} {
 			t.Errorf("nothing was to be corrected: %v", got)
+		}
+	})
+}
+
+// TestSomeAlerts: they are lost if no row of a page has them.
+func TestSomeAlerts(t *testing.T) {
+	with, without := incident.Incident{ID: 1}, incident.Incident{ID: 2, AlertsUnknown: true}
+	for _, test := range []struct {
+		rows []incident.Incident
+		lost bool
+	}{
+		{[]incident.Incident{with, without}, false},
+		{[]incident.Incident{without, with}, false},
+		{[]incident.Incident{without, without}, true},
+	} {
+		f := graph(10)
+		l := New(Options{Source: f, Ledger: f})
+		l.noteAlerts(test.rows)
+		if l.Alerts.Lost != test.lost {
+			t.Errorf("%v: lost %v, want %v", test.rows, l.Alerts.Lost, test.lost)
+		}
+	}
+}
+
+// TestAlertsRefused: while they are not even asked for they are not available, however
+// quiet the tenant.
+func TestAlertsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := graph(10)
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		sleep(30 * time.Minute)
+		f.fails(func(c call) error {
+			if c.req.Alerts {
+				return faults["400"](c)
+			}
+			return nil
+		})
+		sleep(time.Hour)
+		if s := r.Status(); !s.Up || !s.Unsupported[listing.OptionAlerts] || r.Snapshot().AlertsAvailable {
+			t.Errorf("available: %v, status: %+v", r.Snapshot().AlertsAvailable, s)
+		}
+	})
+}
+
+// TestAlertsBackDuringSweep: a sweep that is under way brings those that were missed,
+// and no further one is begun for them.
+func TestAlertsBackDuringSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(60)
+		f.every[pass.Sweep] = 20 * time.Second
+		r := start(t, f, Options{SweepInterval: 6 * time.Hour, Overlap: time.Second})
+		until(t, "sweeping", func() bool { return r.Status().Sweeping })
+		f.change(func() { f.noAlerts = true })
+		f.set(7, nil)
+		sleep(61 * time.Second)
+		f.change(func() { f.noAlerts = false })
+		f.set(8, nil) // which shows that they are back
+		sleep(31 * time.Second)
+		if !r.Status().Sweeping || r.Snapshot().AlertsAvailable {
+			t.Fatal("the test shows nothing: the sweep is over, or a delta has brought them")
+		}
+		until(t, "swept", func() bool { return !r.Status().Sweeping })
+		before := len(f.of(pass.Sweep))
+		sleep(time.Hour)
+		if n := len(f.of(pass.Sweep)) - before; n > 0 {
+			t.Errorf("%d calls of a further sweep", n)
+		}
+		if !r.Snapshot().AlertsAvailable {
+			t.Error("alerts are not available again")
 		}
 	})
 }

@@ -104,7 +104,7 @@ func (w *watermark) move(began, ended, newest time.Time) {
 // believed, ours is not trusted by a day, nor where that is past all that the
 // page has.
 func (w *watermark) start(clock, date, newest, now time.Time) {
-	if date.IsZero() || date.Before(clock) {
+	if date.Before(clock) { // as one that is not told is
 		if clock = clock.Add(-24 * time.Hour); !newest.IsZero() {
 			clock = earlier(clock, newest)
 		}

@@ -131,6 +131,74 @@ func total(all []uint64) (sum uint64) {
 	return sum
 }
 
+// TestDateFarBehind: a header Date that is days behind is not believed once many
+// incidents are newer. Otherwise each delta would read days.
+func TestDateFarBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(100)
+		f.dateOff = -48 * time.Hour
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		r.synced(t)
+		sleep(30 * time.Minute)
+		before := f.made()
+		sleep(30 * time.Minute)
+		if got := f.made() - before; got != 60 {
+			t.Errorf("%d calls in half an hour of 60 deltas", got)
+		}
+		r.equal(t)
+	})
+}
+
+// TestDateBehindAFewIncidents: incidents leave the look-back by our clock where a few
+// tell that the header Date is wrong, although it takes more for it not to be believed.
+func TestDateBehindAFewIncidents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(12)
+		f.dateOff = -48 * time.Hour
+		r := start(t, f, Options{Lookback: 2 * time.Hour, SweepInterval: 24 * time.Hour})
+		r.synced(t)
+		r.equal(t)
+		sleep(3 * time.Hour)
+		f.dropClosed()
+		r.equal(t)
+	})
+}
+
+// TestServerClock: which header Dates are believed against ours, after so many
+// incidents that are newer than they say.
+func TestServerClock(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		off     time.Duration
+		newer   int
+		believe bool
+	}{
+		{-23 * time.Hour, 2 * manyWitnesses, true},
+		{-25 * time.Hour, manyWitnesses - 1, true},
+		{-25 * time.Hour, manyWitnesses, false},
+		{-25 * time.Hour, 2 * manyWitnesses, false},
+	} {
+		c := clock{beyondOurs: map[int64]bool{}, beyondServers: map[int64]bool{}}
+		rows := make([]incident.Incident, test.newer)
+		for i := range rows {
+			rows[i] = incident.Incident{ID: int64(i + 1), Updated: now.Add(-time.Minute)}
+		}
+		c.at(now, now.Add(test.off), rows)
+		if n := len(c.beyondServers); n > manyWitnesses {
+			t.Errorf("%d incidents are kept in mind", n)
+		}
+		want := now
+		if test.believe {
+			want = now.Add(test.off)
+		}
+		if got := c.at(now, now.Add(test.off), nil); !got.Equal(want) {
+			t.Errorf("%v off, %d incidents newer: got %v, want %v", test.off, test.newer, got, want)
+		}
+	}
+}
+
 // TestNextDeltaIsReached: whatever becomes of the wall clock meanwhile.
 func TestNextDeltaIsReached(t *testing.T) {
 	now := time.Now()

@@ -576,14 +576,18 @@ func TestNoRecordNoCall(t *testing.T) {
 		f.fill(30)
 		r := start(t, f, Options{})
 		r.synced(t)
-		f.change(func() { f.unrecorded = errors.New("out of reach") })
+		f.change(func() {
+			for p := range f.unrecorded {
+				f.unrecorded[p] = errors.New("out of reach")
+			}
+		})
 		before := len(f.calls)
 		sleep(10 * time.Minute)
 		f.change(func() {
 			if len(f.calls) != before {
 				t.Errorf("%d calls were made", len(f.calls)-before)
 			}
-			f.unrecorded = nil
+			clear(f.unrecorded[:])
 		})
 		s := r.Status()
 		if failures := s.Passes[pass.Delta].Failures[reason.State]; s.Up || s.LastReason != reason.State || failures < 15 || failures > 21 {

@@ -31,11 +31,14 @@ type tenant struct {
 	nextID    int64
 
 	skew     time.Duration // of the server's clock against ours
+	dateOff  time.Duration // of the header Date against the server's clock
 	noDate   bool
 	noAlerts bool
 	refuse   map[incident.Status]bool // in a filter
 	hidden   map[int64]bool           // by the list
 	blank    bool                     // the list is empty
+	mark     string                   // of the dimensions that the rows are kept for
+	heavy    int64                    // the list fails at this row
 	other    int64                    // what every look-up finds; 0: what it is for
 	took     time.Duration            // per call
 	// fault is asked before each call of the list or, with an id, of one incident;
@@ -65,8 +68,10 @@ type ledger struct {
 	next    [pass.NumPasses]time.Time
 	blocked time.Time
 	perHour int
+	// denied is how many more calls Take grants none, although Ready has said so.
+	denied [pass.NumPasses]int
 	// unrecorded is why no grant can be saved, and saving how long it takes.
-	unrecorded error
+	unrecorded [pass.NumPasses]error
 	saving     time.Duration
 	canceled   int
 
@@ -135,6 +140,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	sent := req
 	if req.Link != "" {
 		req = f.links[req.Link]
 	}
@@ -143,7 +149,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	}
 	page := listing.Page{Count: -1}
 	if !f.noDate {
-		page.Date = time.Now().Add(f.skew).Truncate(time.Second)
+		page.Date = time.Now().Add(f.skew + f.dateOff).Truncate(time.Second)
 	}
 	if f.blank {
 		return page, nil
@@ -152,6 +158,9 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		if f.hidden[id] || req.Status != incident.StatusUnknown && in.Status != req.Status ||
 			in.Updated.Before(req.Since) || !req.Before.IsZero() && !in.Updated.Before(req.Before) {
 			continue
+		}
+		if f.mark != "" {
+			in.Kept = &incident.Kept{Mark: f.mark}
 		}
 		in.AlertsUnknown = f.noAlerts || f.offer.Expand && !req.Alerts
 		page.Rows = append(page.Rows, in)
@@ -172,6 +181,9 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		req.Skip, req.Count = req.Skip+top, false
 		page.Link = fmt.Sprintf("%+v", req)
 		f.links[page.Link] = req
+	}
+	if f.heavy != 0 && slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID == f.heavy }) {
+		return listing.Page{}, &listing.Error{Operation: listing.OperationList, Request: sent, Status: 500, Reason: reason.Server}
 	}
 	return page, nil
 }
@@ -208,9 +220,13 @@ func (f *tenant) Waits(_ time.Time, p pass.Pass) {
 func (f *tenant) Take(now time.Time, p pass.Pass) (uint64, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unrecorded != nil {
+	if err := f.unrecorded[p]; err != nil {
 		f.next[p] = now.Add(time.Second)
-		return 0, f.next[p], f.unrecorded
+		return 0, f.next[p], err
+	}
+	if f.denied[p] > 0 {
+		f.denied[p]--
+		return 0, now, nil
 	}
 	if at := f.ready(now, p); at.After(now) {
 		return 0, at, nil
@@ -333,6 +349,13 @@ func (f *tenant) drop(ids ...int64) {
 	})
 }
 
+// dropClosed drops those that leave the look-back in time.
+func (f *tenant) dropClosed() {
+	f.change(func() {
+		maps.DeleteFunc(f.incidents, func(_ int64, in incident.Incident) bool { return !in.Open() })
+	})
+}
+
 // pick lists the calls that are asked for.
 func (f *tenant) pick(keep func(call) bool) (picked []call) {
 	f.mu.Lock()
@@ -409,6 +432,7 @@ type disk struct {
 	progress []byte
 	saves    int
 	failing  error
+	damage   error // that a load finds once all is restored
 	// during is called at each save, once it is done. It may panic.
 	during func()
 }
@@ -454,7 +478,7 @@ func (d *disk) Load(restore func(*incident.Saved) error) error {
 	if d.saves == 0 {
 		return nil
 	}
-	return restore(&incident.Saved{
+	return cmp.Or(restore(&incident.Saved{
 		Full: true, Len: len(d.rows), Swept: slices.Collect(maps.Keys(d.swept)), Tables: d.tables, Progress: d.progress,
 		Rows: func(yield func(int64, []byte) bool) {
 			for id, row := range d.rows {
@@ -463,7 +487,7 @@ func (d *disk) Load(restore func(*incident.Saved) error) error {
 				}
 			}
 		},
-	})
+	}), d.damage)
 }
 
 func (d *disk) change(change func()) {

@@ -82,23 +82,94 @@ func TestEmptyTenant(t *testing.T) {
 	})
 }
 
+// TestNoStatusFilter: without the statuses of open incidents everything is read, by
+// the sweeps, too, whatever its age, and no open count is shown before.
 func TestNoStatusFilter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	for _, refused := range [][]incident.Status{openStatuses, {incident.StatusActive}, {incident.StatusInProgress}} {
+		t.Run(fmt.Sprint(refused), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(100)
+				old := f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
+				gone := f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
+				f.set(0, func(in *incident.Incident) { in.Status, in.Updated = incident.StatusResolved, time.Time{} })
+				f.refuse = make(map[incident.Status]bool)
+				for _, status := range refused {
+					f.refuse[status] = true
+				}
+				f.every[pass.First] = time.Second
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				until(t, "read", func() bool { return r.Status().ScanPages > len(openStatuses)*5 })
+				if r.Snapshot() != nil {
+					t.Error("counts are shown that are not known")
+				}
+				sleep(time.Minute)
+				r.equal(t)
+				// The first status that is asked for tells of them all.
+				if got, want := r.Status().Unsupported[listing.OptionStatus], refused[0] == incident.StatusActive; got != want {
+					t.Errorf("the option is told: %v, want %v", got, want)
+				}
+				f.drop(gone)
+				f.change(func() {
+					in := f.incidents[old]
+					in.Severity = incident.SeverityHigh
+					f.incidents[old] = in
+				})
+				sleep(time.Hour + 10*time.Minute)
+				r.equal(t)
+			})
+		})
+	}
+}
+
+// TestOtherDimensions: what was read before other dimensions were asked for is read
+// again at once, be it a part of the first sync or all of it.
+func TestOtherDimensions(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		t.Run(fmt.Sprint("synced before: ", synced), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(100)
+				f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() }) // it is not read twice
+				f.every[pass.First] = time.Second
+				opts := Options{Store: newDisk()}
+				dimensions := func(d incident.Dimensions) {
+					f.change(func() { f.mark = d.Mark() })
+					opts.Dimensions = d
+				}
+				dimensions(incident.Dimensions{Tags: []string{"one"}})
+				r := start(t, f, opts)
+				until(t, "open", func() bool { return r.Snapshot() != nil })
+				if synced {
+					r.synced(t)
+				}
+				r.stop()
+				dimensions(incident.Dimensions{Tags: []string{"one", "another"}})
+				r = start(t, f, opts)
+				r.synced(t)
+				sleep(5 * time.Minute)
+				if len(r.Snapshot().Dimensions.Tags) == 0 {
+					t.Error("tags are not shown")
+				}
+			})
+		})
+	}
+}
+
+// TestTakesOpen: open counts are not to be had without either of the statuses that
+// every server knows.
+func TestTakesOpen(t *testing.T) {
+	now := time.Now()
+	for status, want := range map[incident.Status]bool{
+		incident.StatusUnknown: true, incident.StatusActive: false, incident.StatusInProgress: false, incident.StatusAwaitingAction: true,
+	} {
 		f := native(10)
-		f.fill(100)
-		f.refuse = map[incident.Status]bool{incident.StatusActive: true, incident.StatusInProgress: true, incident.StatusAwaitingAction: true}
-		f.every[pass.First] = time.Second
-		r := start(t, f, Options{})
-		sleep(5 * time.Second)
-		if r.Snapshot() != nil {
-			t.Error("counts are shown that are not known")
+		l := New(Options{Source: f, Ledger: f})
+		l.Server.Statuses[status].Until = now.Add(time.Hour)
+		if got := l.takesOpen(now); got != want {
+			t.Errorf("without %v: got %v, want %v", status, got, want)
 		}
-		sleep(time.Minute)
-		r.equal(t)
-		if !r.Status().Unsupported[listing.OptionStatus] {
-			t.Error("the option is not told")
-		}
-	})
+	}
 }
 
 func TestStatusThatTheServerDoesNotKnow(t *testing.T) {
@@ -450,6 +521,7 @@ func TestSavedNonsense(t *testing.T) {
 		"no version":     func(string) string { return "{}" },
 		"another phase":  func(s string) string { return strings.Replace(s, `"phase":3`, `"phase":4`, 1) },
 		"another reason": func(s string) string { return strings.Replace(s, `"up":true`, `"up":true,"last_reason":99`, 1) },
+		"no first sync":  func(s string) string { return strings.Replace(s, `"phase":3`, `"phase":2`, 1) },
 		"no listing":     func(s string) string { return strings.Replace(s, `"status":`, `"scan":{},"status":`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -470,6 +542,42 @@ func TestSavedNonsense(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRowTooHeavy: an incident that the server cannot deliver is left out, counted and
+// told.
+func TestRowTooHeavy(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.heavy = 27
+		var log journal
+		r := start(t, f, Options{Logger: log.logger()})
+		r.synced(t)
+		if r.Status().Skipped[SkippedTooHeavy] == 0 || !strings.Contains(log.String(), "cannot deliver") {
+			t.Errorf("skipped: %v, log:\n%s", r.Status().Skipped, log.String())
+		}
+		f.drop(27) // no count has it
+		r.equal(t)
+	})
+}
+
+// TestLoadFails: what a load has restored before it fails is not used.
+func TestLoadFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(30)
+		r := start(t, f, Options{Store: d})
+		r.synced(t)
+		r.stop()
+		d.damage = errors.New("the checksum is wrong")
+		before := len(f.of(pass.First))
+		r = start(t, f, Options{Store: d})
+		r.synced(t)
+		r.equal(t)
+		if len(f.of(pass.First)) == before {
+			t.Error("the state was used")
+		}
+	})
 }
 
 // TestRowsThatCannotBeUsed are counted as such, each time that they come, and

@@ -121,9 +121,9 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network
 	switch {
 	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth, failure.Reason == reason.State,
-		silent && (!m.Hangs || !l.deltaOK) && retry.again(now):
-		// Nothing was said about it. Once one was given up that way while deltas
-		// succeed, it is not an outage.
+		silent && !m.Hangs && retry.again(now):
+		// Nothing was said about it. Once one was given up that way it is not an outage:
+		// incidents are looked up only while deltas succeed.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false

@@ -116,6 +116,10 @@ func TestWatermark(t *testing.T) {
 	if got := w.since(time.Hour); !got.IsZero() {
 		t.Errorf("before anything is known: got %v, want all", got)
 	}
+	w.start(at, time.Time{}, time.Time{}, at) // the server tells no time, and has no incident
+	if want := at.Add(-24 * time.Hour); !w.At.Equal(want) {
+		t.Errorf("without any time of the server's: got %v, want %v", w.At, want)
+	}
 	w.start(at, at, at, at.Add(time.Hour)) // our clock is an hour ahead
 	ours := at.Add(time.Hour)
 	for _, step := range []struct{ began, took, newest, want time.Duration }{

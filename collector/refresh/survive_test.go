@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,77 @@ func TestPanicOfTheSchedule(t *testing.T) {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
+		}
+	})
+}
+
+// TestPanicOfPublishing: counts that cannot be shown are not up, and the deltas go on at
+// their interval.
+func TestPanicOfPublishing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(40)
+		r := start(t, f, Options{Store: d, SweepInterval: 24 * time.Hour})
+		sleep(time.Minute)
+		known := r.mirror
+		d.change(func() { d.during = func() { r.mirror = nil } }) // a mistake, between a save and the next call
+		f.fails(func(call) error {
+			r.mirror = known
+			return nil
+		})
+		before := f.made()
+		sleep(10 * time.Minute)
+		if got := f.made() - before; got < 20 || got > 21 {
+			t.Errorf("%d calls in ten minutes, want one each half of a minute", got)
+		}
+		if s := r.Status(); s.Up || s.LastReason != reason.Panic {
+			t.Errorf("status: %+v", s)
+		}
+		d.change(func() { d.during = nil })
+		f.set(0, nil)
+		sleep(time.Minute)
+		r.equal(t)
+		if !r.Status().Up {
+			t.Error("not up again")
+		}
+	})
+}
+
+// once is a handler of logs that panics at the first record of a message.
+type once struct {
+	slog.Handler
+	message string
+	done    atomic.Bool
+}
+
+func (o *once) Enabled(context.Context, slog.Level) bool { return true }
+
+func (o *once) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == o.message && !o.done.Swap(true) {
+		panic("a mistake")
+	}
+	return nil
+}
+
+// TestPanicBeforeTheLookups: a sweep that has noted nothing to look up, after all was
+// read, comes to its end, and the next one finds what it did not.
+func TestPanicBeforeTheLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(300)
+		o := &once{Handler: slog.DiscardHandler, message: "A sweep did not see many incidents"}
+		r := start(t, f, Options{SweepInterval: time.Hour, Logger: slog.New(o)})
+		r.synced(t)
+		for id := range int64(maxLookups + 10) {
+			f.drop(id + 1)
+		}
+		sleep(4 * time.Hour)
+		if !o.done.Load() {
+			t.Fatal("the test shows nothing: there was no panic")
+		}
+		r.equal(t)
+		if s := r.Status(); !s.Up || s.Passes[pass.Sweep].Failures[reason.Panic] != 1 {
+			t.Errorf("status: %+v", s)
 		}
 	})
 }
@@ -255,6 +327,29 @@ func TestStoreFails(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestProgressCannotBeEncoded: then what was saved before stays, and is gone on from.
+func TestProgressCannotBeEncoded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(30)
+		r := start(t, f, Options{Store: d})
+		r.synced(t)
+		f.change(func() { r.Watermark.At = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }) // JSON has no such year
+		saves := d.saves
+		r.stop()
+		if d.saves != saves {
+			t.Error("it was saved")
+		}
+		before := len(f.of(pass.First))
+		r = start(t, f, Options{Store: d})
+		sleep(time.Minute)
+		r.equal(t)
+		if len(f.of(pass.First)) != before {
+			t.Error("the state was lost")
+		}
+	})
 }
 
 // TestStoreFailsAtTheEnd: the last save, too, is survived.

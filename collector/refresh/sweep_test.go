@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -50,14 +51,15 @@ func TestSweepCorrects(t *testing.T) {
 	})
 }
 
+// longAgo is before any look-back.
+func longAgo() time.Time { return time.Now().AddDate(-1, 0, 0).UTC() }
+
 // TestSweepFindsOldOpenIncidents: open ones count at any age, and are not taken
 // for vanished.
 func TestSweepFindsOldOpenIncidents(t *testing.T) {
 	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(30)
-		f.set(0, func(in *incident.Incident) {
-			in.Created, in.Updated = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(-1, 0, 0)
-		})
+		f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
 		r := start(t, f, Options{SweepInterval: time.Hour})
 		sleep(5 * time.Hour)
 		r.equal(t)
@@ -274,6 +276,197 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// TestLookupNotSent: a call that is not made says nothing about the incident, which
+// is looked up as soon as one can be made again.
+func TestLookupNotSent(t *testing.T) {
+	for name, why := range map[string]error{"no grant after all": nil, "no grant recorded": errors.New("out of reach")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				f.drop(3, 4)
+				f.fails(func(c call) error {
+					f.change(func() {
+						if c.id != 3 {
+							return
+						}
+						if f.unrecorded[pass.Sweep] = why; why == nil {
+							f.denied[pass.Sweep] = 1
+						}
+					})
+					return nil
+				})
+				until(t, "looked up", func() bool { return len(f.lookups()) > 0 })
+				status := func() (vanished, throttled, unrecorded uint64) {
+					s := r.Status()
+					return s.Corrections[correctionVanished], s.Passes[pass.Sweep].Failures[reason.Throttled], s.Passes[pass.Sweep].Failures[reason.State]
+				}
+				if why != nil {
+					sleep(3 * time.Hour)
+					if vanished, _, unrecorded := status(); vanished != 0 || unrecorded == 0 || len(f.lookups()) != 1 {
+						t.Errorf("%d vanished, %d failures, %d lookups", vanished, unrecorded, len(f.lookups()))
+					}
+					f.change(func() { f.unrecorded[pass.Sweep] = nil })
+					sleep(time.Minute)
+				}
+				sleep(2 * time.Second)
+				if vanished, throttled, _ := status(); vanished != 2 || throttled != 0 {
+					t.Errorf("%d vanished, %d failures of the quota, want 2 and none", vanished, throttled)
+				}
+				r.equal(t)
+			})
+		})
+	}
+}
+
+// TestLookupsThatHang: one that gets no answer is made again, lest an outage be taken
+// for an incident that cannot be looked up; but once one was given up, the others have
+// one try each.
+func TestLookupsThatHang(t *testing.T) {
+	for name, test := range map[string]struct {
+		fails             map[int64]string
+		lookups, vanished int
+	}{
+		"a moment": {map[int64]string{}, 4, 3},
+		"always":   {map[int64]string{3: "hangs", 4: "403", 5: "hangs"}, maxTries + 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				f.drop(3, 4, 5)
+				f.fails(func(c call) error {
+					fault := test.fails[c.id]
+					if name == "a moment" && c.id != 0 && len(f.lookups()) == 1 {
+						fault = "network"
+					}
+					if fault == "" {
+						return nil
+					}
+					return faults[fault](c)
+				})
+				sleep(time.Hour + 20*time.Minute)
+				if got := len(f.lookups()); got != test.lookups {
+					t.Errorf("%d lookups, want %d", got, test.lookups)
+				}
+				if got := r.Status().Corrections[correctionVanished]; got != uint64(test.vanished) {
+					t.Errorf("%d vanished, want %d", got, test.vanished)
+				}
+			})
+		})
+	}
+}
+
+// TestLookupsThatWait: while they wait for the quota, what a delta shows, and what
+// leaves the look-back, need not be looked up any more; and what has left by itself
+// does not count as vanished.
+func TestLookupsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(60)
+		r := start(t, f, Options{Lookback: 2 * time.Hour, SweepInterval: time.Hour})
+		r.synced(t)
+		f.drop(2) // resolved
+		f.change(func() { f.hidden = map[int64]bool{5: true, 7: true} })
+		f.fails(func(c call) error {
+			if c.id == 2 {
+				f.change(func() { f.next[pass.Sweep] = time.Now().Add(3 * time.Hour) })
+			}
+			return nil
+		})
+		until(t, "looked up", func() bool { return len(f.lookups()) > 0 })
+		sleep(time.Minute)
+		f.change(func() { f.hidden = nil })
+		f.set(7, nil)
+		sleep(2*time.Hour + 50*time.Minute)
+		if !r.Status().Sweeping || !r.Status().Passes[pass.Sweep].LastSuccess.IsZero() {
+			t.Fatal("the test shows nothing: the sweep is over")
+		}
+		sleep(20 * time.Minute)
+		s := r.Status()
+		if s.Passes[pass.Sweep].LastSuccess.IsZero() || s.Corrections != [3]uint64{} || !s.Up {
+			t.Errorf("status: %+v", s)
+		}
+		if n := len(f.lookups()); n != 1 {
+			t.Errorf("%d lookups, want 1", n)
+		}
+		f.dropClosed()
+		r.equal(t)
+	})
+}
+
+// TestNotHidden: what a sweep does not see because it is not on the list any more, or
+// of which that cannot be told, does not make the list one that hides incidents.
+func TestNotHidden(t *testing.T) {
+	for name, test := range map[string]struct{ before, after func(*incident.Incident) }{
+		"without a last update": {
+			func(in *incident.Incident) { in.Updated = time.Time{} },
+			func(*incident.Incident) {},
+		},
+		"gone back, and no status is taken": {
+			func(*incident.Incident) {},
+			func(in *incident.Incident) { in.Updated = longAgo() },
+		},
+		"closed long ago": {
+			func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() },
+			func(in *incident.Incident) { in.Status, in.Updated = incident.StatusResolved, longAgo() },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				id := f.set(0, test.before)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				r.equal(t)
+				f.change(func() {
+					in := f.incidents[id]
+					test.after(&in)
+					f.incidents[id] = in
+					if f.hidden = map[int64]bool{id: true}; strings.Contains(name, "no status") {
+						f.refuse = map[incident.Status]bool{incident.StatusActive: true, incident.StatusInProgress: true, incident.StatusAwaitingAction: true}
+					}
+				})
+				sleep(time.Hour + 10*time.Minute)
+				if s := r.Status(); s.Passes[pass.Sweep].Failures[reason.Incomplete] > 0 || s.Passes[pass.Sweep].LastSuccess.IsZero() || !s.Up {
+					t.Errorf("status: %+v", s)
+				}
+				if n := len(f.lookups()); n != 1 {
+					t.Errorf("%d lookups, want 1", n)
+				}
+				if name == "closed long ago" {
+					f.drop(id) // no count has it
+				}
+				r.equal(t)
+			})
+		})
+	}
+}
+
+// TestLeavesDuringSweep: what has left the look-back by the time that a long sweep
+// comes to it was no deltas' miss.
+func TestLeavesDuringSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(60)
+		r := start(t, f, Options{Lookback: 2 * time.Hour, SweepInterval: time.Hour})
+		r.synced(t)
+		f.change(func() { f.every[pass.Sweep] = 2 * time.Minute })
+		until(t, "swept", func() bool { return !r.Status().Passes[pass.Sweep].LastSuccess.IsZero() })
+		if got := r.Status().Corrections; got != [3]uint64{} {
+			t.Errorf("corrections: %v, want none", got)
+		}
+		sleep(3 * time.Hour)
+		f.dropClosed()
+		r.equal(t)
+	})
+}
+
 // TestLookupOfAnother: an answer that is another incident is none.
 func TestLookupOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -295,12 +488,16 @@ func TestLookupOfAnother(t *testing.T) {
 // nothing is dropped, not even what a look-up does not find, and that is said.
 func TestListHides(t *testing.T) {
 	for name, hide := range map[string]func(*tenant){
-		"one row":    func(f *tenant) { f.hidden = map[int64]bool{10: true} },
-		"everything": func(f *tenant) { f.blank = true },
+		"one row":              func(f *tenant) { f.hidden = map[int64]bool{10: true} },
+		"one that is resolved": func(f *tenant) { f.hidden = map[int64]bool{11: true} },
+		"everything":           func(f *tenant) { f.blank = true },
+		// It is older than the look-back, and should have been among the open ones.
+		"an old open one": func(f *tenant) { f.hidden = map[int64]bool{389: true} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 				f.fill(388)
+				f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
 				var log journal
 				r := start(t, f, Options{SweepInterval: time.Hour, Logger: log.logger()})
 				r.synced(t)
@@ -443,13 +640,7 @@ func TestAgeing(t *testing.T) {
 		sleep(time.Minute)
 		before := f.made()
 		sleep(10 * time.Hour)
-		f.change(func() {
-			for id, in := range f.incidents {
-				if !in.Open() {
-					delete(f.incidents, id)
-				}
-			}
-		})
+		f.dropClosed()
 		r.equal(t)
 		// As long as no page was full, more than one row has to be proven to be all.
 		if got, want := f.made()-before, 1200; got < want || got > want+20 {
