@@ -428,7 +428,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case sorted && !l.Distrust && 2*secs.last() < n && s.Takes(OptionSkip, now):
 		// Where none was ever updated it does not show by what they are sorted.
 		return l.fromHere(r, req, page, secs, true, now)
-	case !more && s.FullPages && !s.ShortPages && page.Link == "":
+	case !more && !l.full(n) && page.Link == "":
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
 		l.split(r, secs, n)
@@ -551,7 +551,13 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s, linked := l.server, l.Linked && !l.server.LinkNoise
 	// That a link leads to nothing is a guess.
-	return l.Prove || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && !s.FullPages)
+	return l.Prove || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && l.full(n))
+}
+
+// full tells that a page of n rows may be as full as the server's are: it was not seen
+// to put more on one, or pages end early for no reason.
+func (l *Listing) full(n int) bool {
+	return l.server.ShortPages || !l.server.FullPages && n >= l.Largest
 }
 
 // proven is called when a page that goes on from the second of the last row has
@@ -559,7 +565,7 @@ func (l *Listing) prove(n int, link string) bool {
 // position.
 func (l *Listing) proven(r *Range, page *Page, more bool) {
 	n, s := len(page.Rows), l.server
-	doubtful := n > 1 && !s.FullPages || n > 0 && (s.ShortPages || page.Link != "")
+	doubtful := n > 1 && l.full(n) || n > 0 && (s.ShortPages || page.Link != "")
 	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return

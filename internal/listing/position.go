@@ -150,7 +150,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.ended = n
 	}
 	again := overlap(n)
-	if !more && n > 0 && req.Link == "" && (!s.FullPages || s.ShortPages) && !linked {
+	if !more && n > 0 && req.Link == "" && l.full(n) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
 		if more = true; !news {
