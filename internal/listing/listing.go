@@ -409,6 +409,10 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
 			l.short(r.LastRows)
+			if !l.sorted() {
+				l.Todo = slices.Clone(l.Whole) // nor did it have all of its time
+				return nil
+			}
 			more = l.more(req, page)
 		}
 	default:
@@ -422,7 +426,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		// No row tells its time, or a bound is ignored or rounded: time leads nowhere
 		// from here.
 		return l.fromHere(r, req, page, secs, false, now)
-	case sorted && (!more || l.sorted() && req.Top != 1):
+	case sorted && (l.sorted() && (!more || req.Top != 1) || !more && !s.ShortPages):
 		l.Linked = l.Linked || more && page.Link != ""
 		l.onward(r, page, secs, order, !more)
 	case sorted && !l.Distrust && 2*secs.last() < n && s.Takes(OptionSkip, now):
@@ -581,7 +585,7 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
 	alone.place, alone.EdgeRows = newPlace(), rows
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
-		p, n := alone.place, len(first.Rows)
+		p, n := alone.place, reach(first.Rows)
 		l.note(&alone, first.Rows)
 		p.pages, p.skip, p.joins = 1, n-overlap(n), overlap(n) > 0
 	}

@@ -88,6 +88,17 @@ func (p *place) rewind() {
 	clear(p.sights)
 }
 
+// reach is how many rows there are up to the last that can be used: those behind it may
+// be none of the list's, and have no position.
+func reach(rows []incident.Incident) int {
+	for n := len(rows); n > 0; n-- {
+		if rows[n-1].ID != 0 {
+			return n
+		}
+	}
+	return len(rows)
+}
+
 // overlap is how many rows of a page are read again with the next one, so that
 // it can be seen to join on.
 func overlap(n int) int { return min(1, n/2) }
@@ -149,7 +160,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if p.ended = 0; !more {
 		p.ended = n
 	}
-	again := overlap(n)
+	again := overlap(reach(page.Rows))
 	if !more && n > 0 && req.Link == "" && l.full(n) && !linked {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
@@ -250,7 +261,7 @@ func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
 // those of this one, or by the server's link.
 func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	next := p.skip + n - again
+	next := p.skip + reach(page.Rows) - again
 	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
 		p.skip, p.joins = next, again > 0
 		return nil
