@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -28,6 +29,8 @@ type decoder struct {
 	mu                  sync.Mutex
 	interned            map[string]*text
 	mark                string // of the dimensions
+	// lied: null has stood for a list that was not empty, and none has come since.
+	lied atomic.Bool
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -138,8 +141,9 @@ func (r *reading) wrong(id int64) error {
 		return errors.New("the answer is another incident than was asked for")
 	case r.element != nil && !r.found && !r.null:
 		return &partialError{text: "the answer has no list"}
-	case !r.found && (r.page.Link != "" || r.page.Count > 0):
-		// Seen of an empty tenant, where neither is there.
+	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0 || r.lied.Load()):
+		// Seen of an empty tenant, where neither a link nor a count is there.
+		r.lied.Store(true)
 		return &partialError{text: "the answer has null for a list that is not empty"}
 	case n > 0 && unusable(r.page.Rows) == n:
 		return fmt.Errorf("none of the %d incidents in the answer has a usable id", n)
@@ -159,7 +163,10 @@ func unusable(rows []incident.Incident) (n int) {
 
 func (r *reading) list() {
 	r.null = r.dec.PeekKind() == 'n'
-	r.found = r.loop('[', ']', r.element) || r.found
+	if r.loop('[', ']', r.element) {
+		r.found = true
+		r.lied.Store(false)
+	}
 }
 
 func (r *reading) count() {

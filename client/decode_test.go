@@ -367,3 +367,24 @@ func BenchmarkDecodePage(b *testing.B) {
 		}
 	}
 }
+
+// TestNullForLists: null is an empty list, until it has stood for one that is not, and
+// again once lists come as lists.
+func TestNullForLists(t *testing.T) {
+	d := newDecoder(&defender, Dimensions{})
+	for i, test := range []struct {
+		in      string
+		partial bool
+	}{
+		{`{"value":null}`, false},
+		{`{"value":null,"@odata.nextLink":"https://h/"}`, true},
+		{`{"value":null}`, true},
+		{`{"value":[]}`, false},
+		{`{"value":null}`, false},
+	} {
+		_, err := d.page(strings.NewReader(test.in))
+		if _, partial := errors.AsType[*partialError](err); partial != test.partial || !partial && err != nil {
+			t.Errorf("answer %d, %s: %v", i, test.in, err)
+		}
+	}
+}

@@ -325,6 +325,8 @@ func (l *Listing) blame(o Option, now time.Time) {
 	case OptionUpperBound:
 		l.refuseUpper(now)
 		return
+	case OptionAlerts:
+		s.Top, s.Grow = 0, pause{} // the pages were not too heavy
 	case OptionStatus:
 		if base.Status != incident.StatusActive {
 			s.Statuses[base.Status].extend(now, probeAfter, probeAfter)

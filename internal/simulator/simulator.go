@@ -91,6 +91,7 @@ const (
 	Graph             = faults.Graph
 	Exact             = faults.Exact
 	Incomplete        = faults.Incomplete
+	Unknowable        = faults.Unknowable
 	Ignored           = odata.Ignored
 	Refused           = odata.Refused
 	OldestUpdate      = odata.OldestUpdate

@@ -154,6 +154,15 @@ func TestKnowable(t *testing.T) {
 		{faults.Both, "pages empty, no links", Exact},
 		{faults.Both, "one in 2099, date ahead", faults.Sweep},
 		{faults.Both, "unassigned, all hidden", Incomplete},
+		{faults.Both, "pages empty, links forth and back", Incomplete},
+		{Native, "skip refused 400, pages ragged", Incomplete},
+		{Graph, "skip refused 400, pages ragged", Exact},
+		{Native, "heavy 504, pages empty", Incomplete},
+		{Native, "heavy 504, pages empty, links full", Exact},
+		{Graph, "poisoned alerts, pages empty", Incomplete},
+		{faults.Both, "pages ragged, links to themselves", Incomplete},
+		{Native, "value null, no links", Unknowable},
+		{Graph, "value null, no links", Incomplete},
 	} {
 		var switches []Switch
 		for name := range strings.SplitSeq(test.names, ", ") {

@@ -34,6 +34,8 @@ const (
 	// Incomplete: no client can know all of it. A client has to say that what it
 	// has is incomplete, or that it fails.
 	Incomplete
+	// Unknowable: not even that. The answers are those of another tenant.
+	Unknowable
 )
 
 // Switch is a fault with a name, for tests that try each alone and with each
@@ -125,7 +127,7 @@ func Switches() []Switch {
 	add("no links", Both, Exact, func(f *Faults) { f.Links.None = true })
 	add("links everywhere", Both, Exact, func(f *Faults) { f.Links.Always = true })
 	group = "link shape"
-	add("links lossy", Graph, Exact, func(f *Faults) { f.Links.Shape = LinkLossy })
+	add("links lossy", Graph, Exact, func(f *Faults) { f.Links.Shape = LinkLossy }).NoAlerts = true
 	add("links full", Both, Exact, func(f *Faults) { f.Links.Shape = LinkFull })
 	add("links opaque", Native, Exact, func(f *Faults) { f.Links.Shape = LinkOpaque })
 	group = "link cycle"
@@ -287,7 +289,10 @@ func Knowable(api APIs, switches ...Switch) Kind {
 	if f.Ahead.By > 0 && (f.NoDate || f.DateOff > 0) {
 		kind = max(kind, Sweep) // whether a row is ahead cannot be told from Date
 	}
-	if !f.readable(api) {
+	switch {
+	case f.Partial.NullValue && f.Links.None && api == Native:
+		return Unknowable // one that is empty
+	case !f.readable(api):
 		return Incomplete
 	}
 	return kind
@@ -310,12 +315,22 @@ func (f *Faults) readable(api APIs) bool {
 		return false // nothing but pages that are too heavy
 	}
 	reachable := f.Links.Host == "" && !f.Links.PlainHTTP
-	if f.Pages.Empty && !f.Links.None && !reachable {
-		return false // nothing but empty pages
-	}
 	skip := honours(f.Takes.Skip, odata.Usual)
 	opaque := f.Links.Shape == LinkOpaque || f.Links.Shape == LinkUsual && api == Graph
 	links := reachable && !f.Links.None && f.Links.Cycle == 0 && (opaque || skip && f.SkipCap == 0)
+	lossy := f.Links.Shape == LinkLossy || f.Links.Shape == LinkUsual && api == Native
+	switch {
+	case f.Pages.Empty && !f.Links.None && !links:
+		return false // nothing but empty pages
+	case f.Pages.Empty && lossy && f.Heavy.Top > 0 && (!f.Heavy.WithAlerts || api == Native):
+		return false // nothing but empty pages, and links to what is too heavy
+	case f.Pages.Empty && !lossy && f.Poison.WithAlerts && api == Graph:
+		return false // nor can the alerts be left out of a link
+	case f.Pages.Ragged && f.Links.Cycle > 0:
+		return false // an end looks like any page, and its link leads back
+	case (f.Pages.Ragged || f.Links.Always) && !skip && !links:
+		return false // a second may have more than its page, and nothing leads there
+	}
 	since := honours(f.Takes.Since, odata.Usual) && f.Retention == 0
 	upper := honours(f.Takes.Lt, odata.Usual) || honours(f.Takes.Le, odata.Usual)
 	ordered := honours(f.Takes.OrderBy, face.Takes.OrderBy)
