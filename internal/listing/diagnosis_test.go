@@ -337,3 +337,25 @@ func TestCountWithoutRows(t *testing.T) {
 		}
 	}
 }
+
+// TestAlertsOfOneRow: pages have become smaller because of a row whose alerts make
+// each page fail. Once they are left out pages are as large as before.
+func TestAlertsOfOneRow(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true})
+	s.shrink(2, noon)
+	l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+	for n := 0; !l.Done(); n++ {
+		req, _ := l.Next(noon)
+		if n > 20 {
+			t.Fatalf("never done: %+v", req)
+		}
+		if req.Alerts {
+			l.Fail(noon, &Error{Request: req, Status: 500, Reason: reason.Server})
+		} else if _, err := l.Apply(noon, req, Page{Count: 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.Unsupported(OptionAlerts) || s.size(noon) != 50 {
+		t.Errorf("alerts left out %v, pages of %d", s.Unsupported(OptionAlerts), s.size(noon))
+	}
+}

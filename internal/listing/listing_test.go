@@ -54,6 +54,7 @@ var ways = map[string]func(*model){
 	"some rows tell no time":   func(m *model) { m.timeless = 7 },
 	"no row tells its time":    func(m *model) { m.timeless = 1 },
 	"some rows have no id":     func(m *model) { m.nameless = 7 },
+	"pages end with junk":      func(m *model) { m.junk = true },
 	"Graph without order":      func(m *model) { m.graph(); m.orderBy = refuses },
 	"Graph, order ignored":     func(m *model) { m.graph(); m.orderBy = ignores; m.order = "created" },
 	"Graph, order fails":       func(m *model) { m.graph(); m.orderBy = fails; m.order = "random" },

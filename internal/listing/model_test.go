@@ -51,6 +51,7 @@ type model struct {
 	poisoned    treat // how a page with that row is answered
 	timeless    int64 // every so manieth row tells no last update; 0: none
 	nameless    int64 // or has no id that can be read
+	junk        bool  // each page ends with a row that is none
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
@@ -270,6 +271,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 			row.ID = 0
 		}
 		page.Rows = append(page.Rows, row)
+	}
+	if m.junk && len(page.Rows) > 0 {
+		page.Rows = append(page.Rows, incident.Incident{})
 	}
 	switch {
 	case m.links == "none":
