@@ -636,14 +636,14 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last 
 }
 
 // halve cuts a range whose rows are not sorted at the median of those on the
-// page, so that each half has rows.
+// page, so that each half has rows, or at a second that has half of them.
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
 	if !l.server.Takes(OptionUpperBound, now) || !l.server.takesSince(instant(secs.max), now) {
 		r.place = newPlace()
 		return
 	}
-	if secs.one() {
-		l.crowded(r, secs.min, len(secs.all), nil, true, true)
+	if n := secs.last(); secs.sorted() && 2*n >= len(secs.all) {
+		l.crowded(r, secs.all[len(secs.all)-1], n, nil, true, true)
 		return
 	}
 	m := median(secs)
