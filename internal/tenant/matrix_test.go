@@ -154,7 +154,7 @@ func (b *bubble) judge(noAlerts bool) (v verdict) {
 			}
 		}
 	}
-	if noAlerts && b.value("alerts_available", "") == 0 {
+	if noAlerts && b.series("alerts_available")[""] == 0 {
 		for _, name := range alertSeries {
 			delete(want, name)
 		}
