@@ -159,6 +159,7 @@ func TestDecodePage(t *testing.T) {
 		{name: "null for a list of some", in: `{"@odata.count":1,"value":null}`, err: "null", partial: true},
 		{name: "null for a list that goes on", in: `{"value":null,"@odata.nextLink":"https://h/"}`, err: "null", partial: true},
 		{name: "null for one of two lists", in: `{"value":null,"incidents":[{"incidentId":1}],"@odata.nextLink":"` + link + `"}`, rows: 1, count: -1, link: link},
+		{name: "null for the other of two lists", in: `{"incidents":[{"incidentId":1}],"value":null,"@odata.nextLink":"` + link + `"}`, rows: 1, count: -1, link: link},
 		{name: "null, and what is no list", in: `{"value":null,"incidents":{"incidentId":1}}`, err: "no list", partial: true},
 		{name: "context and link", in: `{"@odata.context":"c","value":[{"incidentId":1}],"@odata.nextLink":"https://h/api/incidents/?$skip=100"}`, rows: 1, count: -1, link: link},
 		{name: "count", in: `{"@odata.count":17,"value":[{"incidentId":1}]}`, rows: 1, count: 17},
@@ -385,6 +386,9 @@ func TestNullForLists(t *testing.T) {
 		_, err := d.page(strings.NewReader(test.in))
 		if _, partial := errors.AsType[*partialError](err); partial != test.partial || !partial && err != nil {
 			t.Errorf("answer %d, %s: %v", i, test.in, err)
+		}
+		if _, err := d.read(strings.NewReader(`{"incidentId":7}`), nil, 7); err != nil {
+			t.Errorf("a look-up after answer %d: %v", i, err)
 		}
 	}
 }

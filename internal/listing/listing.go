@@ -386,9 +386,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	}
 	switch {
 	case r.Check > 0 && l.before(r, page.Rows) > r.Check:
-		if r.LastRows > 0 {
-			l.short(r.LastRows)
-		}
+		l.short(r.LastRows)
 		l.restart()
 		return nil
 	case r.Check > 0:
