@@ -98,11 +98,20 @@ func (s *Scrubber) secrets() []string {
 func (s *Scrubber) Text(text string) string {
 	cut := len(text) > maxInput
 	text = text[:min(len(text), maxInput)]
-	gone, ok := s.marks(text)
-	if !ok {
-		return Removed
+	gone, ok := s.marks(text, true)
+	for range 4 {
+		if !ok {
+			break
+		}
+		shown := show(text, gone, cut)
+		if shown == text {
+			return shown
+		}
+		// The escapes that are in it now may make up a short secret.
+		text, cut = shown, false
+		gone, ok = s.marks(text, false)
 	}
-	return show(text, gone, cut)
+	return Removed
 }
 
 // Bytes is Text of a body.
@@ -113,16 +122,17 @@ func (s *Scrubber) Bytes(text []byte) string {
 	return s.Text(string(text))
 }
 
-// marks tells which bytes must not be shown. It is false if there is more to be
-// read in the text than is worth it.
-func (s *Scrubber) marks(text string) (gone []bool, ok bool) {
+// marks tells which bytes must not be shown, of live secrets alone or of what looks
+// like a credential, too. It is false if there is more to be read in the text than
+// is worth it.
+func (s *Scrubber) marks(text string, patterns bool) (gone []bool, ok bool) {
 	gone = make([]bool, len(text))
 	readings, ok := readings(text)
 	if !ok {
 		return nil, false
 	}
 	for _, r := range readings {
-		if r.whole || r.decoded {
+		if patterns && (r.whole || r.decoded) {
 			r.markPatterns(gone)
 		}
 	}

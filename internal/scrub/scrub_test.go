@@ -441,3 +441,13 @@ func TestWork(t *testing.T) {
 
 // decimals writes the codes of a text as fmt prints bytes.
 func decimals(s string) string { return fmt.Sprintf("%v", []byte(s)) }
+
+// TestEscapesMakeNoSecret: what a text is escaped with does not show a short secret, and
+// the words for what is removed do not either.
+func TestEscapesMakeNoSecret(t *testing.T) {
+	for live, text := range map[string]string{"0X00": "be)fo\x00 \x04", "u200": "a\u200b", "move": "a move"} {
+		s := new(Scrubber)
+		s.Secret("secret", live)
+		wellFormed(t, s, s.Text(text))
+	}
+}
