@@ -5,8 +5,8 @@
 //
 // The list is cut into ranges of time in whole seconds. Where rows are sorted
 // by last update, a page is continued from the second of its last row, which is
-// read again; until pages have shown that they are sorted by nothing else, some
-// of them are checked. Where rows are not sorted, a range is halved until a
+// read again; until pages have shown that they are sorted by nothing else, they
+// are joined by position. Where rows are not sorted, a range is halved until a
 // page holds it. What seems to be the end is continued in the same way, to
 // prove it. A second that no page holds is read by position until two readings
 // agree, or until there are as many rows as the server has counted. Every page
