@@ -86,7 +86,7 @@ func TestEmptyTenant(t *testing.T) {
 // the sweeps, too, whatever its age, and no open count is shown before.
 func TestNoStatusFilter(t *testing.T) {
 	for _, refused := range [][]incident.Status{openStatuses, {incident.StatusActive}, {incident.StatusInProgress}} {
-		t.Run(fmt.Sprint(refused), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v", refused), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := native(10)
 				f.fill(100)
