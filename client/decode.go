@@ -29,7 +29,7 @@ type decoder struct {
 	mu                  sync.Mutex
 	interned            map[string]*text
 	mark                string // of the dimensions
-	// lied: null has stood for a list that was not empty, and none has come since.
+	// lied: null has stood for a list that was not empty, and no list has come since.
 	lied atomic.Bool
 }
 

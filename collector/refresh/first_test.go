@@ -525,23 +525,29 @@ func TestSavedNonsense(t *testing.T) {
 		"no listing":     func(s string) string { return strings.Replace(s, `"status":`, `"scan":{},"status":`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f, d := native(10), newDisk()
-				f.fill(30)
-				r := start(t, f, Options{Store: d})
-				r.synced(t)
-				r.stop()
-				d.progress = []byte(broken(string(d.progress)))
-				before := len(f.of(pass.First))
-				r = start(t, f, Options{Store: d})
-				r.synced(t)
-				r.equal(t)
-				if len(f.of(pass.First)) == before {
-					t.Error("the state was used")
-				}
-			})
+			testNotUsed(t, func(d *disk) { d.progress = []byte(broken(string(d.progress))) })
 		})
 	}
+}
+
+// testNotUsed: after this damage the next life begins anew.
+func testNotUsed(t *testing.T, damage func(*disk)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f, d := native(10), newDisk()
+		f.fill(30)
+		r := start(t, f, Options{Store: d})
+		r.synced(t)
+		r.stop()
+		damage(d)
+		before := len(f.of(pass.First))
+		r = start(t, f, Options{Store: d})
+		r.synced(t)
+		r.equal(t)
+		if len(f.of(pass.First)) == before {
+			t.Error("the state was used")
+		}
+	})
 }
 
 // TestRowTooHeavy: an incident that the server cannot deliver is left out, counted and
@@ -563,21 +569,7 @@ func TestRowTooHeavy(t *testing.T) {
 
 // TestLoadFails: what a load has restored before it fails is not used.
 func TestLoadFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, d := native(10), newDisk()
-		f.fill(30)
-		r := start(t, f, Options{Store: d})
-		r.synced(t)
-		r.stop()
-		d.damage = errors.New("the checksum is wrong")
-		before := len(f.of(pass.First))
-		r = start(t, f, Options{Store: d})
-		r.synced(t)
-		r.equal(t)
-		if len(f.of(pass.First)) == before {
-			t.Error("the state was used")
-		}
-	})
+	testNotUsed(t, func(d *disk) { d.damage = errors.New("the checksum is wrong") })
 }
 
 // TestRowsThatCannotBeUsed are counted as such, each time that they come, and
