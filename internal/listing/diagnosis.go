@@ -165,6 +165,11 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 	case v.step == small:
 		l.server.shrink(2*d.base.Top/lighter[v.n], now)
 		*d = diagnosis{}
+	case v.step == beyond && d.base.Top == 0:
+		// A page size is taken after all, and a page of this one may do.
+		l.server.Refused[OptionPageSize] = pause{}
+		l.server.shrink(2*light, now)
+		*d = diagnosis{}
 	case !d.confirming:
 		d.confirming = true
 	case v.step == without && d.refused && d.base.Top > light:
@@ -197,6 +202,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if refused || failed {
 		if l.still++; l.still > maxStill {
 			l.still = 0
+			l.server.doubt(now)
 			return Failed
 		}
 	}
@@ -216,7 +222,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		return RetryNow
 	}
 	if err.Request.Link != "" && ofLink(err) {
-		return l.linkFailed(!failed)
+		return l.linkFailed(!failed, now)
 	}
 	if !refused && !failed {
 		*d = diagnosis{}
@@ -350,17 +356,21 @@ func ofLink(err *Error) bool {
 }
 
 // linkFailed goes on without a link that the server does not take any more.
-func (l *Listing) linkFailed(refused bool) Verdict {
+func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
 	p := l.placed()
+	if p.fails++; p.fails == 1 && !refused {
+		return RetryLater
+	}
 	if l.linkFails++; p.hops > 0 && l.server.DirectRows && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}
-	if p.breaks++; p.breaks > maxRounds {
-		p.breaks = 0
-		return Failed
-	}
 	p.rewind()
 	l.diagnosis = diagnosis{}
+	if p.breaks++; p.breaks > maxBreaks {
+		p.breaks, p.byLink = 0, false
+		l.server.doubt(now)
+		return Failed
+	}
 	return RetryLater
 }

@@ -200,9 +200,12 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		req.Skip, req.Link = p.skip, p.link
 	}
 	req.Top = s.size(now)
-	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 2 {
+	if p := r.place; p != nil && p.top > 0 {
+		req.Top = min(p.top, cmp.Or(req.Top, p.top))
+	}
+	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 3 {
 		// Pages that end elsewhere show what lies in the gaps.
-		req.Top = max(2, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
+		req.Top = max(3, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
@@ -310,9 +313,6 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		// nothing of what was asked for.
 		s.LostLinks = true
 		s.LinkNoise = s.LinkNoise || r.place.hops > 0
-		if r.place.byLink {
-			return false, l.incomplete(req, errNoProgress, now)
-		}
 		r.place.rewind()
 		return true, nil
 	}
@@ -392,7 +392,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case r.Check > 0:
 		l.pop()
 		return nil
-	case r.EdgeRows == 0 && r.LastRows == 0:
+	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req):
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
@@ -438,7 +438,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		// Pages may end anywhere, or the link means nothing.
 		return l.fromHere(r, req, page, secs, false, now)
 	default:
-		l.halve(r, secs, now)
+		if !l.halve(r, secs, now) {
+			return l.fromHere(r, req, page, secs, false, now)
+		}
 	}
 	return nil
 }
@@ -454,8 +456,8 @@ func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, ch
 // sorted tells that pages have shown that rows are sorted by last update, and by
 // nothing else: their times of creation are not sorted.
 func (l *Listing) sorted() bool {
-	const enough = 3
-	return l.Up >= enough && l.Down >= enough && !l.Distrust
+	const both, enough = 3, 24 // by chance once in 10^10 pages of five rows
+	return min(l.Up, l.Down) >= both && l.Up+l.Down >= enough && !l.Distrust
 }
 
 // before counts the rows of the range that were there when the listing began.
@@ -590,6 +592,7 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, 
 	// If this is empty, that page shows what a link is worth; if it is not, the page
 	// before was not the last one.
 	under.LastRows, over.LastRows = r.LastRows, r.LastRows
+	under.Edge, over.Edge = second, second+1
 	if !below {
 		under = Range{}
 	} else if !above {
@@ -634,18 +637,22 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last 
 }
 
 // halve cuts a range whose rows are not sorted at the median of those on the
-// page, so that each half has rows, or at a second that has half of them.
-func (l *Listing) halve(r *Range, secs *seconds, now time.Time) {
+// page, so that each half has rows, or at a second that has half of them. It is
+// false where bounds do not lead on: they cannot be sent, or are ignored.
+func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
 	if !l.server.Takes(OptionUpperBound, now) || !l.server.takesSince(instant(secs.max), now) {
-		r.place = newPlace()
-		return
+		return false
 	}
-	if n := secs.last(); secs.sorted() && 2*n >= len(secs.all) {
-		l.crowded(r, secs.all[len(secs.all)-1], n, nil, true, true)
-		return
+	m, n, last := median(secs), secs.last(), secs.all[len(secs.all)-1]
+	switch crowd := secs.sorted() && 2*n >= len(secs.all); {
+	case crowd && r.holds(instant(last)):
+		l.crowded(r, last, n, nil, true, true)
+	case !crowd && r.Since < m && m < r.Before:
+		l.replace(r.part(m, r.Before), r.part(r.Since, m))
+	default:
+		return false
 	}
-	m := median(secs)
-	l.replace(r.part(m, r.Before), r.part(r.Since, m))
+	return true
 }
 
 // split reads the halves of a page's range, to see whether the page of n rows

@@ -24,6 +24,7 @@ type place struct {
 	skip    int
 	link    string
 	byLink  bool
+	top     int // of smaller pages, which show whether links lead on; 0: of pages as usual
 	seen    map[int64]struct{}
 	fresh   int             // rows of this round that no round before has seen
 	sights  map[int64]sight // of this round
@@ -35,6 +36,7 @@ type place struct {
 	last    []int64
 	joins   bool                // the next page has to have rows of the last one
 	breaks  int                 // of rounds, by links that failed
+	fails   int                 // of the link
 	ended   int                 // rows of the last page, if it looked like the end
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
@@ -71,6 +73,9 @@ const maxHops = 3
 // maxRounds bounds the rounds of one range.
 const maxRounds = 12
 
+// maxBreaks bounds the rounds in a row that end with a link that fails.
+const maxBreaks = 3
+
 var errUnsteady = errors.New("the list changes faster than it can be read")
 
 // restart begins the next round.
@@ -83,7 +88,7 @@ func (p *place) restart() {
 
 // rewind begins the same round again.
 func (p *place) rewind() {
-	p.skip, p.link, p.last, p.hops, p.joins, p.ended, p.page, p.gaps = 0, "", nil, 0, false, 0, 0, nil
+	p.skip, p.link, p.last, p.hops, p.fails, p.joins, p.ended, p.page, p.gaps = 0, "", nil, 0, 0, false, 0, 0, nil
 	clear(p.links)
 	clear(p.sights)
 }
@@ -119,7 +124,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case (p.sames >= 3 || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
-		if page.Link == "" || p.byLink || s.LostLinks {
+		if p.byLink {
 			return l.incomplete(req, errNoProgress, now)
 		}
 		p.byLink, p.gaps = true, never
@@ -139,12 +144,13 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
+	sighted := len(p.sights)
 	news := l.note(r, page.Rows) > 0
 	if news {
 		p.pages++
 	}
-	if news || joined && p.sames == 0 {
-		l.still = 0
+	if len(p.sights) > sighted {
+		l.still = 0 // the round goes on
 	}
 	more, linked := l.more(req, page), l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	switch {
@@ -160,8 +166,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if p.ended = 0; !more {
 		p.ended = n
 	}
-	again := overlap(reach(page.Rows))
-	if !more && n > 0 && req.Link == "" && l.full(n) && !linked {
+	reached := reach(page.Rows)
+	again := overlap(reached)
+	if !more && n > 0 && req.Link == "" && l.full(n) && !linked && (reached > 1 || s.Takes(OptionSkip, now)) {
 		// It is not known how many rows a page has: the next one has to be empty,
 		// unless links are all that leads on, and there is none.
 		if more = true; !news {
@@ -261,12 +268,21 @@ func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
 // those of this one, or by the server's link.
 func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
-	next := p.skip + reach(page.Rows) - again
+	reached := reach(page.Rows)
 	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
-		p.skip, p.joins = next, again > 0
+		p.skip, p.joins = p.skip+reached-again, again > 0
 		return nil
 	}
-	if page.Link == "" || s.LostLinks {
+	switch {
+	case s.LostLinks && l.unbound(p, now):
+		p.rewind()
+		return nil
+	case page.Link == "" && p.top == 0 && reached > 1:
+		// Where links lead on, half of these rows have one.
+		p.top = reached / 2
+		p.rewind()
+		return nil
+	case page.Link == "":
 		return l.incomplete(req, errNoProgress, now)
 	}
 	if _, ok := p.links[page.Link]; ok {
@@ -278,13 +294,25 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 		return l.incomplete(req, errLinkCycle, now)
 	}
 	p.links[page.Link] = struct{}{}
-	p.link = page.Link
+	p.link, p.fails = page.Link, 0
 	l.Linked = l.Linked || n > 0
 	if n > 0 && !p.byLink && p.skip > 0 {
 		// The position was as far as it goes.
 		p.byLink = true
 	}
 	return nil
+}
+
+// unbound leaves out the conditions of the list that a place is in, if there are
+// any: links that lose them lead on through the whole list.
+func (l *Listing) unbound(p *place, now time.Time) (some bool) {
+	for _, o := range []Option{OptionStatus, OptionLowerBound, OptionUpperBound} {
+		if p.form.carries(o) {
+			l.server.refuse(o, now)
+			some = true
+		}
+	}
+	return some
 }
 
 // passed leaves the reading by position behind a row that makes its page fail:

@@ -14,9 +14,9 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Edge is the second of the last row of the page before, EdgeRows how many rows
-	// it had of it, which come again. LastRows is how many rows that page had, if it
-	// looked like the last one.
+	// Edge is the second that the range goes on with after the page before: that of
+	// its last row, of which it had EdgeRows, which come again, or the one next to
+	// that. LastRows is how many rows that page had, if it looked like the last one.
 	Edge     int64 `json:"edge,omitempty"`
 	EdgeRows int   `json:"edge_rows,omitempty"`
 	LastRows int   `json:"last_rows,omitempty"`
@@ -62,6 +62,14 @@ func (r *Range) empty() bool { return r.Since >= r.Before }
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
 	return Range{Since: since, Before: before, Status: r.Status}
+}
+
+// edged tells that a request can begin with the range's edge.
+func (r *Range) edged(req *Request) bool {
+	if r.Since == r.Edge {
+		return !req.Since.IsZero()
+	}
+	return !req.Before.IsZero()
 }
 
 // passed tells that a page goes further than the second that it began with.

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -279,17 +280,25 @@ func TestMedian(t *testing.T) {
 // TestSorted: rows are sorted by last update on purpose if their creation is
 // not sorted, on one page or on several.
 func TestSorted(t *testing.T) {
+	asc, mixed := make([]int, 30), make([]int, 30)
+	for i := range asc {
+		asc[i], mixed[i] = i, i^1
+	}
+	desc := slices.Clone(asc)
+	slices.Reverse(desc)
+	few := []int{4, 3, 5, 1, 2}
 	for _, test := range []struct {
 		created [][]int
 		want    bool
 	}{
-		{nil, false}, {[][]int{{9, 8, 7, 6, 5, 4, 3}}, false}, {[][]int{{1, 2, 3, 4, 5, 6, 7}}, false}, {[][]int{{5, 5, 5, 5, 5, 5, 5, 5}}, false},
-		{[][]int{{1, 3, 2, 5, 4, 7, 6}}, true}, {[][]int{{1, 3, 2, 4, 5, 6}}, false},
-		{[][]int{{1, 3, 2, 3, 4}}, false}, {[][]int{{1, 3, 2, 3, 4}, {4, 3, 5, 1, 2}}, true}, {[][]int{{1, 3, 2}, {4, 3, 5}, {4, 3, 5}}, false},
+		{nil, false}, {[][]int{desc}, false}, {[][]int{asc}, false}, {[][]int{make([]int, 30)}, false},
+		{[][]int{mixed}, true}, {[][]int{mixed[:24]}, false}, {[][]int{mixed[:14], mixed[:14]}, true},
+		{[][]int{few, few, few, few, few}, false}, {[][]int{few, few, few, few, few, few}, true},
+		{slices.Repeat([][]int{{4, 3, 5}}, 20), false},
 	} {
 		l := New(NewServer(Offer{MaxTop: 100}), false)
 		for _, page := range test.created {
-			rows := rowsAt(1, 2, 3, 4, 5, 6, 7, 8)[:len(page)]
+			rows := rowsAt(asc...)[:len(page)]
 			for i, at := range page {
 				rows[i].Created = rowsAt(at)[0].Updated
 			}

@@ -1,0 +1,43 @@
+package listing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestPairs: a list at rest is read whole, whatever two things its server does. Only
+// where a row cannot be had, or rows do not tell their time, it may be incomplete.
+func TestPairs(t *testing.T) {
+	for one, way := range ways {
+		for other, too := range ways {
+			for kind, k := range kinds {
+				for _, n := range []int{1, 90, 300} {
+					m := newModel(rand.New(rand.NewPCG(1, 7)), n, false)
+					way(m)
+					too(m)
+					if m.randomPages && m.links == "none" || m.nameless > 0 && n == 1 {
+						continue // no page tells that it is not the last; there is no row
+					}
+					s, began := NewServer(m.offer), m.now
+					l := New(s, k.prove, k.ranges(m.now)...)
+					got, err := m.read(l, 600)
+					unsure := m.poison != 0 || m.timeless != 0
+					what := fmt.Sprintf("%s and %s, %s of %d rows", one, other, kind, n)
+					if err != nil && !unsure {
+						t.Errorf("%s: %v after %d calls\n%s", what, err, m.calls, tail(m.log))
+					}
+					var ranges []Range
+					for _, r := range l.Whole {
+						if r.Status == 0 || s.TakesStatus(r.Status, m.now) {
+							ranges = append(ranges, r)
+						}
+					}
+					if missing := m.missing(got, began, ranges...); err == nil && len(missing) > l.Skipped {
+						t.Errorf("%s: %d are missing after %d calls\n%s", what, len(missing), m.calls, tail(m.log))
+					}
+				}
+			}
+		}
+	}
+}
