@@ -214,6 +214,62 @@ func TestForeignLink(t *testing.T) {
 	}
 }
 
+// TestLinksThatFail: a link is followed once more before the list is begun again, a
+// refused one is not. Where that leads nowhere positions are tried again, which had
+// been refused.
+func TestLinksThatFail(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 2, Skip: true})
+	s.refuse(OptionSkip, noon)
+	s.refuse(OptionUpperBound, noon)
+	s.Unsorted = true
+	l := New(s, false, Everything(incident.StatusUnknown, time.Time{}))
+	var asked []string
+	for _, fails := range []int{0, 500, 0, 500, 500, 0, 400, 0, 500, 500, 0, 500, 500, 0} {
+		req, _ := l.Next(noon)
+		asked = append(asked, req.Link)
+		if fails == 0 {
+			if _, err := l.Apply(noon, req, Page{Rows: rowsAt(-1, -2), Link: fmt.Sprint(len(asked)), Count: -1}); err != nil {
+				t.Fatal(err)
+			}
+		} else if verdict := l.Fail(noon, &Error{Request: req, Status: fails, Reason: reason.Other}); verdict != RetryLater && len(asked) < 13 {
+			t.Errorf("request %d: %v", len(asked), verdict)
+		}
+	}
+	if want := []string{"", "1", "1", "3", "3", "", "6", "", "8", "8", "", "11", "11", ""}; !slices.Equal(asked, want) {
+		t.Errorf("got %q, want %q", asked, want)
+	}
+	if !s.Takes(OptionSkip, noon) {
+		t.Error("positions are not tried again")
+	}
+	if req, _ := l.Next(noon); req.Skip == 0 {
+		t.Errorf("%+v", req)
+	}
+}
+
+// TestSizeAfterAll: rows that make a page fail may be taken for a page size that is
+// refused. That a small page can be had shows otherwise.
+func TestSizeAfterAll(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 100, Skip: true})
+	s.refuse(OptionPageSize, noon)
+	l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+	for n := 0; !s.Takes(OptionPageSize, noon); n++ {
+		req, _ := l.Next(noon)
+		if n > 5 {
+			t.Fatalf("not taken after %d requests: %+v", n, req)
+		}
+		if req.Top != 0 {
+			if _, err := l.Apply(noon, req, Page{Rows: rowsAt(-1), Count: -1}); err != nil {
+				t.Fatal(err)
+			}
+		} else if l.Fail(noon, &Error{Request: req, Status: 400, Reason: reason.Other}) != RetryNow {
+			t.Fatalf("%+v", req)
+		}
+	}
+	if req, _ := l.Next(noon); req.Top != light {
+		t.Errorf("%+v", req)
+	}
+}
+
 // TestSavedListing goes on, and nonsense is refused.
 func TestSavedListing(t *testing.T) {
 	l := New(NewServer(Offer{MaxTop: 100}), true, Everything(incident.StatusActive, time.Time{}), Everything(incident.StatusUnknown, noon))
