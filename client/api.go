@@ -106,7 +106,7 @@ func (c *Client) follow(link string) (*url.URL, error) {
 	// What is the same in another case may still be another host to the DNS. The
 	// user would be sent as credentials, the fragment not at all. A blank in the
 	// query would end the request line.
-	u.Host, u.User, u.Fragment, u.RawFragment = c.list.Host, nil, "", ""
+	u.Host, u.User, u.Fragment = c.list.Host, nil, ""
 	u.RawQuery = strings.ReplaceAll(u.RawQuery, " ", "%20")
 	return u, nil
 }

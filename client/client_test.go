@@ -101,8 +101,9 @@ func TestPage(t *testing.T) {
 	if got := known(page); fmt.Sprint(got) != "[true false true]" || page.MoreAlerts[7] != "https://api.example/more" {
 		t.Errorf("alerts known: got %v, more %v", got, page.MoreAlerts)
 	}
-	if page, _ = c.List(t.Context(), listing.Request{Top: 50}); fmt.Sprint(known(page)) != "[false false false]" || page.MoreAlerts != nil {
-		t.Errorf("not asked for, alerts known: got %v, more %v", known(page), page.MoreAlerts)
+	page, _ = c.List(t.Context(), listing.Request{Top: 50})
+	if fmt.Sprint(known(page)) != "[false false false]" || page.MoreAlerts != nil || page.Rows[0].Alerts != nil {
+		t.Errorf("not asked for, alerts known: got %v, %v, more %v", known(page), page.Rows[0].Alerts, page.MoreAlerts)
 	}
 	if page, _ = c.List(t.Context(), listing.Request{Link: "https://api.example/next"}); fmt.Sprint(known(page)) != "[true false true]" {
 		t.Errorf("from a link, alerts known: got %v", known(page))
@@ -216,7 +217,7 @@ func TestLookup(t *testing.T) {
 	for _, of := range []func(Options) (*Client, error){NewDefender, NewGraph} {
 		c := newTestOf(t, of, via, nil)
 		in, err := c.Incident(t.Context(), 5)
-		if err != nil || in.ID != 5 || in.Status != incident.StatusResolved || in.AlertsUnknown {
+		if err != nil || in.ID != 5 || strings.Contains(asked, "?") != c.api.offer.Expand || in.Status != incident.StatusResolved || in.AlertsUnknown {
 			t.Errorf("got %+v, %v", in, err)
 		}
 		if _, err := c.Incident(t.Context(), 6); !errors.Is(err, listing.ErrNotFound) || !strings.Contains(err.Error(), "get incidents: HTTP 404") {
@@ -243,9 +244,14 @@ func TestLookup(t *testing.T) {
 // once.
 func TestLogOnce(t *testing.T) {
 	var log bytes.Buffer
-	c := newTest(t, answer(200, `{"value":[{"incidentId":1}`+strings.Repeat(`,{}`, 1000)+`]}`), func(o *Options) {
+	via := answer(200, `{"value":[{"incidentId":1}]}`)
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) { return via(r) }), func(o *Options) {
 		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
+	if _, err := c.List(t.Context(), first); err != nil || log.Len() > 0 {
+		t.Errorf("%v, %s", err, &log)
+	}
+	via = answer(200, `{"value":[{"incidentId":1}`+strings.Repeat(`,{}`, 1000)+`]}`)
 	for range 3 {
 		if _, err := c.List(t.Context(), first); err != nil {
 			t.Fatal(err)
@@ -253,5 +259,23 @@ func TestLogOnce(t *testing.T) {
 	}
 	if lines, loud := strings.Count(log.String(), "\n"), strings.Count(log.String(), "level=WARN"); lines != 3 || loud != 1 || !strings.Contains(log.String(), "unusable=1000") {
 		t.Errorf("%d lines, %d warnings: %s", lines, loud, log.String())
+	}
+}
+
+// TestDefaults: a client needs no more than an address, a transport and tokens.
+func TestDefaults(t *testing.T) {
+	body, status := `{"value":[{"incidentId":1},{}]}`, 200
+	c := newTest(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		if agent, some := r.Header["User-Agent"]; some {
+			t.Errorf("a user agent of nobody: %q", agent)
+		}
+		return answer(status, body)(r)
+	}), nil)
+	if page, err := c.List(t.Context(), first); err != nil || len(page.Rows) != 2 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	status = 401
+	if _, err := c.List(t.Context(), first); failure(t, err).Reason != reason.Auth {
+		t.Error(err)
 	}
 }

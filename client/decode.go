@@ -135,10 +135,8 @@ func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listin
 func (r *reading) wrong(id int64) error {
 	n := len(r.page.Rows)
 	switch {
-	case r.element == nil && r.in.ID == 0:
-		return errors.New("the answer is not an incident")
 	case r.element == nil && r.in.ID != id:
-		return errors.New("the answer is another incident than was asked for")
+		return errors.New("the answer is not the incident that was asked for")
 	case r.element != nil && !r.found && !r.null:
 		return &partialError{text: "the answer has no list"}
 	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0 || r.lied.Load()):
@@ -170,7 +168,6 @@ func (r *reading) list() {
 }
 
 func (r *reading) count() {
-	r.page.Count = -1
 	if n := integer(r.value()); n <= math.MaxInt32 {
 		r.page.Count = int(n)
 	}
@@ -328,15 +325,13 @@ func newJSON(r io.Reader) *jsontext.Decoder {
 // notJSON tells what came instead of an object.
 func notJSON(dec *jsontext.Decoder) error {
 	_, err := dec.ReadToken()
-	switch text := dec.UnreadBuffer(); {
+	switch {
 	case err == nil:
 		return errors.New("the body is not a JSON object")
 	case errors.Is(err, io.EOF):
 		return errors.New("the body is empty")
-	case len(text) > 0:
-		return fmt.Errorf("the body is not JSON: %s", text)
 	}
-	return fmt.Errorf("read answer: %w", err)
+	return fmt.Errorf("the body is not JSON: %s", dec.UnreadBuffer())
 }
 
 func (r *reading) fail(err error) {

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
@@ -74,6 +77,8 @@ func TestDecodeRow(t *testing.T) {
 		{"tags of objects", `{"incidentId":7,"tags":[{"a":"b"}],"entities":[{"entityType":"New","x":[[[]]]}]}`, with(func(in *incident.Incident) { in.Noted = true })},
 		{"a comment", `{"incidentId":7,"comments":[{"comment":"x","createdBy":"a@b"}]}`, with(func(in *incident.Incident) { in.Noted = true })},
 		{"no tag, no comment", `{"incidentId":7,"tags":[null],"comments":{"comment":"x"}}`, none},
+		{"a tag, and none", `{"incidentId":7,"tags":["x",null]}`, with(func(in *incident.Incident) { in.Noted = true })},
+		{"alerts twice", `{"incidentId":7,"alerts":[{},{}],"alerts":[{}]}`, incident.Incident{ID: 7, Alerts: []incident.Alert{plain}}},
 		{"an error of its own", `{"incidentId":7,"error":{"code":"x"}}`, none},
 		{"twice the same name", `{"incidentId":6,"incidentId":7}`, none},
 		{"invalid UTF-8", "{\"incidentId\":7,\"incidentName\":\"\xff\xfe\",\"assignedTo\":\"\xff\"}", with(func(in *incident.Incident) { in.Assigned = true })},
@@ -212,9 +217,13 @@ func TestDecodePage(t *testing.T) {
 
 func TestDecodeMoreAlerts(t *testing.T) {
 	d := newDecoder(&graph, Dimensions{})
-	page, err := d.page(strings.NewReader(`{"value":[{"id":"7","alerts@odata.nextLink":"https://h/7","alerts":[{}]},{"id":"8","alerts":[],"alerts@odata.nextLink":null},{"alerts@odata.nextLink":"https://h/0"}]}`))
+	page, err := d.page(strings.NewReader(`{"value":[{"id":"7","alerts@odata.nextLink":"https://h/7","alerts":[{}]},{"id":"8","alerts":[],"alerts@odata.nextLink":null},{"alerts@odata.nextLink":"https://h/0"},{"id":"9","alerts":[{}]}]}`))
 	if want := map[int64]string{7: "https://h/7"}; err != nil || !maps.Equal(page.MoreAlerts, want) || len(page.Rows[0].Alerts) != 1 {
 		t.Errorf("got %+v, %v", page, err)
+	}
+	page, err = d.page(strings.NewReader(`{"value":[{"id":"7","alerts":[{}],"alerts@odata.nextLink":"https://h/7"}]}`))
+	if err != nil || len(page.Rows[0].Alerts) != 1 || page.Rows[0].AlertsUnknown {
+		t.Errorf("the last row: %+v, %v", page, err)
 	}
 	page, err = d.alertPage(strings.NewReader(`{"@odata.context":"c","value":[{"id":"a","severity":"low"},{"severity":"high"}],"@odata.nextLink":"https://h/9"}`))
 	if err != nil || len(page.Alerts) != 2 || page.Alerts[1].Severity != incident.SeverityHigh || page.Link != "https://h/9" || len(page.Rows) > 0 {
@@ -242,6 +251,10 @@ func TestParseTime(t *testing.T) {
 		{"2026-11-24T24:00:00Z", ""},
 		{"2026-11-24T01:02:03.Z", ""},
 		{"0001-01-01T00:00:00Z", ""},
+		{"1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"},
+		{"1969-12-31T23:59:59Z", ""},
+		{"2261-12-31T23:59:59Z", "2261-12-31T23:59:59Z"},
+		{"2262-01-01T00:00:00Z", ""},
 		{"9999-12-31T23:59:59Z", ""},
 		{"9999-12-31T23:59:59", ""},
 		{"yesterday", ""},
@@ -262,6 +275,18 @@ func TestParseTime(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestInteger: what is no whole number, or too large to be told exactly, is none.
+func TestInteger(t *testing.T) {
+	for in, want := range map[string]int64{
+		"0": 0, "7": 7, `"7"`: 7, "7.0": 7, "7e2": 700, "0.0": 0, "-0.0": 0, "9223372036854775807": math.MaxInt64, "9007199254740992.0": 1 << 53,
+		"9007199254740994.0": -1, "1e300": -1, "-7": -1, "-7.0": -1, "7.5": -1, `"7.0"`: -1, `""`: -1, `"x"`: -1, "": -1,
+	} {
+		if got := integer(jsontext.Value(in)); got != want {
+			t.Errorf("%s: got %d, want %d", in, got, want)
+		}
 	}
 }
 

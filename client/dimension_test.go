@@ -13,19 +13,20 @@ import (
 // else.
 func TestDimensions(t *testing.T) {
 	all := Dimensions{
-		Dimensions: incident.Dimensions{Tags: []string{"VIP"}, DeviceGroups: []string{"Servers"}, Techniques: true, Detectors: 1, Assignees: incident.AssigneesListed},
+		Dimensions: incident.Dimensions{Tags: []string{"Crown jewels", "VIP"}, DeviceGroups: []string{"Desks", "Servers"}, Techniques: true, Detectors: 1, Assignees: incident.AssigneesListed},
 		Owner:      func(name []byte) string { return "by " + string(name) },
 	}
 	everyGroup := all
 	everyGroup.DeviceGroups = []string{incident.AllDeviceGroups}
 	const devices = `[{"rbacGroupName":" SERVERS "},{"rbacGroupName":"Kiosk\u0000devices"},{"rbacGroupName":"Kiosk\ufffddevices"},{"rbacGroupName":null},{"rbacGroupName":7},3,{"rbacGroupName":"servers"}]`
+	long := strings.Repeat("ä", 64) // 128 bytes
 	bodies := map[string]string{"defender": `"incidentId":7,"tags"`, "graph": `"id":"7","customTags"`}
 	rest := map[string]string{"defender": `"devices"`, "graph": `"evidence"`}
 	for name, is := range map[string]*api{"defender": &defender, "graph": &graph} {
 		t.Run(name, func(t *testing.T) {
 			body := func(owner string) string {
-				return fmt.Sprintf(`{"value":[{%s:["vip",null,{"name":"VIP"},"other","VIP"],"assignedTo":%s,"alerts":[{"mitreTechniques":["T1059.001","t1059",null,"TA0001","T10","TABCD","1059"],"detectorId":"ABC",%s:%s},{"detectorId":null}]}]}`,
-					bodies[name], owner, rest[name], devices)
+				return fmt.Sprintf(`{"value":[{%s:["vip",null,{"name":"VIP"},"other","VIP",null],"assignedTo":%s,"alerts":[{"mitreTechniques":["","T1059.001","t1059",null,"TA0001","T10","TABCD","1059"],"detectorId":"ABC",%s:%s},{"detectorId":null}]}]}`,
+					bodies[name], owner, rest[name], strings.TrimSuffix(devices, "]")+`,{"rbacGroupName":"`+long+`x"}]`)
 			}
 			one := func(d Dimensions, owner string) *incident.Incident {
 				t.Helper()
@@ -43,7 +44,7 @@ func TestDimensions(t *testing.T) {
 			if got := in.Alerts[0].Kept; !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
-			if got, want := one(everyGroup, "null").Alerts[0].Kept.DeviceGroups, []string{"SERVERS", "Kiosk devices", "servers"}; !reflect.DeepEqual(got, want) {
+			if got, want := one(everyGroup, "null").Alerts[0].Kept.DeviceGroups, []string{"SERVERS", "Kiosk devices", "servers", long}; !reflect.DeepEqual(got, want) {
 				t.Errorf("groups: got %q, want %q", got, want)
 			}
 			for _, nobody := range []string{"null", `""`, `" unassigned"`, "{}"} {

@@ -93,6 +93,9 @@ func TestFailures(t *testing.T) {
 			if want := e.Status == 401; (renewed == 1) != want || renewed > 1 {
 				t.Errorf("renewed %d times", renewed)
 			}
+			if errors.Is(err, listing.ErrNotFound) || e.Status >= 400 && e.Err != nil {
+				t.Errorf("the cause of a list that failed: %v", e.Err)
+			}
 			if page.Rows != nil {
 				t.Errorf("rows of a failed page: %+v", page)
 			}

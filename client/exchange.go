@@ -132,7 +132,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		err = fmt.Errorf("%w: --api.max-response-bytes", errTooLarge)
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.EOF) {
 		b.err = err
 	}
 	return n, err
