@@ -368,8 +368,10 @@ func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
 	p.rewind()
 	l.diagnosis = diagnosis{}
 	if p.breaks++; p.breaks > maxBreaks {
-		p.breaks, p.byLink = 0, false
 		l.server.doubt(now)
+		// By bounds, if they are taken.
+		l.Todo[len(l.Todo)-1].place = nil
+		l.server.Unsorted, l.Distrust = true, true
 		return Failed
 	}
 	return RetryLater

@@ -3,6 +3,7 @@ package listing
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -215,8 +216,7 @@ func TestForeignLink(t *testing.T) {
 }
 
 // TestLinksThatFail: a link is followed once more before the list is begun again, a
-// refused one is not. Where that leads nowhere positions are tried again, which had
-// been refused.
+// refused one is not. Where that leads nowhere, what had been refused is tried again.
 func TestLinksThatFail(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 2, Skip: true})
 	s.refuse(OptionSkip, noon)
@@ -238,11 +238,8 @@ func TestLinksThatFail(t *testing.T) {
 	if want := []string{"", "1", "1", "3", "3", "", "6", "", "8", "8", "", "11", "11", ""}; !slices.Equal(asked, want) {
 		t.Errorf("got %q, want %q", asked, want)
 	}
-	if !s.Takes(OptionSkip, noon) {
-		t.Error("positions are not tried again")
-	}
-	if req, _ := l.Next(noon); req.Skip == 0 {
-		t.Errorf("%+v", req)
+	if !s.Takes(OptionSkip, noon) || !s.Takes(OptionUpperBound, noon) {
+		t.Error("positions and bounds are not tried again")
 	}
 }
 
@@ -300,6 +297,27 @@ func TestSavedListing(t *testing.T) {
 		}
 		if l.Check() == nil {
 			t.Errorf("%s: accepted", bad)
+		}
+	}
+}
+
+// TestRestarts: a scan that ends and goes on in another process, in the middle of a
+// crowded second too, misses nothing.
+func TestRestarts(t *testing.T) {
+	for name, way := range ways {
+		for seed := range uint64(10) {
+			m := newModel(rand.New(rand.NewPCG(seed, 7)), 300, true)
+			way(m)
+			m.restarts = 0.05
+			if m.poison != 0 || m.timeless != 0 {
+				continue
+			}
+			s, began := NewServer(m.offer), m.now
+			l := New(s, true, kinds["scan"].ranges(m.now)...)
+			got, err := m.read(l, 3000)
+			if missing := m.missing(got, began, l.Whole...); err != nil || len(missing) > 0 {
+				t.Errorf("%s, seed %d: %d are missing after %d calls, %v\n%s", name, seed, len(missing), m.calls, err, tail(m.log))
+			}
 		}
 	}
 }

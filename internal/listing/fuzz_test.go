@@ -38,6 +38,9 @@ func TestRandomServers(t *testing.T) {
 		if rng.IntN(4) == 0 {
 			m.flaky = rng.Float64() * 0.3
 		}
+		if rng.IntN(4) == 0 {
+			m.restarts = rng.Float64() * 0.05
+		}
 		if len(m.rows) == 0 {
 			m.moving = 0
 		}

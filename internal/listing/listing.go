@@ -392,7 +392,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case r.Check > 0:
 		l.pop()
 		return nil
-	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req):
+	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req), n > 0 && len(secs.all) == 0:
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
@@ -583,7 +583,7 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 // that counts is asked for its count instead.
 func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.EdgeRows = newPlace(), rows
+	alone.place, alone.Edge, alone.EdgeRows = newPlace(), second, rows
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
 		p, n := alone.place, reach(first.Rows)
 		l.note(&alone, first.Rows)

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,7 +46,8 @@ type model struct {
 	randomPages bool   // pages of any size up to what was asked for
 	links       string // none, full, always, lost
 	empty       bool
-	weight      int // $top above it fails
+	restarts    float64 // how likely the process ends before a request
+	weight      int     // $top above it fails
 	topText     int
 	poison      int64
 	poisoned    treat // how a page with that row is answered
@@ -295,6 +297,12 @@ func (m *model) read(l *Listing, steps int) (map[int64]incident.Incident, error)
 	got := make(map[int64]incident.Incident)
 	failures := 0
 	for range steps {
+		if m.restarts > 0 && m.rng.Float64() < m.restarts {
+			restart(l, m.now)
+			for _, in := range l.Leftover() {
+				got[in.ID] = in
+			}
+		}
 		req, ok := l.Next(m.now)
 		if !ok {
 			return got, nil
@@ -320,6 +328,28 @@ func (m *model) read(l *Listing, steps int) (map[int64]incident.Incident, error)
 		m.now = m.now.Add(time.Second)
 	}
 	return got, errSteps
+}
+
+// restart makes of a listing what a later process goes on with, and of its server.
+func restart(l *Listing, now time.Time) {
+	var next Listing
+	saved := &Server{}
+	for from, to := range map[any]any{l: &next, l.server: saved} {
+		data, err := json.Marshal(from)
+		if err == nil {
+			err = json.Unmarshal(data, to)
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+	if err := next.Check(); err != nil {
+		panic(err)
+	}
+	l.server.Resume(saved, now)
+	next.Known = l.Known
+	next.leftover = append(l.leftover, next.Resume(l.server)...)
+	*l = next
 }
 
 // missing lists the rows that a listing of these ranges should have read: those

@@ -78,6 +78,20 @@ const maxBreaks = 3
 
 var errUnsteady = errors.New("the list changes faster than it can be read")
 
+// unchanged tells that this round and the one before had the same rows of the range.
+// What is beyond it may have ended elsewhere.
+func (p *place) unchanged(r *Range) bool {
+	within := func(a, b map[int64]sight) bool {
+		for id, s := range a {
+			if !s.same(b[id]) && (s.updated.IsZero() || r.holds(s.updated)) {
+				return false
+			}
+		}
+		return true
+	}
+	return within(p.sights, p.before) && within(p.before, p.sights)
+}
+
 // restart begins the next round.
 func (p *place) restart() {
 	p.closed = p.closed || p.round > 0 && len(p.open) == 0
@@ -205,7 +219,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		return l.incomplete(req, errCoarse, now)
 	case p.round == 0 && (p.chain || p.pages <= 1 && req.Link == "" && (req.Skip == 0 || joined)):
 		l.pop() // it was one page after all, or none was missed between two
-	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || maps.EqualFunc(p.sights, p.before, sight.same)),
+	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || p.unchanged(r)),
 		r.second() && p.total > 0 && p.total == len(p.sights):
 		l.pop()
 	case p.round >= maxRounds, p.round > 3 && len(p.sights) < 2*p.page: // single rows close no gap
@@ -270,7 +284,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	s, p, n := l.server, r.place, len(page.Rows)
 	reached := reach(page.Rows)
 	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
-		p.skip, p.joins = p.skip+reached-again, again > 0
+		p.skip, p.joins = p.skip+reached-again, again > 0 && page.Rows[reached-1].ID != 0
 		return nil
 	}
 	switch {
