@@ -61,13 +61,7 @@ func TestRandomServers(t *testing.T) {
 				continue
 			}
 			done++
-			var ranges []Range
-			for _, r := range l.Whole {
-				if r.Status == 0 || s.TakesStatus(r.Status, m.now) {
-					ranges = append(ranges, r)
-				}
-			}
-			if missing := m.missing(got, began, ranges...); len(missing) > l.Skipped {
+			if missing := m.missing(got, began, read(l, m.now)...); len(missing) > l.Skipped {
 				t.Errorf("seed %d, %q: %d of %d rows are missing after %d calls, first %v\n%v\n%s",
 					seed, chosen, len(missing), len(m.rows), m.calls, m.rows[missing[0]], m, tail(m.log))
 				if testing.Verbose() {

@@ -237,11 +237,11 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, nil
 	}
 	secs := secondsOf(page.Rows)
-	again, err := l.check(r, &req, &page, &secs, now)
-	if again || err != nil {
-		return rows, err
+	if l.check(r, &req, &page, &secs, now) {
+		return rows, nil
 	}
 	s.accept(&req, now)
+	var err *Error
 	switch {
 	case l.learn(r, &req, &page, &secs, now): // all over again
 	case r.place != nil:
@@ -279,7 +279,7 @@ func (l *Listing) replace(ranges ...Range) {
 // check compares the rows with what was asked for. It is true if an option was
 // ignored on which the page's use depends: it is left out from now on, and the
 // range is asked for again.
-func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (again bool, err *Error) {
+func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (again bool) {
 	s := l.server
 	usable, older, newer, others, bare := 0, 0, 0, 0, 0
 	for i := range page.Rows {
@@ -307,14 +307,14 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 	other := others*4 > usable && req.Status != incident.StatusUnknown
 	if req.Link != "" && s.DirectRows {
 		if (older+newer)*10 <= usable && !other {
-			return false, nil
+			return false
 		}
 		// The link has lost the filter. If the page before was empty, it led to
 		// nothing of what was asked for.
 		s.LostLinks = true
 		s.LinkNoise = s.LinkNoise || r.place.hops > 0
 		r.place.rewind()
-		return true, nil
+		return true
 	}
 	if other {
 		s.refuse(OptionStatus, now)
@@ -335,7 +335,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 	if req.Count && page.Count < 0 {
 		s.refuse(OptionCount, now)
 	}
-	return again, nil
+	return again
 }
 
 // refuseUpper goes on to the next form of an upper bound, and then to none.

@@ -348,8 +348,18 @@ func restart(l *Listing, now time.Time) {
 	}
 	l.server.Resume(saved, now)
 	next.Known = l.Known
-	next.leftover = append(l.leftover, next.Resume(l.server)...)
+	next.leftover = slices.Concat(l.leftover, next.Resume(l.server))
 	*l = next
+}
+
+// read are the ranges that a listing has read: not those of a status that is not taken.
+func read(l *Listing, now time.Time) (ranges []Range) {
+	for _, r := range l.Whole {
+		if r.Status == incident.StatusUnknown || l.server.TakesStatus(r.Status, now) {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
 }
 
 // missing lists the rows that a listing of these ranges should have read: those

@@ -27,13 +27,7 @@ func TestPairs(t *testing.T) {
 					if err != nil && !unsure {
 						t.Errorf("%s: %v after %d calls\n%s", what, err, m.calls, tail(m.log))
 					}
-					var ranges []Range
-					for _, r := range l.Whole {
-						if r.Status == 0 || s.TakesStatus(r.Status, m.now) {
-							ranges = append(ranges, r)
-						}
-					}
-					if missing := m.missing(got, began, ranges...); err == nil && len(missing) > l.Skipped {
+					if missing := m.missing(got, began, read(l, m.now)...); err == nil && len(missing) > l.Skipped {
 						t.Errorf("%s: %d are missing after %d calls\n%s", what, len(missing), m.calls, tail(m.log))
 					}
 				}
