@@ -243,6 +243,28 @@ func TestLinksThatFail(t *testing.T) {
 	}
 }
 
+// TestBlamedInVain: positions that have been refused are tried again before the
+// conditions are left out because links lose them.
+func TestBlamedInVain(t *testing.T) {
+	for _, skip := range []treat{takes, refuses} {
+		m := newModel(rand.New(rand.NewPCG(3, 7)), 1500, true)
+		m.links, m.skip = "lost", skip
+		s, began := NewServer(m.offer), m.now
+		s.refuse(OptionSkip, m.now)
+		l := New(s, true, kinds["scan"].ranges(m.now)...)
+		got, err := m.read(l, 500)
+		if missing := m.missing(got, began, l.Whole...); err != nil || len(missing) > 0 {
+			t.Errorf("positions %d: %d are missing, %v\n%s", skip, len(missing), err, tail(m.log))
+		}
+		if is, want := s.Takes(OptionLowerBound, m.now), skip == takes; is != want || s.Takes(OptionSkip, m.now) != want {
+			t.Errorf("positions %d: bounds are taken: %v, positions %v", skip, is, s.Takes(OptionSkip, m.now))
+		}
+		if later := m.now.Add(time.Hour); !s.Takes(OptionLowerBound, later) || !s.Takes(OptionUpperBound, later) {
+			t.Error("bounds are not tried again after an hour")
+		}
+	}
+}
+
 // TestSizeAfterAll: rows that make a page fail may be taken for a page size that is
 // refused. That a small page can be had shows otherwise.
 func TestSizeAfterAll(t *testing.T) {

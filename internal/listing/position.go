@@ -283,21 +283,23 @@ func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
 func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time.Time) *Error {
 	s, p, n := l.server, r.place, len(page.Rows)
 	reached := reach(page.Rows)
-	if !p.byLink && n > 0 && req.Link == "" && s.Takes(OptionSkip, now) {
+	skips := !p.byLink && s.Takes(OptionSkip, now)
+	if skips && n > 0 && req.Link == "" {
 		p.skip, p.joins = p.skip+reached-again, again > 0 && page.Rows[reached-1].ID != 0
 		return nil
 	}
 	switch {
-	case s.LostLinks && l.unbound(p, now):
+	case s.LostLinks && skips, page.Link == "" && (p.top > 0 || reached < 2):
+		return l.incomplete(req, errNoProgress, now)
+	case s.LostLinks && (s.doubt(now) || l.unbound(p, now)):
+		p.byLink = false
 		p.rewind()
 		return nil
-	case page.Link == "" && p.top == 0 && reached > 1:
+	case page.Link == "":
 		// Where links lead on, half of these rows have one.
 		p.top = reached / 2
 		p.rewind()
 		return nil
-	case page.Link == "":
-		return l.incomplete(req, errNoProgress, now)
 	}
 	if _, ok := p.links[page.Link]; ok {
 		if n == 0 {
@@ -317,12 +319,12 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	return nil
 }
 
-// unbound leaves out the conditions of the list that a place is in, if there are
-// any: links that lose them lead on through the whole list.
+// unbound leaves out the conditions of the list that a place is in for an hour, if
+// there are any: links that lose them lead on through the whole list.
 func (l *Listing) unbound(p *place, now time.Time) (some bool) {
 	for _, o := range []Option{OptionStatus, OptionLowerBound, OptionUpperBound} {
 		if p.form.carries(o) {
-			l.server.refuse(o, now)
+			l.server.Refused[o].extend(now, longestWait, longestWait)
 			some = true
 		}
 	}

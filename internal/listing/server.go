@@ -165,10 +165,10 @@ func (s *Server) refuse(o Option, now time.Time) {
 }
 
 // doubt has everything that is left out tried again, once an hour: it may have
-// been blamed for failures that had other causes.
-func (s *Server) doubt(now time.Time) {
+// been blamed for failures that had other causes. It tells whether it does.
+func (s *Server) doubt(now time.Time) bool {
 	if now.Sub(s.DoubtedAt) < longestWait {
-		return
+		return false
 	}
 	s.DoubtedAt = now
 	alerts := s.Refused[OptionAlerts]
@@ -176,6 +176,7 @@ func (s *Server) doubt(now time.Time) {
 	s.Refused[OptionAlerts] = alerts
 	clear(s.Statuses[:])
 	s.OldBound = 0
+	return true
 }
 
 // accept notes that the server took the options that a request carried.

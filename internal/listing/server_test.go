@@ -179,10 +179,10 @@ func TestDoubt(t *testing.T) {
 		t.Error("what is refused in part is not tried again")
 	}
 	blame(noon)
-	if s.doubt(noon.Add(59 * time.Minute)); s.Takes(OptionOrder, noon.Add(59*time.Minute)) {
+	if s.doubt(noon.Add(59*time.Minute)) || s.Takes(OptionOrder, noon.Add(59*time.Minute)) {
 		t.Error("doubted twice within an hour")
 	}
-	if s.doubt(noon.Add(time.Hour)); !s.Takes(OptionOrder, noon.Add(time.Hour)) {
+	if !s.doubt(noon.Add(time.Hour)) || !s.Takes(OptionOrder, noon.Add(time.Hour)) {
 		t.Error("not doubted after an hour")
 	}
 }
