@@ -434,6 +434,25 @@ func TestCountWithoutRows(t *testing.T) {
 	}
 }
 
+// TestCountOfOthers: rows on a page that are none of the list's do not make up for
+// those that the server has counted.
+func TestCountOfOthers(t *testing.T) {
+	for _, test := range []struct {
+		rows  []incident.Incident
+		count int
+		link  string
+		want  bool
+	}{
+		{rowsAt(-1, -2), 2, "", true}, {rowsAt(-1, -2), 3, "", true}, {rowsAt(-1, -2), 1, "", false}, {rowsAt(-1, -2), 2, "x", false},
+		{append(rowsAt(-1, -2), incident.Incident{}), 3, "", false}, {append(rowsAt(-1, -2), incident.Incident{}), 4, "", true},
+	} {
+		page := Page{Rows: test.rows, Count: test.count, Link: test.link}
+		if got := counted(&Request{Count: true}, &page); got != test.want || counted(&Request{}, &page) {
+			t.Errorf("%d rows, counted %d, link %q: got %v", len(test.rows), test.count, test.link, got)
+		}
+	}
+}
+
 // TestAlertsOfOneRow: pages have become smaller because of a row whose alerts make
 // each page fail. Once they are left out pages grow again at once.
 func TestAlertsOfOneRow(t *testing.T) {

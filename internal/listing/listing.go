@@ -362,10 +362,11 @@ func (l *Listing) more(req *Request, page *Page) bool {
 
 // counted tells that the server has said how many rows the range has. A count of
 // less than the page has is none, and one of just as much is not believed against
-// a link to more.
+// a link to more, nor where rows may be none of the list's.
 func counted(req *Request, page *Page) bool {
 	n := len(page.Rows)
-	return req.Count && (page.Count > n || page.Count == n && page.Link == "")
+	junk := slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID == 0 })
+	return req.Count && (page.Count > n || page.Count == n && page.Link == "" && !junk)
 }
 
 // applyBounds moves on after a page that was asked for by its bounds alone.
