@@ -151,26 +151,29 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.last, p.joins, p.pages = nil, false, p.pages+1
 		return nil
 	}
-	if n > 0 {
-		s.EmptyPages = s.EmptyPages || p.hops > 0 && l.before(r, page.Rows) > 0
-		p.hops = 0
-	}
 	if req.Count {
 		p.total = page.Count
 	}
-	sighted := len(p.sights)
+	sighted, hopped := len(p.sights), n > 0 && p.hops > 0
+	if n > 0 {
+		p.hops = 0
+	}
 	news := l.note(r, page.Rows) > 0
+	goes := len(p.sights) > sighted
 	if news {
 		p.pages++
 	}
-	if len(p.sights) > sighted {
-		l.still = 0 // the round goes on
+	if goes {
+		l.still = 0
 	}
+	s.EmptyPages = s.EmptyPages || hopped && goes && l.before(r, page.Rows) > 0
 	more, linked := l.more(req, page), l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	switch {
 	case n == 0:
 		p.hops++
 		more = more && p.hops <= maxHops
+	case hopped && !goes: // back to where the round has been
+		s.LinkNoise, more = true, false
 	case req.Link != "" || page.Link != "" || linked:
 		more = page.Link != ""
 	}
