@@ -154,25 +154,25 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
-	sighted, hopped := len(p.sights), n > 0 && p.hops > 0
+	back := p.hops > 0 && p.back(page.Rows)
 	if n > 0 {
+		s.EmptyPages = s.EmptyPages || p.hops > 0 && !back && l.before(r, page.Rows) > 0
 		p.hops = 0
 	}
+	sighted := len(p.sights)
 	news := l.note(r, page.Rows) > 0
-	goes := len(p.sights) > sighted
 	if news {
 		p.pages++
 	}
-	if goes {
-		l.still = 0
+	if len(p.sights) > sighted {
+		l.still = 0 // the round goes on
 	}
-	s.EmptyPages = s.EmptyPages || hopped && goes && l.before(r, page.Rows) > 0
 	more, linked := l.more(req, page), l.Linked && !s.LinkNoise && !s.Takes(OptionSkip, now)
 	switch {
 	case n == 0:
 		p.hops++
 		more = more && p.hops <= maxHops
-	case hopped && !goes: // back to where the round has been
+	case back:
 		s.LinkNoise, more = true, false
 	case req.Link != "" || page.Link != "" || linked:
 		more = page.Link != ""
@@ -235,6 +235,21 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 }
 
 func (p *place) isAnchor(in incident.Incident) bool { return in.ID != 0 && in.ID == p.anchor }
+
+// back tells that a page has nothing but rows of the first page of the round, to which
+// none is joined any more.
+func (p *place) back(rows []incident.Incident) (is bool) {
+	for i := range rows {
+		in := &rows[i]
+		first := sight{in.Updated, 0}
+		if was := p.sights[in.ID]; in.ID != 0 && was.page == 0 && was.same(first) {
+			is = true
+		} else if in.ID != 0 {
+			return false
+		}
+	}
+	return is && p.page > 1
+}
 
 // compare tells whether a page is the one before once more, and whether it
 // joins on to it.
