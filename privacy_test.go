@@ -153,7 +153,8 @@ func watched(t *testing.T, server *http.Server, api string, args []string, clean
 	})
 	seen := map[string][]byte{"metrics": read("/metrics"), "status": append(read("/"), read("/status?format=json")...)}
 	server.SetKeepAlivesEnabled(false) // no other call comes within the interval
-	for dumps := 1; dumps <= 30; dumps++ {
+	// A busy machine may take longer to let go of the connection's buffers.
+	for dumps := 1; dumps <= 100; dumps++ {
 		time.Sleep(200 * time.Millisecond)
 		read("/metrics")
 		if _, err := io.WriteString(orders, "now\n"); err != nil {
