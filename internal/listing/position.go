@@ -237,18 +237,19 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 func (p *place) isAnchor(in incident.Incident) bool { return in.ID != 0 && in.ID == p.anchor }
 
 // back tells that a page has nothing but rows of the first page of the round, to which
-// none is joined any more.
-func (p *place) back(rows []incident.Incident) (is bool) {
+// none is joined any more. A few of them may have come to where the round is.
+func (p *place) back(rows []incident.Incident) bool {
+	const many = 5
+	known := 0
 	for i := range rows {
 		in := &rows[i]
-		first := sight{in.Updated, 0}
-		if was := p.sights[in.ID]; in.ID != 0 && was.page == 0 && was.same(first) {
-			is = true
+		if was := p.sights[in.ID]; in.ID != 0 && was.page == 0 && was.same(sight{updated: in.Updated}) {
+			known++
 		} else if in.ID != 0 {
 			return false
 		}
 	}
-	return is && p.page > 1
+	return known >= many && p.page > 1
 }
 
 // compare tells whether a page is the one before once more, and whether it
