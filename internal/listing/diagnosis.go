@@ -355,7 +355,8 @@ func ofLink(err *Error) bool {
 	return err.Reason != reason.Throttled && err.Reason != reason.Network && err.Reason != reason.Partial
 }
 
-// linkFailed goes on without a link that the server does not take any more.
+// linkFailed tries a link once more, unless it is refused, and then goes on without
+// it: from the beginning of the round, and where that fails again and again by bounds.
 func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
 	p := l.placed()
 	if p.fails++; p.fails == 1 && !refused {

@@ -200,12 +200,14 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		req.Skip, req.Link = p.skip, p.link
 	}
 	req.Top = s.size(now)
-	if p := r.place; p != nil && p.top > 0 {
-		req.Top = min(p.top, cmp.Or(req.Top, p.top))
-	}
-	if p := r.place; p != nil && len(p.open) > 0 && req.Top > 3 {
-		// Pages that end elsewhere show what lies in the gaps.
-		req.Top = max(3, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
+	if p := r.place; p != nil {
+		if p.top > 0 {
+			req.Top = min(p.top, cmp.Or(req.Top, p.top))
+		}
+		if len(p.open) > 0 && req.Top > 3 {
+			// Pages that end elsewhere show what lies in the gaps.
+			req.Top = max(3, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
+		}
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
@@ -393,7 +395,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	case r.Check > 0:
 		l.pop()
 		return nil
-	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req), n > 0 && len(secs.all) == 0:
+	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req), n > 0 && len(secs.all) == 0: // it does not tell
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.

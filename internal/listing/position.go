@@ -311,6 +311,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	case s.LostLinks && skips, page.Link == "" && (p.top > 0 || reached < 2):
 		return l.incomplete(req, errNoProgress, now)
 	case s.LostLinks && (s.doubt(now) || l.unbound(p, now)):
+		// Positions may have been blamed in vain. If not, there is the whole list.
 		p.byLink = false
 		p.rewind()
 		return nil
