@@ -76,7 +76,7 @@ const maxRounds = 12
 // maxBreaks bounds the rounds in a row that end with a link that fails.
 const maxBreaks = 3
 
-var errUnsteady = errors.New("the list changes faster than it can be read")
+var errUnsteady = errors.New("the list changes faster than it can be read, or its rows do not tell when they changed")
 
 // unchanged tells that this round and the one before had the same rows of the range.
 // What is beyond it may have ended elsewhere.
