@@ -101,12 +101,14 @@ func newClient(opts Options, is *api) (*Client, error) {
 	if opts.UserAgent != "" {
 		header.Set("User-Agent", opts.UserAgent)
 	}
+	decoder := newDecoder(is, opts.Dimensions)
+	decoder.scrubber = opts.Scrubber
 	return &Client{
 		opts: opts, api: is, list: base.JoinPath(is.path), header: header,
 		// The transport and not the client: that one follows redirects, keeps
 		// cookies, and has a time limit of its own.
 		transport: cmp.Or(opts.HTTP.Transport, http.DefaultTransport),
-		decoder:   newDecoder(is, opts.Dimensions),
+		decoder:   decoder,
 	}, nil
 }
 

@@ -31,7 +31,7 @@ func answer(status int, body string, header ...string) roundTrip {
 	return func(*http.Request) (*http.Response, error) {
 		h := http.Header{}
 		for i := 0; i < len(header); i += 2 {
-			h.Set(header[i], header[i+1])
+			h.Add(header[i], header[i+1])
 		}
 		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
 	}

@@ -18,6 +18,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/scrub"
 )
 
 // decoder reads answers as a stream and keeps only what is counted. It takes
@@ -29,12 +30,13 @@ type decoder struct {
 	mu                  sync.Mutex
 	interned            map[string]*text
 	mark                string // of the dimensions
+	scrubber            *scrub.Scrubber
 	// lied: null has stood for a list that was not empty, and no list has come since.
 	lied atomic.Bool
 }
 
 // members are those of an object that are read, by their names in quotes, as
-// they are in JSON: none has in it what would be escaped.
+// they are in JSON where nothing is escaped.
 type members map[string]func(*reading)
 
 func newDecoder(is *api, dimensions Dimensions) *decoder {
@@ -255,11 +257,12 @@ func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields
 // maxText bounds what is read of a text, in bytes: labels and names are shorter.
 const maxText = 256
 
-// text is the value of an enum or label, and the label values made of it.
-type text struct{ plain, source, category, detection string }
+// text is the value of an enum or label, and the label values made of it: name is one
+// that a customer has chosen.
+type text struct{ plain, source, category, detection, name string }
 
-// text reads a text; what is none reads as empty. Texts are interned, so that
-// repeating them costs nothing.
+// text reads a text; what is none reads as empty. One that repeats a secret is
+// removed. Texts are interned, so that repeating them costs nothing.
 func (r *reading) text() *text {
 	// Longer ones are no enums. Past that many all are forgotten, which costs a
 	// moment and nothing else.
@@ -270,14 +273,23 @@ func (r *reading) text() *text {
 	defer r.mu.Unlock()
 	known := r.interned[string(raw)]
 	if known == nil {
-		plain := unquote(raw)
-		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain), incident.DetectionSource(plain)}
+		plain := r.harmless(unquote(raw))
+		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain), incident.DetectionSource(plain), name(plain)}
 		if len(r.interned) >= maxInterned {
 			clear(r.interned)
 		}
 		r.interned[string(raw)] = known
 	}
 	return known
+}
+
+// harmless is the text, unless there is a secret in it: whoever sends it would have it
+// shown to all who see a label.
+func (d *decoder) harmless(text string) string {
+	if strings.Contains(d.scrubber.Text(text), scrub.Removed) {
+		return scrub.Removed
+	}
+	return text
 }
 
 // time reads a time; what is none is the zero time. As it usually comes it costs no
@@ -366,7 +378,12 @@ func (r *reading) value() jsontext.Value {
 // object reads members of an object, and skips the others.
 func (r *reading) object(known members) {
 	r.loop('{', '}', func(r *reading) {
-		if read := known[string(r.raw())]; read != nil {
+		name := r.raw()
+		if bytes.IndexByte(name, '\\') >= 0 {
+			plain, _ := jsontext.AppendUnquote(nil, name)
+			name, _ = jsontext.AppendQuote(nil, plain)
+		}
+		if read := known[string(name)]; read != nil {
 			read(r)
 		} else {
 			r.skip()

@@ -83,6 +83,8 @@ func TestDecodeRow(t *testing.T) {
 		{"twice the same name", `{"incidentId":6,"incidentId":7}`, none},
 		{"invalid UTF-8", "{\"incidentId\":7,\"incidentName\":\"\xff\xfe\",\"assignedTo\":\"\xff\"}", with(func(in *incident.Incident) { in.Assigned = true })},
 		{"escaped", `{"incidentId":7,"status":"\u0041ctive"}`, with(func(in *incident.Incident) { in.Status = incident.StatusActive })},
+		{"escaped names", `{"\u0069ncident\u0049d":7,"st\u0061tus":"Active","alerts":[{"\u0073erviceSource":"x","cate\u0067ory":"y"}],"\"status\"":"Resolved","status\u0000":"Resolved"}`,
+			incident.Incident{ID: 7, Status: incident.StatusActive, Alerts: []incident.Alert{{Source: "x", Category: "y", Detection: "unknown"}}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -176,6 +178,8 @@ func TestDecodePage(t *testing.T) {
 		{name: "error beside the list", in: `{"value":[{"incidentId":1}],"error":{"code":"c","message":"m"}}`, err: "error in it", partial: true},
 		{name: "error before the list", in: `{"error":"x","value":[{"incidentId":1}]}`, err: "error in it", partial: true},
 		{name: "an error with status 200", in: `{"error":{"code":"x","message":"y"}}`, err: "error in it", partial: true},
+		{name: "escaped name of the list", in: `{"\u0076alue":[{"incidentId":1}],"\u0040odata.nextLink":"` + link + `","@odata\u002ecount":3}`, rows: 1, count: 3, link: link},
+		{name: "escaped error", in: `{"value":[{"incidentId":1}],"\u0065rror":{"code":"c"}}`, err: "error in it", partial: true},
 		{name: "other name of the list", in: `{"incidents":[{"incidentId":1}]}`, rows: 1, count: -1},
 		{name: "byte order mark", in: "\ufeff" + `{"value":[{"incidentId":1}]}`, rows: 1, count: -1},
 		{name: "blanks around", in: " \n" + `{"value":[]}` + "\r\n\t ", count: -1},

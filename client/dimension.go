@@ -7,8 +7,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"m365_defender_exporter/internal/incident"
 )
 
@@ -27,7 +25,7 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 	if d.Owner != nil {
 		to.row[`"assignedTo"`] = func(r *reading) {
 			if name := bytes.ToLower(r.owner()); len(name) > 0 {
-				r.in.Assigned, r.in.Kept.Owner = true, d.Owner(name)
+				r.in.Assigned, r.in.Kept.Owner = true, r.harmless(d.Owner(name))
 				clear(name)
 			}
 			clear(r.name)
@@ -39,18 +37,18 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 	if d.Techniques {
 		to.alertRow[`"mitreTechniques"`] = func(r *reading) {
 			r.loop('[', ']', func(r *reading) {
-				r.keep(func(k *incident.KeptOfAlert) { k.Techniques = with(k.Techniques, technique(name(r.value()))) })
+				r.keep(func(k *incident.KeptOfAlert) { k.Techniques = with(k.Techniques, technique(r.text().name)) })
 			})
 		}
 	}
 	if d.Detectors > 0 {
 		to.alertRow[`"detectorId"`] = func(r *reading) {
-			r.keep(func(k *incident.KeptOfAlert) { k.Detector = strings.ToLower(name(r.value())) })
+			r.keep(func(k *incident.KeptOfAlert) { k.Detector = strings.ToLower(r.text().name) })
 		}
 	}
 	if len(d.DeviceGroups) > 0 {
 		device := members{`"rbacGroupName"`: func(r *reading) {
-			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(name(r.value()))) })
+			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(r.text().name)) })
 		}}
 		to.alertRow[is.devicesMember()] = func(r *reading) {
 			r.loop('[', ']', func(r *reading) { r.object(device) })
@@ -70,7 +68,7 @@ func (r *reading) keep(fill func(*incident.KeptOfAlert)) {
 func (r *reading) tags(shown []string) (tags []string) {
 	r.loop('[', ']', func(r *reading) {
 		r.in.Noted = r.in.Noted || r.dec.PeekKind() != 'n'
-		tags = with(tags, listed(shown, name(r.value())))
+		tags = with(tags, listed(shown, r.text().name))
 	})
 	return tags
 }
@@ -102,14 +100,14 @@ func with(all []string, name string) []string {
 
 // name is a customer's or Microsoft's name as the value of a label: less blanks
 // around it, and bounded.
-func name(raw jsontext.Value) string {
+func name(text string) string {
 	const limit = 128 // bytes
-	text := strings.TrimSpace(strings.Map(func(r rune) rune {
+	text = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, unquote(raw)))
+	}, text))
 	for len(text) > limit {
 		_, size := utf8.DecodeLastRuneInString(text)
 		text = text[:len(text)-size]

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
@@ -52,12 +53,14 @@ func TestFailures(t *testing.T) {
 		{"rows without ids", answer(200, `{"value":[{"incidentId":"guid"}]}`), reason.Decode, "none of the 1 incidents"},
 		{"206", answer(206, `{"value":[]}`), reason.Partial, "HTTP 206"},
 		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), reason.Partial, `199 - "a provider\x1b failed"`},
+		{"warning behind an empty one", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "", "Warning", "199 - x"), reason.Partial, `199 - x`},
 		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), reason.Partial, "Code: what went wrong: read answer: the answer has an error in it"},
 		{"no list", answer(200, `{}`), reason.Partial, "no list"},
 		{"300", answer(300, ""), reason.Other, "HTTP 300"},
 		{"a redirect to a page of that name", answer(302, `<a href="/throttled">Found</a>`, "Location", "/throttled"), reason.Other, "HTTP 302"},
 		{"304", answer(304, ""), reason.Other, "HTTP 304"},
 		{"an encoding that was not asked for", answer(200, `{"value":[]}`, "Content-Encoding", "br"), reason.Decode, "encoding that was not asked for"},
+		{"such an encoding behind an empty one", answer(200, `{"value":[]}`, "Content-Encoding", "", "Content-Encoding", "br"), reason.Decode, "encoding that was not asked for"},
 		// What the status says is known all the same.
 		{"401 in another encoding", answer(401, "\x0b", "Content-Encoding", "br"), reason.Auth, "HTTP 401"},
 		{"429 in another encoding", answer(429, "\x0b", "Content-Encoding", "br"), reason.Throttled, "HTTP 429"},
@@ -204,6 +207,38 @@ func TestScrub(t *testing.T) {
 		_, err := c.List(t.Context(), first)
 		if e := failure(t, err); strings.Contains(fmt.Sprint(err, e.Code, e.Message), secret) || !strings.Contains(err.Error(), scrub.Removed) {
 			t.Errorf("%s: got %q", name, err)
+		}
+	}
+}
+
+// TestScrubLabels: who repeats a secret in what becomes a label has it shown to nobody;
+// what is none stays as it is.
+func TestScrubLabels(t *testing.T) {
+	const secret = "s3cr3t~of.the-APP_8Q"
+	dimensions := Dimensions{
+		Dimensions: incident.Dimensions{DeviceGroups: []string{incident.AllDeviceGroups}, Detectors: 1, Assignees: incident.AssigneesListed},
+		Owner:      func(name []byte) string { return string(name) },
+	}
+	for said, want := range map[string]string{
+		secret:                             "removed|removed|removed|[removed]|[removed]|[removed]",
+		"of " + secret + " and more":       "removed|removed|removed|[removed]|[removed]|[removed]",
+		"Bearer eyJ0eXAi.eyJhdWQi.c2lnbmF": "removed|removed|removed|[removed]|[removed]|[removed]",
+		`EU\\Ost "ä" 日本`:                   `eu_ost_ä_日本|eu_ost_ä_日本|eu_ost_ä_日本|EU\Ost "ä" 日本|eu\ost "ä" 日本|eu\ost "ä" 日本`,
+	} {
+		body := strings.ReplaceAll(`{"value":[{"incidentId":7,"assignedTo":"?","status":"?","alerts":[{"serviceSource":"?","category":"?","detectionSource":"?","detectorId":"?","devices":[{"rbacGroupName":"?"}]}]}]}`,
+			"?", strings.ReplaceAll(said, `"`, `\"`))
+		c := newTest(t, answer(200, body), func(o *Options) {
+			o.Dimensions = dimensions
+			o.Scrubber = new(scrub.Scrubber)
+			o.Scrubber.Secret("test", secret)
+		})
+		page, err := c.List(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := page.Rows[0].Alerts[0]
+		if got := strings.Join([]string{a.Source, a.Category, a.Detection, a.Kept.DeviceGroups[0], a.Kept.Detector, page.Rows[0].Kept.Owner}, "|"); got != want {
+			t.Errorf("%s: got %s, want %s", said, got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,10 +59,10 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	}
 	defer closeWithin(sending, resp.Body)
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || resp.Header.Get("Warning") != "" {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || header(resp, "Warning") != "" {
 		return page, a.refused(resp, body)
 	}
-	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+	if encoding := header(resp, "Content-Encoding"); encoding != "" && encoding != "identity" {
 		// Gzip is all that was asked for, and the transport has taken it off.
 		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
 	}
@@ -72,8 +73,13 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	case err != nil:
 		return page, a.failure(reason.Decode, a.shown(err))
 	}
-	answer.Date, _ = http.ParseTime(resp.Header.Get("Date"))
+	answer.Date, _ = http.ParseTime(header(resp, "Date"))
 	return answer, nil
+}
+
+// header is the first line of a header that says something: proxies leave empty ones.
+func header(resp *http.Response, name string) string {
+	return cmp.Or(resp.Header.Values(name)...)
 }
 
 // token is the access token at hand, or a new one.
@@ -220,7 +226,7 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 	if resp.StatusCode < 300 {
 		// A page without a part of its rows looks like any other.
 		e := a.failure(reason.Partial, nil)
-		e.Message = a.opts.Scrubber.Text(resp.Header.Get("Warning"))
+		e.Message = a.opts.Scrubber.Text(header(resp, "Warning"))
 		return e
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
@@ -235,11 +241,12 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 		e.TopLimit, _ = strconv.Atoi(match[1])
 	}
 	const maxRetryAfter = 64 // bytes
-	e.RetryAfter = resp.Header.Get("Retry-After")
+	e.RetryAfter = header(resp, "Retry-After")
 	e.RetryAfter = e.RetryAfter[:min(len(e.RetryAfter), maxRetryAfter)]
 	if resp.StatusCode < 400 {
-		to, err := a.follow(resp.Header.Get("Location"))
-		if err == nil && (resp.Header.Get("Location") == "" || to.String() == a.target.String()) {
+		location := header(resp, "Location")
+		to, err := a.follow(location)
+		if err == nil && (location == "" || to.String() == a.target.String()) {
 			err = errors.New("the server redirects to the same address, or to none")
 		}
 		if e.Err = err; err == nil {

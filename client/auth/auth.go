@@ -236,6 +236,8 @@ func (s *Source) attempt(p *loaded, unloaded error) (*oauth2.Token, time.Time, e
 	if err == nil {
 		if err = usable(token.AccessToken); err == nil {
 			s.opts.scrubber.Secret("token", token.AccessToken)
+			// There is no other kind. What the answer says it is would go out with each call.
+			token.TokenType = "Bearer"
 			return token, refresh, nil
 		}
 	}

@@ -228,6 +228,23 @@ func TestTokenWaits(t *testing.T) {
 	})
 }
 
+// TestTokenType: what an answer says of its token goes nowhere. It would be the first
+// word of a header of each call, which may be none, or the secret.
+func TestTokenType(t *testing.T) {
+	for _, kind := range []string{"", `"token_type":null,`, `"token_type":"bearer",`, `"token_type":"Bearer\r\n",`, `"token_type":"mac",`, `"token_type":"` + canary + `",`} {
+		e := &endpoint{answer: func(int, map[string]string) (int, string) { return 200, `{` + kind + `"expires_in":3600,"access_token":"token"}` }}
+		token, err := source(e, fixed(canary)).Token()
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+			continue
+		}
+		req := &http.Request{Header: http.Header{}}
+		if token.SetAuthHeader(req); req.Header.Get("Authorization") != "Bearer token" {
+			t.Errorf("%s: sent %q", kind, req.Header)
+		}
+	}
+}
+
 // TestTokenThatHasEnded: a clock that is wrong, ours or theirs, does not make
 // each call ask.
 func TestTokenThatHasEnded(t *testing.T) {
