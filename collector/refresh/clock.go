@@ -7,18 +7,15 @@ import (
 )
 
 const (
-	// dateSlack is how far the header Date may be ahead of our clock without more
-	// ado.
+	// dateSlack is how far the header Date may be ahead of our clock and be believed.
 	dateSlack = 5 * time.Minute
-	// dateWitnesses is how many incidents have to be updated between the two for it
-	// to be believed beyond that.
-	dateWitnesses = 3
-	// manyWitnesses is how many it takes for it not to be believed because it is
-	// behind: to believe it costs calls, not to believe it may cost changes.
-	manyWitnesses = 20
-	// maxDateOff is when it is not believed at all, or, if it is behind, as soon as
-	// as many incidents were updated since.
+	// maxDateOff is how far it may be behind without more ado.
 	maxDateOff = 24 * time.Hour
+	// dateWitnesses is how many incidents, updated between the two, tell that one that is
+	// further behind is wrong, and manyWitnesses how many it takes for it not to be
+	// believed at all: to believe it costs calls, not to believe it may cost changes.
+	dateWitnesses = 3
+	manyWitnesses = 20
 	// tolerance is how far two clocks of the server may be apart: one writes the
 	// rows, the other the header Date, in whole seconds.
 	tolerance = 2 * time.Second
@@ -26,35 +23,30 @@ const (
 
 // clock is the server's.
 type clock struct {
-	skew time.Duration // against ours, when it was last believed
-	// beyondOurs are a few incidents whose last update lies in the future by our
-	// clock and not by the server's, beyondServers such by the server's and not by
-	// ours.
-	beyondOurs, beyondServers map[int64]bool
+	skew time.Duration // against ours, by the last header Date, zero if that is not believed
+	// beyond are a few incidents whose last update lies in the future by the server's
+	// clock and not by ours, farBeyond tells that one does by more than a row was ever
+	// seen to be wrong.
+	beyond    map[int64]bool
+	farBeyond bool
 }
 
-// at is the server's clock at an instant of ours: what its header Date says, as
-// far as that can be believed, because one that is ahead would move the
-// watermark past what the server has shown. Otherwise it is as far from ours as
-// when it was last believed. The rows that came with it tell which clock to
-// believe next time.
+// at is the server's clock at an instant of ours: what its header Date says, or did
+// the last time, as far as that can be believed. By one that is ahead, rows that are
+// ahead would seem to be right. The rows that came with it tell which clock to believe
+// next time.
 func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
 	if date.IsZero() {
 		return now.Add(c.skew).Round(0)
 	}
-	off := date.Sub(now)
-	switch {
-	case off > maxDateOff, off < -maxDateOff && len(c.beyondServers) >= manyWitnesses:
+	c.skew = date.Sub(now)
+	if c.skew > dateSlack || c.skew < -maxDateOff && len(c.beyond) >= manyWitnesses {
 		c.skew = 0
-	case off <= dateSlack, len(c.beyondOurs) >= dateWitnesses:
-		c.skew = off
 	}
 	for i := range rows {
-		switch at := rows[i].Updated; {
-		case at.After(now.Add(dateSlack)) && !at.After(date) && len(c.beyondOurs) < dateWitnesses:
-			c.beyondOurs[rows[i].ID] = true
-		case at.After(date.Add(dateSlack)) && !at.After(now) && len(c.beyondServers) < manyWitnesses:
-			c.beyondServers[rows[i].ID] = true
+		if at := rows[i].Updated; at.After(date.Add(dateSlack)) && !at.After(now) && len(c.beyond) < manyWitnesses {
+			c.beyond[rows[i].ID] = true
+			c.farBeyond = c.farBeyond || at.After(date.Add(maxDateOff))
 		}
 	}
 	return now.Add(c.skew).Round(0)
@@ -65,7 +57,7 @@ func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
 // does not come back: a machine may begin with a wrong clock. Rows that are newer than
 // the header Date says tell that the Date is wrong.
 func (c *clock) present(now time.Time) time.Time {
-	if c.skew < -maxDateOff && len(c.beyondServers) < dateWitnesses {
+	if c.skew < -maxDateOff && len(c.beyond) < dateWitnesses && !c.farBeyond {
 		return now.Add(c.skew).Round(0)
 	}
 	return now
@@ -90,13 +82,15 @@ func (w *watermark) since(overlap time.Duration) time.Time {
 
 // move takes in a complete delta that was begun and ended at instants of ours. The
 // server's clock has gone on as ours has; the newest last update that it has
-// shown may say that it is further. It was shown by the end: a delta that has rested
-// through an outage ends long after its beginning, which the watermark is of.
+// shown may say that it is further, but not past our clock: rows and header Dates may
+// be ahead, and what is changed then would lie behind it. It was shown by the end: a
+// delta that has rested through an outage ends long after its beginning, which the
+// watermark is of.
 func (w *watermark) move(began, ended, newest time.Time) {
 	if passed := began.Sub(w.asOf); !w.asOf.IsZero() && passed > 0 {
 		w.At = w.At.Add(passed)
 	}
-	w.At, w.asOf = later(w.At, newest.Add(-max(0, ended.Sub(began)))), began
+	w.At, w.asOf = later(w.At, earlier(newest, ended).Add(-max(0, ended.Sub(began)))), began
 }
 
 // start begins from the server's clock at the first page of the first sync, or

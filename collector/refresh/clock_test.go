@@ -166,6 +166,72 @@ func TestDateBehindAFewIncidents(t *testing.T) {
 	})
 }
 
+// TestDateBehindTwoIncidents: in a tenant of two, one row that is newer than the header
+// Date by days tells that the Date is wrong; nothing is younger than it is.
+func TestDateBehindTwoIncidents(t *testing.T) {
+	for _, behind := range []time.Duration{5 * 24 * time.Hour, 55 * 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			f := native(10)
+			for range 2 {
+				f.set(0, func(in *incident.Incident) {
+					in.Created, in.Updated = in.Created.Add(-10*24*time.Hour), in.Updated.Add(-3*24*time.Hour)
+				})
+			}
+			f.dateOff = -behind
+			r := start(t, f, Options{Thresholds: []time.Duration{time.Hour, 7 * 24 * time.Hour}})
+			r.synced(t)
+			if got := r.Snapshot().Older[0][0]; got[0] != 2 || got[1] != 2 {
+				t.Errorf("Date %v behind: older than an hour, and a week: %v", behind, got)
+			}
+		})
+	}
+}
+
+// TestDateAheadForAMoment: rows and header Dates that agree on the future, for a moment
+// or of one of several machines, move the watermark no further than it is moved back, and
+// what changes is seen at the second refresh at the latest.
+func TestDateAheadForAMoment(t *testing.T) {
+	const ahead = 5 * time.Hour
+	for name, bad := range map[string]func(n int) bool{
+		"for a moment":   func(n int) bool { return n <= 12 },
+		"one of ten":     func(n int) bool { return n%10 == 0 },
+		"one of two":     func(n int) bool { return n%2 == 0 },
+		"two in a row":   func(n int) bool { return n%7 < 2 },
+		"and for a rest": func(n int) bool { return n <= 12 || n > 40 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(100)
+				f.fill(60)
+				r := start(t, f, Options{})
+				r.synced(t)
+				for range 6 {
+					f.set(0, func(in *incident.Incident) { in.Updated = in.Updated.Add(ahead - time.Minute) })
+				}
+				n := 0
+				f.fails(func(call) error {
+					f.change(func() {
+						if n++; bad(n) {
+							f.dateOff = ahead
+						} else {
+							f.dateOff = 0
+						}
+					})
+					return nil
+				})
+				sleep(10 * time.Minute)
+				for range 40 {
+					id := f.set(0, nil)
+					sleep(61 * time.Second)
+					r.equal(t)
+					f.resolve(id)
+					sleep(17 * time.Second)
+				}
+			})
+		})
+	}
+}
+
 // TestServerClock: which header Dates are believed against ours, after so many
 // incidents that are newer than they say.
 func TestServerClock(t *testing.T) {
@@ -180,13 +246,13 @@ func TestServerClock(t *testing.T) {
 		{-25 * time.Hour, manyWitnesses, false},
 		{-25 * time.Hour, 2 * manyWitnesses, false},
 	} {
-		c := clock{beyondOurs: map[int64]bool{}, beyondServers: map[int64]bool{}}
+		c := clock{beyond: map[int64]bool{}}
 		rows := make([]incident.Incident, test.newer)
 		for i := range rows {
 			rows[i] = incident.Incident{ID: int64(i + 1), Updated: now.Add(-time.Minute)}
 		}
 		c.at(now, now.Add(test.off), rows)
-		if n := len(c.beyondServers); n > manyWitnesses {
+		if n := len(c.beyond); n > manyWitnesses {
 			t.Errorf("%d incidents are kept in mind", n)
 		}
 		want := now

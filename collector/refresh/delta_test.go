@@ -120,7 +120,7 @@ func TestClocks(t *testing.T) {
 				sleep(time.Minute)
 				r.equal(t)
 				changes()
-				if n := len(f.lookups()); n > 0 && name != "not told, ahead" {
+				if n := len(f.lookups()); n > 0 && name != "not told, ahead" && name != "5 hours ahead" {
 					t.Errorf("%d lookups, although no row was in the server's future", n)
 				}
 				if got := len(f.of(pass.Sweep)); got > 0 && name != "not told, ahead" && name != "5 hours ahead" {
@@ -192,7 +192,11 @@ func TestFuture(t *testing.T) {
 						}
 						before := len(f.lookups())
 						sleep(time.Hour)
-						if n := len(f.lookups()) - before; n > 1 {
+						most := 1
+						if clock == "5 hours ahead" { // then all that changes seems to be ahead
+							most = int(time.Hour / rereadPause)
+						}
+						if n := len(f.lookups()) - before; n > most {
 							t.Errorf("%d lookups of what is right", n)
 						}
 					})

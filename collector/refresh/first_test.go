@@ -82,6 +82,29 @@ func TestEmptyTenant(t *testing.T) {
 	})
 }
 
+// TestEmptyAtFirst: that a tenant has no incident at all is seen twice before a sweep is
+// hours away, because a server that has just started may answer so.
+func TestEmptyAtFirst(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.blank = true
+		r := start(t, f, Options{})
+		sleep(10 * time.Second)
+		f.change(func() { f.blank = false })
+		sleep(2 * time.Minute)
+		r.equal(t)
+		if got := total(r.Snapshot().Flows.Created[:]); got != 0 {
+			t.Errorf("%d incidents count as new", got)
+		}
+		f.change(func() { f.blank = true })
+		before := len(f.of(pass.Sweep))
+		sleep(2 * time.Hour)
+		if got := len(f.of(pass.Sweep)); got != before {
+			t.Errorf("%d calls of further sweeps", got-before)
+		}
+	})
+}
+
 // TestNoStatusFilter: without the statuses of open incidents everything is read, by
 // the sweeps, too, whatever its age, and no open count is shown before.
 func TestNoStatusFilter(t *testing.T) {

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -24,7 +25,7 @@ type missing struct {
 	// Found exist, and Hidden of them should have been on the list.
 	Found  int `json:"found,omitempty"`
 	Hidden int `json:"hidden,omitempty"`
-	// Hangs: a look-up got no answer as often as one is tried.
+	// Hangs: a look-up got no answer, or 401, as often as one is tried.
 	Hangs bool `json:"hangs,omitempty"`
 }
 
@@ -118,15 +119,18 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network
+	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network || failure.Status == http.StatusUnauthorized
 	switch {
-	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth, failure.Reason == reason.State,
+	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth && !silent, failure.Reason == reason.State,
 		silent && !m.Hangs && retry.again(now):
 		// Nothing was said about it. Once one was given up that way it is not an outage:
 		// incidents are looked up only while deltas succeed.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
+	case retry.due.After(now.Add(longestDeltaRetry)):
+		// The server asks to wait for long. The next sweep may look the others up.
+		m.Left, m.Unknown = m.Left[:1], append(m.Unknown, m.Left[1:]...)
 	case failure.Reason == reason.Server && retry.again(now):
 		return false
 	}

@@ -110,7 +110,9 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 	if failure.Status != 0 && failure.Status < 500 {
 		ledger.Succeeded()
 	}
-	l.retries[p].due = later(l.retries[p].due, ledger.RetryAfter(now, failure.RetryAfter))
+	if !errors.Is(failure, listing.ErrNotFound) { // that is what there is to know
+		l.retries[p].due = later(l.retries[p].due, ledger.RetryAfter(now, failure.RetryAfter))
+	}
 	return failure
 }
 
@@ -347,8 +349,12 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 		l.mirror.StartFlows(s.Listing.Started, now)
 	}
 	l.NextSweep = now.Add(l.opts.SweepInterval - time.Duration(l.opts.Stagger*float64(l.opts.SweepInterval)/2))
-	if l.mirror.DimensionsMissing() > 0 {
+	switch {
+	case l.mirror.DimensionsMissing() > 0:
 		l.NextSweep = now // some of it was read before they were asked for
+	case l.mirror.Len() == 0:
+		// Few tenants have no incident. A server that has just started may have none yet.
+		l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
 	}
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
 	l.ended(ctx, pass.First, s.Started, nil)
@@ -394,13 +400,13 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
-	if p != pass.Sweep {
-		return
-	}
 	if change == incident.Stale {
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
 		l.doubt(in.ID)
+	}
+	if p != pass.Sweep {
+		return
 	}
 	// A sweep corrects only what the deltas had their chance to see, and alerts
 	// that could not be had are no mistake of theirs.

@@ -165,7 +165,7 @@ func New(opts Options) *Loop {
 	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: opts.Clock.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
 	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
-	l.clock.beyondOurs, l.clock.beyondServers = make(map[int64]bool), make(map[int64]bool)
+	l.clock.beyond = make(map[int64]bool)
 	l.publishStatus()
 	l.turned()
 	return l

@@ -1,14 +1,17 @@
 package refresh
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/reason"
 )
@@ -248,7 +251,7 @@ func TestLookups(t *testing.T) {
 					return nil
 				})
 				told := func() uint64 { return r.Status().Corrections[correctionVanished] }
-				if name == "401" || name == "429" {
+				if name == "429" {
 					// That says nothing about the incident: it is asked again and again.
 					sleep(5 * time.Hour)
 					if told() != 0 {
@@ -356,6 +359,43 @@ func TestLookupsThatHang(t *testing.T) {
 				if got := r.Status().Corrections[correctionVanished]; got != uint64(test.vanished) {
 					t.Errorf("%d vanished, want %d", got, test.vanished)
 				}
+			})
+		})
+	}
+}
+
+// TestLookupsToWaitFor: a server that asks to wait after look-ups keeps no sweep from
+// ending; that there is no such incident is an answer, whatever else it says.
+func TestLookupsToWaitFor(t *testing.T) {
+	for status, vanished := range map[int]uint64{404: 3, 410: 3, 403: 0, 503: 0, 401: 0} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(10)
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: 2 * time.Hour})
+				r.synced(t)
+				f.drop(3, 4, 5)
+				f.fails(func(c call) error {
+					if c.id == 0 {
+						return nil
+					}
+					why := map[int]reason.Reason{401: reason.Auth, 403: reason.Forbidden, 503: reason.Server}[status]
+					err := answered(c, status, cmp.Or(why, reason.Other), "3600").(*listing.Error)
+					if status == 404 || status == 410 {
+						err.Err = listing.ErrNotFound
+					}
+					return err
+				})
+				sleep(2*time.Hour + 10*time.Minute)
+				if status == 401 {
+					sleep(2 * time.Hour) // it may be the token, which is tried
+				}
+				s := r.Status()
+				if got := s.Corrections[correctionVanished]; got != vanished || s.Sweeping || s.Passes[pass.Sweep].LastSuccess.IsZero() {
+					t.Errorf("%d vanished, want %d; %d look-ups; sweeping: %v", got, vanished, len(f.lookups()), s.Sweeping)
+				}
+				sleep(5 * time.Hour)
+				r.equal(t)
 			})
 		})
 	}

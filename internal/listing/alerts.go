@@ -1,6 +1,8 @@
 package listing
 
 import (
+	"time"
+
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/reason"
 )
@@ -11,7 +13,8 @@ type pendingAlerts struct {
 	Row    incident.Incident `json:"row"`
 	alerts []incident.Alert
 	link   string
-	links  int // that were followed
+	links  map[string]struct{} // that were followed
+	blanks int                 // parts in a row without an alert
 	fails  int
 }
 
@@ -20,25 +23,25 @@ type pendingAlerts struct {
 const (
 	maxAlertLinks = 100
 	maxAlerts     = 10_000
-	// maxAlertFails is after how many rows none is tried any more.
+	// maxAlertFails is after how many rows none is tried for a while.
 	maxAlertFails = 3
 )
 
 // holdBack takes the rows out of a page whose alerts are only a part, and
 // returns the others.
-func (l *Listing) holdBack(page *Page) []incident.Incident {
+func (l *Listing) holdBack(page *Page, now time.Time) []incident.Incident {
 	rows := make([]incident.Incident, 0, len(page.Rows))
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		if in.ID == 0 {
 			continue
 		}
-		if link := page.MoreAlerts[in.ID]; link != "" && l.alertFails >= maxAlertFails {
+		if link := page.MoreAlerts[in.ID]; link != "" && !l.server.Further.over(now) {
 			in.Alerts, in.AlertsUnknown = nil, true
 		} else if link != "" {
 			row := *in
 			row.Alerts = nil
-			l.Pending = append(l.Pending, pendingAlerts{Row: row, alerts: in.Alerts, link: link})
+			l.Pending = append(l.Pending, pendingAlerts{Row: row, alerts: in.Alerts, link: link, links: map[string]struct{}{link: {}}})
 			continue
 		}
 		rows = append(rows, *in)
@@ -47,22 +50,40 @@ func (l *Listing) holdBack(page *Page) []incident.Incident {
 }
 
 // moreAlerts adds a further part, and returns the row once it is whole.
-func (l *Listing) moreAlerts(page Page) ([]incident.Incident, *Error) {
+func (l *Listing) moreAlerts(page Page, now time.Time) ([]incident.Incident, *Error) {
 	p := &l.Pending[0]
 	p.alerts = append(p.alerts, page.Alerts...)
-	p.links++
+	if p.blanks++; len(page.Alerts) > 0 {
+		p.blanks = 0
+	}
+	_, cycle := p.links[page.Link]
 	switch {
 	case page.Link == "":
 		row := p.Row
 		row.Alerts = p.alerts
-		l.Pending, l.alertFails = l.Pending[1:], 0
+		l.Pending, l.alertFails, l.server.Further = l.Pending[1:], 0, pause{}
 		return []incident.Incident{row}, nil
-	case page.Link == p.link, p.links >= maxAlertLinks, len(p.alerts) > maxAlerts:
-		l.withoutAlerts()
+	case cycle, p.blanks > maxHops, len(p.links) >= maxAlertLinks, len(p.alerts) > maxAlerts:
+		l.alertsLost(now)
 		return l.Leftover(), nil
 	}
+	p.links[page.Link] = struct{}{}
 	p.link = page.Link
 	return nil, nil
+}
+
+// alertsLost gives up on the further alerts of a row, and after a few rows on those of
+// all for a while: each page that shows them would cost as much again.
+func (l *Listing) alertsLost(now time.Time) {
+	l.alertFails++
+	l.withoutAlerts()
+	if l.alertFails < maxAlertFails {
+		return
+	}
+	l.server.Further.extend(now, firstWait, longestWait)
+	for len(l.Pending) > 0 {
+		l.withoutAlerts()
+	}
 }
 
 // withoutAlerts gives up on the alerts of the row that is being completed.
@@ -75,7 +96,7 @@ func (l *Listing) withoutAlerts() {
 
 // alertsFailed is called when further alerts could not be had. Unless nothing
 // can be had at all, the row does without them after a few times.
-func (l *Listing) alertsFailed(err *Error) Verdict {
+func (l *Listing) alertsFailed(err *Error, now time.Time) Verdict {
 	switch err.Reason {
 	case reason.Throttled, reason.Auth, reason.Network:
 		return passing(err)
@@ -83,11 +104,7 @@ func (l *Listing) alertsFailed(err *Error) Verdict {
 	p := &l.Pending[0]
 	refused, _ := classify(err)
 	if p.fails++; refused || err.unsent() || p.fails > 2 || l.alertFails > 0 {
-		l.alertFails++
-		l.withoutAlerts()
-		for l.alertFails >= maxAlertFails && len(l.Pending) > 0 {
-			l.withoutAlerts()
-		}
+		l.alertsLost(now)
 		return RetryNow
 	}
 	return RetryLater

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/reason"
@@ -66,8 +67,12 @@ func TestAlertsWithoutEnd(t *testing.T) {
 		calls int
 	}{
 		"the same link": {func(int) Page { return Page{Link: "more-1"} }, 1},
-		"no end":        {func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} }, maxAlertLinks},
-		"too many":      {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} }, 2},
+		"a cycle": {func(n int) Page {
+			return Page{Link: [...]string{"further", "more-1"}[(n-1)%2], Alerts: make([]incident.Alert, 1)}
+		}, 2},
+		"nothing":  {func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} }, maxHops + 1},
+		"no end":   {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 1)} }, maxAlertLinks},
+		"too many": {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := begun(t)
@@ -176,6 +181,53 @@ func TestAlertsOfManyFail(t *testing.T) {
 	rows, failure = l.Apply(noon, req, next)
 	if failure != nil || len(rows) != 3 || !rows[1].AlertsUnknown || rows[1].Alerts != nil || rows[2].AlertsUnknown || len(rows[2].Alerts) != 1 {
 		t.Errorf("the next page: %+v, %v", rows, failure)
+	}
+}
+
+// TestAlertsCostLittle: further alerts that cannot be had cost a few calls, then none for a
+// minute, for two, and so on, although each listing shows the same rows again; and are
+// had once they can be.
+func TestAlertsCostLittle(t *testing.T) {
+	s, now, calls, broken := NewServer(Offer{MaxTop: 100, Skip: true, Count: true}), noon, 0, true
+	delta := func() (whole int) {
+		l := New(s, false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+		for !l.Done() {
+			req, _ := l.Next(now)
+			page := Page{Rows: rowsAt(-1, -2, -3, -4, -5), Count: 5, MoreAlerts: map[int64]string{}}
+			for i := range page.Rows {
+				page.MoreAlerts[page.Rows[i].ID] = "a"
+			}
+			if req.AlertsOf != 0 {
+				calls++
+				page = Page{Alerts: make([]incident.Alert, 1)}
+				if broken {
+					page.Link = map[string]string{"a": "b", "b": "a"}[req.Link]
+				}
+			}
+			rows, err := l.Apply(now, req, page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range rows {
+				if !rows[i].AlertsUnknown && len(rows[i].Alerts) > 0 {
+					whole++
+				}
+			}
+		}
+		now = now.Add(30 * time.Second)
+		return whole
+	}
+	for range 120 {
+		if whole := delta(); whole != 0 {
+			t.Fatalf("%d rows have a part of their alerts", whole)
+		}
+	}
+	if calls > 6*6 {
+		t.Errorf("%d calls for alerts in an hour", calls)
+	}
+	now, broken = now.Add(longestWait), false
+	if whole := delta(); whole != 5 {
+		t.Errorf("%d of 5 rows are whole after it", whole)
 	}
 }
 

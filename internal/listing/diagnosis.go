@@ -196,7 +196,7 @@ func (l *Listing) placed() *place {
 // by [Listing.Leftover].
 func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	if len(l.Pending) > 0 {
-		return l.alertsFailed(err)
+		return l.alertsFailed(err, now)
 	}
 	refused, failed := classify(err)
 	if refused || failed {

@@ -223,12 +223,12 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
 	l.Started = cmp.Or(l.Started, page.Date, now)
 	if req.AlertsOf != 0 {
-		return l.moreAlerts(page)
+		return l.moreAlerts(page, now)
 	}
 	if l.still++; l.still > maxStill {
 		return nil, l.incomplete(&req, errNoProgress, now)
 	}
-	rows := l.holdBack(&page)
+	rows := l.holdBack(&page, now)
 	if l.diagnosis.succeeded(l, now) {
 		return rows, nil
 	}
@@ -364,11 +364,12 @@ func (l *Listing) more(req *Request, page *Page) bool {
 
 // counted tells that the server has said how many rows the range has. A count of
 // less than the page has is none, and one of just as much is not believed against
-// a link to more, nor where rows may be none of the list's.
+// a link to more, nor where rows may be none of the list's, nor of a full page, of
+// which it may be the count.
 func counted(req *Request, page *Page) bool {
 	n := len(page.Rows)
 	junk := slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID == 0 })
-	return req.Count && (page.Count > n || page.Count == n && page.Link == "" && !junk)
+	return req.Count && (page.Count > n || page.Count == n && page.Link == "" && !junk && n != req.Top)
 }
 
 // applyBounds moves on after a page that was asked for by its bounds alone.

@@ -80,6 +80,8 @@ type Server struct {
 	// is tried.
 	Top  int   `json:"top,omitempty"`
 	Grow pause `json:"grow"`
+	// Further is until when alerts that are not on the page of their row are left out.
+	Further pause `json:"further"`
 
 	// PageMax is the most rows that the server puts on a page although more were
 	// asked for and exist; 0: as many as asked for. ShortPages: pages end early for
@@ -121,6 +123,7 @@ func (s *Server) Resume(saved *Server, now time.Time) {
 	}
 	s.Old.clamp(now)
 	s.Grow.clamp(now)
+	s.Further.clamp(now)
 	if s.DoubtedAt.After(now) {
 		s.DoubtedAt = now
 	}
