@@ -107,10 +107,11 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		return false
 	case failure == nil:
 		m.Found++
-		// It should have been on the list, unless it has moved since.
+		// It should have been on the list, unless it has moved since, or was merged: a list
+		// may leave those out.
 		since, open := l.swept(now)
 		open = open && slices.Contains(openStatuses, in.Status)
-		if !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
+		if in.Status != incident.StatusRedirected && !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
 			m.Hidden++
 		}
 		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), false)

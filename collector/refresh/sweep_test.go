@@ -94,7 +94,7 @@ func TestDeltaIsNeverLate(t *testing.T) {
 		fault string
 		most  time.Duration
 	}{
-		"7 s an answer":                {7 * time.Second, "", interval + time.Second},
+		"7 s an answer":                {7 * time.Second, "", interval + 7*time.Second}, // the first one is not foreseen
 		"30 s an answer":               {0, "hangs", 2 * interval},
 		"fails":                        {0, "500", interval},
 		"fails at once":                {0, "network", interval},

@@ -23,6 +23,8 @@ type pendingAlerts struct {
 const (
 	maxAlertLinks = 100
 	maxAlerts     = 10_000
+	// maxBlanks bounds the parts in a row without an alert.
+	maxBlanks = 3
 	// maxAlertFails is after how many rows none is tried for a while.
 	maxAlertFails = 3
 )
@@ -63,7 +65,7 @@ func (l *Listing) moreAlerts(page Page, now time.Time) ([]incident.Incident, *Er
 		row.Alerts = p.alerts
 		l.Pending, l.alertFails, l.server.Further = l.Pending[1:], 0, pause{}
 		return []incident.Incident{row}, nil
-	case cycle, p.blanks > maxHops, len(p.links) >= maxAlertLinks, len(p.alerts) > maxAlerts:
+	case cycle, p.blanks > maxBlanks, len(p.links) >= maxAlertLinks, len(p.alerts) > maxAlerts:
 		l.alertsLost(now)
 		return l.Leftover(), nil
 	}

@@ -70,7 +70,7 @@ func TestAlertsWithoutEnd(t *testing.T) {
 		"a cycle": {func(n int) Page {
 			return Page{Link: [...]string{"further", "more-1"}[(n-1)%2], Alerts: make([]incident.Alert, 1)}
 		}, 2},
-		"nothing":  {func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} }, maxHops + 1},
+		"nothing":  {func(n int) Page { return Page{Link: fmt.Sprint("further-", n)} }, maxBlanks + 1},
 		"no end":   {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 1)} }, maxAlertLinks},
 		"too many": {func(n int) Page { return Page{Link: fmt.Sprint("further-", n), Alerts: make([]incident.Alert, 5000)} }, 2},
 	} {

@@ -36,6 +36,9 @@ func TestCalls(t *testing.T) {
 			{Everything(incident.StatusUnknown, m.now.Add(-10*time.Minute))}, {Everything(incident.StatusUnknown, m.now.Add(-10*time.Minute))},
 		} {
 			l := New(s, ranges[0].Since < m.now.Add(-100*24*time.Hour).Unix(), ranges...)
+			if ranges[0].Since > m.now.Add(-40*time.Hour).Unix() {
+				l.Known = func(*incident.Incident) bool { return false }
+			}
 			m.calls, m.log = 0, nil
 			if _, err := m.read(l, 5000); err != nil {
 				_, _ = fmt.Fprintf(w, "\tincomplete")

@@ -447,7 +447,7 @@ func TestCountOfOthers(t *testing.T) {
 		{append(rowsAt(-1, -2), incident.Incident{}), 3, "", false}, {append(rowsAt(-1, -2), incident.Incident{}), 4, "", true},
 	} {
 		page := Page{Rows: test.rows, Count: test.count, Link: test.link}
-		if got := counted(&Request{Count: true}, &page); got != test.want || counted(&Request{}, &page) {
+		if got := New(NewServer(Offer{}), false).counted(&Request{Count: true}, &page); got != test.want || New(NewServer(Offer{}), false).counted(&Request{}, &page) {
 			t.Errorf("%d rows, counted %d, link %q: got %v", len(test.rows), test.count, test.link, got)
 		}
 	}

@@ -44,12 +44,15 @@ func TestRandomServers(t *testing.T) {
 		if len(m.rows) == 0 {
 			m.moving = 0
 		}
-		if m.randomPages && m.links == "none" {
+		if (m.randomPages || m.alone) && m.links == "none" {
 			m.links = "full" // no page would tell that it is not the last
 		}
 		s := NewServer(m.offer)
-		for range 3 {
+		for i := range 3 {
 			kind := kinds[kindNames[rng.IntN(3)]]
+			if i == 0 {
+				kind = kinds["scan"]
+			}
 			began := m.now
 			l := New(s, kind.prove, kind.ranges(m.now)...)
 			m.calls, m.log = 0, nil

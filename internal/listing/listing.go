@@ -58,6 +58,8 @@ type Listing struct {
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
+	// Coarse: more were lost than kept. All was begun again.
+	Coarse bool `json:"coarse,omitempty"`
 	// Distrust: rows were taken to be sorted, and then were not. All was begun again.
 	Distrust bool `json:"distrust,omitempty"`
 	// Largest is the most rows that a page had.
@@ -66,6 +68,11 @@ type Listing struct {
 	Skipped int `json:"skipped,omitempty"`
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
+
+	// Checked: the order of one part is checked, which is enough unless it is to be proven.
+	Checked bool `json:"checked,omitempty"`
+	// Rows is how many rows have been read of the part whose order is checked at its end.
+	Rows int `json:"rows,omitempty"`
 
 	// Known tells whether the reader has this version of a row, or a later one;
 	// nil: it has none. Where the newest come first, what is behind a page of such
@@ -80,6 +87,8 @@ type Listing struct {
 	linkFails int
 	// alertFails counts the rows in a row whose further alerts could not be had.
 	alertFails int
+	// trusts: that rows are sorted can be believed at present, and checked.
+	trusts bool
 }
 
 // New returns a listing of the ranges, the first of which is read first. See
@@ -147,6 +156,10 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
+		if r.Tail && (!l.server.Takes(OptionSkip, now) || l.byPosition(r, now)) {
+			l.restart() // it cannot be told whether that was all
+			continue
+		}
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace()
 		}
@@ -199,6 +212,9 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		}
 		req.Skip, req.Link = p.skip, p.link
 	}
+	if r.Tail && !r.Front {
+		req.Skip = l.Rows + r.Behind
+	}
 	req.Top = s.size(now)
 	if p := r.place; p != nil {
 		if p.top > 0 {
@@ -233,6 +249,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, nil
 	}
 	s := l.server
+	l.trusts = s.PageOrder.over(now) && s.Takes(OptionSkip, now)
 	s.sized(req.Top, now)
 	r := l.current(now)
 	if r == nil {
@@ -245,6 +262,8 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	s.accept(&req, now)
 	var err *Error
 	switch {
+	case r.Tail:
+		err = l.tail(r, &req, &page, now)
 	case l.learn(r, &req, &page, &secs, now): // all over again
 	case r.place != nil:
 		err = l.applyPosition(r, &req, &page, &secs, now)
@@ -252,7 +271,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
 	if len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
-		err = l.incomplete(&req, errCoarse, now)
+		err = l.coarse(&req, now)
 	}
 	return rows, err
 }
@@ -353,7 +372,7 @@ func (l *Listing) refuseUpper(now time.Time) {
 // more tells whether something of the range is not on the page.
 func (l *Listing) more(req *Request, page *Page) bool {
 	s, n := l.server, len(page.Rows)
-	if counted(req, page) {
+	if l.counted(req, page) {
 		return page.Count > n
 	}
 	if n == 0 {
@@ -365,11 +384,11 @@ func (l *Listing) more(req *Request, page *Page) bool {
 // counted tells that the server has said how many rows the range has. A count of
 // less than the page has is none, and one of just as much is not believed against
 // a link to more, nor where rows may be none of the list's, nor of a full page, of
-// which it may be the count.
-func counted(req *Request, page *Page) bool {
+// which it may be the count, until one of more was seen.
+func (l *Listing) counted(req *Request, page *Page) bool {
 	n := len(page.Rows)
 	junk := slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID == 0 })
-	return req.Count && (page.Count > n || page.Count == n && page.Link == "" && !junk && n != req.Top)
+	return req.Count && (page.Count > n || page.Count == n && page.Link == "" && !junk && n != req.Top && (n < few || l.server.Counts))
 }
 
 // applyBounds moves on after a page that was asked for by its bounds alone.
@@ -383,6 +402,14 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		return l.fromHere(r, req, page, secs, false, now)
 	}
+	if r.Holds > 0 && n == 0 {
+		l.pop()
+		if l.Lost++; r.Holds > 1 {
+			return l.coarse(req, now)
+		}
+		return nil
+	}
+	l.Rows += r.fresh(page, secs)
 	sorted := !s.Unsorted
 	order := l.order(req, secs)
 	if l.past(r, req, secs) {
@@ -406,7 +433,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			l.Lost++
 		}
 		if l.Lost > l.Kept+1 {
-			return l.incomplete(req, errCoarse, now)
+			return l.coarse(req, now)
 		}
 		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
@@ -422,7 +449,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (n == 0 || counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
+	case !more && (n == 0 || l.counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
 		l.pop()
 	case len(secs.all) == 0, secs.one() && !r.holds(instant(secs.min)):
 		// No row tells its time, or a bound is ignored or rounded: time leads nowhere
@@ -452,6 +479,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // fromHere reads the range on by position, of which the page is the first. Chain:
 // as long as pages follow one another, once is enough.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
+	l.Rows -= r.fresh(page, secs) // it is counted there
 	r.place = newPlace()
 	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)
@@ -461,7 +489,7 @@ func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, ch
 // nothing else: their times of creation are not sorted.
 func (l *Listing) sorted() bool {
 	const both, enough = 3, 24 // by chance once in 10^10 pages of five rows
-	return min(l.Up, l.Down) >= both && l.Up+l.Down >= enough && !l.Distrust
+	return min(l.Up, l.Down) >= both && l.Up+l.Down >= enough && !l.Distrust && l.trusts
 }
 
 // before counts the rows of the range that were there when the listing began.
@@ -480,17 +508,66 @@ func (l *Listing) restart() {
 	l.server.Unsorted, l.Distrust, l.Todo = true, true, slices.Clone(l.Whole)
 }
 
+// coarse begins again, because bounds have left out rows of the seconds that were asked
+// for; the second time without bounds, for an hour.
+func (l *Listing) coarse(req *Request, now time.Time) *Error {
+	s := l.server
+	if l.Coarse {
+		if !s.leaveOut(now, OptionUpperBound, OptionLowerBound) {
+			return l.incomplete(req, errCoarse, now)
+		}
+		l.Distrust = true
+	}
+	l.Coarse, l.Kept, l.Lost, l.Todo = true, 0, 0, slices.Clone(l.Whole)
+	return nil
+}
+
+// tail ends a part that was read as if rows were sorted. The page is of what is behind as
+// many rows as that has shown: none but those that have come to the front meanwhile have
+// pushed there, which one more page tells. Otherwise the order is one of pages alone.
+func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error {
+	s, old, came, first := l.server, l.before(r, page.Rows), 0, int64(0)
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		first = cmp.Or(first, in.ID)
+		if in.Updated.After(l.Started) {
+			came++
+		}
+	}
+	switch {
+	case !r.Front && old == 0:
+		l.pop()
+		return nil
+	case !r.Front && l.Lost <= l.Kept:
+		r.Behind, r.First, r.Front = r.Behind+old, first, true
+		return nil
+	case r.Front && r.Behind <= came:
+		r.Front = false // and what is behind those?
+		return nil
+	case l.Lost > l.Kept:
+		return l.coarse(req, now) // or of what bounds leave out
+	case first == r.First:
+		s.refuse(OptionSkip, now) // it is the same page
+	default:
+		s.PageOrder.extend(now, probeAfter, probeAfter)
+	}
+	l.restart()
+	return nil
+}
+
 // byChance is how many rows may follow one another in order by chance.
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
-// sent, that shows where it ends.
+// sent, that shows where it ends. A scan does not rely on that for all that it reads:
+// it is what shows that the list is sorted.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	if len(secs.all) == 0 || l.server.Unsorted || !l.sorted() {
 		return false
 	}
 	order := l.order(req, secs)
-	return order == Descending && secs.min < r.Since || order == Ascending && secs.max >= r.Before
+	begin := l.Known == nil && slices.ContainsFunc(l.Whole, func(whole Range) bool { return whole.Since == r.Since })
+	return order == Descending && secs.min < r.Since && !begin || order == Ascending && secs.max >= r.Before
 }
 
 // order tells which way the rows of a page go. Where they are of one second, it
@@ -516,6 +593,7 @@ func (l *Listing) learn(r *Range, req *Request, page *Page, secs *seconds, now t
 		s.FullPages = true
 	}
 	l.Largest = max(l.Largest, n)
+	s.Counts = s.Counts || page.Count > n
 	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {
@@ -538,6 +616,9 @@ func (l *Listing) learn(r *Range, req *Request, page *Page, secs *seconds, now t
 		s.refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
+		if l.sorted() {
+			s.PageOrder.extend(now, probeAfter, probeAfter)
+		}
 		restart = l.sorted() || !l.Distrust && r.place != nil && r.place.chain && r.place.page > 0
 		s.Unsorted, l.Up, l.Down = true, 0, 0
 	}
@@ -578,7 +659,7 @@ func (l *Listing) proven(r *Range, page *Page, more bool) {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, r.EdgeRows, page, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, max(r.EdgeRows, n), page, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
@@ -619,8 +700,22 @@ func (l *Listing) short(n int) {
 // onward goes on after a sorted page from the second of its last row, which comes
 // again. Last: there seems to be nothing more.
 func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last bool) {
+	rows := r.fresh(page, secs)
+	if r.place != nil {
+		rows = len(r.place.seen)
+		l.Rows += rows
+	}
+	checks := l.Known == nil && (l.Prove || !l.Checked) && (!last || l.Prove && len(page.Rows) >= few || page.Link != "")
+	if checks && !slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Tail }) {
+		l.Checked, l.Rows = true, rows
+		tail, now := r.part(r.Since, r.Before), *r
+		tail.Tail = true
+		l.Todo = append(l.Todo[:len(l.Todo)-1], tail, now)
+		r = &now
+	}
 	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
-		l.crowded(r, secs.min, len(page.Rows), page, order != Ascending, order != Descending)
+		// On both sides of it, for the order may be another one the next time.
+		l.crowded(r, secs.min, len(page.Rows), page, true, true)
 		return
 	}
 	rest := r.part(secs.max, r.Before)
@@ -652,7 +747,17 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
 	case crowd && r.holds(instant(last)):
 		l.crowded(r, last, n, nil, true, true)
 	case !crowd && r.Since < m && m < r.Before:
-		l.replace(r.part(m, r.Before), r.part(r.Since, m))
+		upper, lower := r.part(m, r.Before), r.part(r.Since, m)
+		upper.Edge, upper.EdgeRows = m, secs.at(m)
+		for _, at := range secs.all {
+			switch {
+			case upper.holds(instant(at)):
+				upper.Holds++
+			case lower.holds(instant(at)):
+				lower.Holds++
+			}
+		}
+		l.replace(upper, lower)
 	default:
 		return false
 	}

@@ -42,10 +42,17 @@ type model struct {
 	count       treat
 	skip        treat
 	skipCap     int
-	cap         int    // rows of a page
-	randomPages bool   // pages of any size up to what was asked for
-	links       string // none, full, always, lost
-	empty       bool
+	cap         int     // rows of a page
+	randomPages bool    // pages of any size up to what was asked for
+	links       string  // none, full, always, lost
+	empty       int     // pages before each with rows
+	pageSorted  bool    // rows are sorted on each page alone
+	alone       bool    // no page has rows of two groups
+	groups      int64   // by which rows are sorted first; 0: they are not
+	upperEmpty  bool    // an upper bound selects nothing
+	lowerGt     bool    // a lower bound is not part of what it bounds, which is compared in seconds
+	skipEmpty   bool    // beyond its cap a position shows nothing, instead of being refused
+	pageCount   bool    // counts the rows of the page
 	restarts    float64 // how likely the process ends before a request
 	weight      int     // $top above it fails
 	topText     int
@@ -128,13 +135,13 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	if m.flaky > 0 && m.rng.Float64() < m.flaky {
 		return Page{}, m.refuse(&asked, fails)
 	}
-	blank := false
+	blanks := 0 // that led here
 	if req.Link != "" {
 		// A link holds the query and a position.
 		parts := strings.Split(req.Link, "|")
 		q := Request{Top: req.Top}
 		q.Skip, _ = strconv.Atoi(parts[0])
-		blank = parts[1] == "blank"
+		blanks, _ = strconv.Atoi(parts[1])
 		if m.links != "lost" {
 			since, _ := strconv.ParseInt(parts[2], 10, 64)
 			before, _ := strconv.ParseInt(parts[3], 10, 64)
@@ -169,7 +176,7 @@ func (m *model) list(req Request) (page Page, err *Error) {
 				}
 			}
 		}
-		if m.skipCap > 0 && req.Skip > m.skipCap {
+		if m.skipCap > 0 && req.Skip > m.skipCap && !m.skipEmpty {
 			return Page{}, m.refuse(&asked, refuses)
 		}
 		if m.retention > 0 && !req.Since.IsZero() && m.now.Sub(req.Since) > m.retention {
@@ -193,7 +200,10 @@ func (m *model) list(req Request) (page Page, err *Error) {
 		if m.lower == takes && !req.Since.IsZero() && at(r.Updated) < at(req.Since) {
 			continue
 		}
-		if m.upper[req.Bound] == takes && !req.Before.IsZero() && at(r.Updated) >= at(req.Before) {
+		if m.lowerGt && !req.Since.IsZero() && r.Updated.Unix() <= req.Since.Unix() {
+			continue
+		}
+		if m.upper[req.Bound] == takes && !req.Before.IsZero() && (m.upperEmpty || at(r.Updated) >= at(req.Before)) {
 			continue
 		}
 		if m.status == takes && req.Status != 0 && r.Status != req.Status {
@@ -210,6 +220,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	}
 	sort.Slice(rows, func(i, j int) bool {
 		a, b := rows[i], rows[j]
+		if m.groups > 0 && a.ID%m.groups != b.ID%m.groups && order != "update_asc" {
+			return a.ID%m.groups < b.ID%m.groups
+		}
 		less := func(x, y int64) bool {
 			if x != y {
 				return x < y
@@ -245,11 +258,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 		}
 		return fmt.Sprintf("%d|%s|%d|%d|%d|%d|%d|%d", skip, what, unix(req.Since), unix(req.Before), req.Status, req.Order, req.Bound, req.Top)
 	}
-	if m.empty && !blank && skip < len(rows) {
-		if m.links != "none" {
-			page.Link = link(skip, "blank")
-			return page, nil
-		}
+	if left := m.empty - blanks; left > 0 && skip < len(rows) && m.links != "none" {
+		page.Link = link(skip, strconv.Itoa(blanks+1))
+		return page, nil
 	}
 	rows = rows[min(skip, len(rows)):]
 	top := req.Top
@@ -261,6 +272,23 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	}
 	more := len(rows) > top
 	rows = rows[:min(top, len(rows))]
+	if m.alone && len(rows) > 0 {
+		for i, r := range rows {
+			if r.ID%m.groups != rows[0].ID%m.groups {
+				rows, more = rows[:i], true
+				break
+			}
+		}
+	}
+	if m.skipEmpty && skip > m.skipCap && asked.Link == "" {
+		rows, more = nil, false
+	}
+	if m.pageSorted {
+		sort.Slice(rows, func(i, j int) bool { return rows[i].Updated.Before(rows[j].Updated) })
+	}
+	if m.pageCount && page.Count >= 0 {
+		page.Count = len(rows)
+	}
 	for _, r := range rows {
 		if r.ID == m.poison {
 			return Page{}, m.refuse(&asked, m.poisoned)

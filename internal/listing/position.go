@@ -30,6 +30,7 @@ type place struct {
 	sights  map[int64]sight // of this round
 	before  map[int64]sight // of the round before
 	page    int             // of this round
+	first   int64           // second that the last page began with
 	gaps    []int           // the pages of this round that have nothing in common with the one before
 	open    []int           // those of the round before that this one has not closed
 	closed  bool            // all those of a round were closed
@@ -40,6 +41,7 @@ type place struct {
 	ended   int                 // rows of the last page, if it looked like the end
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
+	hollow  int                 // pages in a row that were empty although they had to join on
 	sames   int                 // pages in a row that were the same once more
 	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
@@ -67,8 +69,12 @@ func newPlace() *place {
 // never is a gap that no page closes: a round with it cannot be compared with.
 var never = []int{0}
 
-// maxHops bounds the empty pages with a link in a row.
-const maxHops = 3
+// maxHops bounds the empty pages with a link in a row. A server that searches bit by
+// bit sends many; one whose links lead nowhere costs as many, once.
+const maxHops = 40
+
+// maxHollow bounds the pages in a row that show nothing where a row has to be.
+const maxHollow = 3
 
 // maxRounds bounds the rounds of one range.
 const maxRounds = 12
@@ -90,6 +96,17 @@ func (p *place) unchanged(r *Range) bool {
 		return true
 	}
 	return within(p.sights, p.before) && within(p.before, p.sights)
+}
+
+// conditions are those of the list that the place is in. Links that lose them lead on
+// through the whole list.
+func (p *place) conditions() (all []Option) {
+	for _, o := range []Option{OptionStatus, OptionLowerBound, OptionUpperBound} {
+		if p.form.carries(o) {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // restart begins the next round.
@@ -133,6 +150,12 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	} else if p.sames++; n >= 8 {
 		p.sames += 2
 	}
+	if len(secs.all) > 0 {
+		if first := secs.all[0]; p.page > 0 && secs.asc != secs.desc && (secs.desc && first > p.first || secs.asc && first < p.first) {
+			s.PageOrder.extend(now, probeAfter, probeAfter)
+		}
+		p.first = secs.all[0]
+	}
 	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
 	case (p.sames >= 3 || beyond && n > 0) && req.Link == "":
@@ -143,6 +166,17 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 		p.byLink, p.gaps = true, never
 		p.restart()
+		return nil
+	case n == 0 && req.Link == "" && p.skip > 0 && p.joins:
+		// A row of the last page has to come again. It may have left, with those before it;
+		// or positions show nothing from here on.
+		if p.hollow++; p.hollow > maxHollow {
+			s.refuse(OptionSkip, now)
+			p.byLink, p.gaps = true, never
+			p.restart()
+			return nil
+		}
+		p.skip = max(0, p.skip-1-p.hollow*s.rows(req.Top)/8)
 		return nil
 	case (!joined || p.chain && !anchored) && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page. One page does not
@@ -157,7 +191,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	back := p.hops > 0 && p.back(page.Rows)
 	if n > 0 {
 		s.EmptyPages = s.EmptyPages || p.hops > 0 && !back && l.before(r, page.Rows) > 0
-		p.hops = 0
+		p.hops, p.hollow = 0, 0
 	}
 	sighted := len(p.sights)
 	news := l.note(r, page.Rows) > 0
@@ -217,9 +251,14 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 		return l.follow(r, req, page, again, now)
 	}
+	l.Rows += max(0, len(p.sights)-r.EdgeRows)
 	switch {
-	case p.round == 0 && req.Skip == 0 && req.Link == "" && n == 0 && r.EdgeRows > 1:
-		return l.incomplete(req, errCoarse, now)
+	case (len(p.sights) == 0 || n == 0 && req.Skip == 0 && req.Link == "") && max(r.EdgeRows, r.Holds, len(p.seen)) > 0:
+		// They may have left.
+		l.pop()
+		if l.Lost++; max(r.EdgeRows, r.Holds, len(p.seen)) > 1 {
+			return l.coarse(req, now)
+		}
 	case p.round == 0 && (p.chain || p.pages <= 1 && req.Link == "" && (req.Skip == 0 || joined)):
 		l.pop() // it was one page after all, or none was missed between two
 	case p.round > 0 && p.fresh == 0 && (p.closed || len(p.open) == 0 || p.unchanged(r)),
@@ -310,7 +349,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	switch {
 	case s.LostLinks && skips, page.Link == "" && (p.top > 0 || reached < 2):
 		return l.incomplete(req, errNoProgress, now)
-	case s.LostLinks && (s.doubt(now) || l.unbound(p, now)):
+	case s.LostLinks && (s.doubt(now) || s.leaveOut(now, p.conditions()...)):
 		// Positions may have been blamed in vain. If not, there is the whole list.
 		p.byLink = false
 		p.rewind()
@@ -339,18 +378,6 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	return nil
 }
 
-// unbound leaves out the conditions of the list that a place is in for an hour, if
-// there are any: links that lose them lead on through the whole list.
-func (l *Listing) unbound(p *place, now time.Time) (some bool) {
-	for _, o := range []Option{OptionStatus, OptionLowerBound, OptionUpperBound} {
-		if p.form.carries(o) {
-			l.server.Refused[o].extend(now, longestWait, longestWait)
-			some = true
-		}
-	}
-	return some
-}
-
 // passed leaves the reading by position behind a row that makes its page fail:
 // from the second of the next row on, pages are asked for as before, and what
 // lies before it is read by position until nothing new comes. It is false where
@@ -369,6 +396,7 @@ func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
 	if rest.Since == r.Since && rest.Before == r.Before {
 		return false
 	}
+	rest.Holds = len(secs.all)
 	p.restart()
 	p.form = Request{}
 	maps.DeleteFunc(p.before, func(_ int64, s sight) bool { return !before.holds(s.updated) })

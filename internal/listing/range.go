@@ -24,6 +24,16 @@ type Range struct {
 	// see whether those were all; 0: it is not.
 	Check int `json:"check,omitempty"`
 
+	// Holds is how many rows a page has shown of the range, which is read because there
+	// are more.
+	Holds int `json:"holds,omitempty"`
+	// Tail: of the range is asked what lies behind the rows that were read. Behind is how
+	// many rows that were, First the first of them. Front: its first page is asked for.
+	Tail   bool  `json:"tail,omitempty"`
+	Front  bool  `json:"front,omitempty"`
+	Behind int   `json:"behind,omitempty"`
+	First  int64 `json:"first,omitempty"`
+
 	place *place
 }
 
@@ -62,6 +72,11 @@ func (r *Range) empty() bool { return r.Since >= r.Before }
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
 	return Range{Since: since, Before: before, Status: r.Status}
+}
+
+// fresh is how many rows of a page are none that come again.
+func (r *Range) fresh(page *Page, secs *seconds) int {
+	return reach(page.Rows) - min(r.EdgeRows, secs.at(r.Edge))
 }
 
 // edged tells that a request can begin with the range's edge.

@@ -72,6 +72,8 @@ type Server struct {
 	Old      pause         `json:"old"`
 	// Unsorted: rows come in another order than that of their last update.
 	Unsorted bool `json:"unsorted,omitempty"`
+	// PageOrder: each page is sorted, but not the list.
+	PageOrder pause `json:"page_order"`
 	// Direction is the order in which rows were last seen to come without being
 	// asked for any.
 	Direction Order `json:"direction,omitempty"`
@@ -91,8 +93,9 @@ type Server struct {
 	// FullPages: a page with as many rows as asked for was seen. LinkNoise: a link
 	// led to nothing. EmptyPages: the link of a page without rows led to some.
 	// LostLinks: links lead to rows that were not asked for. DirectRows: rows come
-	// without a link.
+	// without a link. Counts: it has counted more rows than are on a page.
 	FullPages  bool `json:"full_pages,omitempty"`
+	Counts     bool `json:"counts,omitempty"`
 	LinkNoise  bool `json:"link_noise,omitempty"`
 	EmptyPages bool `json:"empty_pages,omitempty"`
 	LostLinks  bool `json:"lost_links,omitempty"`
@@ -124,6 +127,7 @@ func (s *Server) Resume(saved *Server, now time.Time) {
 	s.Old.clamp(now)
 	s.Grow.clamp(now)
 	s.Further.clamp(now)
+	s.PageOrder.clamp(now)
 	if s.DoubtedAt.After(now) {
 		s.DoubtedAt = now
 	}
@@ -167,6 +171,15 @@ func (s *Server) refuse(o Option, now time.Time) {
 	s.Refused[o].extend(now, probeAfter, probeAfter)
 }
 
+// leaveOut leaves options out for an hour, and tells whether one of them was not yet.
+func (s *Server) leaveOut(now time.Time, options ...Option) (some bool) {
+	for _, o := range options {
+		some = some || s.Takes(o, now)
+		s.Refused[o].extend(now, longestWait, longestWait)
+	}
+	return some
+}
+
 // doubt has everything that is left out tried again, once an hour: it may have
 // been blamed for failures that had other causes. It tells whether it does.
 func (s *Server) doubt(now time.Time) bool {
@@ -179,6 +192,7 @@ func (s *Server) doubt(now time.Time) bool {
 	s.Refused[OptionAlerts] = alerts
 	clear(s.Statuses[:])
 	s.OldBound = 0
+	s.PageOrder = pause{}
 	return true
 }
 

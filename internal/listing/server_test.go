@@ -303,6 +303,7 @@ func TestSorted(t *testing.T) {
 				rows[i].Created = rowsAt(at)[0].Updated
 			}
 			secs := secondsOf(rows)
+			l.trusts = true
 			l.learn(&Range{}, &Request{}, &Page{Rows: append(rows, incident.Incident{ID: 50}, incident.Incident{Created: noon})}, &secs, noon)
 		}
 		if got := l.sorted(); got != test.want {
