@@ -37,6 +37,7 @@ type tenant struct {
 	refuse   map[incident.Status]bool // in a filter
 	hidden   map[int64]bool           // by the list
 	blank    bool                     // the list is empty
+	deaf     bool                     // a status selects nothing
 	mark     string                   // of the dimensions that the rows are kept for
 	heavy    int64                    // the list fails at this row
 	other    int64                    // what every look-up finds; 0: what it is for
@@ -155,7 +156,7 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		return page, nil
 	}
 	for id, in := range f.incidents {
-		if f.hidden[id] || req.Status != incident.StatusUnknown && in.Status != req.Status ||
+		if f.deaf && req.Status != incident.StatusUnknown || f.hidden[id] || req.Status != incident.StatusUnknown && in.Status != req.Status ||
 			in.Updated.Before(req.Since) || !req.Before.IsZero() && !in.Updated.Before(req.Before) {
 			continue
 		}

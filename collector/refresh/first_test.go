@@ -105,6 +105,32 @@ func TestEmptyAtFirst(t *testing.T) {
 	})
 }
 
+// TestStatusSelectsNothing: that no incident is open is withdrawn as soon as there are
+// some, and those that are older than the look-back are read, too.
+func TestStatusSelectsNothing(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		for range 3 {
+			f.set(0, func(in *incident.Incident) { in.Updated = in.Updated.Add(-300 * 24 * time.Hour) })
+		}
+		f.deaf = true
+		f.every[pass.First] = 10 * time.Second
+		r := start(t, f, Options{})
+		until(t, "open", func() bool { return r.Snapshot() != nil })
+		until(t, "withdrawn", func() bool { return r.Snapshot() == nil && !r.Status().Coverage.Open })
+		if calls := f.made(); calls > 12 {
+			t.Errorf("withdrawn after %d calls", calls)
+		}
+		r.synced(t)
+		r.equal(t)
+		if !r.Status().Unsupported[listing.OptionStatus] {
+			t.Error("nothing says that the status is not taken")
+		}
+		sleep(13 * time.Hour)
+		r.equal(t)
+	})
+}
+
 // TestNoStatusFilter: without the statuses of open incidents everything is read, by
 // the sweeps, too, whatever its age, and no open count is shown before.
 func TestNoStatusFilter(t *testing.T) {

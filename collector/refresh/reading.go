@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
@@ -167,6 +168,10 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	}
 	if failure != nil {
 		l.readFailed(ctx, p, failure, verdict)
+		return
+	}
+	if l.unlisted > maxHidden {
+		l.withdrawOpen(now)
 		return
 	}
 	l.retries[p].tries = 0
@@ -376,6 +381,18 @@ func (l *Loop) repace(now time.Time, calls int) {
 	l.opts.Ledger.Reserve(now, calls, interval)
 }
 
+// withdrawOpen shows open counts no more, and reads everything: open incidents were not
+// among those that the server has selected by their status.
+func (l *Loop) withdrawOpen(now time.Time) {
+	l.opts.Logger.Warn("The server selects by status and leaves out incidents of that status: open counts are withdrawn until everything is read")
+	l.Server.Ignores(listing.OptionStatus, now)
+	l.unlisted, l.Draft.Coverage, l.publishing = 0, incident.Coverage{}, false
+	l.snapshot.Store(nil)
+	l.Scan.Listing = l.newListing(now)
+	l.noteOptions()
+	l.publishStatus()
+}
+
 // apply takes in one version of an incident, by the server's clock. If it is
 // known to be the present one it counts whatever its last update says.
 func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, present bool) {
@@ -393,6 +410,10 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		if p == pass.Delta {
 			l.delta.newest = later(l.delta.newest, in.Updated)
 		}
+	}
+	if p == pass.First && l.Phase == fullScan && !known && l.Draft.Coverage.Open && slices.Contains(openStatuses, in.Status) &&
+		l.Draft.Coverage.Statuses[in.Status] && in.Updated.Before(since) {
+		l.unlisted++
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
 	apply := l.mirror.Apply

@@ -146,6 +146,7 @@ type Loop struct {
 	deltaOK   bool          // the last delta succeeded
 	answer    time.Duration // see view
 	hidden    bool          // the last sweep has shown that the list hides incidents
+	unlisted  int           // open incidents that the lists of their statuses have not shown
 	lastPanic string
 	started   time.Time
 

@@ -364,6 +364,28 @@ func TestLookupsThatHang(t *testing.T) {
 	}
 }
 
+// TestMergedAreNotListed: a list that leaves out what was merged hides nothing that is
+// counted otherwise.
+func TestMergedAreNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		for id := int64(1); id <= 9; id++ {
+			f.set(id, func(in *incident.Incident) { in.Status, in.Updated = incident.StatusRedirected, in.Updated.Add(-2*time.Hour) })
+			f.change(func() { f.hidden = map[int64]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true, 9: true} })
+		}
+		for range 3 {
+			sleep(time.Hour)
+			r.equal(t)
+			if s := r.Status(); !s.Up || s.Passes[pass.Sweep].LastSuccess.IsZero() {
+				t.Errorf("status: %+v", s)
+			}
+		}
+	})
+}
+
 // TestLookupsToWaitFor: a server that asks to wait after look-ups keeps no sweep from
 // ending; that there is no such incident is an answer, whatever else it says.
 func TestLookupsToWaitFor(t *testing.T) {

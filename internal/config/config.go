@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -132,7 +133,7 @@ type Connection struct {
 }
 
 // ByAPI is a quota that is not given: Complete puts the API's in its place.
-const ByAPI = -1
+const ByAPI = math.MinInt
 
 // Default is a tenant with every setting that has a default. The look-back is as
 // long as the service keeps incidents, 180 days (MicrosoftDocs/defender-docs,

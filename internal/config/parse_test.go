@@ -71,11 +71,13 @@ func TestSeveralFiles(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got.String(), want)
 	}
 	for tenant, want := range map[string]string{
-		"{tenant_id: d.example, name: a}":   "/b/two.yml: tenants[1] (a): name is that of tenants[0] (a) of /a/one.yml; names must be unique",
-		"{tenant_id: B.example}":            "/b/two.yml: tenants[1] (B.example): name is that of tenants[1] (b.example) of /a/one.yml; names must be unique",
-		"{tenant_id: a.EXAMPLE, name: a2}":  "/b/two.yml: tenants[1] (a2): tenant_id is that of tenants[0] (a) of /a/one.yml, with the same api; the same incidents would be counted twice",
-		"{tenant_id: c.example, name: c2}":  "/b/two.yml: tenants[1] (c2): tenant_id is that of tenants[0] (c.example), with the same api; the same incidents would be counted twice",
-		"{tenant_id: d, quota: {share: 3}}": "/b/two.yml: tenants[1] (d): quota.share is 3; it must be above 0 and at most 1",
+		"{tenant_id: d.example, name: a}":         "/b/two.yml: tenants[1] (a): name is that of tenants[0] (a) of /a/one.yml; names must be unique",
+		"{tenant_id: B.example}":                  "/b/two.yml: tenants[1] (B.example): name is that of tenants[1] (b.example) of /a/one.yml; names must be unique",
+		"{tenant_id: a.EXAMPLE, name: a2}":        "/b/two.yml: tenants[1] (a2): tenant_id is that of tenants[0] (a) of /a/one.yml, with the same api; the same incidents would be counted twice",
+		"{tenant_id: c.example, name: c2}":        "/b/two.yml: tenants[1] (c2): tenant_id is that of tenants[0] (c.example), with the same api; the same incidents would be counted twice",
+		"{tenant_id: d, quota: {per_minute: -1}}": "/b/two.yml: tenants[1] (d): quota.per_minute is -1; it must be at least 1",
+		"{tenant_id: d, quota: {per_hour: -1}}":   "/b/two.yml: tenants[1] (d): quota.per_hour is -1; it must be at least 1, or 0 for no limit",
+		"{tenant_id: d, quota: {share: 3}}":       "/b/two.yml: tenants[1] (d): quota.share is 3; it must be above 0 and at most 1",
 	} {
 		if _, err := Parse(first, second(tenant)); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v\nwant %s", tenant, err, want)

@@ -122,6 +122,7 @@ func TestDiagnosis(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := NewServer(full)
 			l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
+			l.Known = func(*incident.Incident) bool { return false }
 			requests := 0
 			for ; !l.Done() && requests < 100; requests++ {
 				req, _ := l.Next(noon)

@@ -409,6 +409,10 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		return nil
 	}
+	if n == 0 && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
+		r.Again = true // a server that has just started may have none yet
+		return nil
+	}
 	l.Rows += r.fresh(page, secs)
 	sorted := !s.Unsorted
 	order := l.order(req, secs)

@@ -243,6 +243,10 @@ func unchanged(a, b [2]fs.FileInfo) bool {
 // changes nothing, it is made if it is not there.
 func (d *database) connect(readOnly bool) error {
 	d.readOnly = readOnly
+	// SQLite looks for a journal, which is none of ours, and would wait for a pipe.
+	if journal := d.path + "-journal"; !regular(journal) {
+		return fmt.Errorf("%s is no regular file", journal)
+	}
 	if !readOnly {
 		if err := prepare(d.path); err != nil {
 			return err
@@ -270,6 +274,12 @@ func (d *database) connect(readOnly bool) error {
 		d.close()
 	}
 	return err
+}
+
+// regular tells that there is a regular file of this name, or nothing.
+func regular(name string) bool {
+	info, err := os.Lstat(name)
+	return err != nil || info.Mode().IsRegular()
 }
 
 // prepare makes the file, readable by its owner only, as the log will be.

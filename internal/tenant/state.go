@@ -224,6 +224,8 @@ func (s *tenantState) saved(failing *bool, err error) {
 	}
 }
 
+var errNoLedger = errors.New("there are incidents, and no ledger")
+
 // restoreLedger lets the ledger learn what was saved of it. It comes after Load: where
 // there was something to load there were calls, and a ledger that is not there or
 // not readable is lost. What then stands for it is saved at once, so that a crash
@@ -253,6 +255,9 @@ func (s *tenantState) restoreLedger(now time.Time) {
 	s.merge(spent)
 	if known {
 		return
+	}
+	if err == nil {
+		err = errNoLedger
 	}
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
 		"no_call_before", s.ledger.Peek(now, pass.Delta).At)
