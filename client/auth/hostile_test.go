@@ -232,7 +232,9 @@ func TestTokenWaits(t *testing.T) {
 // word of a header of each call, which may be none, or the secret.
 func TestTokenType(t *testing.T) {
 	for _, kind := range []string{"", `"token_type":null,`, `"token_type":"bearer",`, `"token_type":"Bearer\r\n",`, `"token_type":"mac",`, `"token_type":"` + canary + `",`} {
-		e := &endpoint{answer: func(int, map[string]string) (int, string) { return 200, `{` + kind + `"expires_in":3600,"access_token":"token"}` }}
+		e := &endpoint{answer: func(int, map[string]string) (int, string) {
+			return 200, `{` + kind + `"expires_in":3600,"access_token":"token"}`
+		}}
 		token, err := source(e, fixed(canary)).Token()
 		if err != nil {
 			t.Errorf("%s: %v", kind, err)

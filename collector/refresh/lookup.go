@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
@@ -25,6 +24,9 @@ type missing struct {
 	// Found exist, and Hidden of them should have been on the list.
 	Found  int `json:"found,omitempty"`
 	Hidden int `json:"hidden,omitempty"`
+	// Merged: an incident that was merged into another one exists. The list may leave out
+	// all of those.
+	Merged bool `json:"merged,omitempty"`
 	// Hangs: a look-up got no answer, or 401, as often as one is tried.
 	Hangs bool `json:"hangs,omitempty"`
 }
@@ -46,12 +48,19 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
 	}
-	for i, id := range ids {
-		// Any of too many, not the oldest: they may be missing for different reasons.
-		if n := len(m.Left); i >= n*len(ids)/maxLookups {
-			m.Left = append(m.Left, id)
-		} else {
-			m.Unknown = append(m.Unknown, id)
+	// What was merged last: a list may leave out all of that.
+	merged := slices.Clone(ids)
+	ids = slices.DeleteFunc(ids, l.mirror.Merged)
+	merged = slices.DeleteFunc(merged, func(id int64) bool { return !l.mirror.Merged(id) })
+	for _, some := range [][]int64{ids, merged} {
+		room, taken := maxLookups-len(m.Left), 0
+		for i, id := range some {
+			// Any of too many, not the oldest: they may be missing for different reasons.
+			if taken < room && i >= taken*len(some)/room {
+				m.Left, taken = append(m.Left, id), taken+1
+			} else {
+				m.Unknown = append(m.Unknown, id)
+			}
 		}
 	}
 	if len(m.Left) == 0 {
@@ -107,6 +116,7 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		return false
 	case failure == nil:
 		m.Found++
+		m.Merged = m.Merged || in.Status == incident.StatusRedirected
 		// It should have been on the list, unless it has moved since, or was merged: a list
 		// may leave those out.
 		since, open := l.swept(now)
@@ -120,18 +130,18 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network || failure.Status == http.StatusUnauthorized
+	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network || failure.Reason == reason.Auth && failure.Status != 0
+	nothing := failure.Reason == reason.Throttled || failure.Reason == reason.Auth && !silent || failure.Reason == reason.State
 	switch {
-	case failure.Reason == reason.Throttled, failure.Reason == reason.Auth && !silent, failure.Reason == reason.State,
-		silent && !m.Hangs && retry.again(now):
+	case !nothing && retry.due.After(now.Add(longestDeltaRetry)):
+		// The server asks to wait for long. The next sweep may look the others up.
+		m.Left, m.Unknown = m.Left[:1], append(m.Unknown, m.Left[1:]...)
+	case nothing, silent && !m.Hangs && retry.again(now):
 		// Nothing was said about it. Once one was given up that way it is not an outage:
 		// incidents are looked up only while deltas succeed.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
-	case retry.due.After(now.Add(longestDeltaRetry)):
-		// The server asks to wait for long. The next sweep may look the others up.
-		m.Left, m.Unknown = m.Left[:1], append(m.Unknown, m.Left[1:]...)
 	case failure.Reason == reason.Server && retry.again(now):
 		return false
 	}
@@ -168,6 +178,9 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, id := range m.Unknown {
+		if m.Merged && l.mirror.Merged(id) {
+			continue
+		}
 		if l.mirror.Missed(id) {
 			m.Gone = append(m.Gone, id) // the sweep before did not see it either
 		}

@@ -56,6 +56,12 @@ func (m *Mirror) Unseen(since time.Time, openToo bool) []int64 {
 	return ids
 }
 
+// Merged tells whether an incident is known, and was merged into another one.
+func (m *Mirror) Merged(id int64) bool {
+	slot, ok := m.index.find(id)
+	return ok && m.row(slot).status == StatusRedirected
+}
+
 // Missed notes that a complete sweep did not see an incident that could not be
 // looked up. It is true when that happened for the second time in a row.
 func (m *Mirror) Missed(id int64) bool {

@@ -156,7 +156,7 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
-		if r.Tail && (!l.server.Takes(OptionSkip, now) || l.byPosition(r, now)) {
+		if r.Tail && (!l.server.Takes(OptionSkip, now) || r.Before != noBefore && !l.server.Takes(OptionUpperBound, now)) {
 			l.restart() // it cannot be told whether that was all
 			continue
 		}
@@ -538,7 +538,11 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 			came++
 		}
 	}
+	older := func(in incident.Incident) bool { return !in.Updated.IsZero() && in.Updated.Unix() < r.Since }
 	switch {
+	case req.Since.IsZero() && slices.ContainsFunc(page.Rows, older):
+		l.restart() // it cannot be told what is behind those
+		return nil
 	case !r.Front && old == 0:
 		l.pop()
 		return nil
