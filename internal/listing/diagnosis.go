@@ -362,7 +362,7 @@ func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
 	if p.fails++; p.fails == 1 && !refused {
 		return RetryLater
 	}
-	if l.linkFails++; p.hops > 0 && l.server.DirectRows && (refused || l.linkFails > 2) {
+	if l.linkFails++; p.hops > 0 && l.server.DirectRows && !l.server.EmptyPages && (refused || l.linkFails > 2) {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}

@@ -534,7 +534,7 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		first = cmp.Or(first, in.ID)
-		if in.Updated.After(l.Started) {
+		if in.Updated.After(l.Started) && came == i {
 			came++
 		}
 	}

@@ -188,7 +188,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	if req.Count {
 		p.total = page.Count
 	}
-	back := p.hops > 0 && p.back(page.Rows)
+	back := p.hops > 0 && !s.EmptyPages && p.back(page.Rows)
 	if n > 0 {
 		s.EmptyPages = s.EmptyPages || p.hops > 0 && !back && l.before(r, page.Rows) > 0
 		p.hops, p.hollow = 0, 0
