@@ -357,8 +357,9 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	switch {
 	case l.mirror.DimensionsMissing() > 0:
 		l.NextSweep = now // some of it was read before they were asked for
-	case l.mirror.Len() == 0:
-		// Few tenants have no incident. A server that has just started may have none yet.
+	case l.mirror.Len() == 0, l.Server.PageOrder.Wait > 0:
+		// Few tenants have no incident: a server that has just started may have none yet. Or
+		// the order that the open ones were read by has turned out to be none.
 		l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
 	}
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))

@@ -31,6 +31,7 @@ type place struct {
 	before  map[int64]sight // of the round before
 	page    int             // of this round
 	first   int64           // second that the last page began with
+	at      int             // position of it
 	gaps    []int           // the pages of this round that have nothing in common with the one before
 	open    []int           // those of the round before that this one has not closed
 	closed  bool            // all those of a round were closed
@@ -151,10 +152,11 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		p.sames += 2
 	}
 	if len(secs.all) > 0 {
-		if first := secs.all[0]; p.page > 0 && secs.asc != secs.desc && (secs.desc && first > p.first || secs.asc && first < p.first) {
+		further := p.page > 0 && (req.Link != "" || req.Skip > p.at)
+		if first := secs.all[0]; further && secs.asc != secs.desc && (secs.desc && first > p.first || secs.asc && first < p.first) {
 			s.PageOrder.extend(now, probeAfter, probeAfter)
 		}
-		p.first = secs.all[0]
+		p.first, p.at = secs.all[0], req.Skip
 	}
 	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
@@ -251,7 +253,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 		return l.follow(r, req, page, again, now)
 	}
-	l.Rows += max(0, len(p.sights)-r.EdgeRows)
+	left, rows := len(l.Todo), max(0, len(p.sights)-r.EdgeRows)
 	switch {
 	case (len(p.sights) == 0 || n == 0 && req.Skip == 0 && req.Link == "") && max(r.EdgeRows, r.Holds, len(p.seen)) > 0:
 		// They may have left.
@@ -269,6 +271,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	default:
 		p.restart()
 		l.still = 0
+	}
+	if len(l.Todo) < left {
+		l.Rows += rows
 	}
 	return nil
 }

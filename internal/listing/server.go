@@ -162,8 +162,8 @@ func (s *Server) takesSince(since, now time.Time) bool {
 	return s.Takes(OptionLowerBound, now) && (s.OldBound == 0 || now.Sub(since) < s.OldBound || s.Old.over(now))
 }
 
-// Ignores notes that the server was seen, by more than one listing shows, not to take
-// an option.
+// Ignores notes that the server was seen not to take an option, by what no listing
+// alone can show.
 func (s *Server) Ignores(o Option, now time.Time) { s.refuse(o, now) }
 
 // refuse leaves an option out from now on.
