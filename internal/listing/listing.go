@@ -87,7 +87,7 @@ type Listing struct {
 	linkFails int
 	// alertFails counts the rows in a row whose further alerts could not be had.
 	alertFails int
-	// trusts: that rows are sorted can be believed at present, and checked.
+	// trusts: that rows are sorted can be believed at present.
 	trusts bool
 }
 
@@ -157,7 +157,11 @@ func (l *Listing) current(now time.Time) *Range {
 			continue
 		}
 		if r.Tail && (!l.server.Takes(OptionSkip, now) || r.Before != noBefore && !l.server.Takes(OptionUpperBound, now)) {
-			l.restart() // it cannot be told whether that was all
+			if l.Lost > l.Kept {
+				l.restart()
+			} else {
+				l.pop() // nothing tells more than the pages have
+			}
 			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
@@ -249,7 +253,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, nil
 	}
 	s := l.server
-	l.trusts = s.PageOrder.over(now) && s.Takes(OptionSkip, now)
+	l.trusts = s.PageOrder.over(now)
 	s.sized(req.Top, now)
 	r := l.current(now)
 	if r == nil {

@@ -85,6 +85,11 @@ func newModel(rng *rand.Rand, n int, crowded bool) *model {
 	return m
 }
 
+// unchecked: pages look sorted, the list is not, and no position shows it.
+func (m *model) unchecked() bool {
+	return (m.pageSorted || m.groups > 0) && (m.skip != takes || m.skipCap > 0)
+}
+
 func (m *model) add(created, updated time.Time) {
 	m.next++
 	m.rows[m.next] = &incident.Incident{ID: m.next, Created: created, Updated: updated, Status: incident.Status(1 + m.rng.IntN(5))}
