@@ -558,7 +558,7 @@ func (c *chaos) other(s *server) *server {
 func TestReplicasWithoutEngine(t *testing.T) {
 	e := newEngine(t, false)
 	r := newReplicas(t, e, 0, "--replica.patience=3s")
-	r.until("a first sync", time.Minute, func() string {
+	r.until("a first sync", 2*time.Minute, func() string {
 		for _, a := range r.accounts {
 			if owner, why := r.ownerOf(a); why != "" {
 				return why
