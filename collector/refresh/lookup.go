@@ -48,7 +48,8 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	if len(ids) > maxLookups {
 		l.opts.Logger.Warn("A sweep did not see many incidents", "missing", len(ids))
 	}
-	// What was merged last: a list may leave out all of that.
+	// What was merged into another incident comes last: a list may leave out all of that, and
+	// it would take the room of what is really missing.
 	merged := slices.Clone(ids)
 	ids = slices.DeleteFunc(ids, l.mirror.Merged)
 	merged = slices.DeleteFunc(merged, func(id int64) bool { return !l.mirror.Merged(id) })

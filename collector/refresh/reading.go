@@ -358,7 +358,7 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	case l.mirror.DimensionsMissing() > 0:
 		l.NextSweep = now // some of it was read before they were asked for
 	case l.mirror.Len() == 0, l.Server.PageOrder.Wait > 0:
-		// Few tenants have no incident: a server that has just started may have none yet. Or
+		// A sweep soon. Few tenants have no incident: a server that has just started may have none yet. Or
 		// the order that the open ones were read by has turned out to be none.
 		l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
 	}

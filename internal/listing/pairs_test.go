@@ -20,7 +20,7 @@ func TestPairs(t *testing.T) {
 					way(m)
 					too(m)
 					if (m.randomPages || m.alone) && m.links == "none" || m.nameless > 0 && n == 1 || m.unchecked() {
-						continue // no page tells that it is not the last; there is no row
+						continue // no page tells that it is not the last; there is no row; nothing shows the order
 					}
 					s, began := NewServer(m.offer), m.now
 					if kind == "delta" { // which others come before

@@ -27,7 +27,7 @@ type Range struct {
 	// Holds is how many rows a page has shown of the range, which is read because there
 	// are more.
 	Holds int `json:"holds,omitempty"`
-	// Again: it has turned out to be empty, and is asked for once more.
+	// Again: it has turned out to be empty, and has been asked for once more.
 	Again bool `json:"again,omitempty"`
 	// Tail: of the range is asked what lies behind the rows that were read. Behind is how
 	// many rows that were, First the first of them. Front: its first page is asked for.
