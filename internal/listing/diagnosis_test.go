@@ -345,6 +345,33 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
+// TestScript: a script has updated most rows within one second, and the process ends and
+// goes on in the middle of it.
+func TestScript(t *testing.T) {
+	for _, names := range [][]string{
+		{"no lower bound", "an upper bound of none"},
+		{"Graph, no lower bound", "an upper bound of none"},
+		{"Graph, no lower bound", "an upper bound of none", "gt"},
+		{"creation, sorted pages", "some rows have no id"},
+		{"no skip", "small pages"},
+	} {
+		for seed := range uint64(30) {
+			m := newModel(rand.New(rand.NewPCG(seed, 7)), 150, false)
+			for _, name := range names {
+				ways[name](m)
+			}
+			m.script()
+			m.restarts = 0.2
+			began := m.now
+			l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+			got, err := m.read(l, 3000)
+			if missing := m.missing(got, began, l.Whole...); err != nil || len(missing) > 0 {
+				t.Errorf("%q, seed %d: %d are missing after %d calls, %v\n%s", names, seed, len(missing), m.calls, err, tail(m.log))
+			}
+		}
+	}
+}
+
 // TestRedirects are followed a few times in a row, and what they led to is
 // forgotten if that was nowhere: the list itself may be back.
 func TestRedirects(t *testing.T) {

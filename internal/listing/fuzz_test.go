@@ -32,6 +32,9 @@ func TestRandomServers(t *testing.T) {
 			chosen = append(chosen, name)
 			ways[name](m)
 		}
+		if rng.IntN(6) == 0 {
+			m.script()
+		}
 		if rng.IntN(3) == 0 {
 			m.moving = rng.Float64() * 0.5
 		}

@@ -453,7 +453,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			more = l.more(req, page)
 		}
 	default:
-		l.proven(r, page, more)
+		l.proven(r, page, secs, more)
 		return nil
 	}
 	switch {
@@ -504,7 +504,7 @@ func (l *Listing) sorted() bool {
 func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
 	for i := range rows {
 		in := &rows[i]
-		if in.ID != 0 && !in.Updated.After(l.Started) && r.holds(in.Updated) {
+		if listed(in) && !in.Updated.After(l.Started) && r.holds(in.Updated) {
 			n++
 		}
 	}
@@ -664,23 +664,24 @@ func (l *Listing) full(n int) bool {
 // proven is called when a page that goes on from the second of the last row has
 // nothing but rows of that second. Where it may have more, it is read by
 // position.
-func (l *Listing) proven(r *Range, page *Page, more bool) {
+func (l *Listing) proven(r *Range, page *Page, secs *seconds, more bool) {
 	n, s := len(page.Rows), l.server
 	doubtful := n > 1 && l.full(n) || n > 0 && (s.ShortPages || page.Link != "")
 	if !more && n >= r.EdgeRows && !doubtful {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, max(r.EdgeRows, n), page, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, max(r.EdgeRows, n), page, secs, r.Since != r.Edge, r.Since == r.Edge)
 }
 
 // crowded reads a second of the range, of which so many rows are known, by
 // position, and apart from it what is below or above. If the page has rows of no
 // other second, and they are sorted, it is the first of that second; a server
 // that counts is asked for its count instead.
-func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, below, above bool) {
+func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, secs *seconds, below, above bool) {
 	alone, under, over := r.part(second, second+1), r.part(r.Since, second), r.part(second+1, r.Before)
-	alone.place, alone.Edge, alone.EdgeRows = newPlace(), second, rows
+	alone.place, alone.Edge, alone.EdgeRows, alone.Holds = newPlace(), second, rows, rows
+	under.Holds, over.Holds = under.count(secs), over.count(secs)
 	if first != nil && len(first.Rows) > 0 && !l.server.offer.Count {
 		p, n := alone.place, reach(first.Rows)
 		l.note(&alone, first.Rows)
@@ -727,7 +728,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last 
 	}
 	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
 		// On both sides of it, for the order may be another one the next time.
-		l.crowded(r, secs.min, len(page.Rows), page, true, true)
+		l.crowded(r, secs.min, len(page.Rows), page, secs, true, true)
 		return
 	}
 	rest := r.part(secs.max, r.Before)
@@ -757,18 +758,11 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
 	m, n, last := median(secs), secs.last(), secs.all[len(secs.all)-1]
 	switch crowd := secs.sorted() && 2*n >= len(secs.all); {
 	case crowd && r.holds(instant(last)):
-		l.crowded(r, last, n, nil, true, true)
+		l.crowded(r, last, n, nil, secs, true, true)
 	case !crowd && r.Since < m && m < r.Before:
 		upper, lower := r.part(m, r.Before), r.part(r.Since, m)
 		upper.Edge, upper.EdgeRows = m, secs.at(m)
-		for _, at := range secs.all {
-			switch {
-			case upper.holds(instant(at)):
-				upper.Holds++
-			case lower.holds(instant(at)):
-				lower.Holds++
-			}
-		}
+		upper.Holds, lower.Holds = upper.count(secs), lower.count(secs)
 		l.replace(upper, lower)
 	default:
 		return false
@@ -785,13 +779,7 @@ func (l *Listing) split(r *Range, secs *seconds, n int) {
 	}
 	m := median(secs)
 	upper, lower := r.part(m, r.Before), r.part(r.Since, m)
-	for _, at := range secs.all {
-		if at >= m {
-			upper.Check++
-		} else {
-			lower.Check++
-		}
-	}
+	upper.Check, lower.Check = upper.count(secs), lower.count(secs)
 	upper.LastRows, lower.LastRows = n, n
 	l.replace(upper, lower)
 }

@@ -85,6 +85,16 @@ func newModel(rng *rand.Rand, n int, crowded bool) *model {
 	return m
 }
 
+// script updates most rows within one second.
+func (m *model) script() {
+	at := m.now.Add(-time.Hour).Truncate(time.Second)
+	for id, r := range m.rows {
+		if id%3 != 0 && r.Created.Before(at) {
+			r.Updated = at.Add(time.Duration(id))
+		}
+	}
+}
+
 // unchecked: pages look sorted, the list is not, and no position shows it.
 func (m *model) unchecked() bool {
 	return (m.pageSorted || m.groups > 0) && (m.skip != takes || m.skipCap > 0)

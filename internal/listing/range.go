@@ -69,6 +69,16 @@ func (r *Range) second() bool { return r.Before == r.Since+1 }
 
 func (r *Range) holds(at time.Time) bool { return at.Unix() >= r.Since && at.Unix() < r.Before }
 
+// count is how many of the rows lie in the range.
+func (r *Range) count(secs *seconds) (n int) {
+	for _, at := range secs.all {
+		if r.holds(instant(at)) {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *Range) empty() bool { return r.Since >= r.Before }
 
 // part is a range within this one.
@@ -95,7 +105,8 @@ func (r *Range) passed(s *seconds) bool {
 	return len(s.all) > 0 && (r.EdgeRows == 0 || below && s.min < r.Edge || !below && s.max > r.Edge)
 }
 
-// seconds are those of the rows that tell their last update.
+// seconds are those of the rows that tell their last update, whether or not they tell
+// their id: they have a position in the list.
 type seconds struct {
 	all       []int64
 	min, max  int64
@@ -106,7 +117,7 @@ func secondsOf(rows []incident.Incident) (s seconds) {
 	s.asc, s.desc = true, true
 	for i := range rows {
 		in := &rows[i]
-		if in.ID == 0 || in.Updated.IsZero() {
+		if in.Updated.IsZero() {
 			continue
 		}
 		at := in.Updated.Unix()
