@@ -156,7 +156,7 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
-		if r.Tail && (!l.server.Takes(OptionSkip, now) || r.Before != noBefore && !l.server.Takes(OptionUpperBound, now)) {
+		if r.Behind != nil && (!l.server.Takes(OptionSkip, now) || r.Before != noBefore && !l.server.Takes(OptionUpperBound, now)) {
 			if l.Lost > l.Kept {
 				l.restart()
 			} else {
@@ -216,8 +216,8 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		}
 		req.Skip, req.Link = p.skip, p.link
 	}
-	if r.Tail && !r.Front {
-		req.Skip = l.Rows + r.Behind
+	if b := r.Behind; b != nil && !b.Front {
+		req.Skip = l.Rows + b.Rows
 	}
 	req.Top = s.size(now)
 	if p := r.place; p != nil {
@@ -266,7 +266,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	s.accept(&req, now)
 	var err *Error
 	switch {
-	case r.Tail:
+	case r.Behind != nil:
 		err = l.tail(r, &req, &page, now)
 	case l.learn(r, &req, &page, &secs, now): // all over again
 	case r.place != nil:
@@ -534,7 +534,7 @@ func (l *Listing) coarse(req *Request, now time.Time) *Error {
 // many rows as that has shown: none but those that have come to the front meanwhile have
 // pushed there, which one more page tells. Otherwise the order is one of pages alone.
 func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error {
-	s, old, came, first := l.server, l.before(r, page.Rows), 0, int64(0)
+	s, b, old, came, first := l.server, r.Behind, l.before(r, page.Rows), 0, int64(0)
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		first = cmp.Or(first, in.ID)
@@ -547,18 +547,18 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 	case req.Since.IsZero() && slices.ContainsFunc(page.Rows, older):
 		l.restart() // it cannot be told what is behind those
 		return nil
-	case !r.Front && old == 0:
+	case !b.Front && old == 0:
 		l.pop()
 		return nil
-	case !r.Front && l.Lost <= l.Kept:
-		r.Behind, r.First, r.Front = r.Behind+old, first, true
+	case !b.Front && l.Lost <= l.Kept:
+		b.Rows, b.First, b.Front = b.Rows+old, first, true
 		return nil
-	case r.Front && r.Behind <= came:
-		r.Front = false // and what is behind those?
+	case b.Front && b.Rows <= came:
+		b.Front = false // and what is behind those?
 		return nil
 	case l.Lost > l.Kept:
 		return l.coarse(req, now) // or of what bounds leave out
-	case first == r.First:
+	case first == b.First:
 		s.refuse(OptionSkip, now) // it is the same page
 	default:
 		s.PageOrder.extend(now, probeAfter, probeAfter)
@@ -719,10 +719,10 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last 
 		l.Rows += rows
 	}
 	checks := l.Known == nil && (l.Prove || !l.Checked) && (!last || l.Prove && len(page.Rows) >= few || page.Link != "")
-	if checks && !slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Tail }) {
+	if checks && !slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil }) {
 		l.Checked, l.Rows = true, rows
 		tail, now := r.part(r.Since, r.Before), *r
-		tail.Tail = true
+		tail.Behind = &behind{}
 		l.Todo = append(l.Todo[:len(l.Todo)-1], tail, now)
 		r = &now
 	}

@@ -29,14 +29,18 @@ type Range struct {
 	Holds int `json:"holds,omitempty"`
 	// Again: it has turned out to be empty, and has been asked for once more.
 	Again bool `json:"again,omitempty"`
-	// Tail: of the range is asked what lies behind the rows that were read. Behind is how
-	// many rows that were, First the first of them. Front: its first page is asked for.
-	Tail   bool  `json:"tail,omitempty"`
-	Front  bool  `json:"front,omitempty"`
-	Behind int   `json:"behind,omitempty"`
-	First  int64 `json:"first,omitempty"`
+	// Behind: of the range is asked what lies behind the rows that were read.
+	Behind *behind `json:"behind,omitempty"`
 
 	place *place
+}
+
+// behind is what has been seen of the rows behind those that were read.
+type behind struct {
+	Rows  int   `json:"rows,omitempty"`
+	First int64 `json:"first,omitempty"` // of them
+	// Front: it is the first page of the range that is asked for.
+	Front bool `json:"front,omitempty"`
 }
 
 const (
