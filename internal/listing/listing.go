@@ -571,15 +571,25 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 const byChance = 4
 
 // past tells that sorted rows have left the range: where a bound could not be
-// sent, that shows where it ends. A scan does not rely on that for all that it reads:
-// it is what shows that the list is sorted.
+// sent, that shows where it ends. A scan relies on that in no part whose order is not
+// checked at its end, nor for all that it reads: it is what shows that the list is sorted.
 func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	if len(secs.all) == 0 || l.server.Unsorted || !l.sorted() {
 		return false
 	}
 	order := l.order(req, secs)
-	begin := l.Known == nil && slices.ContainsFunc(l.Whole, func(whole Range) bool { return whole.Since == r.Since })
-	return order == Descending && secs.min < r.Since && !begin || order == Ascending && secs.max >= r.Before
+	begins := func(whole Range) bool { return whole.Since == r.Since }
+	if l.Known == nil && (slices.ContainsFunc(l.Whole, begins) && order == Descending || !l.checked(r)) {
+		return false
+	}
+	return order == Descending && secs.min < r.Since || order == Ascending && secs.max >= r.Before
+}
+
+// checked tells that the order of the rows in the range is checked, or need not be.
+func (l *Listing) checked(r *Range) bool {
+	return l.Checked && !l.Prove || slices.ContainsFunc(l.Todo, func(part Range) bool {
+		return part.Behind != nil && part.Status == r.Status && part.Since <= r.Since && r.Before <= part.Before
+	})
 }
 
 // order tells which way the rows of a page go. Where they are of one second, it
