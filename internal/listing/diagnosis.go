@@ -234,10 +234,15 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	v := d.variations[0]
 	switch {
 	case d.confirming && v.step == beyond:
-		p := l.placed()
-		p.skipped = true
-		p.skip++
-		l.Skipped++
+		if b := l.Todo[len(l.Todo)-1].Behind; b != nil {
+			b.Rows++ // it was skipped before, and now is behind what was read
+			l.Skipped = max(l.Skipped, 1)
+		} else {
+			p := l.placed()
+			p.skipped = true
+			p.skip++
+			l.Skipped++
+		}
 		l.server.Top = 0 // the pages were not too heavy
 		*d = diagnosis{}
 		return RetryNow

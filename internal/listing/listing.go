@@ -547,8 +547,11 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 	case req.Since.IsZero() && slices.ContainsFunc(page.Rows, older):
 		l.restart() // it cannot be told what is behind those
 		return nil
-	case !b.Front && old == 0:
+	case !b.Front && old == 0 && (len(page.Rows) == 0 || !l.more(req, page)):
 		l.pop()
+		return nil
+	case !b.Front && old == 0:
+		b.Rows += reach(page.Rows) // these are new, and do not tell what is behind them
 		return nil
 	case !b.Front && l.Lost <= l.Kept:
 		b.Rows, b.First, b.Front = b.Rows+old, first, true
