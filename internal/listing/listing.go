@@ -71,8 +71,11 @@ type Listing struct {
 
 	// Checked: the order of one part is checked, which is enough unless it is to be proven.
 	Checked bool `json:"checked,omitempty"`
-	// Rows is how many rows have been read of the part whose order is checked at its end.
+	// Rows is how many rows have been read of the part whose order is checked at its end,
+	// without those that have made room for the New ones: where the last updated come
+	// last, the rows updated since the listing began, which may have been further up.
 	Rows int `json:"rows,omitempty"`
+	New  int `json:"new,omitempty"`
 
 	// Known tells whether the reader has this version of a row, or a later one;
 	// nil: it has none. Where the newest come first, what is behind a page of such
@@ -156,13 +159,15 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
-		if r.Behind != nil && (!l.server.Takes(OptionSkip, now) || r.Before != noBefore && !l.server.Takes(OptionUpperBound, now)) {
-			if l.Lost > l.Kept {
+		if r.Behind != nil {
+			switch skips := l.server.Takes(OptionSkip, now); {
+			case skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now), !skips && l.Lost > l.Kept:
 				l.restart()
-			} else {
+				continue
+			case !skips:
 				l.pop() // nothing tells more than the pages have
+				continue
 			}
-			continue
 		}
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace()
@@ -217,7 +222,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		req.Skip, req.Link = p.skip, p.link
 	}
 	if b := r.Behind; b != nil && !b.Front {
-		req.Skip = l.Rows + b.Rows
+		req.Skip = max(0, l.Rows) + b.Skip
 	}
 	req.Top = s.size(now)
 	if p := r.place; p != nil {
@@ -417,9 +422,10 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		r.Again = true // a server that has just started may have none yet
 		return nil
 	}
-	l.Rows += r.fresh(page, secs)
 	sorted := !s.Unsorted
 	order := l.order(req, secs)
+	rows, came := l.fresh(r, page, secs, order)
+	l.Rows, l.New = l.Rows+rows, l.New+came
 	if l.past(r, req, secs) {
 		more = false
 	}
@@ -487,10 +493,29 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // fromHere reads the range on by position, of which the page is the first. Chain:
 // as long as pages follow one another, once is enough.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
-	l.Rows -= r.fresh(page, secs) // it is counted there
+	rows, came := l.fresh(r, page, secs, l.order(req, secs))
+	l.Rows, l.New = l.Rows-rows, l.New-came // they are counted there
 	r.place = newPlace()
 	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)
+}
+
+// fresh is how many rows a page adds to [Listing.Rows] and [Listing.New].
+func (l *Listing) fresh(r *Range, page *Page, secs *seconds, order Order) (rows, came int) {
+	again := min(r.EdgeRows, secs.at(r.Edge))
+	rows = reach(page.Rows) - again
+	if order != Ascending {
+		return rows, 0
+	}
+	for _, at := range secs.all {
+		if at > l.Started.Unix() {
+			came++
+		}
+	}
+	if r.Edge > l.Started.Unix() {
+		came -= again
+	}
+	return rows - 2*came, came
 }
 
 // sorted tells that pages have shown that rows are sorted by last update, and by
@@ -542,19 +567,22 @@ func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error
 			came++
 		}
 	}
+	if !b.Front {
+		b.Skip += reach(page.Rows)
+		b.Rows += old
+	}
 	older := func(in incident.Incident) bool { return !in.Updated.IsZero() && in.Updated.Unix() < r.Since }
 	switch {
 	case req.Since.IsZero() && slices.ContainsFunc(page.Rows, older):
 		l.restart() // it cannot be told what is behind those
 		return nil
-	case !b.Front && old == 0 && (len(page.Rows) == 0 || !l.more(req, page)):
-		l.pop()
-		return nil
-	case !b.Front && old == 0:
-		b.Rows += reach(page.Rows) // these are new, and do not tell what is behind them
-		return nil
+	case !b.Front && (old == 0 || b.Rows <= l.New):
+		if len(page.Rows) == 0 || !l.more(req, page) {
+			l.pop()
+		}
+		return nil // new rows do not tell what is behind them
 	case !b.Front && l.Lost <= l.Kept:
-		b.Rows, b.First, b.Front = b.Rows+old, first, true
+		b.First, b.Front = first, true
 		return nil
 	case b.Front && b.Rows <= came:
 		b.Front = false // and what is behind those?
@@ -726,14 +754,14 @@ func (l *Listing) short(n int) {
 // onward goes on after a sorted page from the second of its last row, which comes
 // again. Last: there seems to be nothing more.
 func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last bool) {
-	rows := r.fresh(page, secs)
+	rows, came := l.fresh(r, page, secs, order)
 	if r.place != nil {
-		rows = len(r.place.seen)
+		rows, came = len(r.place.seen), 0
 		l.Rows += rows
 	}
 	checks := l.Known == nil && (l.Prove || !l.Checked) && (!last || l.Prove && len(page.Rows) >= few || page.Link != "")
 	if checks && !slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil }) {
-		l.Checked, l.Rows = true, rows
+		l.Checked, l.Rows, l.New = true, rows, came
 		tail, now := r.part(r.Since, r.Before), *r
 		tail.Behind = &behind{}
 		l.Todo = append(l.Todo[:len(l.Todo)-1], tail, now)

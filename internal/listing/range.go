@@ -37,8 +37,9 @@ type Range struct {
 
 // behind is what has been seen of the rows behind those that were read.
 type behind struct {
-	Rows  int   `json:"rows,omitempty"`
-	First int64 `json:"first,omitempty"` // of them
+	Skip  int   `json:"skip,omitempty"`  // how many rows were looked at
+	Rows  int   `json:"rows,omitempty"`  // how many of them the listing should have read
+	First int64 `json:"first,omitempty"` // the first one
 	// Front: it is the first page of the range that is asked for.
 	Front bool `json:"front,omitempty"`
 }
@@ -88,11 +89,6 @@ func (r *Range) empty() bool { return r.Since >= r.Before }
 // part is a range within this one.
 func (r *Range) part(since, before int64) Range {
 	return Range{Since: since, Before: before, Status: r.Status}
-}
-
-// fresh is how many rows of a page are none that come again.
-func (r *Range) fresh(page *Page, secs *seconds) int {
-	return reach(page.Rows) - min(r.EdgeRows, secs.at(r.Edge))
 }
 
 // edged tells that a request can begin with the range's edge.
