@@ -235,8 +235,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	switch {
 	case d.confirming && v.step == beyond:
 		if b := l.Todo[len(l.Todo)-1].Behind; b != nil {
-			b.Skip++ // it was skipped before, and now is behind what was read
-			b.Rows++
+			b.Seen++ // it was skipped before
 			l.Skipped = max(l.Skipped, 1)
 		} else {
 			p := l.placed()

@@ -69,13 +69,12 @@ type Listing struct {
 	// Pending are rows whose alerts are not complete yet.
 	Pending []pendingAlerts `json:"pending,omitempty"`
 
-	// Checked: the order of one part is checked, which is enough unless it is to be proven.
-	Checked bool `json:"checked,omitempty"`
-	// Rows is how many rows have been read of the part whose order is checked at its end,
-	// without those that have made room for the New ones: where the last updated come
-	// last, the rows updated since the listing began, which may have been further up.
+	// Short: the list had more rows than had been read. All was begun again, and no end
+	// is believed any more that is not proven by itself.
+	Short bool `json:"short,omitempty"`
+	// Rows is how many rows have been read of the part of Whole that is being read, but
+	// for those of a range that is read by position.
 	Rows int `json:"rows,omitempty"`
-	New  int `json:"new,omitempty"`
 
 	// Known tells whether the reader has this version of a row, or a later one;
 	// nil: it has none. Where the newest come first, what is behind a page of such
@@ -92,6 +91,13 @@ type Listing struct {
 	alertFails int
 	// trusts: that rows are sorted can be believed at present.
 	trusts bool
+	// ids are the rows of the part, those read since a restart if resumed, which are Rows,
+	// unsaved ones of the range that is read by position, of which the last page has
+	// brought the fresh ones.
+	part           Range
+	ids            map[int64]struct{}
+	unsaved, fresh int
+	resumed        bool
 }
 
 // New returns a listing of the ranges, the first of which is read first. See
@@ -105,7 +111,10 @@ func New(server *Server, prove bool, ranges ...Range) *Listing {
 // for their alerts: the links to those are not kept, and the rows have to do
 // without.
 func (l *Listing) Resume(server *Server) []incident.Incident {
-	l.server = server
+	l.server, l.resumed, l.ids = server, true, map[int64]struct{}{}
+	for i := range l.Todo {
+		l.Rows -= max(l.Todo[i].Holds, l.Todo[i].EdgeRows, l.Todo[i].Check) // these come again
+	}
 	for len(l.Pending) > 0 {
 		l.withoutAlerts()
 	}
@@ -119,6 +128,8 @@ var (
 	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
 	errLinkCycle  = errors.New("the server's links to further pages lead in a cycle")
 	errCoarse     = errors.New("the server's bounds leave out rows of the seconds that were asked for")
+	errHollow     = errors.New("the server sends no rows where there were some")
+	errShort      = errors.New("the list has rows that the server leaves out of its parts")
 	errCount      = errors.New("the server counts more rows than it sends")
 )
 
@@ -159,15 +170,19 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
-		if r.Behind != nil {
+		if b := r.Behind; b != nil {
 			switch skips := l.server.Takes(OptionSkip, now); {
-			case skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now), !skips && l.Lost > l.Kept:
+			case !l.Distrust && (skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now) || !skips && l.Lost > l.Kept):
 				l.restart()
 				continue
 			case !skips:
 				l.pop() // nothing tells more than the pages have
 				continue
 			}
+			if b.From < 0 {
+				b.From = max(0, l.Rows-rereads)
+			}
+			return r
 		}
 		if r.place == nil && l.byPosition(r, now) {
 			r.place = newPlace()
@@ -221,8 +236,8 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		}
 		req.Skip, req.Link = p.skip, p.link
 	}
-	if b := r.Behind; b != nil && !b.Front {
-		req.Skip = max(0, l.Rows) + b.Skip
+	if b := r.Behind; b != nil {
+		b.ask(&req, l.Started, s, now)
 	}
 	req.Top = s.size(now)
 	if p := r.place; p != nil {
@@ -269,10 +284,14 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, nil
 	}
 	s.accept(&req, now)
+	if l.Known == nil && r.Behind == nil {
+		l.count(r, &req, &page)
+		r = &l.Todo[len(l.Todo)-1]
+	}
 	var err *Error
 	switch {
 	case r.Behind != nil:
-		err = l.tail(r, &req, &page, now)
+		err = l.end(r, &req, &page, now)
 	case l.learn(r, &req, &page, &secs, now): // all over again
 	case r.place != nil:
 		err = l.applyPosition(r, &req, &page, &secs, now)
@@ -289,6 +308,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 func (l *Listing) pop() {
 	l.Todo = l.Todo[:len(l.Todo)-1]
 	l.still = 0
+	l.Rows, l.unsaved = l.Rows+l.unsaved, 0
 }
 
 // replace puts ranges in the place of the one that is being read, the first to
@@ -424,8 +444,6 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	}
 	sorted := !s.Unsorted
 	order := l.order(req, secs)
-	rows, came := l.fresh(r, page, secs, order)
-	l.Rows, l.New = l.Rows+rows, l.New+came
 	if l.past(r, req, secs) {
 		more = false
 	}
@@ -453,7 +471,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			// The page before was not the last one, whatever it looked like.
 			l.short(r.LastRows)
 			if !l.sorted() {
-				l.Todo = slices.Clone(l.Whole) // nor did it have all of its time
+				l.afresh() // nor did it have all of its time
 				return nil
 			}
 			more = l.more(req, page)
@@ -493,29 +511,10 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 // fromHere reads the range on by position, of which the page is the first. Chain:
 // as long as pages follow one another, once is enough.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
-	rows, came := l.fresh(r, page, secs, l.order(req, secs))
-	l.Rows, l.New = l.Rows-rows, l.New-came // they are counted there
+	l.Rows, l.unsaved = l.Rows-l.fresh, l.unsaved+l.fresh
 	r.place = newPlace()
 	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)
-}
-
-// fresh is how many rows a page adds to [Listing.Rows] and [Listing.New].
-func (l *Listing) fresh(r *Range, page *Page, secs *seconds, order Order) (rows, came int) {
-	again := min(r.EdgeRows, secs.at(r.Edge))
-	rows = reach(page.Rows) - again
-	if order != Ascending {
-		return rows, 0
-	}
-	for _, at := range secs.all {
-		if at > l.Started.Unix() {
-			came++
-		}
-	}
-	if r.Edge > l.Started.Unix() {
-		came -= again
-	}
-	return rows - 2*came, came
 }
 
 // sorted tells that pages have shown that rows are sorted by last update, and by
@@ -538,8 +537,12 @@ func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
 
 // restart begins again, and does not rely on an order any more.
 func (l *Listing) restart() {
-	l.server.Unsorted, l.Distrust, l.Todo = true, true, slices.Clone(l.Whole)
+	l.server.Unsorted, l.Distrust = true, true
+	l.afresh()
 }
+
+// afresh begins again.
+func (l *Listing) afresh() { l.Todo, l.ids = slices.Clone(l.Whole), nil }
 
 // coarse begins again, because bounds have left out rows of the seconds that were asked
 // for; the second time without bounds, for an hour.
@@ -551,50 +554,8 @@ func (l *Listing) coarse(req *Request, now time.Time) *Error {
 		}
 		l.Distrust = true
 	}
-	l.Coarse, l.Kept, l.Lost, l.Todo = true, 0, 0, slices.Clone(l.Whole)
-	return nil
-}
-
-// tail ends a part that was read as if rows were sorted. The page is of what is behind as
-// many rows as that has shown: none but those that have come to the front meanwhile have
-// pushed there, which one more page tells. Otherwise the order is one of pages alone.
-func (l *Listing) tail(r *Range, req *Request, page *Page, now time.Time) *Error {
-	s, b, old, came, first := l.server, r.Behind, l.before(r, page.Rows), 0, int64(0)
-	for i := range page.Rows {
-		in := &page.Rows[i]
-		first = cmp.Or(first, in.ID)
-		if in.Updated.After(l.Started) && came == i {
-			came++
-		}
-	}
-	if !b.Front {
-		b.Skip += reach(page.Rows)
-		b.Rows += old
-	}
-	older := func(in incident.Incident) bool { return !in.Updated.IsZero() && in.Updated.Unix() < r.Since }
-	switch {
-	case req.Since.IsZero() && slices.ContainsFunc(page.Rows, older):
-		l.restart() // it cannot be told what is behind those
-		return nil
-	case !b.Front && (old == 0 || b.Rows <= l.New):
-		if len(page.Rows) == 0 || !l.more(req, page) {
-			l.pop()
-		}
-		return nil // new rows do not tell what is behind them
-	case !b.Front && l.Lost <= l.Kept:
-		b.First, b.Front = first, true
-		return nil
-	case b.Front && b.Rows <= came:
-		b.Front = false // and what is behind those?
-		return nil
-	case l.Lost > l.Kept:
-		return l.coarse(req, now) // or of what bounds leave out
-	case first == b.First:
-		s.refuse(OptionSkip, now) // it is the same page
-	default:
-		s.PageOrder.extend(now, probeAfter, probeAfter)
-	}
-	l.restart()
+	l.Coarse, l.Kept, l.Lost = true, 0, 0
+	l.afresh()
 	return nil
 }
 
@@ -616,9 +577,9 @@ func (l *Listing) past(r *Range, req *Request, secs *seconds) bool {
 	return order == Descending && secs.min < r.Since || order == Ascending && secs.max >= r.Before
 }
 
-// checked tells that the order of the rows in the range is checked, or need not be.
+// checked tells that the end of what the range is a part of is to be proven.
 func (l *Listing) checked(r *Range) bool {
-	return l.Checked && !l.Prove || slices.ContainsFunc(l.Todo, func(part Range) bool {
+	return slices.ContainsFunc(l.Todo, func(part Range) bool {
 		return part.Behind != nil && part.Status == r.Status && part.Since <= r.Since && r.Before <= part.Before
 	})
 }
@@ -693,13 +654,13 @@ const few = 20
 func (l *Listing) prove(n int, link string) bool {
 	s, linked := l.server, l.Linked && !l.server.LinkNoise
 	// That a link leads to nothing is a guess.
-	return l.Prove || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && l.full(n))
+	return l.Prove || l.Short || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && l.full(n))
 }
 
 // full tells that a page of n rows may be as full as the server's are: it was not seen
 // to put more on one, or pages end early for no reason.
 func (l *Listing) full(n int) bool {
-	return l.server.ShortPages || !l.server.FullPages && n >= l.Largest
+	return l.Short || l.server.ShortPages || !l.server.FullPages && n >= l.Largest
 }
 
 // proven is called when a page that goes on from the second of the last row has
@@ -754,19 +715,6 @@ func (l *Listing) short(n int) {
 // onward goes on after a sorted page from the second of its last row, which comes
 // again. Last: there seems to be nothing more.
 func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last bool) {
-	rows, came := l.fresh(r, page, secs, order)
-	if r.place != nil {
-		rows, came = len(r.place.seen), 0
-		l.Rows += rows
-	}
-	checks := l.Known == nil && (l.Prove || !l.Checked) && (!last || l.Prove && len(page.Rows) >= few || page.Link != "")
-	if checks && !slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil }) {
-		l.Checked, l.Rows, l.New = true, rows, came
-		tail, now := r.part(r.Since, r.Before), *r
-		tail.Behind = &behind{}
-		l.Todo = append(l.Todo[:len(l.Todo)-1], tail, now)
-		r = &now
-	}
 	if secs.one() && (!last || order == Unordered && len(secs.all) > 1) {
 		// On both sides of it, for the order may be another one the next time.
 		l.crowded(r, secs.min, len(page.Rows), page, secs, true, true)

@@ -256,7 +256,6 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 		return l.follow(r, req, page, again, now)
 	}
-	left, rows := len(l.Todo), max(0, len(p.sights)-r.EdgeRows)
 	switch {
 	case (len(p.sights) == 0 || n == 0 && req.Skip == 0 && req.Link == "") && max(r.EdgeRows, r.Holds, len(p.seen)) > 0:
 		// They may have left.
@@ -274,9 +273,6 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	default:
 		p.restart()
 		l.still = 0
-	}
-	if len(l.Todo) < left {
-		l.Rows += rows
 	}
 	return nil
 }

@@ -29,19 +29,10 @@ type Range struct {
 	Holds int `json:"holds,omitempty"`
 	// Again: it has turned out to be empty, and has been asked for once more.
 	Again bool `json:"again,omitempty"`
-	// Behind: of the range is asked what lies behind the rows that were read.
+	// Behind: the range has been read, and its end is to be proven.
 	Behind *behind `json:"behind,omitempty"`
 
 	place *place
-}
-
-// behind is what has been seen of the rows behind those that were read.
-type behind struct {
-	Skip  int   `json:"skip,omitempty"`  // how many rows were looked at
-	Rows  int   `json:"rows,omitempty"`  // how many of them the listing should have read
-	First int64 `json:"first,omitempty"` // the first one
-	// Front: it is the first page of the range that is asked for.
-	Front bool `json:"front,omitempty"`
 }
 
 const (
