@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/reason"
 )
 
 // behind proves the end of a part that a scan has read, however it was read: the list has
@@ -159,9 +158,11 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
 			return nil
 		}
-		if n == 0 && l.Rows > 0 && b.Seen == 0 && b.Back <= len(further) {
-			b.From, b.Back = -1, len(further)+1
-			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errHollow}
+		if n == 0 && l.Rows > 0 && b.Seen == 0 {
+			if err := l.empty(req); err != nil {
+				b.From, b.Back = -1, 0
+				return err
+			}
 		}
 		if b.Seen == 0 {
 			b.first = page.Rows

@@ -98,6 +98,8 @@ type Listing struct {
 	ids            map[int64]struct{}
 	unsaved, fresh int
 	resumed        bool
+	// hollow: the last page had no rows although some had to come again.
+	hollow bool
 }
 
 // New returns a listing of the ranges, the first of which is read first. See
@@ -268,7 +270,9 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if l.still++; l.still > maxStill {
 		return nil, l.incomplete(&req, errNoProgress, now)
 	}
+	l.hollow = l.hollow && len(page.Rows) == 0
 	rows := l.holdBack(&page, now)
+	l.shown(&req, &page)
 	if l.diagnosis.succeeded(l, now) {
 		return rows, nil
 	}
@@ -323,6 +327,18 @@ func (l *Listing) replace(ranges ...Range) {
 			}
 			l.Todo = append(l.Todo, r)
 		}
+	}
+}
+
+// shown notes that the range has rows: the diagnosis has shown some, or, of the whole
+// list, pages have.
+func (l *Listing) shown(req *Request, page *Page) {
+	r := &l.Todo[len(l.Todo)-1]
+	bound := func(second, none int64, at time.Time) bool { return second == none || !at.IsZero() }
+	whole := r.Status == incident.StatusUnknown && slices.Contains(l.Whole, r.part(r.Since, r.Before))
+	within := req.Status == r.Status && bound(r.Since, noSince, req.Since) && bound(r.Before, noBefore, req.Before)
+	if whole && l.Largest > 0 || l.diagnosis.active() && within && len(page.Rows) > 0 {
+		r.Holds = max(r.Holds, 1)
 	}
 }
 
@@ -431,6 +447,11 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		return l.fromHere(r, req, page, secs, false, now)
 	}
+	if n == 0 && max(r.Holds, r.EdgeRows) > 0 {
+		if err := l.empty(req); err != nil {
+			return err
+		}
+	}
 	if r.Holds > 0 && n == 0 {
 		l.pop()
 		if l.Lost++; r.Holds > 1 {
@@ -439,7 +460,11 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	if n == 0 && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
-		r.Again = true // a server that has just started may have none yet
+		// A server that has just started may have none yet.
+		again := *r
+		again.Again = true
+		l.pop()
+		l.Todo = slices.Insert(l.Todo, 0, again)
 		return nil
 	}
 	sorted := !s.Unsorted
@@ -506,6 +531,16 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 	}
 	return nil
+}
+
+// empty is called where rows had to come again and none did. They may have left, or
+// something is wrong with the server: a scan makes the request again in a while.
+func (l *Listing) empty(req *Request) *Error {
+	if l.hollow || l.Known != nil {
+		return nil
+	}
+	l.hollow = true
+	return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errHollow}
 }
 
 // fromHere reads the range on by position, of which the page is the first. Chain:

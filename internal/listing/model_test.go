@@ -64,6 +64,7 @@ type model struct {
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
+	odd         func(page *Page) // what one answer is like
 	calls       int
 	log         []string
 }
@@ -325,6 +326,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	case more, m.links == "always":
 		page.Link = link(skip+len(rows), "")
 	}
+	if m.odd != nil {
+		m.odd(&page)
+	}
 	return page, nil
 }
 
@@ -357,11 +361,13 @@ func (m *model) read(l *Listing, steps int) (map[int64]incident.Incident, error)
 			for _, r := range rows {
 				got[r.ID] = r
 			}
-			if err == nil {
-				failures = 0
-				continue
+			if err != nil && err.Reason != reason.Partial {
+				return got, err
 			}
-			return got, err
+			if failures = 0; err != nil {
+				m.now = m.now.Add(time.Minute)
+			}
+			continue
 		}
 		if verdict := l.Fail(m.now, err); verdict == Failed {
 			if failures++; failures > 5 {

@@ -175,6 +175,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case n == 0 && req.Link == "" && p.skip > 0 && p.joins:
 		// A row of the last page has to come again. It may have left, with those before it;
 		// or positions show nothing from here on.
+		if err := l.empty(req); err != nil {
+			return err
+		}
 		if p.hollow++; p.hollow > maxHollow {
 			s.refuse(OptionSkip, now)
 			p.byLink, p.gaps = true, never
@@ -258,7 +261,9 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	}
 	switch {
 	case (len(p.sights) == 0 || n == 0 && req.Skip == 0 && req.Link == "") && max(r.EdgeRows, r.Holds, len(p.seen)) > 0:
-		// They may have left.
+		if err := l.empty(req); err != nil {
+			return err
+		}
 		l.pop()
 		if l.Lost++; max(r.EdgeRows, r.Holds, len(p.seen)) > 1 {
 			return l.coarse(req, now)

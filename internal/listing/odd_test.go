@@ -1,0 +1,74 @@
+package listing
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+)
+
+// TestOddAnswers: whichever answer of a reading is the first odd one, and whatever is odd
+// about it and the next ones, the list is read whole or is not said to be.
+func TestOddAnswers(t *testing.T) {
+	short := func(page *Page, n int) {
+		page.Rows, page.Link = page.Rows[:min(n, len(page.Rows))], ""
+	}
+	odds := map[string]struct {
+		lasts int // answers
+		odd   func(*Page)
+	}{
+		"short":       {1, func(page *Page) { short(page, len(page.Rows)*6/10) }},
+		"two short":   {2, func(page *Page) { short(page, len(page.Rows)*6/10) }},
+		"smaller":     {1 << 30, func(page *Page) { short(page, 50) }},
+		"empty":       {1, func(page *Page) { short(page, 0) }},
+		"three empty": {3, func(page *Page) { short(page, 0); page.Count = min(page.Count, 0) }},
+		"six empty":   {6, func(page *Page) { short(page, 0); page.Count = min(page.Count, 0) }},
+	}
+	for _, name := range []string{
+		"as documented", "no links", "by creation", "by update ascending", "never updated", "hardly, by creation",
+		"Graph", "Graph, order ignored", "Graph without count", "no order",
+	} {
+		for what, odd := range odds {
+			for _, kind := range []string{"scan", "open"} {
+				for script := range 2 {
+					for from, calls := 1+script, 2; from <= calls && from < 60; from += 2 {
+						m := newModel(rand.New(rand.NewPCG(1, 7)), 450, false)
+						if ways[name](m); script == 1 {
+							m.script()
+						}
+						if what == "smaller" {
+							m.links = "none"
+						}
+						var since time.Time
+						m.odd = func(page *Page) {
+							if m.calls == from {
+								since = m.now
+							}
+							if m.calls >= from && m.calls < from+odd.lasts && (odd.lasts > 9 || m.now.Sub(since) < 30*time.Second) {
+								odd.odd(page)
+							}
+						}
+						s, began := NewServer(m.offer), m.now
+						l := New(s, kinds[kind].prove, kinds[kind].ranges(m.now)...)
+						got, err := m.read(l, 2000)
+						// Where nothing was listed of one the first sync is followed by a sweep.
+						parts := slices.DeleteFunc(slices.Clone(l.Whole), func(r Range) bool {
+							for _, in := range got {
+								if in.Status == r.Status || r.Status == incident.StatusUnknown {
+									return false
+								}
+							}
+							return true
+						})
+						if missing := m.missing(got, began, parts...); err == nil && len(missing) > 0 {
+							t.Errorf("%s, %s, script %d, %s from answer %d on: %d are missing after %d calls\n%s", name, kind, script, what, from, len(missing), m.calls, tail(m.log))
+						}
+						calls = m.calls
+					}
+				}
+			}
+		}
+	}
+}
