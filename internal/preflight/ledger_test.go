@@ -12,6 +12,7 @@ import (
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenant"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // keepIn makes the check find the state that an exporter left in a directory,
@@ -38,7 +39,7 @@ func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop f
 
 func storeIn(t *testing.T, dir string) state.Store {
 	t.Helper()
-	store, err := state.New("file:"+dir, state.Options{})
+	store, err := state.New("file:"+dir, state.Options{Uptime: tenanttest.Uptime})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,9 +83,9 @@ type Tenant interface {
 // Written is a packed ledger as a store has it.
 type Written struct {
 	Packed []byte // nil: there is none
-	// Age is how long ago it was written by the clock of the store, which is the only
-	// one that several machines have in common. Negative: the store has no clock; the
-	// ledger was written on this machine.
+	// Age is how long ago it was written by the clock of the store: one that several
+	// machines have in common, or that nobody sets. Negative: the store has no such
+	// clock, or it began anew since; the wall clock has to be believed.
 	Age time.Duration
 }
 
@@ -199,6 +199,9 @@ type Options struct {
 	// Password of the user that a redis: or rediss: URL names, or of the default one.
 	// It is asked for at each connection. nil: there is none.
 	Password func() (string, error)
+	// Uptime is the clock of file:, which tells the age of ledgers. nil: the machine's,
+	// where it has one.
+	Uptime Uptime
 	// TLS is how rediss: connects; nil: by the authorities of the system.
 	TLS *tls.Config
 }
@@ -216,7 +219,7 @@ func New(url string, o Options) (Store, error) {
 	case ok && scheme == "memory" && rest == "":
 		return &memory{tenants: make(map[Key]*memoryTenant)}, nil
 	case ok && scheme == "file" && rest != "":
-		store = newFile(rest, o.Logger)
+		store = newFile(rest, o)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		engine, err := parseRedisURL(url)
 		if err != nil {
