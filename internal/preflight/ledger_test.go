@@ -152,3 +152,39 @@ func TestCheckBesideTheExporter(t *testing.T) {
 		}
 	})
 }
+
+// TestChecksBesideTheExporter: what the exporter has not counted yet other checks do.
+func TestChecksBesideTheExporter(t *testing.T) {
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		_, stop := c.keepIn(t.TempDir(), 7)
+		defer stop()
+		c.many(45, 40)
+	})
+}
+
+// TestChecksBeforeTheExporter: the quota holds for them, and it knows of them when it starts.
+func TestChecksBeforeTheExporter(t *testing.T) {
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		if err := c.config.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		c.store = storeIn(t, dir)
+		c.many(45, 40)
+		if got := c.used(dir); got != 40 {
+			t.Errorf("%d calls are remembered, want 40", got)
+		}
+	})
+}
+
+// many makes checks, each by another process, one right after the other.
+func (c *checked) many(checks, want int) {
+	c.t.Helper()
+	for range checks {
+		c.tenant = nil
+		c.check()
+	}
+	if got := c.sim.Meter().Calls; got != want {
+		c.t.Errorf("%d checks made %d calls, want %d", checks, got, want)
+	}
+}

@@ -85,10 +85,10 @@ func (f *file) HandIn(key Key, spent []byte) error {
 }
 
 func (f *file) handIn(head place, spent []byte) (err error) {
-	if _, err := os.Stat(f.ledgers.path); err != nil {
-		return err // it would not be read
-	}
 	out, err := os.CreateTemp(f.dir, "."+spentPrefix(head)+"*"+spentSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNowhere
+	}
 	if err != nil {
 		return err
 	}
@@ -165,14 +165,14 @@ func (f *file) Peek(key Key) (ledger Written, spent []Written, err error) {
 		})
 	}
 	if err != nil {
-		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
+		ledger, err = Written{Age: -1}, fmt.Errorf("read the ledger: %w", err)
 	}
 	f.handedIn(key.head(), func(_ string, data []byte, err error) {
 		if err == nil {
 			spent = append(spent, f.uptime.open(data))
 		}
 	})
-	return ledger, spent, nil
+	return ledger, spent, err
 }
 
 func (f *file) peek(head place) (none Written, err error) {

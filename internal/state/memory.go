@@ -1,7 +1,6 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -51,7 +50,7 @@ func configuredTwice(key Key) error {
 func (*memory) Peek(Key) (ledger Written, spent []Written, err error) { return Written{}, nil, nil }
 
 // HandIn implements Store.
-func (*memory) HandIn(Key, []byte) error { return errors.ErrUnsupported }
+func (*memory) HandIn(Key, []byte) error { return ErrNowhere }
 
 // Forget implements Store.
 func (m *memory) Forget(key Key) {

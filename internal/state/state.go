@@ -40,10 +40,12 @@ type Store interface {
 	Open(Key) (Tenant, error)
 	// Peek returns what LoadLedger would, for a process that makes calls without
 	// being the tenant's owner, or is not its owner yet. An error that matches ErrInUse
-	// says that the owner is at work in another process. Nothing is changed or set aside.
+	// says that the owner is at work in another process; what was handed in and is not
+	// in its ledger yet is returned all the same. Nothing is changed or set aside.
 	Peek(Key) (ledger Written, spent []Written, err error)
 	// HandIn tells the tenant's owner, or the next one, of calls of such a process.
-	// It is safe on the disk when it returns.
+	// It is safe on the disk when it returns. An error that matches ErrNowhere says that
+	// there is nothing to keep it in.
 	HandIn(key Key, spent []byte) error
 	// Forget is told that a tenant was removed and has closed its state. What is
 	// kept in memory goes; what is on a disk stays, for a tenant that is added
@@ -167,6 +169,8 @@ var (
 	// ErrStruckOff says that this process was taken for dead, and its states may be
 	// others' by now.
 	ErrStruckOff = errors.New("this replica was struck off")
+	// ErrNowhere says that there is no state to hand something in to; none is made.
+	ErrNowhere = errors.New("there is no state yet")
 	// ErrSetAside says that there was a state and that it is not usable.
 	ErrSetAside = errors.New("the saved state is not usable and was set aside")
 )
