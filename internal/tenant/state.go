@@ -118,7 +118,7 @@ func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if err == nil && s.shared && opening {
 		// Others may have had it before.
 		s.saved(&s.failing[1], nil)
-		s.restoreLedger(s.now())
+		s.restoreLedger()
 		return true, nil
 	}
 	var spent []state.Written
@@ -231,9 +231,9 @@ var errNoLedger = errors.New("there are incidents, and no ledger")
 // there was something to load there were calls, and a ledger that is not there or
 // not readable is lost. What then stands for it is saved at once, so that a crash
 // does not make the wait begin anew.
-func (s *tenantState) restoreLedger(now time.Time) {
+func (s *tenantState) restoreLedger() {
 	written, spent, err := s.state.LoadLedger()
-	now = s.now() // its age is as of now
+	now := s.now() // its age is as of now
 	var log quota.Log
 	if err == nil && written.Packed != nil {
 		log, err = unpackLog(written, now)
