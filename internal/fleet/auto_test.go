@@ -59,7 +59,7 @@ func undecided(cfg config.Tenant) config.Tenant {
 // begin is a new life of the exporter.
 func (a *auto) begin() {
 	a.t.Helper()
-	store, err := state.New(a.url, state.Options{})
+	store, err := state.New(a.url, state.Options{Uptime: tenanttest.Uptime})
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func TestAddedAgain(t *testing.T) {
 func TestCaseOfTheTenantID(t *testing.T) {
 	for _, scheme := range []string{"memory:", "file:" + t.TempDir()} {
 		inFleet(t, func(f *many) {
-			store, err := state.New(scheme, state.Options{})
+			store, err := state.New(scheme, state.Options{Uptime: tenanttest.Uptime})
 			if err != nil {
 				t.Fatal(err)
 			}

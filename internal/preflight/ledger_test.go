@@ -12,6 +12,7 @@ import (
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenant"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // keepIn makes the check find the state that an exporter left in a directory,
@@ -38,7 +39,7 @@ func (c *checked) keepIn(dir string, spent int) (exporter *tenant.Tenant, stop f
 
 func storeIn(t *testing.T, dir string) state.Store {
 	t.Helper()
-	store, err := state.New("file:"+dir, state.Options{})
+	store, err := state.New("file:"+dir, state.Options{Uptime: tenanttest.Uptime})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,4 +151,40 @@ func TestCheckBesideTheExporter(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestChecksBesideTheExporter: what the exporter has not counted yet other checks do.
+func TestChecksBesideTheExporter(t *testing.T) {
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		_, stop := c.keepIn(t.TempDir(), 7)
+		defer stop()
+		c.many(45, 40)
+	})
+}
+
+// TestChecksBeforeTheExporter: the quota holds for them, and it knows of them when it starts.
+func TestChecksBeforeTheExporter(t *testing.T) {
+	inCheck(t, simulator.Options{Incidents: 5}, func(t *testing.T, c *checked) {
+		if err := c.config.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		c.store = storeIn(t, dir)
+		c.many(45, 40)
+		if got := c.used(dir); got != 40 {
+			t.Errorf("%d calls are remembered, want 40", got)
+		}
+	})
+}
+
+// many makes checks, each by another process, one right after the other.
+func (c *checked) many(checks, want int) {
+	c.t.Helper()
+	for range checks {
+		c.tenant = nil
+		c.check()
+	}
+	if got := c.sim.Meter().Calls; got != want {
+		c.t.Errorf("%d checks made %d calls, want %d", checks, got, want)
+	}
 }

@@ -20,6 +20,7 @@ import (
 type file struct {
 	dir                string
 	logger             *slog.Logger
+	uptime             Uptime
 	incidents, ledgers *database
 
 	turn   chan struct{} // held by who uses what follows
@@ -34,7 +35,7 @@ type file struct {
 // too; that of the ledgers does not.
 const (
 	incidentsVersion = 2<<16 | incident.Encoding
-	ledgersVersion   = 2
+	ledgersVersion   = 3
 )
 
 // How long a process that is ending gets to let go of its state, and a check.
@@ -43,8 +44,11 @@ const (
 	peekWait = 200 * time.Millisecond
 )
 
-func newFile(dir string, logger *slog.Logger) *file {
-	f := &file{dir: dir, logger: logger, turn: make(chan struct{}, 1), open: make(map[Key]bool)}
+func newFile(dir string, o Options) *file {
+	f := &file{dir: dir, logger: o.Logger, uptime: o.Uptime, turn: make(chan struct{}, 1), open: make(map[Key]bool)}
+	if f.uptime == nil {
+		f.uptime = machineUptime()
+	}
 	f.incidents = f.database("incidents.db", incidentsVersion)
 	f.ledgers = f.database("ledgers.db", ledgersVersion)
 	f.ledgers.heads = make(map[Key][]byte)

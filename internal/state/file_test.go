@@ -420,24 +420,29 @@ func TestOlderLedger(t *testing.T) {
 	mustClose(t, tenant)
 }
 
-// TestHandInNothing: where nobody would read it, nothing is made.
-func TestHandInNothing(t *testing.T) {
-	for name, dir := range map[string]string{"no directory": filepath.Join(t.TempDir(), "data"), "an empty one": t.TempDir()} {
-		t.Run(name, func(t *testing.T) {
-			store := newStore(t, "file:"+dir)
-			if got, spent, err := store.Peek(contoso); got.Packed != nil || spent != nil || err != nil {
-				t.Errorf("got %q, %q, %v", got, spent, err)
-			}
-			if err := store.HandIn(contoso, []byte("x")); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("got %v", err)
-			}
-			if got := mustGlob(t, dir, "*"); len(got) > 0 {
-				t.Errorf("made %v", got)
-			}
-			if _, err := os.Stat(dir); name == "no directory" && err == nil {
-				t.Error("made the directory")
-			}
-		})
+// TestHandInFirst: there need not be a ledger yet, and no directory is made.
+func TestHandInFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	store := newStore(t, "file:"+dir)
+	if got, spent, err := store.Peek(contoso); got.Packed != nil || spent != nil || err != nil {
+		t.Errorf("no directory: got %q, %q, %v", got, spent, err)
+	}
+	if err := store.HandIn(contoso, []byte("x")); !errors.Is(err, ErrNowhere) {
+		t.Errorf("no directory: got %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil { // fails if it was made
+		t.Fatal(err)
+	}
+	if err := store.HandIn(contoso, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if got, spent, err := store.Peek(contoso); got.Packed != nil || !slices.Equal(texts(spent), []string{"x"}) || err != nil {
+		t.Errorf("no ledger: got %q, %q, %v", got, spent, err)
+	}
+	tenant := mustOpen(t, store, contoso)
+	defer mustClose(t, tenant)
+	if got, spent, err := tenant.LoadLedger(); got.Packed != nil || !slices.Equal(texts(spent), []string{"x"}) || err != nil {
+		t.Errorf("first start: got %q, %q, %v", got, spent, err)
 	}
 }
 

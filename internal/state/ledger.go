@@ -11,23 +11,24 @@ import (
 )
 
 // openLedger returns the ledger, and how often it was saved.
-func openLedger(head []byte) (saves uint64, ledger []byte) {
+func (f *file) openLedger(head []byte) (saves uint64, ledger Written) {
 	if len(head) < 8 {
-		return 0, nil
+		return 0, Written{Age: -1}
 	}
-	return binary.LittleEndian.Uint64(head), head[8:]
+	return binary.LittleEndian.Uint64(head), f.uptime.open(head[8:])
 }
 
 // LoadLedger implements Tenant.
 func (t *fileTenant) LoadLedger() (ledger Written, spent []Written, err error) {
 	d := t.store.ledgers
+	ledger.Age = -1
 	err = d.view(func(*connection) error {
 		head, known := d.heads[t.key]
 		if !known {
 			return d.aside
 		}
 		var saves uint64
-		if saves, ledger.Packed = openLedger(head); saves < t.saves {
+		if saves, ledger = t.store.openLedger(head); saves < t.saves {
 			// A copy of an older day, or its log is gone.
 			return fmt.Errorf("%w later: it is older than the incidents", ErrSetAside)
 		}
@@ -37,7 +38,6 @@ func (t *fileTenant) LoadLedger() (ledger Written, spent []Written, err error) {
 	if err != nil {
 		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	ledger.Age = -1
 	return ledger, t.handedIn(), nil
 }
 
@@ -49,9 +49,9 @@ func (t *fileTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
 	var saves uint64
 	d := t.store.ledgers
 	err = d.write(func(c *connection) error {
-		before, _ := openLedger(d.heads[t.key])
+		before, _ := t.store.openLedger(d.heads[t.key])
 		saves = max(before, t.saves) + 1
-		d.heads[t.key] = append(binary.LittleEndian.AppendUint64(nil, saves), ledger...)
+		d.heads[t.key] = append(binary.LittleEndian.AppendUint64(nil, saves), t.store.uptime.stamp(ledger)...)
 		return c.replace(t.head, t.head.sealHead(d.heads[t.key]))
 	})
 	if err != nil {
@@ -85,10 +85,10 @@ func (f *file) HandIn(key Key, spent []byte) error {
 }
 
 func (f *file) handIn(head place, spent []byte) (err error) {
-	if _, err := os.Stat(f.ledgers.path); err != nil {
-		return err // it would not be read
-	}
 	out, err := os.CreateTemp(f.dir, "."+spentPrefix(head)+"*"+spentSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNowhere
+	}
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (f *file) handIn(head place, spent []byte) (err error) {
 			_ = os.Remove(out.Name())
 		}
 	}()
-	_, err = out.Write(head.sealHead(spent))
+	_, err = out.Write(head.sealHead(f.uptime.stamp(spent)))
 	if err == nil {
 		err = out.Sync()
 	}
@@ -111,7 +111,7 @@ func (f *file) handIn(head place, spent []byte) (err error) {
 func (t *fileTenant) handedIn() (spent []Written) {
 	t.told = t.store.handedIn(t.head, func(file string, data []byte, err error) {
 		if err == nil {
-			spent = append(spent, Written{data, -1})
+			spent = append(spent, t.store.uptime.open(data))
 			return
 		}
 		t.store.logger.Warn("Calls that were handed in cannot be read", "file", file, "err", err)
@@ -155,44 +155,45 @@ func (f *file) Peek(key Key) (ledger Written, spent []Written, err error) {
 	f.turn <- struct{}{}
 	ours := f.locked != nil
 	if !ours {
-		ledger.Packed, err = f.peek(key.head())
+		ledger, err = f.peek(key.head())
 	}
 	<-f.turn
 	if ours {
 		err = f.ledgers.view(func(*connection) error {
-			_, ledger.Packed = openLedger(f.ledgers.heads[key.head().owner])
+			_, ledger = f.openLedger(f.ledgers.heads[key.head().owner])
 			return nil
 		})
 	}
 	if err != nil {
-		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
+		ledger, err = Written{Age: -1}, fmt.Errorf("read the ledger: %w", err)
 	}
 	f.handedIn(key.head(), func(_ string, data []byte, err error) {
 		if err == nil {
-			spent = append(spent, Written{data, -1})
+			spent = append(spent, f.uptime.open(data))
 		}
 	})
-	return ledger, spent, nil
+	return ledger, spent, err
 }
 
-func (f *file) peek(head place) ([]byte, error) {
+func (f *file) peek(head place) (none Written, err error) {
+	none.Age = -1
 	if _, err := os.Stat(f.ledgers.path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return none, nil
 	}
 	locked, err := lockPatiently(f.dir, peekWait)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	defer func() { _ = locked.Close() }()
-	d := newFile(f.dir, f.logger).ledgers
+	d := newFile(f.dir, Options{Logger: f.logger}).ledgers
 	if err := d.connect(true); err != nil {
-		return nil, err
+		return none, err
 	}
 	defer d.close()
 	data, found := d.heads[head.owner]
 	if !found && d.aside != nil {
-		return nil, damagedf("a ledger")
+		return none, damagedf("a ledger")
 	}
-	_, ledger := openLedger(data)
+	_, ledger := f.openLedger(data)
 	return ledger, nil
 }

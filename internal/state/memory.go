@@ -1,9 +1,9 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"m365_defender_exporter/internal/incident"
 )
@@ -23,6 +23,7 @@ type memoryTenant struct {
 	open   bool
 	export func(full bool) (*incident.Saved, error)
 	ledger []byte
+	saved  time.Time // the ledger
 }
 
 // Open implements Store.
@@ -49,7 +50,7 @@ func configuredTwice(key Key) error {
 func (*memory) Peek(Key) (ledger Written, spent []Written, err error) { return Written{}, nil, nil }
 
 // HandIn implements Store.
-func (*memory) HandIn(Key, []byte) error { return errors.ErrUnsupported }
+func (*memory) HandIn(Key, []byte) error { return ErrNowhere }
 
 // Forget implements Store.
 func (m *memory) Forget(key Key) {
@@ -84,13 +85,13 @@ func (t *memoryTenant) Save(export func(bool) (*incident.Saved, error)) error {
 }
 
 func (t *memoryTenant) LoadLedger() (ledger Written, spent []Written, err error) {
-	return Written{t.ledger, -1}, nil, nil
+	return Written{t.ledger, time.Since(t.saved)}, nil, nil
 }
 
 func (*memoryTenant) Ownership() Ownership { return Ownership{} }
 
 func (t *memoryTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
-	t.ledger = ledger
+	t.ledger, t.saved = ledger, time.Now()
 	return nil, nil
 }
 

@@ -40,10 +40,12 @@ type Store interface {
 	Open(Key) (Tenant, error)
 	// Peek returns what LoadLedger would, for a process that makes calls without
 	// being the tenant's owner, or is not its owner yet. An error that matches ErrInUse
-	// says that the owner is at work in another process. Nothing is changed or set aside.
+	// says that the owner is at work in another process; what was handed in and is not
+	// in its ledger yet is returned all the same. Nothing is changed or set aside.
 	Peek(Key) (ledger Written, spent []Written, err error)
 	// HandIn tells the tenant's owner, or the next one, of calls of such a process.
-	// It is safe on the disk when it returns.
+	// It is safe on the disk when it returns. An error that matches ErrNowhere says that
+	// there is nothing to keep it in.
 	HandIn(key Key, spent []byte) error
 	// Forget is told that a tenant was removed and has closed its state. What is
 	// kept in memory goes; what is on a disk stays, for a tenant that is added
@@ -83,9 +85,9 @@ type Tenant interface {
 // Written is a packed ledger as a store has it.
 type Written struct {
 	Packed []byte // nil: there is none
-	// Age is how long ago it was written by the clock of the store, which is the only
-	// one that several machines have in common. Negative: the store has no clock; the
-	// ledger was written on this machine.
+	// Age is how long ago it was written by the clock of the store: one that several
+	// machines have in common, or that nobody sets. Negative: the store has no such
+	// clock, or it began anew since; the wall clock has to be believed.
 	Age time.Duration
 }
 
@@ -167,6 +169,8 @@ var (
 	// ErrStruckOff says that this process was taken for dead, and its states may be
 	// others' by now.
 	ErrStruckOff = errors.New("this replica was struck off")
+	// ErrNowhere says that there is no state to hand something in to; none is made.
+	ErrNowhere = errors.New("there is no state yet")
 	// ErrSetAside says that there was a state and that it is not usable.
 	ErrSetAside = errors.New("the saved state is not usable and was set aside")
 )
@@ -199,6 +203,9 @@ type Options struct {
 	// Password of the user that a redis: or rediss: URL names, or of the default one.
 	// It is asked for at each connection. nil: there is none.
 	Password func() (string, error)
+	// Uptime is the clock of file:, which tells the age of ledgers. nil: the machine's,
+	// where it has one.
+	Uptime Uptime
 	// TLS is how rediss: connects; nil: by the authorities of the system.
 	TLS *tls.Config
 }
@@ -216,7 +223,7 @@ func New(url string, o Options) (Store, error) {
 	case ok && scheme == "memory" && rest == "":
 		return &memory{tenants: make(map[Key]*memoryTenant)}, nil
 	case ok && scheme == "file" && rest != "":
-		store = newFile(rest, o.Logger)
+		store = newFile(rest, o)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		engine, err := parseRedisURL(url)
 		if err != nil {

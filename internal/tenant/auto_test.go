@@ -133,7 +133,7 @@ func TestAnew(t *testing.T) {
 			if err := cfg.Complete(); err != nil {
 				t.Fatal(err)
 			}
-			store, err := state.New(scheme, state.Options{})
+			store, err := state.New(scheme, state.Options{Uptime: tenanttest.Uptime})
 			if err != nil {
 				t.Fatal(err)
 			}

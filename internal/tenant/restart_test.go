@@ -26,13 +26,16 @@ type lives struct {
 	dir  string
 	last state.Store
 	stop func()
+	born time.Time     // of the machine
+	set  time.Duration // how far its wall clock was put forward since
+	boot string
 }
 
 func withLives(t *testing.T, o simulator.Options, change func(*config.Tenant), test func(*lives)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.Light = true
-		l := &lives{bubble: &bubble{t: t, sim: simulator.New(o)}, cfg: tenanttest.Config(), dir: t.TempDir()}
+		l := &lives{bubble: &bubble{t: t, sim: simulator.New(o)}, cfg: tenanttest.Config(), dir: t.TempDir(), born: time.Now(), boot: "first"}
 		if change != nil {
 			change(&l.cfg)
 		}
@@ -58,7 +61,7 @@ func (l *lives) store() state.Store {
 // another is a store of another process.
 func (l *lives) another() state.Store {
 	l.t.Helper()
-	store, err := state.New("file:"+l.dir, state.Options{})
+	store, err := state.New("file:"+l.dir, state.Options{Uptime: func() (string, time.Duration) { return l.boot, time.Since(l.born) - l.set }})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -293,6 +296,50 @@ func TestRestartWhileBlocked(t *testing.T) {
 		if got := l.value("api_quota_effective_limit", "window=minute"); got > 25 {
 			t.Errorf("effective limit: got %v, want it still halved", got)
 		}
+	})
+}
+
+// TestRestartAfterTheClockWasSet: calls and the server's order to wait do not get older
+// by a wall clock that was put forward between two lives.
+func TestRestartAfterTheClockWasSet(t *testing.T) {
+	const down = 5 * time.Second
+	// forward lets time pass that only the wall clock shows.
+	forward := func(l *lives, by time.Duration) {
+		time.Sleep(by)
+		l.set += by
+	}
+	ends(t, func(t *testing.T, end func(*lives)) {
+		withLives(t, simulator.Options{Seed: 2, Incidents: 8000}, nil, func(l *lives) {
+			l.wait(5 * time.Second)
+			end(l)
+			used := l.sim.Meter().Calls
+			forward(l, 24*time.Hour)
+			l.wait(down)
+			l.begin()
+			l.wait(40 * time.Second)
+			if got := l.sim.Meter().Calls; used < 30 || got > 40 {
+				t.Errorf("%d calls before, and %d more within the same minute, want 40 in all", used, got-used)
+			}
+			l.sim.Fault(simulator.Faults{Status: http.StatusTooManyRequests, RetryAfter: "600"})
+			l.wait(time.Minute)
+			used = l.sim.Meter().Calls
+			end(l)
+			forward(l, 24*time.Hour)
+			l.begin()
+			l.wait(8 * time.Minute)
+			if got := l.sim.Meter().Calls; got != used {
+				t.Errorf("%d calls while blocked", got-used)
+			}
+			end(l)
+			l.boot = "second"
+			time.Sleep(24 * time.Hour)
+			l.begin()
+			l.sim.Fault(simulator.Faults{})
+			l.wait(time.Minute)
+			if got := l.sim.Meter().Calls; got == used {
+				t.Error("no call a day later, after another boot")
+			}
+		})
 	})
 }
 

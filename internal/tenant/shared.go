@@ -20,7 +20,8 @@ type SharedLedger struct {
 }
 
 // ShareLedger makes the tenant, which must not be open, go on from the ledger
-// that the store has. Without one it begins anew; why is told by
+// that the store has, and from the calls that others have handed in. Without a ledger
+// it begins anew; why is told by
 // [SharedLedger.Err]. It reads the store and makes no call.
 func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 	s := &SharedLedger{tenant: t}
@@ -31,18 +32,20 @@ func (t *Tenant) ShareLedger(store state.Store, now time.Time) *SharedLedger {
 		log, err = unpackLog(written, now)
 	}
 	switch s.err = err; {
-	case err == nil && (written.Packed != nil || isShared(store)):
+	case err == nil:
 		t.ledger.log.Merge(now, log)
 		t.state.merge(spent)
-	case !errors.Is(err, state.ErrInUse) && !isShared(store):
+	case errors.Is(err, state.ErrInUse):
+		t.state.merge(spent)
+	case !isShared(store):
 		return s
 	}
 	s.store, t.ledger.save, t.ledger.patience = store, s.handIn, 0
 	return s
 }
 
-// isShared tells that the store is there for several processes: calls are handed in
-// even if it has no ledger yet, and none is made that cannot be.
+// isShared tells that the store is there for several processes: no call is made that
+// cannot be handed in.
 func isShared(store state.Store) bool {
 	_, is := store.(state.Shared)
 	return is
@@ -57,7 +60,7 @@ func (s *SharedLedger) handIn(log quota.Log) (learned bool, err error) {
 	if data, err = log.MarshalBinary(); err == nil {
 		err = s.store.HandIn(s.tenant.state.key, data)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, state.ErrNowhere) {
 		s.err = err
 	}
 	if !isShared(s.store) {

@@ -118,7 +118,7 @@ func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if err == nil && s.shared && opening {
 		// Others may have had it before.
 		s.saved(&s.failing[1], nil)
-		s.restoreLedger(s.now())
+		s.restoreLedger()
 		return true, nil
 	}
 	var spent []state.Written
@@ -189,8 +189,9 @@ func (s *tenantState) unpack(written []state.Written) (logs []quota.Log) {
 	return logs
 }
 
-// unpackLog reads a ledger that was just read. One of a shared store may have been
-// written on a machine with another clock: how old it is the store tells.
+// unpackLog reads a ledger that was just read. It may have been written on a machine
+// with another clock, or this one's was set since: how old it is the store tells, if
+// it can.
 func unpackLog(w state.Written, now time.Time) (log quota.Log, err error) {
 	if err := log.UnmarshalBinary(w.Packed); err != nil {
 		return quota.Log{}, err
@@ -230,11 +231,9 @@ var errNoLedger = errors.New("there are incidents, and no ledger")
 // there was something to load there were calls, and a ledger that is not there or
 // not readable is lost. What then stands for it is saved at once, so that a crash
 // does not make the wait begin anew.
-func (s *tenantState) restoreLedger(now time.Time) {
+func (s *tenantState) restoreLedger() {
 	written, spent, err := s.state.LoadLedger()
-	if s.shared {
-		now = s.now() // its age is as of now
-	}
+	now := s.now() // its age is as of now
 	var log quota.Log
 	if err == nil && written.Packed != nil {
 		log, err = unpackLog(written, now)

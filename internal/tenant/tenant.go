@@ -219,7 +219,7 @@ func (t *Tenant) Open(before *AccountLedger, now time.Time) error {
 		t.ledger.Continue(before, now)
 	}
 	if err == nil && t.state.state != nil && (before == nil || t.state.shared) {
-		t.state.restoreLedger(now)
+		t.state.restoreLedger()
 	}
 	return err
 }

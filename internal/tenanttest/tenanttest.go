@@ -38,6 +38,9 @@ func InMemory(t *testing.T) state.Store {
 	return store
 }
 
+// Uptime is that of a machine in a bubble, whose own goes on when the bubble's does not.
+func Uptime() (boot string, up time.Duration) { return "", 0 }
+
 // Labels of a sample but tenant, as "label=value,label=value".
 func Labels(m *dto.Metric) string {
 	var all []string
