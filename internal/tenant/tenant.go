@@ -109,6 +109,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
 	}
+	proxySecrets(t.credential.Scrubber(), cfg.HTTP)
 	if t.source, err = t.newSource(); err != nil {
 		return nil, err
 	}
