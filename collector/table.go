@@ -191,7 +191,7 @@ var (
 		"Calls made in the window that ends now.",
 		"window")
 	BlockedUntil = define("api_blocked_until_timestamp_seconds", Gauge,
-		"Unix time until which the API told us to wait; 0 if it does not.")
+		"Unix time until which the API's answers with HTTP 429 have all calls wait; 0 if they do not. What another error asks for holds up its kind of call alone.")
 	APIActive = define("api_active", Gauge,
 		"Whether the tenant is read by this API (1), native (defender) or Microsoft Graph's.",
 		"api")

@@ -79,9 +79,11 @@ type Source struct {
 	// mu is never held for long: a scrape asks when the token ends.
 	mu               sync.Mutex
 	token            *oauth2.Token
-	renewAt          time.Time // zero: never
-	renewed          time.Time // when Renew last dropped a token
-	held             time.Time // see Held
+	renewAt          time.Time         // zero: never
+	renewed          time.Time         // when Renew last dropped a token
+	refused          bool              // Renew has spared the token since
+	digest           [sha256.Size]byte // of the credential that the token was asked for with
+	held             time.Time         // see Held
 	credentialExpiry time.Time
 	note             string
 	claims           Claims // of the last token
@@ -110,7 +112,8 @@ const (
 	// maxToken bounds a token, in bytes: no server takes a larger header.
 	maxToken = 32 << 10
 	// renewEvery bounds how often a token is dropped that the API refuses: a
-	// permission that is missing is missing in the next token, too.
+	// permission that is missing is missing in the next token, too. Not that of a
+	// credential which was changed meanwhile.
 	renewEvery = 5 * time.Minute
 )
 
@@ -176,6 +179,9 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	}
 	token := s.present()
 	p, err := s.load()
+	if s.spares(began, p) {
+		return token, nil
+	}
 	if err == nil {
 		s.learn(p)
 		if held := s.failure.holds(began, p.digest); held != nil {
@@ -190,7 +196,7 @@ func (s *Source) Token() (*oauth2.Token, error) {
 		return lasting(token, began, err)
 	}
 	s.failure = failure{}
-	s.keep(fresh, began, refresh)
+	s.keep(fresh, p.digest, began, refresh)
 	return fresh, nil
 }
 
@@ -204,10 +210,25 @@ func (s *Source) present() *oauth2.Token {
 func (s *Source) fresh(now time.Time) *oauth2.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token != nil && (s.renewAt.IsZero() || now.Before(s.renewAt)) {
+	if !s.refused && s.lasts(now) {
 		return s.token
 	}
 	return nil
+}
+
+// lasts tells that the token is not due. It is called with the lock held.
+func (s *Source) lasts(now time.Time) bool {
+	return s.token != nil && (s.renewAt.IsZero() || now.Before(s.renewAt))
+}
+
+// spares tells that a token that the API refuses goes on being used: there was another
+// a moment ago, and the credential, nil if it cannot be read, is the same still.
+func (s *Source) spares(now time.Time, p *loaded) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refused := s.refused
+	s.refused = false
+	return refused && s.lasts(now) && (p == nil || p.digest == s.digest)
 }
 
 func (s *Source) learn(p *loaded) {
@@ -216,12 +237,13 @@ func (s *Source) learn(p *loaded) {
 	s.credentialExpiry, s.note = p.expires, s.opts.scrubber.Text(p.note)
 }
 
-func (s *Source) keep(token *oauth2.Token, issued, refresh time.Time) {
+func (s *Source) keep(token *oauth2.Token, digest [sha256.Size]byte, issued, refresh time.Time) {
 	claims, readable := ParseClaims(token.AccessToken)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.claims, s.readable = claims, readable
-	s.token, s.renewAt, s.held = token, renewal(token, issued), time.Time{}
+	s.token, s.digest, s.renewAt, s.held = token, digest, renewal(token, issued), time.Time{}
+	s.refused = false
 	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
 	}
@@ -293,13 +315,15 @@ func renewal(t *oauth2.Token, issued time.Time) time.Time {
 }
 
 // Renew drops the token, because the API has refused it, so that the next call
-// of Token gets another. It does so at most every five minutes. It makes no
-// request, does not wait, and may be called at any time from anywhere.
+// of Token gets another: at most every five minutes, or if it finds that the
+// credential has changed. It makes no request, does not wait, and may be called at
+// any time from anywhere.
 func (s *Source) Renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.opts.Now()
 	if s.token == nil || !s.renewed.IsZero() && now.Sub(s.renewed) < renewEvery {
+		s.refused = s.token != nil
 		return
 	}
 	s.token, s.renewed = nil, now

@@ -160,6 +160,40 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+// TestRenewWithAnotherCredential: a token that the API refuses is replaced at once
+// when the credential was changed, and stays if the new one gets none.
+func TestRenewWithAnotherCredential(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answer: good}
+		secret, unread := "before", error(nil)
+		s := source(e, func() (string, error) { return secret, unread })
+		want := func(requests int) {
+			t.Helper()
+			s.Renew()
+			time.Sleep(30 * time.Second)
+			if _, err := s.Token(); err != nil || len(e.forms) != requests {
+				t.Errorf("%d requests, want %d; %v", len(e.forms), requests, err)
+			}
+		}
+		want(1)
+		want(2) // five minutes after the start it may be another
+		want(2)
+		unread = errors.New("no such file")
+		want(2)
+		secret, unread = "after", nil
+		want(3)
+		want(3)
+		// Without a refusal nobody looks.
+		secret = "third"
+		time.Sleep(time.Minute)
+		if _, err := s.Token(); err != nil || len(e.forms) != 3 {
+			t.Errorf("%d requests without a refusal, %v", len(e.forms), err)
+		}
+		e.answer = func(int, map[string]string) (int, string) { return 401, `{"error":"invalid_client"}` }
+		want(4)
+	})
+}
+
 // TestTimeoutIsKnown: the cause stays known.
 func TestTimeoutIsKnown(t *testing.T) {
 	_, err := source(&endpoint{err: context.DeadlineExceeded}, fixed("x")).Token()

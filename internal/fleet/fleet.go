@@ -430,6 +430,9 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 // make puts the tenant of a slot together, which goes on in the place of an old one.
 func (f *Fleet) make(r, old *slot) (err error) {
 	cfg, d := r.written, tenant.Dependencies{Store: f.store, Transport: r.transport, Logger: f.logger, Lost: func() { f.lose(r) }}
+	if f.replicas != nil {
+		d.Heard = f.replicas.heard
+	}
 	if r.staggered {
 		d.Stagger = stagger(cfg.Name)
 	}
@@ -458,6 +461,10 @@ func (f *Fleet) show(change func()) {
 	}
 	f.list.Store(&list)
 }
+
+// errNotTried is of a tenant that was to be opened with another one, for which the
+// store was out of reach.
+var errNotTried = fmt.Errorf("%w for another tenant a moment ago", state.ErrOutOfReach)
 
 // open opens those whose account is free in this process. It returns why some, by
 // their names, could not be.
@@ -493,7 +500,7 @@ func (f *Fleet) open(order []*slot) (failures map[string]error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if failures[r.Config().Name] = err; errors.Is(err, state.ErrOutOfReach) {
-					away = err // each would take as long to find out
+					away = errNotTried // each would take as long to find out
 				}
 				return
 			}
@@ -549,8 +556,16 @@ func (f *Fleet) start(r *slot) {
 // ended. False: it must not run. Without a record that nobody else has, a shared
 // store would not keep its calls from being made twice.
 func (f *Fleet) begin(ctx context.Context, r *slot, before account) bool {
-	err := r.Open(before.ledger, time.Now())
+	since, said := time.Now(), false
+	err := r.Open(before.ledger, since)
 	for f.replicas != nil && errors.Is(err, state.ErrOutOfReach) {
+		if f.replicas.heard().After(since) { // it is this tenant's own affair
+			f.openFailures.Add(1)
+			if !said {
+				f.logger.Warn("A tenant cannot be opened; it is not refreshed, and tried again", "tenant", r.Config().Name, "every", beatEvery, "err", err)
+			}
+			said = true
+		}
 		select {
 		case <-ctx.Done():
 			return false

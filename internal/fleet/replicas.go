@@ -25,6 +25,9 @@ const (
 	// beatWithin is how long a beat may take. It is less than the shortest patience,
 	// lest a single one that hangs be a silence.
 	beatWithin = 1500 * time.Millisecond
+	// awayEvery is how often it is tried to open a tenant of which the store tells
+	// nothing while it tells of others.
+	awayEvery = 5 * time.Second
 	// leaveWithin bounds each of the two last exchanges.
 	leaveWithin = 500 * time.Millisecond
 	// takeAtOnce is how many tenants are opened before the first of them refresh.
@@ -102,7 +105,9 @@ type Replicas struct {
 // replica has it, and when it is tried again.
 type failure struct {
 	err   error
-	again time.Time
+	since time.Time
+	again time.Time // zero: in a moment
+	said  bool
 }
 
 // ReplicaOptions are what a replica is made of.
@@ -119,6 +124,7 @@ type ReplicaOptions struct {
 
 // view is who there is, as of a beat.
 type view struct {
+	at      time.Time               // when the beat began, which the store has answered
 	members map[string]state.Member // by identity
 	config  string                  // ours
 	me      string                  // our name among them
@@ -241,13 +247,14 @@ func (r *Replicas) beat(ctx context.Context, within time.Duration) error {
 			}
 			me.Name = r.as
 		}
+		began := time.Now()
 		members, err := r.store.Beat(ctx, me)
 		if errors.Is(err, state.ErrStruckOff) {
 			r.struckOff()
 			continue
 		}
 		if err == nil {
-			r.see(ctx, me, members)
+			r.see(ctx, began, me, members)
 		}
 		return err
 	}
@@ -290,8 +297,8 @@ func (r *Replicas) struckOff() {
 }
 
 // see notes who there is, and strikes off who is silent.
-func (r *Replicas) see(ctx context.Context, me state.Member, members []state.Member) {
-	v := &view{members: make(map[string]state.Member, len(members)), config: me.Config, me: me.Name}
+func (r *Replicas) see(ctx context.Context, at time.Time, me state.Member, members []state.Member) {
+	v := &view{at: at, members: make(map[string]state.Member, len(members)), config: me.Config, me: me.Name}
 	beats := make([]replica.Beat, 0, len(members))
 	for _, m := range members {
 		v.members[m.Identity] = m
@@ -379,7 +386,7 @@ func (r *Replicas) turn(ctx context.Context) (taken, given int, more bool) {
 	r.owned.Store(&owned)
 	failures := r.fleet.Review()
 	for i := range free {
-		if r.opened(&free[i], failures[free[i].Name]) {
+		if r.opened(v, &free[i], failures[free[i].Name]) {
 			taken++
 		}
 	}
@@ -440,33 +447,61 @@ func (r *Replicas) wanted(c *claims) (wanted []config.Tenant) {
 	return wanted
 }
 
-// opened takes note of how it went to open a tenant.
-func (r *Replicas) opened(cfg *config.Tenant, err error) bool {
-	account := cfg.Account()
-	if errors.Is(err, state.ErrOutOfReach) {
+// opened takes note of how it went to open a tenant. A store that is out of reach the
+// beats tell of; if it has answered one since, the fault is the tenant's own.
+func (r *Replicas) opened(v *view, cfg *config.Tenant, err error) bool {
+	account, away := cfg.Account(), errors.Is(err, state.ErrOutOfReach)
+	if errors.Is(err, errNotTried) {
+		return false
+	}
+	if away {
 		for _, key := range keysOf(cfg) {
 			r.doubt(account, key) // an answer may have been lost
 		}
 	}
-	if errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) {
-		return false // as it may be; it is tried again in a moment
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was, failed := r.faulty[account]
+	was := r.faulty[account]
+	if errors.Is(err, state.ErrInUse) {
+		delete(r.faulty, account)
+		return false // as it may be; it is tried again in a moment
+	}
 	if err == nil {
-		if failed {
-			delete(r.faulty, account)
+		delete(r.faulty, account)
+		if was.said {
 			r.logger.Info("The tenant could be opened, it is served", "tenant", cfg.Name)
 		}
 		return true
 	}
-	r.fleet.openFailures.Add(1)
-	if !failed || was.err.Error() != err.Error() {
-		r.logger.Warn("A tenant cannot be opened; it is not served, and tried again", "tenant", cfg.Name, "every", reviewEvery, "err", err)
+	now := time.Now()
+	is := failure{err: err, since: now, said: was.said}
+	if was.err != nil {
+		is.since = was.since
 	}
-	r.faulty[account] = failure{err, time.Now().Add(reviewEvery)}
+	if away && !v.at.After(is.since) {
+		r.faulty[account] = is
+		return false
+	}
+	every := reviewEvery
+	if away {
+		every = awayEvery
+	}
+	r.fleet.openFailures.Add(1)
+	// What is wrong with a connection has another number in it each time.
+	if !was.said || away != errors.Is(was.err, state.ErrOutOfReach) || !away && was.err.Error() != err.Error() {
+		r.logger.Warn("A tenant cannot be opened; it is not served, and tried again", "tenant", cfg.Name, "every", every, "err", err)
+	}
+	is.said, is.again = true, now.Add(every)
+	r.faulty[account] = is
 	return false
+}
+
+// heard is when the last beat began that the store has answered, zero before the first.
+func (r *Replicas) heard() time.Time {
+	if v := r.view.Load(); v != nil {
+		return v.at
+	}
+	return time.Time{}
 }
 
 // free are those of the tenants that no living replica has, at most so many as are
@@ -479,10 +514,16 @@ func (r *Replicas) free(ctx context.Context, v *view, wanted []config.Tenant) (f
 	defer cancel()
 	owners, err := r.owners(ctx, v, len(wanted), func(i int) *config.Tenant { return &wanted[i] })
 	if err != nil {
-		return nil // which the beats say
+		// It has answered a beat a moment ago: to open them tells more.
+		return wanted[:min(len(wanted), takeAtOnce)]
 	}
 	for i, owner := range owners {
-		if (owner == "" || owner == v.me) && len(free) < takeAtOnce {
+		switch {
+		case owner != "" && owner != v.me:
+			r.mu.Lock()
+			delete(r.faulty, wanted[i].Account()) // not for everybody
+			r.mu.Unlock()
+		case len(free) < takeAtOnce:
 			free = append(free, wanted[i])
 		}
 	}

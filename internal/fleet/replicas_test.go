@@ -371,6 +371,56 @@ func TestFaultyTenant(t *testing.T) {
 	})
 }
 
+// TestOneOutOfReach: what is kept of one tenant cannot be had, of all others it can.
+// It is said once, while it is owned and when it is not any more, and counted; the
+// others are taken over.
+func TestOneOutOfReach(t *testing.T) {
+	inHerd(t, func(h *herd) {
+		configs := h.tenants(6)
+		a := h.begin("a", 0, configs...)
+		h.wait(2 * time.Second)
+		h.board.Break(configs[3].TenantID, true)
+		h.wait(3 * time.Minute)
+		const owned = "does not take what is this tenant's"
+		if got := strings.Count(a.said.String(), owned); got < 1 || got > 2 { // its rows, its ledger
+			t.Errorf("said %d times by its owner:\n%s", got, &a.said)
+		}
+		if _, _, failures := a.Census(); failures > 0 {
+			t.Errorf("%d failures to open what is open", failures)
+		}
+		a.kill()
+		b := h.begin("b", 0, configs...)
+		h.wait(2 * time.Minute)
+		if got := b.served(); len(got) != 5 {
+			t.Errorf("%v are served", got)
+		}
+		if got := strings.Count(b.said.String(), "A tenant cannot be opened"); got != 1 {
+			t.Errorf("said %d times:\n%s", got, &b.said)
+		}
+		if _, _, failures := b.Census(); failures < 10 || failures > 30 {
+			t.Errorf("%d failures counted in two minutes", failures)
+		}
+		// A reload goes on trying, too.
+		other := slices.Clone(configs)
+		h.board.Break(configs[4].TenantID, true)
+		other[4].Lookback += time.Hour
+		if _, err := b.Replace(other); err != nil {
+			t.Fatal(err)
+		}
+		h.wait(time.Minute)
+		if got := strings.Count(b.said.String(), "it is not refreshed, and tried again"); got != 1 {
+			t.Errorf("said %d times of a replacement:\n%s", got, &b.said)
+		}
+		h.board.Break(configs[3].TenantID, false)
+		h.board.Break(configs[4].TenantID, false)
+		h.wait(time.Minute)
+		h.once(configs)
+		if got := strings.Count(b.said.String(), "The tenant could be opened"); got != 1 {
+			t.Errorf("said %d times that it is served", got)
+		}
+	})
+}
+
 // TestStoreAway: nothing is taken, nothing given up, no call is made, nobody is
 // struck off; and everything goes on when it is back.
 func TestStoreAway(t *testing.T) {
@@ -415,6 +465,9 @@ func TestStoreAway(t *testing.T) {
 		for _, l := range h.all {
 			if s, _ := l.Replicas(); s.Lost > 0 || strings.Contains(l.said.String(), "struck off") {
 				t.Errorf("%s lost %d tenants", l.name, s.Lost)
+			}
+			if said := l.said.String(); strings.Contains(said, "this tenant's") || strings.Contains(said, "cannot be opened") {
+				t.Errorf("it is said of more than the store:\n%s", said)
 			}
 			for _, tenant := range l.Tenants() {
 				if !tenant.Status(time.Now()).Refresh.Up {

@@ -94,6 +94,8 @@ var (
 	closeScript string
 	//go:embed scripts/aside.lua
 	asideScript string
+	//go:embed scripts/foreign.lua
+	foreignScript string
 	//go:embed scripts/handin.lua
 	handInScript string
 	//go:embed scripts/peek.lua
@@ -101,7 +103,7 @@ var (
 )
 
 type redisScripts struct {
-	join, beat, strike, open, grant, save, close, aside, handIn, peek *redis.Script
+	join, beat, strike, open, grant, save, close, aside, foreign, handIn, peek *redis.Script
 }
 
 func newRedis(engine *redisURL, o Options) *redisStore {
@@ -112,7 +114,7 @@ func newRedis(engine *redisURL, o Options) *redisStore {
 			join: redis.NewScript(joinScript), beat: redis.NewScript(beatScript), strike: redis.NewScript(strikeScript),
 			open: redis.NewScript(openScript), grant: redis.NewScript(grantScript), save: redis.NewScript(saveScript),
 			close: redis.NewScript(closeScript), aside: redis.NewScript(asideScript), handIn: redis.NewScript(handInScript),
-			peek: redis.NewScript(peekScript),
+			foreign: redis.NewScript(foreignScript), peek: redis.NewScript(peekScript),
 		},
 	}
 	s.deflate.New = func() any {

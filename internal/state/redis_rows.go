@@ -116,6 +116,9 @@ func (t *redisTenant) load(restore func(*incident.Saved) error) error {
 		}
 		return err
 	})
+	if t.mends(err, false) {
+		return fmt.Errorf("%w: something else was in its place", ErrSetAside)
+	}
 	if err != nil || sealed == "" {
 		return err // there may be rows of a save that was not completed
 	}
@@ -279,6 +282,7 @@ func (t *redisTenant) run(st *step) error {
 	for again := false; ; again = true {
 		answer, err := t.store.number(context.Background(), OperationSave, t.store.scripts.save, keys, args...)
 		switch {
+		case !again && t.mends(err, false): // it is as if that had been lost
 		case err != nil:
 			return err
 		case answer == saveUnknown && !again:

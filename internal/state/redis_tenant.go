@@ -69,7 +69,11 @@ func (s *redisStore) Open(key Key) (Tenant, error) {
 	if before != nil {
 		return nil, configuredTwice(key)
 	}
-	if err := t.open(hex.EncodeToString(token[:])); err != nil {
+	err := t.open(hex.EncodeToString(token[:]))
+	if t.mends(err, true) {
+		err = t.open(hex.EncodeToString(token[:]))
+	}
+	if err != nil {
 		t.forget()
 		return nil, err
 	}
@@ -218,6 +222,9 @@ func (t *redisTenant) LoadLedger() (ledger Written, spent []Written, err error) 
 		}
 		return Written{Age: -1}, spent, err
 	}
+	if o.ledger == "" {
+		return Written{Age: -1}, spent, fmt.Errorf("%w: something else was in the place of the ledger, or of calls that were handed in", ErrSetAside)
+	}
 	data, whole := t.at.unseal([]byte(o.ledger))
 	if !whole {
 		return Written{Age: -1}, spent, t.setAside(damagedf("the ledger"))
@@ -260,6 +267,9 @@ func (t *redisTenant) record(sealed string, atMost int, told []string) (spent []
 		args = append(args, entry)
 	}
 	answer, err := t.store.run(context.Background(), OperationGrant, t.store.scripts.grant, t.keys(), args...)
+	if t.mends(err, false) {
+		answer, err = t.store.run(context.Background(), OperationGrant, t.store.scripts.grant, t.keys(), args...)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -331,10 +341,41 @@ func (t *redisTenant) setAside(why error, rows ...string) error {
 	return fmt.Errorf("%w as %s: %w", ErrSetAside, aside, why)
 }
 
+// isForeign tells that an exchange has failed for a key that holds what no program of
+// ours puts there.
+func isForeign(err error) bool { return err != nil && strings.Contains(err.Error(), "WRONGTYPE") }
+
+// mends sets aside what is not of this program's making in the place of the tenant's
+// keys, if that is what an exchange has failed for, and tells whether to try that again.
+// lost: the ledger that was there is not known here.
+func (t *redisTenant) mends(failed error, lost bool) bool {
+	if !isForeign(failed) {
+		return false
+	}
+	keys := append(t.keys(), t.rowsKey(redisLayout))
+	now := time.Now().UTC().Format("20060102T150405.000Z")
+	for _, key := range keys[:3:3] {
+		keys = append(keys, key+":damaged-"+now)
+	}
+	mode := 0
+	if lost {
+		mode = 1
+	}
+	kept, err := t.store.number(context.Background(), OperationLoad, t.store.scripts.foreign, keys, int(keptAside.Seconds()), mode)
+	if err == nil && kept > 0 {
+		t.store.logger.Error("What was in the place of the tenant's state is not of this program and was set aside",
+			"tenant", t.key.Tenant, "as", t.store.record(t.key)+"…:damaged-"+now, "err", failed)
+	}
+	return err == nil
+}
+
 // Peek implements Store. A shared state can be read while its owner is at work.
 func (s *redisStore) Peek(key Key) (ledger Written, spent []Written, err error) {
 	record := s.record(key)
 	answer, err := s.run(context.Background(), OperationLoad, s.scripts.peek, []string{record, record + ":spent"}, spentAtOpen)
+	if isForeign(err) {
+		err = damagedf("it") // which an owner sets aside
+	}
 	if err != nil {
 		return Written{}, nil, fmt.Errorf("read the ledger: %w", err)
 	}

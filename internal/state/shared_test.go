@@ -30,6 +30,7 @@ func TestShared(t *testing.T) {
 				{"is written back when it is empty", emptied},
 				{"is healed when it is older", olderCopy},
 				{"keeps what is damaged aside", damagedAside},
+				{"keeps what is foreign aside", foreignAside},
 				{"takes rows that are not its own for none", otherRows},
 				{"keeps rows of another layout for a while", otherLayout},
 				{"is out of reach", outOfReach},
@@ -383,6 +384,66 @@ func damagedAside(t *testing.T, e *engine) {
 	for _, key := range aside {
 		if ttl := e.TTL(ctx, key).Val(); ttl <= 29*24*time.Hour {
 			t.Errorf("%s is kept for %v", key, ttl)
+		}
+	}
+	mustClose(t, tenant)
+}
+
+// foreignAside: what is not of this program's making, in the place of a record, of
+// what was handed in or of rows, is kept under another key. Its ledger counts as lost
+// unless its owner has it, and the owners of all others are known.
+func foreignAside(t *testing.T, e *engine) {
+	e.settle(t)
+	ctx := context.Background()
+	a := e.join(t, "a")
+	record := a.record(contoso)
+	foreign := func(key string) {
+		e.Del(ctx, key)
+		if err := e.Set(ctx, key, "foreign", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{record, record + ":spent"} {
+		tenant := mustOpen(t, a, contoso)
+		mustSaveLedger(t, tenant, "own")
+		foreign(key)
+		if _, err := tenant.SaveLedger([]byte("own still")); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		mustClose(t, tenant)
+		tenant = mustOpen(t, a, contoso)
+		if got, _, err := tenant.LoadLedger(); string(got.Packed) != "own still" || err != nil {
+			t.Errorf("%s: the owner has lost its own: %q, %v", key, got.Packed, err)
+		}
+		mustClose(t, tenant)
+		foreign(key)
+		owners, err := a.Owners(ctx, []Key{contoso, {Tenant: "other", API: "defender"}})
+		if err != nil || len(owners) != 2 {
+			t.Errorf("%s: got %q, %v", key, owners, err)
+		}
+		if _, _, err := a.Peek(contoso); !errors.Is(err, errDamaged) {
+			t.Errorf("%s: peeked %v", key, err)
+		}
+		tenant = mustOpen(t, a, contoso)
+		if got, _, err := tenant.LoadLedger(); got.Packed != nil || !errors.Is(err, ErrSetAside) {
+			t.Errorf("%s: got %v, %v", key, got, err)
+		}
+		mustSaveLedger(t, tenant, "own")
+		mustClose(t, tenant)
+	}
+	tenant := mustOpen(t, a, contoso)
+	rows := record + ":rows:" + redisLayout
+	mustSave(t, tenant, nil, example(3))
+	foreign(rows)
+	mustSave(t, tenant, example(3), example(4))
+	foreign(rows)
+	if got, err := load(tenant); !errors.Is(err, ErrSetAside) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, key := range []string{record, record + ":spent", rows} {
+		aside := e.Keys(ctx, key+":damaged-*").Val()
+		if len(aside) == 0 || e.Get(ctx, aside[0]).Val() != "foreign" || e.TTL(ctx, aside[0]).Val() <= 29*24*time.Hour {
+			t.Errorf("%s: kept %q", key, aside)
 		}
 	}
 	mustClose(t, tenant)

@@ -32,6 +32,7 @@ type Board struct {
 	lives   int // of all members so far
 	records map[state.Key]*record
 	away    bool
+	broken  map[string]bool // tenants
 	calls   int
 }
 
@@ -53,7 +54,7 @@ type record struct {
 
 // NewBoard is one that is old enough to be believed.
 func NewBoard() *Board {
-	return &Board{born: time.Now().Add(-2 * longestWindow), members: map[string]state.Member{}, records: map[state.Key]*record{}}
+	return &Board{born: time.Now().Add(-2 * longestWindow), members: map[string]state.Member{}, records: map[state.Key]*record{}, broken: map[string]bool{}}
 }
 
 // Away takes the board out of everybody's reach, or puts it back.
@@ -61,6 +62,22 @@ func (b *Board) Away(away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.away = away
+}
+
+// Break lets nobody have what is kept of one tenant, or no longer: everything else is
+// in reach.
+func (b *Board) Break(tenant string, broken bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken[folded(state.Key{Tenant: tenant}).Tenant] = broken
+}
+
+// whole fails for a tenant that is broken.
+func (b *Board) whole(key state.Key) error {
+	if b.broken[key.Tenant] {
+		return fmt.Errorf("%w: WRONGTYPE", state.ErrOutOfReach)
+	}
+	return nil
 }
 
 // Empty loses everything.

@@ -159,7 +159,11 @@ func (s *Store) Owners(_ context.Context, keys []state.Key) (owners []string, er
 	err = s.ask(func(b *Board) error {
 		for _, key := range keys {
 			owner := ""
-			if r := b.records[folded(key)]; r != nil {
+			err := b.whole(folded(key))
+			if err != nil && len(keys) == 1 {
+				return err
+			}
+			if r := b.records[folded(key)]; r != nil && err == nil {
 				owner = r.owner
 			}
 			owners = append(owners, owner)
@@ -173,6 +177,9 @@ func (s *Store) Owners(_ context.Context, keys []state.Key) (owners []string, er
 func (s *Store) Open(key state.Key) (state.Tenant, error) {
 	t := &tenant{store: s, key: folded(key), me: s.me()}
 	err := s.ask(func(b *Board) (err error) {
+		if err = b.whole(t.key); err != nil {
+			return err
+		}
 		if t.own, err = b.open(t.key, t.me); err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -230,6 +237,9 @@ func (t *tenant) ask(do func(*Board, *record) error) error {
 	return t.store.ask(func(b *Board) error {
 		if t.me != t.store.me() {
 			return inUse("this replica was struck off and is another one by now")
+		}
+		if err := b.whole(t.key); err != nil {
+			return err
 		}
 		r, err := b.of(t.key, t.me, t.own.Since)
 		if err != nil {

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // TestLearnedLimits: whatever period the server names, there is one series for
@@ -61,6 +63,26 @@ func TestLearnedLimitsAndSettings(t *testing.T) {
 		l.begin()
 		limit(50)
 	})
+}
+
+// TestRetryAfterOfAnotherError: what an error that is no refusal asks for is up to the
+// pass that has met it, and blocks no other.
+func TestRetryAfterOfAnotherError(t *testing.T) {
+	cfg := tenanttest.Config()
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	made, err := simple(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if got := made.ledger.RetryAfter(now, "600").Sub(now); got != 10*time.Minute {
+		t.Errorf("waits for %v", got)
+	}
+	if until, at := made.ledger.log.BlockedUntil(), made.ledger.Ready(now, pass.Delta); !until.IsZero() || at.After(now) {
+		t.Errorf("blocked until %v, ready at %v", until, at)
+	}
 }
 
 // TestLongRetryAfter: an hour is believed, and said once.

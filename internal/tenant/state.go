@@ -28,7 +28,9 @@ type tenantState struct {
 	handedIn func(calls int)
 	lost     func()
 	opened   func(state.Ownership)
-	from     state.Predecessor
+	// heard is when a shared store has last answered as a whole; nil: that is not known.
+	heard func() time.Time
+	from  state.Predecessor
 	// unreleased: closing has failed, another replica cannot have the state yet.
 	unreleased bool
 
@@ -37,7 +39,7 @@ type tenantState struct {
 	failures   atomic.Uint64
 	size       atomic.Int64 // on disk, in bytes
 	lastSave   atomic.Int64 // Unix nanoseconds, 0 before the first
-	failing    [2]bool      // rows, ledger
+	failing    [2]failing   // rows, ledger
 	known      bool         // Load has found something, usable or not
 	unread     error        // why Load could not find out
 	anew       bool         // what was saved of incidents is not gone on from, and not replaced yet
@@ -202,26 +204,47 @@ func unpackLog(w state.Written, now time.Time) (log quota.Log, err error) {
 	return log, nil
 }
 
-func (s *tenantState) saved(failing *bool, err error) {
-	switch {
-	case err != nil:
+// failing is since when saves fail, zero if they do not, and whether it was said.
+type failing struct {
+	since time.Time
+	said  bool
+}
+
+func (s *tenantState) saved(f *failing, err error) {
+	if err != nil {
 		s.failures.Add(1)
-		switch {
-		case *failing:
-		case s.shared && errors.Is(err, state.ErrOutOfReach): // of all tenants: the fleet says it once
-			s.logger.Debug("The shared state is out of reach", "err", err)
-		default:
-			s.logger.Error("The state cannot be saved, the counts go on from memory", "err", err)
+		if f.since.IsZero() {
+			f.since = s.now()
 		}
-	case *failing && !s.shared:
-		s.logger.Info("The state is saved again")
+		s.sayFailing(f, err)
+	} else {
+		if f.said {
+			s.logger.Info("The state is saved again")
+		}
+		*f = failing{}
 	}
-	*failing = err != nil
 	if s.state != nil {
 		s.size.Store(s.state.Size())
 	}
 	if err == nil && s.size.Load() > 0 {
 		s.lastSave.Store(s.now().UnixNano())
+	}
+}
+
+// sayFailing says once that saves fail. That a shared store is out of reach, for all
+// tenants, the fleet says; if it has answered since, it is this one's own affair.
+func (s *tenantState) sayFailing(f *failing, err error) {
+	away := s.shared && errors.Is(err, state.ErrOutOfReach)
+	switch {
+	case f.said:
+	case !away:
+		f.said = true
+		s.logger.Error("The state cannot be saved, the counts go on from memory", "err", err)
+	case s.heard != nil && s.heard().After(f.since):
+		f.said = true
+		s.logger.Error("The shared state does not take what is this tenant's: no call is made for it", "err", err)
+	default:
+		s.logger.Debug("The shared state is out of reach", "err", err)
 	}
 }
 

@@ -63,6 +63,9 @@ type Dependencies struct {
 	// state is another replica's: no more calls are made, and the tenant is to be
 	// stopped. It must not wait for that. nil: it is not told.
 	Lost func()
+	// Heard tells when a shared store has last answered whatever is of no tenant; nil:
+	// nobody asks it.
+	Heard func() time.Time
 	// Replaces is the tenant whose counters go on; nil: they begin at zero.
 	Replaces *Tenant
 	// Choice is there if the configuration leaves the API open.
@@ -93,7 +96,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	}
 	t.state = &tenantState{
 		store: d.Store, key: state.Key{Tenant: cfg.TenantID, API: cfg.API}, logger: t.logger, now: t.now,
-		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened, anew: d.Anew,
+		handedIn: t.api.HandedIn, lost: d.Lost, opened: t.opened, anew: d.Anew, heard: d.Heard,
 	}
 	t.state.shared = isShared(d.Store)
 	var err error
@@ -109,6 +112,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err
 	}
+	proxySecrets(t.credential.Scrubber(), cfg.HTTP)
 	if t.source, err = t.newSource(); err != nil {
 		return nil, err
 	}
