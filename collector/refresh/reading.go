@@ -23,6 +23,7 @@ type reading struct {
 	// goes on at the next interval.
 	began  time.Time
 	newest time.Time // last update that is not in the server's future, of a delta
+	far    bool      // a delta reads what the next one does not read again
 }
 
 // retry is when a pass goes on, and what kept it from that.
@@ -206,16 +207,18 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 	}
 	l.Draft.Passes[p].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
-		l.delta = &reading{Started: now, Listing: l.newDelta()}
+		far := l.Watermark.asOf.IsZero() || now.Sub(l.Watermark.asOf) > max(l.opts.Overlap/2, 2*l.Draft.Interval)
+		l.delta = &reading{Started: now, Listing: l.newDelta(far), far: far}
 	}
 	l.delta.began = now
 	return l.delta
 }
 
-// newDelta is of what has changed since the watermark.
-func (l *Loop) newDelta() *listing.Listing {
+// newDelta is of what has changed since the watermark. One that reaches far back is
+// proven: what it misses nothing but a sweep would read.
+func (l *Loop) newDelta(far bool) *listing.Listing {
 	l.deltas++
-	reading := listing.New(&l.Server, l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
+	reading := listing.New(&l.Server, far || l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
 		updated, known := l.mirror.Updated(in.ID)
 		return known && !updated.Before(in.Updated)
@@ -332,7 +335,11 @@ func (l *Loop) openDone(now time.Time) {
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
 	l.delta, l.answer = nil, 0
-	l.Watermark.move(d.Started, now, d.newest)
+	// After an outage, or a restart, the first answers may be empty lists. One that
+	// skips all of that time is believed when the next delta says the same.
+	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty {
+		l.Watermark.move(d.Started, now, d.newest)
+	}
 	if l.Phase == finalDelta {
 		l.completeFirst(ctx, now)
 	}
