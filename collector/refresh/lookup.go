@@ -125,7 +125,7 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		if in.Status != incident.StatusRedirected && !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
 			m.Hidden++
 		}
-		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), false)
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
 		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)

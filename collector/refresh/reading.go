@@ -413,26 +413,30 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
 		l.doubt(in.ID)
-	} else {
-		l.trust(in.ID)
-		if p == pass.Delta {
-			l.delta.newest = later(l.delta.newest, in.Updated)
-		}
+	} else if p == pass.Delta {
+		l.delta.newest = later(l.delta.newest, in.Updated)
 	}
 	if p == pass.First && l.Phase == fullScan && !known && l.Draft.Coverage.Open && slices.Contains(openStatuses, in.Status) &&
 		l.Draft.Coverage.Statuses[in.Status] && in.Updated.Before(since) {
 		l.unlisted++
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
+	// An old row of a sweep may be the present one. But the newest that it has seen wins, and
+	// a list may come from a machine that is behind: that a row has gone back two sweeps have to say.
+	first := p == pass.Sweep && !l.mirror.Seen(in.ID)
+	older := first && known && before.Before(since) && in.Updated.Before(before)
 	apply := l.mirror.Apply
-	if present || before.After(limit) || p == pass.Sweep && before.Before(since) {
+	if present || before.After(limit) || older && l.mirror.Missed(in.ID) {
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
-	if change == incident.Stale {
+	switch {
+	case change == incident.Stale && (first || p != pass.Sweep):
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
 		l.doubt(in.ID)
+	case change != incident.Stale && !in.Updated.After(limit):
+		l.trust(in.ID)
 	}
 	if p != pass.Sweep {
 		return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -458,6 +459,58 @@ func TestLookupsThatWait(t *testing.T) {
 			t.Errorf("%d lookups, want 1", n)
 		}
 		f.dropClosed()
+		r.equal(t)
+	})
+}
+
+// TestOldVersions: a list that has versions of the past, besides the present ones or, as a
+// machine that is behind, instead of them, changes no count by a sweep.
+func TestOldVersions(t *testing.T) {
+	for name, instead := range map[string]bool{"besides": false, "instead": true} {
+		t.Run(name, func(t *testing.T) {
+			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				hidden := make(map[int64]bool)
+				for id := range int64(30) {
+					f.change(func() { f.old = append(f.old, f.incidents[id+1]) })
+					hidden[id+1] = instead
+					f.set(id+1, func(in *incident.Incident) { in.Severity, in.Status = incident.SeverityHigh, incident.StatusResolved })
+				}
+				old := f.old
+				f.change(func() { f.old = nil })
+				sleep(30 * time.Minute)
+				r.equal(t)
+				f.change(func() { f.old, f.hidden = old, hidden })
+				until(t, "swept", func() bool { return !r.Status().Passes[pass.Sweep].LastSuccess.IsZero() })
+				r.equal(t)
+				if instead {
+					f.change(func() { f.old, f.hidden = nil, nil })
+				}
+				sleep(3 * time.Hour)
+				r.equal(t)
+				if got := r.Status().Corrections; got != [3]uint64{} {
+					t.Errorf("corrections: %v, want none", got)
+				}
+			})
+		})
+	}
+}
+
+// TestRestored: a system that was restored has gone back, and the counts follow.
+func TestRestored(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		backup := maps.Clone(f.incidents)
+		for id := range int64(40) {
+			f.resolve(id + 1)
+		}
+		sleep(30 * time.Minute)
+		f.change(func() { f.incidents = backup })
+		sleep(2 * time.Hour)
 		r.equal(t)
 	})
 }
