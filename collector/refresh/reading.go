@@ -18,7 +18,8 @@ type reading struct {
 	Listing *listing.Listing `json:"listing"`
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
-	Missing missing          `json:"missing"` // of a sweep
+	Missing missing          `json:"missing"`         // of a sweep
+	Oldest  time.Time        `json:"oldest,omitzero"` // last update that was read
 	// began is when a delta was last begun, zero while it rests: one that has failed
 	// goes on at the next interval.
 	began  time.Time
@@ -164,7 +165,11 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	l.noteOptions()
 	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
 	for i := range rows {
-		newest = later(newest, rows[i].Updated)
+		at := rows[i].Updated
+		newest = later(newest, at)
+		if !at.IsZero() && (r.Oldest.IsZero() || at.Before(r.Oldest)) {
+			r.Oldest = at
+		}
 		l.apply(&rows[i], p, clock, false)
 	}
 	if failure != nil {
