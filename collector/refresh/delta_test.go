@@ -379,6 +379,41 @@ func TestOutageKeepsTheOverlap(t *testing.T) {
 	})
 }
 
+// TestEmptyAfterOutage: what has changed while nothing was read, for longer than the
+// overlap, is not taken for nothing on the word of one empty list, nor what has changed
+// while the process was down.
+func TestEmptyAfterOutage(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+			f.fill(40)
+			opts := Options{Overlap: time.Minute, SweepInterval: 24 * time.Hour, Store: newDisk()}
+			r := start(t, f, opts)
+			sleep(2 * time.Minute)
+			f.fails(faults["500"])
+			if restart {
+				r.stop()
+			}
+			f.set(0, nil)
+			f.resolve(7)
+			sleep(11 * time.Minute)
+			f.change(func() { f.blank, f.fault = true, nil })
+			if restart {
+				r = start(t, f, opts)
+			}
+			back := time.Now()
+			until(t, "refreshed", func() bool { return r.Status().Passes[pass.Delta].LastSuccess.After(back) })
+			f.change(func() { f.blank = false })
+			sleep(time.Minute)
+			r.equal(t)
+			before := f.made()
+			sleep(10 * time.Minute)
+			if n := f.made() - before; n > 21 {
+				t.Errorf("%d calls in ten minutes", n)
+			}
+		})
+	}
+}
+
 // TestFailureInTheMiddle: a delta that breaks off after its first page does not
 // move the watermark.
 func TestFailureInTheMiddle(t *testing.T) {

@@ -36,6 +36,7 @@ type tenant struct {
 	noAlerts bool
 	refuse   map[incident.Status]bool // in a filter
 	hidden   map[int64]bool           // by the list
+	old      []incident.Incident      // versions that the list has, too
 	blank    bool                     // the list is empty
 	deaf     bool                     // a status selects nothing
 	mark     string                   // of the dimensions that the rows are kept for
@@ -155,8 +156,14 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	if f.blank {
 		return page, nil
 	}
+	rows := slices.Clone(f.old)
 	for id, in := range f.incidents {
-		if f.deaf && req.Status != incident.StatusUnknown || f.hidden[id] || req.Status != incident.StatusUnknown && in.Status != req.Status ||
+		if !f.hidden[id] {
+			rows = append(rows, in)
+		}
+	}
+	for _, in := range rows {
+		if f.deaf && req.Status != incident.StatusUnknown || req.Status != incident.StatusUnknown && in.Status != req.Status ||
 			in.Updated.Before(req.Since) || !req.Before.IsZero() && !in.Updated.Before(req.Before) {
 			continue
 		}

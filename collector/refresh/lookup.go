@@ -24,6 +24,10 @@ type missing struct {
 	// Found exist, and Hidden of them should have been on the list.
 	Found  int `json:"found,omitempty"`
 	Hidden int `json:"hidden,omitempty"`
+	// Beyond of those found are older than all that the list has: it may not go back that far.
+	Beyond int `json:"beyond,omitempty"`
+	// Unlisted: one of the hidden only the list of its status should have had.
+	Unlisted bool `json:"unlisted,omitempty"`
 	// Merged: an incident that was merged into another one exists. The list may leave out
 	// all of those.
 	Merged bool `json:"merged,omitempty"`
@@ -40,6 +44,10 @@ const (
 	suspicious = 10
 	// maxHidden ends a sweep early: the list is not to be believed.
 	maxHidden = 5
+	// confirmAfter is when another sweep follows one that found many to be gone.
+	confirmAfter = 10 * time.Minute
+	// retention is for how long Microsoft keeps incidents, by its documentation.
+	retention = 180 * 24 * time.Hour
 )
 
 func (l *Loop) findMissing(ctx context.Context, now time.Time) {
@@ -118,14 +126,8 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	case failure == nil:
 		m.Found++
 		m.Merged = m.Merged || in.Status == incident.StatusRedirected
-		// It should have been on the list, unless it has moved since, or was merged: a list
-		// may leave those out.
-		since, open := l.swept(now)
-		open = open && slices.Contains(openStatuses, in.Status)
-		if in.Status != incident.StatusRedirected && !in.Updated.IsZero() && in.Updated.Before(l.Scan.Listing.Started) && (open || in.Updated.After(since)) {
-			m.Hidden++
-		}
-		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), false)
+		l.noteFound(&in, now)
+		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
 		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)
@@ -151,6 +153,27 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	return true
 }
 
+// noteFound tells whether the list hides an incident that exists. It should have been on the
+// list, unless it has moved since or just before, or was merged: a list may leave those out.
+func (l *Loop) noteFound(in *incident.Incident, now time.Time) {
+	m, oldest := &l.Scan.Missing, l.Scan.Oldest
+	since, open := l.swept(now)
+	recent := in.Updated.After(since)
+	if in.Status == incident.StatusRedirected || in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started.Add(-l.opts.Overlap)) ||
+		!recent && !(open && slices.Contains(openStatuses, in.Status)) {
+		return
+	}
+	if in.Updated.Before(oldest) {
+		expired := in.Updated.Before(l.clock.present(now).Add(-retention))
+		if expired || m.Beyond < suspicious && (recent || oldest.Before(since)) {
+			m.Beyond++
+			return
+		}
+	}
+	m.Hidden++
+	m.Unlisted = m.Unlisted || !recent
+}
+
 func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, failure *listing.Error) {
 	failure = l.attempt(ctx, pass.Sweep, func(ctx context.Context) (err error) {
 		in, err = l.opts.Source.Incident(ctx, id)
@@ -174,12 +197,30 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
+		if m.Unlisted && l.takesOpen(now) {
+			// Everything is read without, and soon.
+			l.Server.Ignores(listing.OptionStatus, now)
+			l.noteOptions()
+			l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
+		}
 		failure := &listing.Error{Operation: listing.OperationList, Reason: reason.Incomplete, Err: errors.New("the list hides incidents that exist")}
 		l.ended(ctx, pass.Sweep, s.Started, failure)
 		return
 	}
+	gone := 0 // and not because the list does not go back that far
+	for _, id := range m.Gone {
+		if updated, _ := l.mirror.Updated(id); !updated.Before(s.Oldest) {
+			gone++
+		}
+	}
+	if gone > suspicious || 2*gone > l.mirror.Len() {
+		// Perhaps for a moment only. The next sweep has to say so, too, and the one after
+		// that finds what is back.
+		m.Unknown, m.Gone = append(m.Unknown, m.Gone...), nil
+		l.NextSweep = earlier(l.NextSweep, now.Add(confirmAfter))
+	}
 	for _, id := range m.Unknown {
-		if m.Merged && l.mirror.Merged(id) {
+		if updated, _ := l.mirror.Updated(id); m.Merged && l.mirror.Merged(id) || m.Beyond > 0 && updated.Before(s.Oldest) {
 			continue
 		}
 		if l.mirror.Missed(id) {

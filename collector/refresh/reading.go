@@ -18,11 +18,13 @@ type reading struct {
 	Listing *listing.Listing `json:"listing"`
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
-	Missing missing          `json:"missing"` // of a sweep
+	Missing missing          `json:"missing"`         // of a sweep
+	Oldest  time.Time        `json:"oldest,omitzero"` // last update that was read
 	// began is when a delta was last begun, zero while it rests: one that has failed
 	// goes on at the next interval.
 	began  time.Time
 	newest time.Time // last update that is not in the server's future, of a delta
+	far    bool      // a delta reads what the next one does not read again
 }
 
 // retry is when a pass goes on, and what kept it from that.
@@ -163,7 +165,11 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	l.noteOptions()
 	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
 	for i := range rows {
-		newest = later(newest, rows[i].Updated)
+		at := rows[i].Updated
+		newest = later(newest, at)
+		if !at.IsZero() && (r.Oldest.IsZero() || at.Before(r.Oldest)) {
+			r.Oldest = at
+		}
 		l.apply(&rows[i], p, clock, false)
 	}
 	if failure != nil {
@@ -206,16 +212,18 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 	}
 	l.Draft.Passes[p].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
-		l.delta = &reading{Started: now, Listing: l.newDelta()}
+		far := l.Watermark.asOf.IsZero() || now.Sub(l.Watermark.asOf) > max(l.opts.Overlap/2, 2*l.Draft.Interval)
+		l.delta = &reading{Started: now, Listing: l.newDelta(far), far: far}
 	}
 	l.delta.began = now
 	return l.delta
 }
 
-// newDelta is of what has changed since the watermark.
-func (l *Loop) newDelta() *listing.Listing {
+// newDelta is of what has changed since the watermark. One that reaches far back is
+// proven: what it misses nothing but a sweep would read.
+func (l *Loop) newDelta(far bool) *listing.Listing {
 	l.deltas++
-	reading := listing.New(&l.Server, l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
+	reading := listing.New(&l.Server, far || l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
 		updated, known := l.mirror.Updated(in.ID)
 		return known && !updated.Before(in.Updated)
@@ -332,7 +340,11 @@ func (l *Loop) openDone(now time.Time) {
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	d := l.delta
 	l.delta, l.answer = nil, 0
-	l.Watermark.move(d.Started, now, d.newest)
+	// After an outage, or a restart, the first answers may be empty lists. One that
+	// skips all of that time is believed when the next delta says the same.
+	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty {
+		l.Watermark.move(d.Started, now, d.newest)
+	}
 	if l.Phase == finalDelta {
 		l.completeFirst(ctx, now)
 	}
@@ -406,26 +418,30 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		// Such a row must not hide what is newer than the watermark, and its next
 		// version may seem to be older than itself.
 		l.doubt(in.ID)
-	} else {
-		l.trust(in.ID)
-		if p == pass.Delta {
-			l.delta.newest = later(l.delta.newest, in.Updated)
-		}
+	} else if p == pass.Delta {
+		l.delta.newest = later(l.delta.newest, in.Updated)
 	}
 	if p == pass.First && l.Phase == fullScan && !known && l.Draft.Coverage.Open && slices.Contains(openStatuses, in.Status) &&
 		l.Draft.Coverage.Statuses[in.Status] && in.Updated.Before(since) {
 		l.unlisted++
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
+	// An old row of a sweep may be the present one. But the newest that it has seen wins, and
+	// a list may come from a machine that is behind: that a row has gone back two sweeps have to say.
+	first := p == pass.Sweep && !l.mirror.Seen(in.ID)
+	older := first && known && before.Before(since) && in.Updated.Before(before)
 	apply := l.mirror.Apply
-	if present || before.After(limit) || p == pass.Sweep && before.Before(since) {
+	if present || before.After(limit) || older && l.mirror.Missed(in.ID) {
 		apply = l.mirror.Correct
 	}
 	change := apply(in)
-	if change == incident.Stale {
+	switch {
+	case change == incident.Stale && (first || p != pass.Sweep):
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
 		l.doubt(in.ID)
+	case change != incident.Stale && !in.Updated.After(limit):
+		l.trust(in.ID)
 	}
 	if p != pass.Sweep {
 		return

@@ -139,6 +139,7 @@ type Loop struct {
 
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
+	empty   bool     // the last delta reached far back, read nothing, and is not believed yet
 	retries [pass.NumPasses]retry
 	clock   clock
 	reread  time.Time // when a doubt was last looked up

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -462,6 +463,58 @@ func TestLookupsThatWait(t *testing.T) {
 	})
 }
 
+// TestOldVersions: a list that has versions of the past, besides the present ones or, as a
+// machine that is behind, instead of them, changes no count by a sweep.
+func TestOldVersions(t *testing.T) {
+	for name, instead := range map[string]bool{"besides": false, "instead": true} {
+		t.Run(name, func(t *testing.T) {
+			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+				f.fill(60)
+				r := start(t, f, Options{SweepInterval: time.Hour})
+				r.synced(t)
+				hidden := make(map[int64]bool)
+				for id := range int64(30) {
+					f.change(func() { f.old = append(f.old, f.incidents[id+1]) })
+					hidden[id+1] = instead
+					f.set(id+1, func(in *incident.Incident) { in.Severity, in.Status = incident.SeverityHigh, incident.StatusResolved })
+				}
+				old := f.old
+				f.change(func() { f.old = nil })
+				sleep(30 * time.Minute)
+				r.equal(t)
+				f.change(func() { f.old, f.hidden = old, hidden })
+				until(t, "swept", func() bool { return !r.Status().Passes[pass.Sweep].LastSuccess.IsZero() })
+				r.equal(t)
+				if instead {
+					f.change(func() { f.old, f.hidden = nil, nil })
+				}
+				sleep(3 * time.Hour)
+				r.equal(t)
+				if got := r.Status().Corrections; got != [3]uint64{} {
+					t.Errorf("corrections: %v, want none", got)
+				}
+			})
+		})
+	}
+}
+
+// TestRestored: a system that was restored has gone back, and the counts follow.
+func TestRestored(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		backup := maps.Clone(f.incidents)
+		for id := range int64(40) {
+			f.resolve(id + 1)
+		}
+		sleep(30 * time.Minute)
+		f.change(func() { f.incidents = backup })
+		sleep(2 * time.Hour)
+		r.equal(t)
+	})
+}
+
 // TestNotHidden: what a sweep does not see because it is not on the list any more, or
 // of which that cannot be told, does not make the list one that hides incidents.
 func TestNotHidden(t *testing.T) {
@@ -561,6 +614,7 @@ func TestListHides(t *testing.T) {
 			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 				f.fill(388)
 				f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
+				f.set(0, func(in *incident.Incident) { in.Updated = longAgo().Add(-time.Hour) })
 				var log journal
 				r := start(t, f, Options{SweepInterval: time.Hour, Logger: log.logger()})
 				r.synced(t)
@@ -640,12 +694,12 @@ func TestManyVanish(t *testing.T) {
 		for id := range n {
 			f.drop(int64(id) + 1)
 		}
-		sleep(2*time.Hour + 30*time.Minute)
+		sleep(2*time.Hour + time.Minute)
 		if got := len(f.lookups()); got != maxLookups {
 			t.Errorf("%d lookups, want %d", got, maxLookups)
 		}
-		if got := r.Status().Corrections[correctionVanished]; got != maxLookups {
-			t.Errorf("vanished: got %d, want %d", got, maxLookups)
+		if got := r.Status().Corrections[correctionVanished]; got != 0 {
+			t.Errorf("vanished: got %d at once, want none", got)
 		}
 		high := 0
 		for _, c := range f.lookups() {
@@ -656,8 +710,95 @@ func TestManyVanish(t *testing.T) {
 		if high < maxLookups/3 {
 			t.Errorf("%d of %d lookups are of the newer half", high, maxLookups)
 		}
-		sleep(2*time.Hour + 30*time.Minute)
+		sleep(confirmAfter)
 		r.equal(t)
+		if got := r.Status().Corrections[correctionVanished]; got != n {
+			t.Errorf("vanished: got %d, want %d", got, n)
+		}
+	})
+}
+
+// TestBlank: what neither lists nor look-ups have, for a moment, or for longer, is there
+// again minutes after it is over.
+func TestBlank(t *testing.T) {
+	for _, blank := range []time.Duration{time.Minute, confirmAfter + time.Minute} {
+		for _, n := range []int{3, 60} {
+			bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+				f.fill(n)
+				r := start(t, f, Options{SweepInterval: 6 * time.Hour})
+				r.synced(t)
+				want := r.Snapshot().Incidents
+				sleep(6*time.Hour - 30*time.Second)
+				all := f.incidents
+				f.change(func() { f.incidents = nil })
+				sleep(time.Minute)
+				if got := r.Snapshot().Incidents; got != want {
+					t.Errorf("counts\ngot  %v\nwant %v", got, want)
+				}
+				sleep(blank - time.Minute)
+				f.change(func() { f.incidents = all })
+				sleep(confirmAfter)
+				r.equal(t)
+			})
+		}
+	}
+}
+
+// TestBeyondTheList: open incidents that are older than all that the list has exist: a list
+// need not go back for ever.
+func TestBeyondTheList(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		f.change(func() { f.hidden = map[int64]bool{59: true, 60: true} })
+		f.drop(3)
+		sleep(3 * time.Hour)
+		r.equal(t)
+		if s := r.Status(); !s.Up || s.Passes[pass.Sweep].Failures[reason.Incomplete] > 0 {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
+// TestStatusTurnsDeaf: when a status selects nothing any more everything is read.
+func TestStatusTurnsDeaf(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(120)
+		for range 7 {
+			f.set(0, func(in *incident.Incident) { in.Created, in.Updated = longAgo(), longAgo() })
+		}
+		r := start(t, f, Options{SweepInterval: time.Hour, Lookback: time.Hour})
+		r.synced(t)
+		f.change(func() { f.deaf = true })
+		sleep(time.Hour + 5*time.Minute)
+		f.drop(120)
+		sleep(time.Hour)
+		if s := r.Status(); !s.Up || !s.Unsupported[listing.OptionStatus] || s.Passes[pass.Sweep].Failures[reason.Incomplete] != 1 {
+			t.Errorf("status: %+v", s)
+		}
+		f.dropClosed()
+		sleep(time.Hour)
+		r.equal(t)
+	})
+}
+
+// TestListedLate: what changes is not on the list for a moment, which hides nothing.
+func TestListedLate(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		until(t, "due", func() bool { return time.Now().After(r.started.Add(time.Hour - 20*time.Second)) })
+		f.resolve(7)
+		f.change(func() { f.hidden = map[int64]bool{7: true} })
+		until(t, "looked up", func() bool { return len(f.lookups()) > 0 })
+		f.change(func() { f.hidden = nil })
+		sleep(time.Minute)
+		r.equal(t)
+		if s := r.Status(); !s.Up || s.Passes[pass.Sweep].Failures[reason.Incomplete] > 0 {
+			t.Errorf("status: %+v", s)
+		}
 	})
 }
 

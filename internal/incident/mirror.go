@@ -146,13 +146,13 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 	}
 	r := m.row(slot)
 	m.mark(r)
-	if r.has(flagMissed) {
-		r.set(flagMissed, false)
-		m.touch(r.id)
-	}
 	updated := unixNano(in.Updated)
 	if updated != noTime && updated < r.updated && !present {
 		return Stale
+	}
+	if r.has(flagMissed) {
+		r.set(flagMissed, false)
+		m.touch(r.id)
 	}
 	next := *r
 	unrecognized := m.fill(&next, in)

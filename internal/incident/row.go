@@ -45,7 +45,7 @@ const (
 	flagUsed uint8 = 1 << iota
 	flagAssigned
 	flagEverAssigned
-	flagMissed // the last complete sweep did not see it
+	flagMissed // the last sweep did not see it, or only an older version
 	// flagNoAlerts: the present version came without its alerts. Those of an
 	// older version are kept, but must not be shown.
 	flagNoAlerts

@@ -62,8 +62,8 @@ func (m *Mirror) Merged(id int64) bool {
 	return ok && m.row(slot).status == StatusRedirected
 }
 
-// Missed notes that a complete sweep did not see an incident that could not be
-// looked up. It is true when that happened for the second time in a row.
+// Missed notes that a sweep did not see an incident that could not be looked up, or
+// only an older version of it. It is true when that happened for the second time in a row.
 func (m *Mirror) Missed(id int64) bool {
 	slot, ok := m.index.find(id)
 	if !ok {
