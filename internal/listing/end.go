@@ -69,16 +69,15 @@ func row(in *incident.Incident) int64 {
 	return in.ID
 }
 
-// count remembers the rows of a page, and that the end of the part is to be proven if it
-// has more than a few.
-func (l *Listing) count(r *Range, req *Request, page *Page) {
-	whole, n := r.part(r.Since, r.Before), len(page.Rows)
+// count remembers the rows of a page, and that the end of the part is to be proven.
+func (l *Listing) count(r *Range, page *Page) {
+	whole, n := r.part(r.Since, r.Before), reach(page.Rows)
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
 	if !begun && slices.Contains(l.Whole, whole) {
 		if l.part != whole || l.ids == nil {
 			l.part, l.ids, l.resumed, l.Rows, l.unsaved = whole, map[int64]struct{}{}, false, 0, 0
 		}
-		if n > 0 && (l.more(req, page) || n >= few || page.Link != "") {
+		if n > 0 {
 			now := *r
 			whole.Behind = &behind{From: -1}
 			l.Todo = append(l.Todo[:len(l.Todo)-1], whole, now)

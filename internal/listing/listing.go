@@ -98,6 +98,7 @@ type Listing struct {
 	ids            map[int64]struct{}
 	unsaved, fresh int
 	resumed        bool
+	had            Request // had rows, in any order
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
 }
@@ -289,7 +290,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	}
 	s.accept(&req, now)
 	if l.Known == nil && r.Behind == nil {
-		l.count(r, &req, &page)
+		l.count(r, &page)
 		r = &l.Todo[len(l.Todo)-1]
 	}
 	var err *Error
@@ -330,14 +331,17 @@ func (l *Listing) replace(ranges ...Range) {
 	}
 }
 
-// shown notes that the range has rows: the diagnosis has shown some, or, of the whole
-// list, pages have.
+// shown notes that the range has rows, if it comes without: it was asked for before, by
+// the diagnosis, and had some, or it is the whole list, of which pages have shown some.
 func (l *Listing) shown(req *Request, page *Page) {
-	r := &l.Todo[len(l.Todo)-1]
-	bound := func(second, none int64, at time.Time) bool { return second == none || !at.IsZero() }
+	r, form := &l.Todo[len(l.Todo)-1], req.form()
+	form.Order = Unordered
 	whole := r.Status == incident.StatusUnknown && slices.Contains(l.Whole, r.part(r.Since, r.Before))
-	within := req.Status == r.Status && bound(r.Since, noSince, req.Since) && bound(r.Before, noBefore, req.Before)
-	if whole && l.Largest > 0 || l.diagnosis.active() && within && len(page.Rows) > 0 {
+	switch {
+	case req.Link != "":
+	case len(page.Rows) > 0:
+		l.had = form
+	case whole && l.Largest > 0, l.had == form && req.Skip == 0:
 		r.Holds = max(r.Holds, 1)
 	}
 }
