@@ -18,8 +18,10 @@ type reading struct {
 	Listing *listing.Listing `json:"listing"`
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
-	Missing missing          `json:"missing"`         // of a sweep
-	Oldest  time.Time        `json:"oldest,omitzero"` // last update that was read
+	Missing missing          `json:"missing"` // of a sweep
+	// Shown are the statuses that the list has shown, a bit each, before open counts are published.
+	Shown  uint      `json:"shown,omitempty"`
+	Oldest time.Time `json:"oldest,omitzero"` // last update that was read
 	// began is when a delta was last begun, zero while it rests: one that has failed
 	// goes on at the next interval.
 	began  time.Time
@@ -240,6 +242,9 @@ func (l *Loop) beginScan(now time.Time) {
 	}
 }
 
+// openShown are the statuses that every tenant has sooner or later.
+const openShown = 1<<incident.StatusActive | 1<<incident.StatusInProgress
+
 // openStatuses in the order in which they are read.
 var openStatuses = []incident.Status{incident.StatusActive, incident.StatusInProgress, incident.StatusAwaitingAction}
 
@@ -369,9 +374,10 @@ func (l *Loop) completeFirst(ctx context.Context, now time.Time) {
 	switch {
 	case l.mirror.DimensionsMissing() > 0:
 		l.NextSweep = now // some of it was read before they were asked for
-	case l.mirror.Len() == 0, l.Server.PageOrder.Wait > 0:
-		// A sweep soon. Few tenants have no incident: a server that has just started may have none yet. Or
-		// the order that the open ones were read by has turned out to be none.
+	case s.Shown&openShown != openShown, s.Listing.Largest == 0, l.Server.PageOrder.Wait > 0:
+		// A sweep soon. Few tenants have no incident, or none that is new or in work: a
+		// server that has just started may have none yet. Or the order that the open ones
+		// were read by has turned out to be none.
 		l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
 	}
 	l.opts.Logger.Info("First sync complete", "calls", s.Calls, "incidents", l.mirror.Len(), "took", now.Sub(s.Started))
@@ -424,6 +430,9 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 	if p == pass.First && l.Phase == fullScan && !known && l.Draft.Coverage.Open && slices.Contains(openStatuses, in.Status) &&
 		l.Draft.Coverage.Statuses[in.Status] && in.Updated.Before(since) {
 		l.unlisted++
+	}
+	if p == pass.First && (l.Phase == openScan || !l.Draft.Coverage.Open) {
+		l.Scan.Shown |= 1 << in.Status
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
 	// An old row of a sweep may be the present one. But the newest that it has seen wins, and

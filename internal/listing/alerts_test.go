@@ -191,6 +191,7 @@ func TestAlertsCostLittle(t *testing.T) {
 	s, now, calls, broken := NewServer(Offer{MaxTop: 100, Skip: true, Count: true}), noon, 0, true
 	delta := func() (whole int) {
 		l := New(s, false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+		l.Known = func(*incident.Incident) bool { return false }
 		for !l.Done() {
 			req, _ := l.Next(now)
 			page := Page{Rows: rowsAt(-1, -2, -3, -4, -5), Count: 5, MoreAlerts: map[int64]string{}}

@@ -27,7 +27,8 @@ type behind struct {
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
 
-	first []incident.Incident // page that was read from there on
+	last []incident.Incident // page from there on
+	at   int                 // position of it
 }
 
 // asks is what is asked for to prove an end.
@@ -124,17 +125,17 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 	more := n > 0 && l.more(req, page)
 	switch b.Asks {
 	case asksFront:
-		if b.first == nil { // since a restart
+		if b.last == nil { // since a restart
 			b.Asks, b.Seen, b.Known = asksRest, 0, 0
 			return nil
 		}
 		others := 0
 		for i := range page.Rows {
-			if !slices.ContainsFunc(b.first, func(in incident.Incident) bool { return row(&in) == row(&page.Rows[i]) }) {
+			if !slices.ContainsFunc(b.last, func(in incident.Incident) bool { return row(&in) == row(&page.Rows[i]) }) {
 				others++
 			}
 		}
-		if 2*others < min(b.From, n) {
+		if 2*others < min(b.at, n) {
 			l.server.refuse(OptionSkip, now) // it is the same page
 			return nil
 		}
@@ -163,8 +164,8 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 				return err
 			}
 		}
-		if b.Seen == 0 {
-			b.first = page.Rows
+		if n > 0 {
+			b.last, b.at = page.Rows, req.Skip
 		}
 		b.Known, b.Seen, b.Ended = b.Known+known, b.Seen+n, n == 0 // pages may end anywhere
 		if came > 0 {

@@ -699,7 +699,7 @@ func (l *Listing) prove(n int, link string) bool {
 // full tells that a page of n rows may be as full as the server's are: it was not seen
 // to put more on one, or pages end early for no reason.
 func (l *Listing) full(n int) bool {
-	return l.Short || l.server.ShortPages || !l.server.FullPages && n >= l.Largest
+	return l.Short || l.server.ShortPages || (l.Prove || !l.server.FullPages) && n >= l.Largest
 }
 
 // proven is called when a page that goes on from the second of the last row has

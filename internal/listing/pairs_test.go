@@ -15,7 +15,7 @@ func TestPairs(t *testing.T) {
 				continue
 			}
 			for kind, k := range kinds {
-				for _, n := range []int{1, 90, 300} {
+				for _, n := range []int{1, 3, 90, 300} {
 					m := newModel(rand.New(rand.NewPCG(1, 7)), n, false)
 					way(m)
 					too(m)
