@@ -17,6 +17,8 @@ type behind struct {
 	From  int `json:"from,omitempty"`
 	Seen  int `json:"seen,omitempty"`
 	Known int `json:"known,omitempty"`
+	// Nameless of them tell no id.
+	Nameless int `json:"nameless,omitempty"`
 	// Back is how often it was begun further up, because nothing came.
 	Back int `json:"back,omitempty"`
 	// Came is how many rows have come since the part was begun, of CameSeen.
@@ -43,6 +45,8 @@ const (
 const (
 	// rereads is how many rows that were read have to come again.
 	rereads = 5
+	// many is how many more rows than there can be are read on before it is asked why.
+	many = 100
 	// late is how late a row may show up on the list.
 	late = 5 * time.Minute
 )
@@ -62,21 +66,13 @@ func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) 
 	}
 }
 
-// row tells rows apart: one that does not tell its id does so by its time.
-func row(in *incident.Incident) int64 {
-	if in.ID == 0 {
-		return -in.Updated.UnixNano()
-	}
-	return in.ID
-}
-
 // count remembers the rows of a page, and that the end of the part is to be proven.
 func (l *Listing) count(r *Range, page *Page) {
 	whole, n := r.part(r.Since, r.Before), reach(page.Rows)
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
 	if !begun && slices.Contains(l.Whole, whole) {
 		if l.part != whole || l.ids == nil {
-			l.part, l.ids, l.resumed, l.Rows, l.unsaved = whole, map[int64]struct{}{}, false, 0, 0
+			l.part, l.ids, l.resumed, l.Rows, l.Nameless, l.unsaved = whole, map[int64]struct{}{}, false, 0, 0, 0
 		}
 		if n > 0 {
 			now := *r
@@ -86,11 +82,18 @@ func (l *Listing) count(r *Range, page *Page) {
 	}
 	l.fresh = 0
 	for i := range page.Rows {
-		in := &page.Rows[i]
-		if _, ok := l.ids[row(in)]; !ok && listed(in) {
-			l.ids[row(in)] = struct{}{}
-			l.fresh++
+		id, updated := page.Rows[i].ID, page.Rows[i].Updated
+		if id == 0 {
+			id = -updated.UnixNano()
 		}
+		switch _, has := l.ids[id]; {
+		case has:
+		case id > 0:
+			l.fresh++
+		case !updated.IsZero():
+			l.Nameless++
+		}
+		l.ids[id] = struct{}{}
 	}
 	if r.place != nil {
 		l.unsaved += l.fresh
@@ -102,13 +105,13 @@ func (l *Listing) count(r *Range, page *Page) {
 // end goes on with the proof of an end.
 func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error {
 	b, n := r.Behind, reach(page.Rows)
-	known, came, unread := 0, 0, false
+	known, came, nameless, unread := 0, 0, 0, false
 	for i := range page.Rows {
 		in := &page.Rows[i]
-		if !listed(in) {
-			continue
-		}
-		switch _, has := l.ids[row(in)]; {
+		switch _, has := l.ids[in.ID]; {
+		case in.ID == 0 && !in.Updated.IsZero():
+			nameless++
+		case in.ID == 0:
 		case has:
 			known++
 		case in.Updated.After(l.Started):
@@ -126,12 +129,12 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 	switch b.Asks {
 	case asksFront:
 		if b.last == nil { // since a restart
-			b.Asks, b.Seen, b.Known = asksRest, 0, 0
+			b.Asks, b.Seen, b.Known, b.Nameless = asksRest, 0, 0, 0
 			return nil
 		}
 		others := 0
 		for i := range page.Rows {
-			if !slices.ContainsFunc(b.last, func(in incident.Incident) bool { return row(&in) == row(&page.Rows[i]) }) {
+			if !slices.ContainsFunc(b.last, func(in incident.Incident) bool { return in.ID == page.Rows[i].ID }) {
 				others++
 			}
 		}
@@ -142,7 +145,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		return l.unproven(b, req, now)
 	case asksCame:
 		b.Came, b.CameSeen = b.Came+came, b.CameSeen+n
-		if b.pushed(l.Rows+l.Skipped) > b.Came {
+		if !l.fits(b) {
 			if came == 0 || !more || req.Since.Before(l.Started.Add(-2*late)) {
 				b.Asks = asksFront
 			}
@@ -150,23 +153,25 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		}
 		b.Asks = asksRest
 	default:
-		if n == 0 && page.Link != "" {
-			l.pop() // it may lead on, from which position is not known
-			return nil
-		}
-		if n == 0 && b.From > 0 && b.Seen == 0 && b.Back < len(further) {
+		nothing := n == 0 && b.Seen == 0 && page.Link == "" // a link may lead on
+		if nothing && b.From > 0 && b.Back < len(further) {
 			b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
 			return nil
 		}
-		if n == 0 && l.Rows > 0 && b.Seen == 0 {
+		if nothing && l.Rows > 0 {
 			if err := l.empty(req); err != nil {
 				b.From, b.Back = -1, 0
 				return err
 			}
 		}
+		if n > 0 && req.Skip > b.at && slices.EqualFunc(page.Rows, b.last, func(a, b incident.Incident) bool { return a.ID == b.ID }) {
+			l.server.refuse(OptionSkip, now) // it is the same page
+			return nil
+		}
 		if n > 0 {
 			b.last, b.at = page.Rows, req.Skip
 		}
+		b.Nameless += nameless
 		b.Known, b.Seen, b.Ended = b.Known+known, b.Seen+n, n == 0 // pages may end anywhere
 		if came > 0 {
 			l.still = 0
@@ -175,7 +180,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		case unread:
 			b.Unread, b.Asks = true, asksFront
 			return nil
-		case b.pushed(l.Rows+l.Skipped) > b.Came:
+		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.Rows-b.From+many && !l.fits(b):
 			b.Asks = asksCame
 			return nil
 		}
@@ -186,9 +191,13 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 	return nil
 }
 
-// pushed is how many of the rows that were read are further down than they can be
-// without others in their place.
-func (b *behind) pushed(rows int) int { return b.Known - (rows - b.From) }
+// fits tells that no more of the rows that were read are further down than others have come
+// in their place, or could not be read. Those that tell no id may all be rows of the list.
+func (l *Listing) fits(b *behind) bool {
+	more, others := b.Known-(l.Rows-b.From), b.Came+l.Skipped
+	named := more + b.Nameless - l.Nameless
+	return more <= others || -others <= named && named <= others
+}
 
 // unproven begins again, because the list has more rows than had been read. Each row may
 // also be there twice.

@@ -59,7 +59,7 @@ func TestRandomServers(t *testing.T) {
 			began := m.now
 			l := New(s, kind.prove, kind.ranges(m.now)...)
 			m.calls, m.log, m.odd = 0, nil, nil
-			if l.Prove && s.Takes(OptionSkip, m.now) && m.skip == takes && m.skipCap == 0 && !m.alone && rng.IntN(4) == 0 {
+			if l.Prove && s.Takes(OptionSkip, m.now) && m.skip == takes && m.skipCap == 0 && !m.alone && !m.upperEmpty && rng.IntN(4) == 0 {
 				from, length, part := rng.IntN(30), 1+rng.IntN(2), rng.Float64()-0.3
 				m.odd = func(page *Page) {
 					if m.calls >= from && m.calls < from+length {

@@ -75,6 +75,8 @@ type Listing struct {
 	// Rows is how many rows have been read of the part of Whole that is being read, but
 	// for those of a range that is read by position.
 	Rows int `json:"rows,omitempty"`
+	// Nameless are rows that tell no id. They may be some of the list's.
+	Nameless int `json:"nameless,omitempty"`
 
 	// Known tells whether the reader has this version of a row, or a later one;
 	// nil: it has none. Where the newest come first, what is behind a page of such
@@ -341,7 +343,7 @@ func (l *Listing) shown(req *Request, page *Page) {
 	case req.Link != "":
 	case len(page.Rows) > 0:
 		l.had = form
-	case whole && l.Largest > 0, l.had == form && req.Skip == 0:
+	case req.Skip == 0 && (whole && l.Largest > 0 || l.had == form):
 		r.Holds = max(r.Holds, 1)
 	}
 }
@@ -567,7 +569,7 @@ func (l *Listing) sorted() bool {
 func (l *Listing) before(r *Range, rows []incident.Incident) (n int) {
 	for i := range rows {
 		in := &rows[i]
-		if listed(in) && !in.Updated.After(l.Started) && r.holds(in.Updated) {
+		if in.ID != 0 && !in.Updated.After(l.Started) && r.holds(in.Updated) {
 			n++
 		}
 	}

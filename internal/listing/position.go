@@ -125,14 +125,11 @@ func (p *place) rewind() {
 	clear(p.sights)
 }
 
-// listed tells that a row is one of the list's: it tells its id or its time.
-func listed(in *incident.Incident) bool { return in.ID != 0 || !in.Updated.IsZero() }
-
-// reach is how many rows there are up to the last of the list's: what is behind it has
-// no position.
+// reach is how many rows there are up to the last that can be used: those behind it may
+// be none of the list's, and have no position.
 func reach(rows []incident.Incident) int {
 	for n := len(rows); n > 0; n-- {
-		if listed(&rows[n-1]) {
+		if rows[n-1].ID != 0 {
 			return n
 		}
 	}

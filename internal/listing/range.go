@@ -96,8 +96,7 @@ func (r *Range) passed(s *seconds) bool {
 	return len(s.all) > 0 && (r.EdgeRows == 0 || below && s.min < r.Edge || !below && s.max > r.Edge)
 }
 
-// seconds are those of the rows that tell their last update, whether or not they tell
-// their id: they have a position in the list.
+// seconds are those of the rows that tell their last update.
 type seconds struct {
 	all       []int64
 	min, max  int64
@@ -108,7 +107,7 @@ func secondsOf(rows []incident.Incident) (s seconds) {
 	s.asc, s.desc = true, true
 	for i := range rows {
 		in := &rows[i]
-		if in.Updated.IsZero() {
+		if in.ID == 0 || in.Updated.IsZero() {
 			continue
 		}
 		at := in.Updated.Unix()
