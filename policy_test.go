@@ -42,7 +42,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/config":     {nil, []string{prom, "net/http", "os"}},
 	"internal/tenant": {[]string{
 		"client", "client/auth", "client/quota", "collector", "collector/refresh", "internal/config", "internal/incident", "internal/listing", "internal/pass",
-		"internal/reason", "internal/retryafter", "internal/state", "internal/textfile",
+		"internal/reason", "internal/retryafter", "internal/scrub", "internal/state", "internal/textfile",
 	}, []string{prom, "os"}},
 	"internal/replica": {nil, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/fleet":   {[]string{"internal/config", "internal/replica", "internal/state", "internal/tenant", "internal/textfile"}, []string{prom}},

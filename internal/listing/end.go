@@ -172,7 +172,11 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			b.last, b.at = page.Rows, req.Skip
 		}
 		b.Nameless += nameless
-		b.Known, b.Seen, b.Ended = b.Known+known, b.Seen+n, n == 0 // pages may end anywhere
+		b.Known, b.Seen = b.Known+known, b.Seen+n
+		// Pages may end anywhere, if they have not shown all that has to come again, or links
+		// mean nothing.
+		sure := b.Known >= l.Rows-b.From && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
+		b.Ended = n == 0 || sure && !more
 		if came > 0 {
 			l.still = 0
 		}

@@ -4,8 +4,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
+
+	"golang.org/x/net/http/httpproxy"
 
 	"m365_defender_exporter/internal/config"
 	"m365_defender_exporter/internal/scrub"
@@ -18,9 +19,9 @@ func proxySecrets(s *scrub.Scrubber, h config.HTTP) {
 		passwordIn(s, "proxy_url", u.String())
 	}
 	if h.Proxy.ProxyFromEnvironment {
-		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
-			passwordIn(s, name, os.Getenv(name))
-		}
+		env := httpproxy.FromEnvironment()
+		passwordIn(s, "HTTPS_PROXY", env.HTTPSProxy)
+		passwordIn(s, "HTTP_PROXY", env.HTTPProxy)
 	}
 	for name, values := range h.Proxy.ProxyConnectHeader {
 		for i, value := range values {
