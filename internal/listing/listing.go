@@ -465,7 +465,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		return nil
 	}
-	if n == 0 && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
+	if n == 0 && l.Prove && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
 		// A server that has just started may have none yet.
 		again := *r
 		again.Again = true
@@ -512,7 +512,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	switch {
-	case !more && (n == 0 || l.counted(req, page) || !l.prove(n, page.Link) || sorted && order == Descending && l.stale(page)):
+	case !more && (n == 0 || l.counted(req, page) || !l.prove(r, n, page.Link, now) || sorted && order == Descending && l.stale(page)):
 		l.pop()
 	case len(secs.all) == 0, secs.one() && !r.holds(instant(secs.min)):
 		// No row tells its time, or a bound is ignored or rounded: time leads nowhere
@@ -691,11 +691,15 @@ func (l *Listing) stale(page *Page) bool {
 // few rows need no proof that a delta has seen them all.
 const few = 20
 
-// prove tells whether the end that a page of n rows seems to be is to be proven.
-func (l *Listing) prove(n int, link string) bool {
+// prove tells whether the end that a page of n rows seems to be is to be proven by
+// itself, although that of the whole part may be.
+func (l *Listing) prove(r *Range, n int, link string, now time.Time) bool {
 	s, linked := l.server, l.Linked && !l.server.LinkNoise
-	// That a link leads to nothing is a guess.
-	return l.Prove || l.Short || s.ShortPages || link != "" || !linked && (n >= few || n > 1 && l.full(n))
+	if l.Short || s.ShortPages || link != "" { // that a link leads to nothing is a guess
+		return true
+	}
+	part := l.checked(r) && s.Takes(OptionSkip, now) && !s.Unsorted
+	return l.Prove || !part && !linked && (n >= few || n > 1 && l.full(n))
 }
 
 // full tells that a page of n rows may be as full as the server's are: it was not seen
