@@ -159,8 +159,8 @@ func (l *Loop) noteFound(in *incident.Incident, now time.Time) {
 	m, oldest := &l.Scan.Missing, l.Scan.Oldest
 	since, open := l.swept(now)
 	recent := in.Updated.After(since)
-	if in.Status == incident.StatusRedirected || in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started.Add(-l.opts.Overlap)) ||
-		!recent && !(open && slices.Contains(openStatuses, in.Status)) {
+	listed := recent || open && slices.Contains(openStatuses, in.Status)
+	if !listed || in.Status == incident.StatusRedirected || in.Updated.IsZero() || !in.Updated.Before(l.Scan.Listing.Started.Add(-l.opts.Overlap)) {
 		return
 	}
 	if in.Updated.Before(oldest) {

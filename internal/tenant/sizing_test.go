@@ -25,8 +25,7 @@ const (
 
 // firstCalls is what a first sync costs: each of the three open statuses is a
 // list of its own, then all incidents are read. A list that fills its last page
-// needs one more call to see its end, one shows that the list is sorted, and an empty
-// one is asked for twice.
+// needs one more call to see its end, and one shows that nothing is behind.
 func firstCalls(open, all int) (stage, total int) {
 	stage = open/rowsPerCall + 5
 	return stage, stage + all/rowsPerCall + 2
