@@ -29,8 +29,9 @@ type behind struct {
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
 
-	last []incident.Incident // page from there on
-	at   int                 // position of it
+	last  []incident.Incident // page from there on
+	at    int                 // position of it
+	sames int                 // pages in a row that were the same
 }
 
 // asks is what is asked for to prove an end.
@@ -164,8 +165,10 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 				return err
 			}
 		}
-		if n > 0 && req.Skip > b.at && slices.EqualFunc(page.Rows, b.last, func(a, b incident.Incident) bool { return a.ID == b.ID }) {
-			l.server.refuse(OptionSkip, now) // it is the same page
+		if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; n == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
+			b.sames = 0
+		} else if b.sames++; b.sames > 1 {
+			l.server.refuse(OptionSkip, now) // once more, as many as had come may have pushed it
 			return nil
 		}
 		if n > 0 {
