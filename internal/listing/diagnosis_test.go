@@ -345,6 +345,24 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
+// TestManyRestarts: a process that hardly ever gets to make more than a request or two goes
+// on where it was, and does not take the list for another one.
+func TestManyRestarts(t *testing.T) {
+	for _, name := range []string{"as documented", "by update ascending", "Graph", "hardly ever updated", "by creation"} {
+		for seed := range uint64(20) {
+			m := newModel(rand.New(rand.NewPCG(seed, 7)), 450, true)
+			ways[name](m)
+			m.restarts = 0.6
+			began := m.now
+			l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+			got, err := m.read(l, 300)
+			if missing := m.missing(got, began, l.Whole...); err != nil || len(missing) > 0 || l.Short || l.Distrust && name != "by creation" {
+				t.Errorf("%s, seed %d: %d are missing, %v, begun again without trust %v\n%s", name, seed, len(missing), err, l.Distrust, tail(m.log))
+			}
+		}
+	}
+}
+
 // TestScript: a script has updated most rows within one second, and the process ends and
 // goes on in the middle of it.
 func TestScript(t *testing.T) {

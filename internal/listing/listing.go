@@ -118,7 +118,10 @@ func New(server *Server, prove bool, ranges ...Range) *Listing {
 func (l *Listing) Resume(server *Server) []incident.Incident {
 	l.server, l.resumed, l.ids = server, true, map[int64]struct{}{}
 	for i := range l.Todo {
-		l.Rows -= max(l.Todo[i].Holds, l.Todo[i].EdgeRows, l.Todo[i].Check) // these come again
+		if r := &l.Todo[i]; !r.Uncounted {
+			l.Rows -= max(r.Holds, r.EdgeRows, r.Check) // these come again
+			r.Uncounted = true
+		}
 	}
 	for len(l.Pending) > 0 {
 		l.withoutAlerts()
