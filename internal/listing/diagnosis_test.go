@@ -304,10 +304,10 @@ func TestSavedListing(t *testing.T) {
 	if err := next.Check(); err != nil {
 		t.Error(err)
 	}
-	next.Resume(NewServer(Offer{MaxTop: 100}))
 	if !slices.Equal(next.Todo, l.Todo) || !slices.Equal(next.Whole, l.Whole) || next.Prove != l.Prove {
 		t.Errorf("got %+v, want %+v", next, l)
 	}
+	next.Resume(NewServer(Offer{MaxTop: 100}))
 	if req, more := next.Next(noon); !more || req.Status != incident.StatusActive || req.Top != 100 {
 		t.Errorf("next: %+v", req)
 	}
