@@ -46,8 +46,8 @@ const (
 const (
 	// rereads is how many rows that were read have to come again.
 	rereads = 5
-	// many is how many more rows than there can be are read on before it is asked why.
-	many = 100
+	// surplus is how many more rows than there can be are read on before it is asked why.
+	surplus = 100
 	// late is how late a row may show up on the list.
 	late = 5 * time.Minute
 )
@@ -187,7 +187,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		case unread:
 			b.Unread, b.Asks = true, asksFront
 			return nil
-		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.Rows-b.From+many && !l.fits(b):
+		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.Rows-b.From+surplus && !l.fits(b):
 			b.Asks = asksCame
 			return nil
 		}
