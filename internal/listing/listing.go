@@ -64,6 +64,8 @@ type Listing struct {
 	Distrust bool `json:"distrust,omitempty"`
 	// Largest is the most rows that a page had.
 	Largest int `json:"largest,omitempty"`
+	// Latest is the last second of an update that was read, in Unix time.
+	Latest int64 `json:"latest,omitempty"`
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
 	// Pending are rows whose alerts are not complete yet.
@@ -337,16 +339,23 @@ func (l *Listing) replace(ranges ...Range) {
 }
 
 // shown notes that the range has rows, if it comes without: it was asked for before, by
-// the diagnosis, and had some, or it is the whole list, of which pages have shown some.
+// the diagnosis, and had some, or it is a list that no row leaves, which has shown some.
 func (l *Listing) shown(req *Request, page *Page) {
 	r, form := &l.Todo[len(l.Todo)-1], req.form()
 	form.Order = Unordered
-	whole := r.Status == incident.StatusUnknown && slices.Contains(l.Whole, r.part(r.Since, r.Before))
-	switch {
-	case req.Link != "":
-	case len(page.Rows) > 0:
-		l.had = form
-	case req.Skip == 0 && (whole && l.Largest > 0 || l.had == form):
+	if n := len(page.Rows); n > 0 {
+		l.Latest = max(l.Latest, secondsOf(page.Rows).max)
+		if req.Link == "" {
+			l.had = form
+		}
+		return
+	}
+	whole := r.Status == incident.StatusUnknown && r.Before == noBefore && slices.Contains(l.Whole, r.part(r.Since, r.Before))
+	switch whole = whole && l.Largest > 0; {
+	case req.Link != "" || req.Skip > 0:
+	case whole && l.Known == nil && (r.Since == noSince || l.Latest > r.Since+1): // bounds may leave out that second
+		r.Holds = max(r.Holds, 2)
+	case whole && l.Known != nil, l.had == form:
 		r.Holds = max(r.Holds, 1)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
 )
 
 // TestOddAnswers: whichever answer of a reading is the first odd one, and whatever is odd
@@ -69,6 +70,33 @@ func TestOddAnswers(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestNothingLeft: rows that one part of a scan has shown cannot have left the other one,
+// of all that was updated since: if that has none it is read in other ways, and not believed.
+func TestNothingLeft(t *testing.T) {
+	for _, at := range []int{-5, -7200} {
+		l := New(NewServer(Offer{MaxTop: 100, Skip: true}), true, Everything(incident.StatusActive, time.Time{}), Everything(incident.StatusUnknown, noon.Add(-time.Hour)))
+		done, now := false, noon
+		for range 100 {
+			req, more := l.Next(now)
+			if done = !more; done {
+				break
+			}
+			page := Page{Count: -1}
+			if req.Status == incident.StatusActive && req.Skip == 0 {
+				page.Rows = rowsAt(at)
+				page.Rows[0].Status = req.Status
+			}
+			if _, err := l.Apply(now, req, page); err != nil && err.Reason == reason.Incomplete {
+				break
+			}
+			now = now.Add(time.Minute)
+		}
+		if old := at < -3600; done != old {
+			t.Errorf("updated at %ds: done %v, want %v", at, done, old)
 		}
 	}
 }
