@@ -18,7 +18,7 @@ import (
 var (
 	chaosSeeds = flag.Int("chaos.seeds", 1, "how many seeds TestChaos runs for each API")
 	chaosSeed  = flag.Uint64("chaos.seed", 1, "the first of them")
-	chaosHours = flag.Duration("chaos.time", 3*time.Hour, "how much time of the tenant's each takes")
+	chaosHours = flag.Duration("chaos.time", time.Hour, "how much time of the tenant's each takes")
 )
 
 // TestChaos: the API misbehaves at random moments in random ways, the first sync

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	matrixPairs = flag.Int("matrix.pairs", 30, "pairs of misbehaviours that TestMatrix tries for each API, besides each alone; 0: all")
+	matrixPairs = flag.Int("matrix.pairs", 15, "pairs of misbehaviours that TestMatrix tries for each API, besides each alone; 0: all")
 	matrixSeed  = flag.Uint64("matrix.seed", 1, "which pairs those are")
 )
 
