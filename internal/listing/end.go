@@ -81,7 +81,7 @@ func (l *Listing) count(r *Range, page *Page) {
 			l.Todo = append(l.Todo[:len(l.Todo)-1], whole, now)
 		}
 	}
-	l.fresh = 0
+	l.fresh, l.length = 0, n
 	for i := range page.Rows {
 		id, updated := page.Rows[i].ID, page.Rows[i].Updated
 		if id == 0 {
@@ -177,8 +177,9 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		b.Nameless += nameless
 		b.Known, b.Seen = b.Known+known, b.Seen+n
 		// Pages may end anywhere, if they have not shown all that has to come again, or links
-		// mean nothing.
-		sure := b.Known >= l.Rows-b.From && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
+		// mean nothing, or the last one was as short.
+		short := n == l.length && b.From > 0
+		sure := b.Known >= l.Rows-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
 		b.Ended = n == 0 || sure && !more
 		if came > 0 {
 			l.still = 0

@@ -97,12 +97,12 @@ type Listing struct {
 	trusts bool
 	// ids are the rows of the part, those read since a restart if resumed, which are Rows,
 	// unsaved ones of the range that is read by position, of which the last page has
-	// brought the fresh ones.
-	part           Range
-	ids            map[int64]struct{}
-	unsaved, fresh int
-	resumed        bool
-	had            Request // had rows, in any order
+	// brought the fresh ones, among as many as its length.
+	part                   Range
+	ids                    map[int64]struct{}
+	unsaved, fresh, length int
+	resumed                bool
+	had                    Request // had rows, in any order
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
 }
