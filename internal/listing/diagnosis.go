@@ -374,6 +374,7 @@ func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
 	p.rewind()
 	l.diagnosis = diagnosis{}
 	if p.breaks++; p.breaks > maxBreaks {
+		l.broken++
 		l.server.doubt(now)
 		// By bounds, if they are taken.
 		l.Todo[len(l.Todo)-1].place = nil

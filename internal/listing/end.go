@@ -29,6 +29,8 @@ type behind struct {
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
 
+	link  string              // of an empty page
+	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
 	sames int                 // pages in a row that were the same
@@ -59,7 +61,7 @@ var further = []int{100, 1000, 1 << 30}
 func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) {
 	switch b.Asks {
 	case asksRest:
-		req.Skip = b.From + b.Seen
+		req.Skip, req.Link = b.From+b.Seen, b.link
 	case asksCame:
 		if since := started.Add(-late).Truncate(time.Second); s.takesSince(since, now) && since.After(req.Since) {
 			req.Since, req.Skip = since, b.CameSeen
@@ -154,7 +156,13 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		}
 		b.Asks = asksRest
 	default:
-		nothing := n == 0 && b.Seen == 0 && page.Link == "" // a link may lead on
+		if b.link, b.links = page.Link, b.links+1; n == 0 && b.links < maxHops && b.link != req.Link && l.more(req, page) {
+			return nil
+		}
+		if b.link = ""; n > 0 {
+			b.links = 0
+		}
+		nothing := n == 0 && b.Seen == 0
 		if nothing && b.From > 0 && b.Back < len(further) {
 			b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
 			return nil

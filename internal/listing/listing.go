@@ -88,9 +88,9 @@ type Listing struct {
 	server    *Server
 	diagnosis diagnosis
 	leftover  []incident.Incident
-	// still counts requests since the last progress, linkFails links that failed.
-	still     int
-	linkFails int
+	// still counts requests since the last progress, linkFails links that failed, broken
+	// the ranges whose reading by links was given up for that.
+	still, linkFails, broken int
 	// alertFails counts the rows in a row whose further alerts could not be had.
 	alertFails int
 	// trusts: that rows are sorted can be believed at present.
@@ -275,7 +275,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if req.AlertsOf != 0 {
 		return l.moreAlerts(page, now)
 	}
-	if l.still++; l.still > maxStill {
+	if l.still++; l.still > maxStill || l.broken > maxBreaks {
 		return nil, l.incomplete(&req, errNoProgress, now)
 	}
 	l.hollow = l.hollow && len(page.Rows) == 0
@@ -351,11 +351,12 @@ func (l *Listing) shown(req *Request, page *Page) {
 		return
 	}
 	whole := r.Status == incident.StatusUnknown && r.Before == noBefore && slices.Contains(l.Whole, r.part(r.Since, r.Before))
-	switch whole = whole && l.Largest > 0; {
+	some := l.Largest > 0 || l.Latest > 0
+	switch {
 	case req.Link != "" || req.Skip > 0:
-	case whole && l.Known == nil && (r.Since == noSince || l.Latest > r.Since+1): // bounds may leave out that second
+	case whole && l.Known == nil && some && (r.Since == noSince || l.Latest > r.Since+1): // bounds may leave out that second
 		r.Holds = max(r.Holds, 2)
-	case whole && l.Known != nil, l.had == form:
+	case whole && l.Known != nil && some, l.had == form:
 		r.Holds = max(r.Holds, 1)
 	}
 }

@@ -80,7 +80,8 @@ const maxHollow = 3
 // maxRounds bounds the rounds of one range.
 const maxRounds = 12
 
-// maxBreaks bounds the rounds in a row that end with a link that fails.
+// maxBreaks bounds the rounds in a row that end with a link that fails, and the ranges that
+// are given up for that.
 const maxBreaks = 3
 
 var errUnsteady = errors.New("the list changes faster than it can be read, or its rows do not tell when they changed")
@@ -329,7 +330,9 @@ func (l *Listing) note(r *Range, rows []incident.Incident) (fresh int) {
 		if _, ok := p.seen[in.ID]; !ok {
 			p.seen[in.ID] = struct{}{}
 			fresh++
-			p.fresh += l.before(r, rows[i:i+1])
+			if in.Updated.IsZero() || l.before(r, rows[i:i+1]) > 0 {
+				p.fresh++
+			}
 		}
 	}
 	if gap {
