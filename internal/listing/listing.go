@@ -310,7 +310,8 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	default:
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
-	if len(l.Todo) == 0 && l.Lost > 0 && l.Kept == 0 {
+	left := func(r Range) bool { return r.Behind == nil || s.Takes(OptionSkip, now) }
+	if l.Lost > 0 && l.Kept == 0 && !slices.ContainsFunc(l.Todo, left) {
 		err = l.coarse(&req, now)
 	}
 	return rows, err
