@@ -86,14 +86,16 @@ func (l *Listing) count(r *Range, page *Page) {
 	l.fresh, l.length = 0, n
 	for i := range page.Rows {
 		id, updated := page.Rows[i].ID, page.Rows[i].Updated
-		if id == 0 {
+		if id == 0 && updated.IsZero() {
+			continue // it is none of the list's
+		} else if id == 0 {
 			id = -updated.UnixNano()
 		}
 		switch _, has := l.ids[id]; {
 		case has:
 		case id > 0:
 			l.fresh++
-		case !updated.IsZero():
+		default:
 			l.Nameless++
 		}
 		l.ids[id] = struct{}{}
@@ -167,9 +169,13 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
 			return nil
 		}
-		if nothing && l.Rows > 0 {
+		// All those that are to come again, of a list that no row leaves.
+		fewer := n == 0 && r.Status == incident.StatusUnknown && b.Known < l.Rows-b.From
+		if (nothing || fewer) && l.Rows > 0 {
 			if err := l.empty(req); err != nil {
-				b.From, b.Back = -1, 0
+				if nothing {
+					b.From, b.Back = -1, 0
+				}
 				return err
 			}
 		}

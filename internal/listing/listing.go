@@ -181,12 +181,15 @@ func (l *Listing) current(now time.Time) *Range {
 			continue
 		}
 		if b := r.Behind; b != nil {
-			switch skips := l.server.Takes(OptionSkip, now); {
-			case !l.Distrust && (skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now) || !skips && l.Lost > l.Kept):
+			switch skips, lost := l.server.Takes(OptionSkip, now), l.Lost > l.Kept; {
+			case !l.Distrust && (skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now) || !skips && lost):
 				l.restart()
 				continue
 			case !skips:
-				l.pop() // nothing tells more than the pages have
+				// Nothing tells more than the pages have.
+				if !lost || l.coarse(&Request{}, now) != nil {
+					l.pop()
+				}
 				continue
 			}
 			if b.From < 0 {
