@@ -207,6 +207,19 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
+	b := l.Todo[len(l.Todo)-1].Behind
+	switch {
+	case b == nil:
+	case err.Location != "":
+		if b.link, b.links = err.Location, b.links+1; b.links > maxHops {
+			b.leaveLinks()
+			l.server.refuse(OptionSkip, now)
+		}
+		return RetryNow
+	case err.Request.Link != "" && ofLink(err):
+		b.leaveLinks()
+		return RetryLater
+	}
 	if err.Location != "" {
 		p := l.placed()
 		if p.hops++; p.hops <= maxHops {
@@ -234,7 +247,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	v := d.variations[0]
 	switch {
 	case d.confirming && v.step == beyond:
-		if b := l.Todo[len(l.Todo)-1].Behind; b != nil {
+		if b != nil {
 			b.Seen++ // it was skipped before
 			l.Skipped = max(l.Skipped, 1)
 		} else {

@@ -69,6 +69,36 @@ func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) 
 	}
 }
 
+// leaveLinks has the proof go on by position alone.
+func (b *behind) leaveLinks() { b.link, b.links = "", maxHops }
+
+// provable tells that the end of a range can be proven now. If it cannot, what is to be
+// read next is another range, unless what was seen so far begins the reading again.
+func (l *Listing) provable(r *Range, now time.Time) bool {
+	b, s, lost := r.Behind, l.server, l.Lost > l.Kept
+	skips := s.Takes(OptionSkip, now)
+	var err *Error
+	switch {
+	case !l.Distrust && (skips && r.Before != noBefore && !s.Takes(OptionUpperBound, now) || !skips && lost):
+		l.restart()
+	case skips:
+		if b.From < 0 {
+			b.From = max(0, l.Rows-rereads)
+		}
+		return true
+	case lost:
+		err = l.coarse(&Request{}, now)
+	case b.Seen > 0 && !l.fits(b):
+		err = l.unproven(b, &Request{}, now)
+	default:
+		l.pop() // nothing tells more than the pages have
+	}
+	if err != nil {
+		l.broken, *b = maxBreaks+1, behind{} // what the next page is, it will say so
+	}
+	return err != nil
+}
+
 // count remembers the rows of a page, and that the end of the part is to be proven.
 func (l *Listing) count(r *Range, page *Page) {
 	whole, n := r.part(r.Since, r.Before), reach(page.Rows)
@@ -144,7 +174,8 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			}
 		}
 		if 2*others < min(b.at, n) {
-			l.server.refuse(OptionSkip, now) // it is the same page
+			l.server.refuse(OptionSkip, now) // it is the same page, and tells nothing
+			*b = behind{From: -1}
 			return nil
 		}
 		return l.unproven(b, req, now)
@@ -183,6 +214,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			b.sames = 0
 		} else if b.sames++; b.sames > 1 {
 			l.server.refuse(OptionSkip, now) // once more, as many as had come may have pushed it
+			*b = behind{From: -1}
 			return nil
 		}
 		if n > 0 {

@@ -180,20 +180,9 @@ func (l *Listing) current(now time.Time) *Range {
 			l.pop()
 			continue
 		}
-		if b := r.Behind; b != nil {
-			switch skips, lost := l.server.Takes(OptionSkip, now), l.Lost > l.Kept; {
-			case !l.Distrust && (skips && r.Before != noBefore && !l.server.Takes(OptionUpperBound, now) || !skips && lost):
-				l.restart()
+		if r.Behind != nil {
+			if !l.provable(r, now) {
 				continue
-			case !skips:
-				// Nothing tells more than the pages have.
-				if !lost || l.coarse(&Request{}, now) != nil {
-					l.pop()
-				}
-				continue
-			}
-			if b.From < 0 {
-				b.From = max(0, l.Rows-rereads)
 			}
 			return r
 		}
@@ -401,6 +390,10 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		// The link has lost the filter. If the page before was empty, it led to
 		// nothing of what was asked for.
 		s.LostLinks = true
+		if b := r.Behind; b != nil {
+			b.leaveLinks()
+			return true
+		}
 		s.LinkNoise = s.LinkNoise || r.place.hops > 0
 		r.place.rewind()
 		return true

@@ -1,0 +1,69 @@
+package listing
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/reason"
+)
+
+// TestEndBehindEmptyPages: the proof of an end follows the link of a page without rows,
+// and goes on without where that leads nowhere.
+func TestEndBehindEmptyPages(t *testing.T) {
+	rows := rowsAt(-10, -20, -30)
+	for name, test := range map[string]struct {
+		page  Page // of the link
+		fails *Error
+		links int // requests with one
+	}{
+		"the rows":           {Page{Count: -1, Rows: rows}, nil, 1},
+		"nothing":            {Page{Count: -1}, nil, 2},
+		"itself":             {Page{Count: -1, Link: "https://here/1"}, nil, 2},
+		"another one, again": {Page{Count: -1, Link: "https://here/+"}, nil, maxHops - 1},
+		"other rows":         {Page{Count: -1, Rows: rowsAt(-5000, -5001, -5002)}, nil, 1},
+		"nowhere":            {Page{}, &Error{Status: 404, Reason: reason.Other}, 1},
+		"another place":      {Page{}, &Error{Status: 302, Location: "https://there", Reason: reason.Other}, maxHops},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewServer(Offer{MaxTop: 100, Skip: true})
+			l := New(s, true, Everything(incident.StatusUnknown, noon.Add(-time.Hour)))
+			now, followed := noon, 0
+			for range 200 {
+				req, more := l.Next(now)
+				if !more {
+					break
+				}
+				now = now.Add(time.Minute)
+				page := Page{Count: -1}
+				switch {
+				case l.Todo[len(l.Todo)-1].Behind == nil:
+					for _, in := range rows {
+						if req.Before.IsZero() || in.Updated.Before(req.Before) {
+							page.Rows = append(page.Rows, in)
+						}
+					}
+				case req.Link == "":
+					page.Link = "https://here/1"
+				case test.fails != nil:
+					failure := *test.fails
+					failure.Request = req
+					l.Fail(now, &failure)
+					followed++
+					continue
+				default:
+					followed++
+					page = test.page
+					page.Link = strings.Replace(page.Link, "+", req.Link[len("https://here/"):]+"1", 1)
+				}
+				if _, err := l.Apply(now, req, page); err != nil && err.Reason == reason.Incomplete {
+					t.Fatal(err)
+				}
+			}
+			if !l.Done() || followed != test.links {
+				t.Errorf("done %v after %d requests with a link, want %d", l.Done(), followed, test.links)
+			}
+		})
+	}
+}
