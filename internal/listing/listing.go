@@ -502,7 +502,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		// compares more coarsely leaves it out.
 		if secs.at(r.Edge) > 0 {
 			l.Kept++
-		} else if r.LastRows == 0 && l.Largest >= few {
+		} else if r.LastRows == 0 && (l.Largest >= few || !more) {
 			l.Lost++
 		}
 		if l.Lost > l.Kept+1 {
@@ -807,6 +807,9 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
 		upper, lower := r.part(m, r.Before), r.part(r.Since, m)
 		upper.Edge, upper.EdgeRows = m, secs.at(m)
 		upper.Holds, lower.Holds = upper.count(secs), lower.count(secs)
+		if r.Edge == r.Since {
+			lower.Edge, lower.EdgeRows = r.Edge, r.EdgeRows
+		}
 		l.replace(upper, lower)
 	default:
 		return false
