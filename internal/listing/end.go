@@ -83,7 +83,7 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 		l.restart()
 	case skips:
 		if b.From < 0 {
-			b.From = max(0, l.Rows-rereads)
+			b.From = max(0, l.read-rereads)
 		}
 		return true
 	case lost:
@@ -105,7 +105,7 @@ func (l *Listing) count(r *Range, page *Page) {
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
 	if !begun && slices.Contains(l.Whole, whole) {
 		if l.part != whole || l.ids == nil {
-			l.part, l.ids, l.resumed, l.Rows, l.Nameless, l.unsaved = whole, map[int64]struct{}{}, false, 0, 0, 0
+			l.part, l.ids, l.resumed, l.read, l.Settled, l.Nameless = whole, map[int64]bool{}, false, 0, 0, 0
 		}
 		if n > 0 {
 			now := *r
@@ -113,7 +113,7 @@ func (l *Listing) count(r *Range, page *Page) {
 			l.Todo = append(l.Todo[:len(l.Todo)-1], whole, now)
 		}
 	}
-	l.fresh, l.length = 0, n
+	l.length = n
 	for i := range page.Rows {
 		id, updated := page.Rows[i].ID, page.Rows[i].Updated
 		if id == 0 && updated.IsZero() {
@@ -121,19 +121,37 @@ func (l *Listing) count(r *Range, page *Page) {
 		} else if id == 0 {
 			id = -updated.UnixNano()
 		}
+		settled := l.resumed && !l.held(updated) // before
 		switch _, has := l.ids[id]; {
 		case has:
-		case id > 0:
-			l.fresh++
-		default:
+			continue
+		case id < 0:
 			l.Nameless++
+		case !settled:
+			l.read++
 		}
-		l.ids[id] = struct{}{}
+		l.ids[id] = settled
 	}
-	if r.place != nil {
-		l.unsaved += l.fresh
-	} else {
-		l.Rows += l.fresh
+}
+
+// held tells that a row lies in a range of the part that is still to be read.
+func (l *Listing) held(updated time.Time) bool {
+	for _, r := range slices.Backward(l.Todo) {
+		if r.Behind != nil {
+			break
+		}
+		if r.holds(updated) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle counts a row that was read, unless it is to come again.
+func (l *Listing) settle(id int64, updated time.Time) {
+	if settled, read := l.ids[id]; read && id > 0 && !settled && !l.held(updated) {
+		l.ids[id] = true
+		l.Settled++
 	}
 }
 
@@ -201,8 +219,8 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 			return nil
 		}
 		// All those that are to come again, of a list that no row leaves.
-		fewer := n == 0 && r.Status == incident.StatusUnknown && b.Known < l.Rows-b.From
-		if (nothing || fewer) && l.Rows > 0 {
+		fewer := n == 0 && r.Status == incident.StatusUnknown && b.Known < l.read-b.From
+		if (nothing || fewer) && l.read > 0 {
 			if err := l.empty(req); err != nil {
 				if nothing {
 					b.From, b.Back = -1, 0
@@ -225,7 +243,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		// Pages may end anywhere, if they have not shown all that has to come again, or links
 		// mean nothing, or the last one was as short.
 		short := n == l.length && b.From > 0
-		sure := b.Known >= l.Rows-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
+		sure := b.Known >= l.read-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
 		b.Ended = n == 0 || sure && !more
 		if came > 0 {
 			l.still = 0
@@ -234,7 +252,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		case unread:
 			b.Unread, b.Asks = true, asksFront
 			return nil
-		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.Rows-b.From+surplus && !l.fits(b):
+		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.read-b.From+surplus && !l.fits(b):
 			b.Asks = asksCame
 			return nil
 		}
@@ -248,7 +266,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 // fits tells that no more of the rows that were read are further down than others have come
 // in their place, or could not be read. Those that tell no id may all be rows of the list.
 func (l *Listing) fits(b *behind) bool {
-	more, others := b.Known-(l.Rows-b.From), b.Came+l.Skipped
+	more, others := b.Known-(l.read-b.From), b.Came+l.Skipped
 	named := more + b.Nameless - l.Nameless
 	return more <= others || -others <= named && named <= others
 }

@@ -60,7 +60,11 @@ func TestRandomServers(t *testing.T) {
 			l := New(s, kind.prove, kind.ranges(m.now)...)
 			m.calls, m.log, m.odd = 0, nil, nil
 			if l.Prove && s.Takes(OptionSkip, m.now) && m.skip == takes && m.skipCap == 0 && !m.alone && !m.upperEmpty && rng.IntN(4) == 0 {
-				from, length, part := rng.IntN(30), 1+rng.IntN(2), rng.Float64()-0.3
+				// Two short ones in a row may agree by chance.
+				from, length, part := rng.IntN(30), 1, rng.Float64()-0.3
+				if part < 0 {
+					length += rng.IntN(2)
+				}
 				m.odd = func(page *Page) {
 					if m.calls >= from && m.calls < from+length {
 						page.Rows, page.Link = page.Rows[:int(max(0, part)*float64(len(page.Rows)))], ""

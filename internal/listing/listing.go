@@ -74,9 +74,9 @@ type Listing struct {
 	// Short: the list had more rows than had been read. All was begun again, and no end
 	// is believed any more that is not proven by itself.
 	Short bool `json:"short,omitempty"`
-	// Rows is how many rows have been read of the part of Whole that is being read, but
-	// for those of a range that is read by position.
-	Rows int `json:"rows,omitempty"`
+	// Settled is how many rows have been read of the part of Whole that is being read and
+	// lie in none of the ranges still to be read: after a restart they do not come again.
+	Settled int `json:"settled,omitempty"`
 	// Nameless are rows that tell no id. They may be some of the list's.
 	Nameless int `json:"nameless,omitempty"`
 
@@ -95,14 +95,13 @@ type Listing struct {
 	alertFails int
 	// trusts: that rows are sorted can be believed at present.
 	trusts bool
-	// ids are the rows of the part, those read since a restart if resumed, which are Rows,
-	// unsaved ones of the range that is read by position, of which the last page has
-	// brought the fresh ones, among as many as its length.
-	part                   Range
-	ids                    map[int64]struct{}
-	unsaved, fresh, length int
-	resumed                bool
-	had                    Request // had rows, in any order
+	// ids are the rows that were read of the part, and whether they are settled; those
+	// since a restart, if resumed. Read is how many there are. The last page had length.
+	part         Range
+	ids          map[int64]bool
+	read, length int
+	resumed      bool
+	had          Request // had rows, in any order
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
 }
@@ -118,13 +117,7 @@ func New(server *Server, prove bool, ranges ...Range) *Listing {
 // for their alerts: the links to those are not kept, and the rows have to do
 // without.
 func (l *Listing) Resume(server *Server) []incident.Incident {
-	l.server, l.resumed, l.ids = server, true, map[int64]struct{}{}
-	for i := range l.Todo {
-		if r := &l.Todo[i]; !r.Uncounted {
-			l.Rows -= max(r.Holds, r.EdgeRows, r.Check) // these come again
-			r.Uncounted = true
-		}
-	}
+	l.server, l.resumed, l.ids, l.read = server, true, map[int64]bool{}, l.Settled
 	for len(l.Pending) > 0 {
 		l.withoutAlerts()
 	}
@@ -288,7 +281,8 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, nil
 	}
 	s.accept(&req, now)
-	if l.Known == nil && r.Behind == nil {
+	counts := l.Known == nil && r.Behind == nil
+	if counts {
 		l.count(r, &page)
 		r = &l.Todo[len(l.Todo)-1]
 	}
@@ -302,6 +296,11 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	default:
 		err = l.applyBounds(r, &req, &page, &secs, now)
 	}
+	for i := range page.Rows {
+		if counts {
+			l.settle(page.Rows[i].ID, page.Rows[i].Updated)
+		}
+	}
 	left := func(r Range) bool { return r.Behind == nil || s.Takes(OptionSkip, now) }
 	if l.Lost > 0 && l.Kept == 0 && !slices.ContainsFunc(l.Todo, left) {
 		err = l.coarse(&req, now)
@@ -310,23 +309,24 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 }
 
 // pop ends the range that is being read.
-func (l *Listing) pop() {
-	l.Todo = l.Todo[:len(l.Todo)-1]
-	l.still = 0
-	l.Rows, l.unsaved = l.Rows+l.unsaved, 0
-}
+func (l *Listing) pop() { l.replace() }
 
 // replace puts ranges in the place of the one that is being read, the first to
 // be read first.
 func (l *Listing) replace(ranges ...Range) {
 	was, still := l.Todo[len(l.Todo)-1], l.still
-	l.pop()
+	l.Todo, l.still = l.Todo[:len(l.Todo)-1], 0
 	for _, r := range slices.Backward(ranges) {
 		if !r.empty() {
 			if r.Since == was.Since && r.Before == was.Before {
 				l.still = still // that is no progress
 			}
 			l.Todo = append(l.Todo, r)
+		}
+	}
+	if p := was.place; p != nil {
+		for id := range p.seen {
+			l.settle(id, p.sights[id].updated)
 		}
 	}
 }
@@ -562,7 +562,6 @@ func (l *Listing) empty(req *Request) *Error {
 // fromHere reads the range on by position, of which the page is the first. Chain:
 // as long as pages follow one another, once is enough.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
-	l.Rows, l.unsaved = l.Rows-l.fresh, l.unsaved+l.fresh
 	r.place = newPlace()
 	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)

@@ -27,8 +27,6 @@ type Range struct {
 	// Holds is how many rows a page has shown of the range, which is read because there
 	// are more.
 	Holds int `json:"holds,omitempty"`
-	// Uncounted: since a restart, the rows that it has shown are not among [Listing.Rows].
-	Uncounted bool `json:"uncounted,omitempty"`
 	// Again: it has turned out to be empty, and has been asked for once more.
 	Again bool `json:"again,omitempty"`
 	// Behind: the range has been read, and its end is to be proven.
