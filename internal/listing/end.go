@@ -230,7 +230,7 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		}
 		if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; n == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
 			b.sames = 0
-		} else if b.sames++; b.sames > 1 {
+		} else if b.sames++; b.sames > 1+4/n {
 			l.server.refuse(OptionSkip, now) // once more, as many as had come may have pushed it
 			*b = behind{From: -1}
 			return nil
@@ -251,6 +251,9 @@ func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error 
 		switch {
 		case unread:
 			b.Unread, b.Asks = true, asksFront
+			return nil
+		case b.Known > l.read:
+			b.Asks = asksFront // after a restart it is not known which they were
 			return nil
 		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.read-b.From+surplus && !l.fits(b):
 			b.Asks = asksCame
