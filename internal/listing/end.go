@@ -157,110 +157,138 @@ func (l *Listing) settle(id int64, updated time.Time) {
 
 // end goes on with the proof of an end.
 func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error {
-	b, n := r.Behind, reach(page.Rows)
-	known, came, nameless, unread := 0, 0, 0, false
+	n := l.tally(r, req, page)
+	switch r.Behind.Asks {
+	case asksFront:
+		return l.endFront(r.Behind, req, page, now)
+	case asksCame:
+		return l.endCame(r.Behind, req, page, n)
+	default:
+		return l.endRest(r, req, page, n, now)
+	}
+}
+
+// tally counts rows that prove something of an end.
+type tally struct {
+	known, came, nameless int
+	unread                bool
+}
+
+func (l *Listing) tally(r *Range, req *Request, page *Page) (n tally) {
 	for i := range page.Rows {
 		in := &page.Rows[i]
 		switch _, has := l.ids[in.ID]; {
 		case in.ID == 0 && !in.Updated.IsZero():
-			nameless++
+			n.nameless++
 		case in.ID == 0:
 		case has:
-			known++
+			n.known++
 		case in.Updated.After(l.Started):
-			came++
+			n.came++
 		case l.resumed:
-			known++ // as far as one can tell
+			n.known++ // as far as one can tell
 		case l.before(r, page.Rows[i:i+1]) > 0:
-			came++
-			unread = true
+			n.came++
+			n.unread = true
 		case req.Since.IsZero() && !in.Updated.IsZero() && in.Updated.Unix() < r.Since:
-			unread = true // it cannot be told what is behind it
+			n.unread = true // it cannot be told what is behind it
 		}
 	}
-	more := n > 0 && l.more(req, page)
-	switch b.Asks {
-	case asksFront:
-		if b.last == nil { // since a restart
-			b.Asks, b.Seen, b.Known, b.Nameless = asksRest, 0, 0, 0
-			return nil
+	return n
+}
+
+// endFront looks whether positions are taken: if so the page is another one.
+func (l *Listing) endFront(b *behind, req *Request, page *Page, now time.Time) *Error {
+	if b.last == nil { // since a restart
+		b.Asks, b.Seen, b.Known, b.Nameless = asksRest, 0, 0, 0
+		return nil
+	}
+	others := 0
+	for i := range page.Rows {
+		if !slices.ContainsFunc(b.last, func(in incident.Incident) bool { return in.ID == page.Rows[i].ID }) {
+			others++
 		}
-		others := 0
-		for i := range page.Rows {
-			if !slices.ContainsFunc(b.last, func(in incident.Incident) bool { return in.ID == page.Rows[i].ID }) {
-				others++
-			}
-		}
-		if 2*others < min(b.at, n) {
-			l.server.refuse(OptionSkip, now) // it is the same page, and tells nothing
-			*b = behind{From: -1}
-			return nil
-		}
-		return l.unproven(b, req, now)
-	case asksCame:
-		b.Came, b.CameSeen = b.Came+came, b.CameSeen+n
-		if !l.fits(b) {
-			if came == 0 || !more || req.Since.Before(l.Started.Add(-2*late)) {
-				b.Asks = asksFront
-			}
-			return nil
-		}
+	}
+	if 2*others < min(b.at, reach(page.Rows)) {
+		l.leaveSkip(b, now)
+		return nil
+	}
+	return l.unproven(b, req, now)
+}
+
+// leaveSkip is called when pages from different positions were the same, and tell nothing.
+func (l *Listing) leaveSkip(b *behind, now time.Time) {
+	l.server.refuse(OptionSkip, now)
+	*b = behind{From: -1}
+}
+
+// endCame counts what has come since the part was begun.
+func (l *Listing) endCame(b *behind, req *Request, page *Page, n tally) *Error {
+	rows := reach(page.Rows)
+	b.Came, b.CameSeen = b.Came+n.came, b.CameSeen+rows
+	more := rows > 0 && l.more(req, page)
+	switch {
+	case l.fits(b):
 		b.Asks = asksRest
-	default:
-		if b.link, b.links = page.Link, b.links+1; n == 0 && b.links < maxHops && b.link != req.Link && l.more(req, page) {
-			return nil
+		if b.Ended {
+			l.pop()
 		}
-		if b.link = ""; n > 0 {
-			b.links = 0
-		}
-		nothing := n == 0 && b.Seen == 0
-		if nothing && b.From > 0 && b.Back < len(further) {
-			b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
-			return nil
-		}
-		// All those that are to come again, of a list that no row leaves.
-		fewer := n == 0 && r.Status == incident.StatusUnknown && b.Known < l.read-b.From
-		if (nothing || fewer) && l.read > 0 {
-			if err := l.empty(req); err != nil {
-				if nothing {
-					b.From, b.Back = -1, 0
-				}
-				return err
+	case n.came == 0 || !more || req.Since.Before(l.Started.Add(-2*late)):
+		b.Asks = asksFront
+	}
+	return nil
+}
+
+// endRest reads what is behind as many rows as were read.
+func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.Time) *Error {
+	b, rows, more := r.Behind, reach(page.Rows), l.more(req, page)
+	if b.link, b.links = page.Link, b.links+1; rows == 0 && b.links < maxHops && b.link != req.Link && more {
+		return nil
+	}
+	if b.link = ""; rows > 0 {
+		b.links = 0
+	}
+	nothing := rows == 0 && b.Seen == 0
+	if nothing && b.From > 0 && b.Back < len(further) {
+		b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
+		return nil
+	}
+	// All those that are to come again, of a list that no row leaves.
+	fewer := rows == 0 && r.Status == incident.StatusUnknown && b.Known < l.read-b.From
+	if (nothing || fewer) && l.read > 0 {
+		if err := l.empty(req); err != nil {
+			if nothing {
+				b.From, b.Back = -1, 0
 			}
-		}
-		if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; n == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
-			b.sames = 0
-		} else if b.sames++; b.sames > 1+4/n {
-			l.server.refuse(OptionSkip, now) // once more, as many as had come may have pushed it
-			*b = behind{From: -1}
-			return nil
-		}
-		if n > 0 {
-			b.last, b.at = page.Rows, req.Skip
-		}
-		b.Nameless += nameless
-		b.Known, b.Seen = b.Known+known, b.Seen+n
-		// Pages may end anywhere, if they have not shown all that has to come again, or links
-		// mean nothing, or the last one was as short.
-		short := n == l.length && b.From > 0
-		sure := b.Known >= l.read-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
-		b.Ended = n == 0 || sure && !more
-		if came > 0 {
-			l.still = 0
-		}
-		switch {
-		case unread:
-			b.Unread, b.Asks = true, asksFront
-			return nil
-		case b.Known > l.read:
-			b.Asks = asksFront // after a restart it is not known which they were
-			return nil
-		case b.Ended && !l.fits(b), !b.Ended && b.Known > l.read-b.From+surplus && !l.fits(b):
-			b.Asks = asksCame
-			return nil
+			return err
 		}
 	}
-	if b.Ended {
+	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
+		b.sames = 0
+	} else if b.sames++; b.sames > 1+4/rows { // once more, as many as had come may have pushed it
+		l.leaveSkip(b, now)
+		return nil
+	}
+	if rows > 0 {
+		b.last, b.at = page.Rows, req.Skip
+	}
+	b.Known, b.Nameless, b.Seen = b.Known+n.known, b.Nameless+n.nameless, b.Seen+rows
+	// Pages may end anywhere, if they have not shown all that has to come again, or links
+	// mean nothing, or the last one was as short.
+	short := rows == l.length && b.From > 0
+	sure := b.Known >= l.read-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
+	b.Ended = rows == 0 || sure && !more
+	if n.came > 0 {
+		l.still = 0
+	}
+	switch {
+	case n.unread:
+		b.Unread, b.Asks = true, asksFront
+	case b.Known > l.read:
+		b.Asks = asksFront // after a restart it is not known which they were
+	case b.Ended && !l.fits(b), !b.Ended && b.Known > l.read-b.From+surplus && !l.fits(b):
+		b.Asks = asksCame
+	case b.Ended:
 		l.pop()
 	}
 	return nil
