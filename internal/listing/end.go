@@ -90,6 +90,8 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 		err = l.coarse(&Request{}, now)
 	case b.Seen > 0 && !l.fits(b):
 		err = l.unproven(b, &Request{}, now)
+	case l.total-l.Skipped > l.read+l.read/10+few: // some may have left
+		err = l.unproven(b, &Request{}, now)
 	default:
 		l.pop() // nothing tells more than the pages have
 	}
@@ -107,6 +109,7 @@ func (l *Listing) count(r *Range, page *Page) {
 		if l.part != whole || l.ids == nil {
 			l.part, l.ids, l.resumed, l.read, l.Settled, l.Nameless = whole, map[int64]bool{}, false, 0, 0, 0
 		}
+		l.total = page.Count
 		if n > 0 {
 			now := *r
 			whole.Behind = &behind{From: -1}

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -65,5 +66,23 @@ func TestEndBehindEmptyPages(t *testing.T) {
 				t.Errorf("done %v after %d requests with a link, want %d", l.Done(), followed, test.links)
 			}
 		})
+	}
+}
+
+// TestEndByCount: where no position is taken, what the server has counted shows that a
+// list is sorted in parts only.
+func TestEndByCount(t *testing.T) {
+	for _, name := range []string{"three groups, no mixture", "two groups", "sorted on each page"} {
+		for seed := range uint64(10) {
+			m := newModel(rand.New(rand.NewPCG(seed, 7)), 500, true)
+			ways[name](m)
+			m.graph()
+			m.orderBy, m.skip = ignores, refuses
+			l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+			got, err := m.read(l, 5000)
+			if missing := m.missing(got, m.now, l.Whole...); err != nil || len(missing) > 0 {
+				t.Errorf("%s, seed %d: %d are missing after %d calls, %v", name, seed, len(missing), m.calls, err)
+			}
+		}
 	}
 }

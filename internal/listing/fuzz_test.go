@@ -88,7 +88,7 @@ func TestRandomServers(t *testing.T) {
 					}
 				}
 			}
-			if len(missing) > unseen && !m.unchecked() && (m.odd == nil || len(got) > 0) {
+			if len(missing) > unseen && !m.unchecked(s) && (m.odd == nil || len(got) > 0) {
 				t.Errorf("seed %d, %q: %d of %d rows are missing after %d calls, first %v\n%v\n%s",
 					seed, chosen, len(missing), len(m.rows), m.calls, m.rows[missing[0]], m, tail(m.log))
 				if testing.Verbose() {

@@ -96,12 +96,13 @@ type Listing struct {
 	// trusts: that rows are sorted can be believed at present.
 	trusts bool
 	// ids are the rows that were read of the part, and whether they are settled; those
-	// since a restart, if resumed. Read is how many there are. The last page had length.
-	part         Range
-	ids          map[int64]bool
-	read, length int
-	resumed      bool
-	had          Request // had rows, in any order
+	// since a restart, if resumed. Read is how many there are, total how many the server has
+	// counted. The last page had length.
+	part                Range
+	ids                 map[int64]bool
+	read, total, length int
+	resumed             bool
+	had                 Request // had rows, in any order
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
 }

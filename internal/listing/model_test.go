@@ -97,9 +97,12 @@ func (m *model) script() {
 	}
 }
 
-// unchecked: pages look sorted, the list is not, and no position shows it.
-func (m *model) unchecked() bool {
-	return (m.pageSorted || m.groups > 0) && (m.skip != takes || m.skipCap > 0)
+// unchecked: pages look sorted, the list is not, and neither positions nor counts that
+// the server is believed to take show it.
+func (m *model) unchecked(s *Server) bool {
+	skips := m.skip == takes && m.skipCap == 0 && s.Takes(OptionSkip, m.now)
+	counts := m.offer.Count && m.count == takes && !m.pageCount && s.Takes(OptionCount, m.now)
+	return (m.pageSorted || m.groups > 0) && !skips && !counts
 }
 
 func (m *model) add(created, updated time.Time) {

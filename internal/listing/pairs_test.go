@@ -19,10 +19,10 @@ func TestPairs(t *testing.T) {
 					m := newModel(rand.New(rand.NewPCG(1, 7)), n, false)
 					way(m)
 					too(m)
-					if (m.randomPages || m.alone) && m.links == "none" || m.nameless > 0 && n == 1 || m.unchecked() {
+					s, began := NewServer(m.offer), m.now
+					if (m.randomPages || m.alone) && m.links == "none" || m.nameless > 0 && n == 1 || m.unchecked(s) {
 						continue // no page tells that it is not the last; there is no row; nothing shows the order
 					}
-					s, began := NewServer(m.offer), m.now
 					if kind == "delta" { // which others come before
 						_, _ = m.read(New(s, true, kinds["scan"].ranges(m.now)...), 600)
 						m.calls, m.log = 0, nil
