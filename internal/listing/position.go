@@ -43,7 +43,7 @@ type place struct {
 	links   map[string]struct{} // that were followed in this round
 	hops    int                 // empty pages in a row
 	hollow  int                 // pages in a row that were empty although they had to join on
-	sames   int                 // pages in a row that were the same once more
+	sames   int                 // rows of pages in a row that were the same once more
 	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
@@ -76,6 +76,10 @@ const maxHops = 40
 
 // maxHollow bounds the pages in a row that show nothing where a row has to be.
 const maxHollow = 3
+
+// manySames is how many rows in a row show that a position is ignored. One comes again
+// wherever another one has come before it.
+const manySames = 8
 
 // maxRounds bounds the rounds of one range.
 const maxRounds = 12
@@ -147,10 +151,8 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	same, joined := p.compare(page.Rows)
 	anchored := p.page == 0 || slices.ContainsFunc(page.Rows, p.isAnchor)
 	p.chain = p.chain && req.Link == "" && n == len(secs.all) && secs.sorted() && (anchored || p.joins)
-	if !same {
+	if p.sames += n; !same {
 		p.sames = 0
-	} else if p.sames++; n >= 8 {
-		p.sames += 2
 	}
 	if len(secs.all) > 0 {
 		further := p.page > 0 && (req.Link != "" || req.Skip > p.at)
@@ -161,7 +163,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	}
 	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
 	switch {
-	case (p.sames >= 3 || beyond && n > 0) && req.Link == "":
+	case (p.sames >= manySames || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
 		s.refuse(OptionSkip, now)
 		if p.byLink {
