@@ -58,6 +58,8 @@ type Listing struct {
 	// had ended with, and that did not.
 	Kept int `json:"kept,omitempty"`
 	Lost int `json:"lost,omitempty"`
+	// Bounded: an upper bound has selected rows.
+	Bounded bool `json:"bounded,omitempty"`
 	// Coarse: more were lost than kept. All was begun again.
 	Coarse bool `json:"coarse,omitempty"`
 	// Distrust: rows were taken to be sorted, and then were not. All was begun again.
@@ -471,11 +473,12 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	}
 	if r.Holds > 0 && n == 0 {
 		l.pop()
-		if l.Lost++; r.Holds > 1 {
+		if l.Lost++; r.Holds > 1 || !req.Before.IsZero() && !l.Bounded {
 			return l.coarse(req, now)
 		}
 		return nil
 	}
+	l.Bounded = l.Bounded || n > 0 && !req.Before.IsZero()
 	if n == 0 && l.Prove && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
 		// A server that has just started may have none yet.
 		again := *r
