@@ -193,6 +193,8 @@ func (l *Listing) tally(r *Range, req *Request, page *Page) (n tally) {
 		case l.before(r, page.Rows[i:i+1]) > 0:
 			n.came++
 			n.unread = true
+		case in.Updated.IsZero() && r.Status == incident.StatusUnknown && !in.Created.IsZero() && in.Created.Before(l.Started):
+			n.unread = true
 		case req.Since.IsZero() && !in.Updated.IsZero() && in.Updated.Unix() < r.Since:
 			n.unread = true // it cannot be told what is behind it
 		}
