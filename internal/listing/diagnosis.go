@@ -211,11 +211,12 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	switch {
 	case b == nil:
 	case err.Location != "":
-		if b.link, b.links = err.Location, b.links+1; b.links > maxHops {
-			b.leaveLinks()
-			l.server.refuse(OptionSkip, now)
+		if b.links++; b.links <= maxHops && !d.active() {
+			b.link = err.Location
+			return RetryNow
 		}
-		return RetryNow
+		b.link, b.links, *d = "", 0, diagnosis{}
+		return Failed
 	case err.Request.Link != "" && ofLink(err):
 		b.leaveLinks()
 		return RetryLater

@@ -29,7 +29,7 @@ type behind struct {
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
 
-	link  string              // of an empty page
+	link  string              // of an empty page, or of where one is to be had
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
@@ -61,44 +61,44 @@ var further = []int{100, 1000, 1 << 30}
 func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) {
 	switch b.Asks {
 	case asksRest:
-		req.Skip, req.Link = b.From+b.Seen, b.link
+		req.Skip = b.From + b.Seen
 	case asksCame:
 		if since := started.Add(-late).Truncate(time.Second); s.takesSince(since, now) && since.After(req.Since) {
 			req.Since, req.Skip = since, b.CameSeen
 		}
 	}
+	req.Link = b.link
 }
 
 // leaveLinks has the proof go on by position alone.
 func (b *behind) leaveLinks() { b.link, b.links = "", maxHops }
 
-// provable tells that the end of a range can be proven now. If it cannot, what is to be
-// read next is another range, unless what was seen so far begins the reading again.
+// provable tells that a request is to be made of a range whose end is to be proven. If not,
+// what is to be read has changed.
 func (l *Listing) provable(r *Range, now time.Time) bool {
 	b, s, lost := r.Behind, l.server, l.Lost > l.Kept
 	skips := s.Takes(OptionSkip, now)
-	var err *Error
 	switch {
+	case l.failed != nil:
 	case !l.Distrust && (skips && r.Before != noBefore && !s.Takes(OptionUpperBound, now) || !skips && lost):
 		l.restart()
+		return false
 	case skips:
 		if b.From < 0 {
 			b.From = max(0, l.read-rereads)
 		}
 		return true
 	case lost:
-		err = l.coarse(&Request{}, now)
-	case b.Seen > 0 && !l.fits(b):
-		err = l.unproven(b, &Request{}, now)
-	case l.total-l.Skipped > l.read+l.read/10+few: // some may have left
-		err = l.unproven(b, &Request{}, now)
+		l.failed = l.coarse(&Request{}, now)
+	case b.Unread, b.Seen > 0 && !l.fits(b), l.Total-l.Skipped-l.Nameless > l.read+l.read/10+few: // some may have left
+		l.failed = l.unproven(b, &Request{}, now)
+	case l.Waived:
+		l.Waived = false
+		l.afresh()
 	default:
 		l.pop() // nothing tells more than the pages have
 	}
-	if err != nil {
-		l.broken, *b = maxBreaks+1, behind{} // what the next page is, it will say so
-	}
-	return err != nil
+	return l.failed != nil
 }
 
 // count remembers the rows of a page, and that the end of the part is to be proven.
@@ -107,29 +107,34 @@ func (l *Listing) count(r *Range, page *Page) {
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
 	if !begun && slices.Contains(l.Whole, whole) {
 		if l.part != whole || l.ids == nil {
-			l.part, l.ids, l.resumed, l.read, l.Settled, l.Nameless = whole, map[int64]bool{}, false, 0, 0, 0
+			l.part, l.ids, l.resumed, l.read, l.Settled, l.Nameless, l.Total, l.Moved = whole, map[int64]bool{}, false, 0, 0, 0, 0, 0
 		}
-		l.total = page.Count
 		if n > 0 {
 			now := *r
 			whole.Behind = &behind{From: -1}
 			l.Todo = append(l.Todo[:len(l.Todo)-1], whole, now)
 		}
 	}
+	if slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
+		l.Total = max(l.Total, page.Count)
+	}
 	l.length = n
 	for i := range page.Rows {
-		id, updated := page.Rows[i].ID, page.Rows[i].Updated
+		id, updated, created := page.Rows[i].ID, page.Rows[i].Updated, page.Rows[i].Created
 		if id == 0 && updated.IsZero() {
 			continue // it is none of the list's
 		} else if id == 0 {
 			id = -updated.UnixNano()
 		}
-		settled := l.resumed && !l.held(updated) // before
+		moved := l.resumed && updated.After(l.Started) && created.Before(l.Started)
+		settled := moved || l.resumed && !l.held(updated) // before
 		switch _, has := l.ids[id]; {
 		case has:
 			continue
 		case id < 0:
 			l.Nameless++
+		case moved:
+			l.Moved++
 		case !settled:
 			l.read++
 		}
@@ -160,12 +165,14 @@ func (l *Listing) settle(id int64, updated time.Time) {
 
 // end goes on with the proof of an end.
 func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error {
-	n := l.tally(r, req, page)
-	switch r.Behind.Asks {
+	n, b := l.tally(r, req, page), r.Behind
+	switch b.Asks {
 	case asksFront:
-		return l.endFront(r.Behind, req, page, now)
+		b.link = ""
+		return l.endFront(b, req, page, now)
 	case asksCame:
-		return l.endCame(r.Behind, req, page, n)
+		b.link = ""
+		return l.endCame(b, req, page, n)
 	default:
 		return l.endRest(r, req, page, n, now)
 	}
@@ -221,10 +228,11 @@ func (l *Listing) endFront(b *behind, req *Request, page *Page, now time.Time) *
 	return l.unproven(b, req, now)
 }
 
-// leaveSkip is called when pages from different positions were the same, and tell nothing.
+// leaveSkip is called when pages from different positions were the same. That tells nothing
+// of the list, but that there are rows which had not been read.
 func (l *Listing) leaveSkip(b *behind, now time.Time) {
 	l.server.refuse(OptionSkip, now)
-	*b = behind{From: -1}
+	*b = behind{From: -1, Unread: b.Unread}
 }
 
 // endCame counts what has come since the part was begun.
@@ -283,7 +291,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	short := rows == l.length && b.From > 0
 	sure := b.Known >= l.read-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
 	b.Ended = rows == 0 || sure && !more
-	if n.came > 0 {
+	if n.came > 0 || n.known > 0 && b.sames == 0 {
 		l.still = 0
 	}
 	switch {
@@ -302,7 +310,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 // fits tells that no more of the rows that were read are further down than others have come
 // in their place, or could not be read. Those that tell no id may all be rows of the list.
 func (l *Listing) fits(b *behind) bool {
-	more, others := b.Known-(l.read-b.From), b.Came+l.Skipped
+	more, others := b.Known-(l.read-b.From), b.Came+l.Skipped+l.Moved
 	named := more + b.Nameless - l.Nameless
 	return more <= others || -others <= named && named <= others
 }

@@ -79,6 +79,13 @@ type Listing struct {
 	// Settled is how many rows have been read of the part of Whole that is being read and
 	// lie in none of the ranges still to be read: after a restart they do not come again.
 	Settled int `json:"settled,omitempty"`
+	// Total is how many rows the server has counted of the part.
+	Total int `json:"total,omitempty"`
+	// Moved are rows that were updated since the listing began and came after a restart:
+	// they may be among those that were read before.
+	Moved int `json:"moved,omitempty"`
+	// Waived: the end of a range was not proven, because that of the part was to be.
+	Waived bool `json:"waived,omitempty"`
 	// Nameless are rows that tell no id. They may be some of the list's.
 	Nameless int `json:"nameless,omitempty"`
 
@@ -98,13 +105,14 @@ type Listing struct {
 	// trusts: that rows are sorted can be believed at present.
 	trusts bool
 	// ids are the rows that were read of the part, and whether they are settled; those
-	// since a restart, if resumed. Read is how many there are, total how many the server has
-	// counted. The last page had length.
-	part                Range
-	ids                 map[int64]bool
-	read, total, length int
-	resumed             bool
-	had                 Request // had rows, in any order
+	// since a restart, if resumed. Read is how many there are. The last page had length.
+	part         Range
+	ids          map[int64]bool
+	read, length int
+	resumed      bool
+	had          Request // had rows, in any order
+	// failed: the listing is incomplete, whatever the next page is.
+	failed *Error
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
 }
@@ -234,7 +242,7 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 		}
 		req.Skip, req.Link = p.skip, p.link
 	}
-	if b := r.Behind; b != nil {
+	if b := r.Behind; b != nil && l.failed == nil {
 		b.ask(&req, l.Started, s, now)
 	}
 	req.Top = s.size(now)
@@ -263,11 +271,14 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if req.AlertsOf != 0 {
 		return l.moreAlerts(page, now)
 	}
+	rows := l.holdBack(&page, now)
 	if l.still++; l.still > maxStill || l.broken > maxBreaks {
-		return nil, l.incomplete(&req, errNoProgress, now)
+		l.failed = l.incomplete(&req, errNoProgress, now)
+	}
+	if l.failed != nil {
+		return rows, l.failed
 	}
 	l.hollow = l.hollow && len(page.Rows) == 0
-	rows := l.holdBack(&page, now)
 	l.shown(&req, &page)
 	if l.diagnosis.succeeded(l, now) {
 		return rows, nil
@@ -712,7 +723,9 @@ func (l *Listing) prove(r *Range, n int, link string, now time.Time) bool {
 		return true
 	}
 	part := l.checked(r) && s.Takes(OptionSkip, now) && !s.Unsorted
-	return l.Prove || !part && !linked && (n >= few || n > 1 && l.full(n))
+	doubtful := !linked && (n >= few || n > 1 && l.full(n))
+	l.Waived = l.Waived || part && doubtful && !l.Prove
+	return l.Prove || !part && doubtful
 }
 
 // full tells that a page of n rows may be as full as the server's are: it was not seen

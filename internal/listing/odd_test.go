@@ -29,11 +29,14 @@ func TestOddAnswers(t *testing.T) {
 	}
 	for _, name := range []string{
 		"as documented", "no links", "by creation", "by update ascending", "never updated", "hardly, by creation",
-		"Graph", "Graph, order ignored", "Graph without count", "no order",
+		"Graph", "Graph, order ignored", "Graph without count", "no order", "no skip", "skip ignored",
 	} {
 		for what, odd := range odds {
 			for _, kind := range []string{"scan", "open"} {
 				for script := range 2 {
+					if script == 1 && (name == "no skip" || name == "skip ignored") {
+						continue // links alone lead through a crowded second
+					}
 					for from, calls := 1+script, 2; from <= calls && from < 60; from += 2 {
 						m := newModel(rand.New(rand.NewPCG(1, 7)), 450, false)
 						if ways[name](m); script == 1 {
