@@ -90,7 +90,7 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 		return true
 	case lost:
 		l.failed = l.coarse(&Request{}, now)
-	case b.Unread, b.Seen > 0 && !l.fits(b), l.Total-l.Skipped-l.Nameless > l.read+l.read/10+few: // some may have left
+	case b.Unread, b.Seen > 0 && !l.fits(b), l.Total-l.Skipped-l.Nameless > l.read+l.read/10+rereads: // some may have left
 		l.failed = l.unproven(b, &Request{}, now)
 	case l.Waived:
 		l.Waived = false

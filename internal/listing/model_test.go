@@ -97,12 +97,19 @@ func (m *model) script() {
 	}
 }
 
-// unchecked: pages look sorted, the list is not, and neither positions nor counts that
-// the server is believed to take show it.
-func (m *model) unchecked(s *Server) bool {
+// unchecked is how many rows may be missing where pages look sorted and the list is not:
+// any number, if neither positions nor counts that the server is believed to take show it;
+// a few, if counts do.
+func (m *model) unchecked(s *Server, read int) int {
 	skips := m.skip == takes && m.skipCap == 0 && s.Takes(OptionSkip, m.now)
 	counts := m.offer.Count && m.count == takes && !m.pageCount && s.Takes(OptionCount, m.now)
-	return (m.pageSorted || m.groups > 0) && !skips && !counts
+	switch {
+	case skips || !m.pageSorted && m.groups == 0:
+		return 0
+	case counts:
+		return rereads + read/10
+	}
+	return len(m.rows)
 }
 
 func (m *model) add(created, updated time.Time) {
