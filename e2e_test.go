@@ -43,7 +43,7 @@ func TestOverRealHTTP(t *testing.T) {
 			scrape := startExporter(t, binary, sim, "--api.quota-share="+test.share, "--refresh.interval=10s")
 			open := len(sim.IDs("Active", "InProgress", "AwaitingAction"))
 			for len(scrape("m365_defender_incidents")) == 0 {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond)
 			}
 			if got, limit := sim.Meter().Calls, (open+99)/100+6; got > limit {
 				t.Errorf("counts of %d open incidents after %d calls, want at most %d", open, got, limit)

@@ -288,8 +288,11 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	b.Known, b.Nameless, b.Seen = b.Known+n.known, b.Nameless+n.nameless, b.Seen+rows
 	// Pages may end anywhere, if they have not shown all that has to come again, or links
 	// mean nothing, or the last one was as short.
-	short := rows == l.length && b.From > 0
-	sure := b.Known >= l.read-b.From && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
+	short, left := rows == l.length && b.From > 0, 0
+	if r.Status != incident.StatusUnknown && b.From > 0 {
+		left = 1 // an open incident that was closed
+	}
+	sure := b.Known >= l.read-b.From-left && !short && !l.server.LinkNoise && !l.Distrust && !l.server.ShortPages
 	b.Ended = rows == 0 || sure && !more
 	if n.came > 0 || n.known > 0 && b.sames == 0 {
 		l.still = 0
