@@ -29,7 +29,7 @@ type behind struct {
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
 
-	link  string              // of an empty page, or of where one is to be had
+	link  string              // to follow: of an empty page, or of a redirect
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
