@@ -90,7 +90,7 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 		return true
 	case lost:
 		l.failed = l.coarse(&Request{}, now)
-	case b.Unread, b.Seen > 0 && !l.fits(b), l.Total-l.Skipped-l.Nameless > l.read+l.read/10+rereads: // some may have left
+	case b.Unread, b.Seen > 0 && !l.fits(b), lacks(l.Total-l.Skipped-l.Nameless, l.read):
 		l.failed = l.unproven(b, &Request{}, now)
 	case l.Waived:
 		l.Waived = false
@@ -100,6 +100,9 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 	}
 	return l.failed != nil
 }
+
+// lacks tells that so many more rows were counted than read that those cannot have left.
+func lacks(counted, read int) bool { return counted > read+read/10+rereads }
 
 // count remembers the rows of a page, and that the end of the part is to be proven.
 func (l *Listing) count(r *Range, page *Page) {
@@ -275,6 +278,11 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 			}
 			return err
 		}
+	}
+	if fewer && lacks(l.read-b.From, b.Known) {
+		l.server.refuse(OptionSkip, now)
+		l.afresh() // what was read by position may have ended early, too
+		return nil
 	}
 	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
 		b.sames = 0

@@ -86,3 +86,25 @@ func TestEndByCount(t *testing.T) {
 		}
 	}
 }
+
+// TestEndBeyondPositions: a list that is read by position to where those show nothing more is
+// not complete, although every page that ends there was asked for again.
+func TestEndBeyondPositions(t *testing.T) {
+	for seed := range uint64(60) {
+		m := newModel(rand.New(rand.NewPCG(seed, 7)), 450, false)
+		if seed%2 == 0 {
+			m.graph()
+		}
+		m.script()
+		m.order, m.orderBy = []string{"random", "update", "created"}[seed%3], fails
+		m.skipCap, m.skipEmpty, m.poisoned = 200, true, []treat{refuses, fails}[seed/2%2]
+		// One that makes pages fail has small ones asked for, just where positions end.
+		second := m.now.Add(-time.Hour)
+		m.poison = m.selected(Request{Since: second, Before: second.Add(time.Second)})[m.skipCap+1+int(seed%10)].ID
+		l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+		got, err := m.read(l, 5000)
+		if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 1 {
+			t.Errorf("seed %d: %d are missing after %d calls", seed, len(missing), m.calls)
+		}
+	}
+}

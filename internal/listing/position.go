@@ -165,12 +165,11 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	switch {
 	case (p.sames >= manySames || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
-		s.refuse(OptionSkip, now)
 		if p.byLink {
+			s.refuse(OptionSkip, now)
 			return l.incomplete(req, errNoProgress, now)
 		}
-		p.byLink, p.gaps = true, never
-		p.restart()
+		l.leavePositions(p, now)
 		return nil
 	case n == 0 && req.Link == "" && p.skip > 0 && p.joins:
 		// A row of the last page has to come again. It may have left, with those before it;
@@ -179,9 +178,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 			return err
 		}
 		if p.hollow++; p.hollow > maxHollow {
-			s.refuse(OptionSkip, now)
-			p.byLink, p.gaps = true, never
-			p.restart()
+			l.leavePositions(p, now)
 			return nil
 		}
 		p.skip = max(0, p.skip-1-p.hollow*s.rows(req.Top)/8)
@@ -280,6 +277,13 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		l.still = 0
 	}
 	return nil
+}
+
+// leavePositions goes on by the server's links, where positions do not lead on.
+func (l *Listing) leavePositions(p *place, now time.Time) {
+	l.server.refuse(OptionSkip, now)
+	p.byLink, p.gaps = true, never
+	p.restart()
 }
 
 func (p *place) isAnchor(in incident.Incident) bool { return in.ID != 0 && in.ID == p.anchor }
