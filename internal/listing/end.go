@@ -33,7 +33,9 @@ type behind struct {
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
-	sames int                 // pages in a row that were the same
+	// checks: the last rows have to come again, for positions may show nothing from some on.
+	checks bool
+	sames  int // pages in a row that were the same
 }
 
 // asks is what is asked for to prove an end.
@@ -62,6 +64,9 @@ func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) 
 	switch b.Asks {
 	case asksRest:
 		req.Skip = b.From + b.Seen
+		if b.checks {
+			req.Skip = max(b.From, req.Skip-rereads)
+		}
 	case asksCame:
 		if since := started.Add(-late).Truncate(time.Second); s.takesSince(since, now) && since.After(req.Since) {
 			req.Since, req.Skip = since, b.CameSeen
@@ -101,8 +106,8 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 	return l.failed != nil
 }
 
-// lacks tells that so many more rows were counted than read that those cannot have left.
-func lacks(counted, read int) bool { return counted > read+read/10+rereads }
+// lacks tells that so many more rows have to be there than are that those cannot have left.
+func lacks(all, some int) bool { return all > some+some/10+rereads }
 
 // count remembers the rows of a page, and that the end of the part is to be proven.
 func (l *Listing) count(r *Range, page *Page) {
@@ -264,6 +269,18 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	if b.link = ""; rows > 0 {
 		b.links = 0
 	}
+	if b.checks {
+		if rows == 0 {
+			if err := l.empty(req); err != nil {
+				return err
+			}
+			l.withoutPositions(now)
+			return nil
+		}
+		b.checks, b.Ended = false, true
+		l.ended(b)
+		return nil
+	}
 	nothing := rows == 0 && b.Seen == 0
 	if nothing && b.From > 0 && b.Back < len(further) {
 		b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
@@ -279,14 +296,20 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 			return err
 		}
 	}
-	if fewer && lacks(l.read-b.From, b.Known) {
-		l.server.refuse(OptionSkip, now)
-		l.afresh() // what was read by position may have ended early, too
+	switch {
+	case fewer && lacks(l.read-b.From, b.Known):
+		l.withoutPositions(now)
+		return nil
+	case rows == 0 && b.Seen > 0 && (b.Back > 0 || fewer):
+		b.checks = true
 		return nil
 	}
 	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
 		b.sames = 0
 	} else if b.sames++; b.sames > 1+4/rows { // once more, as many as had come may have pushed it
+		// Pages before them were others, and have shown something.
+		b.Seen, b.Known = b.Seen-(b.sames-1)*rows, b.Known-(b.sames-1)*n.known
+		b.Unread = b.Unread || b.Seen > rows && !l.fits(b)
 		l.leaveSkip(b, now)
 		return nil
 	}
@@ -310,12 +333,28 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		b.Unread, b.Asks = true, asksFront
 	case b.Known > l.read:
 		b.Asks = asksFront // after a restart it is not known which they were
-	case b.Ended && !l.fits(b), !b.Ended && b.Known > l.read-b.From+surplus && !l.fits(b):
-		b.Asks = asksCame
 	case b.Ended:
-		l.pop()
+		l.ended(b)
+	case b.sames == 0 && b.Known > l.read-b.From+surplus && !l.fits(b):
+		b.Asks = asksCame
 	}
 	return nil
+}
+
+// withoutPositions begins again where positions show nothing from some row on: what was read
+// by them may have ended early, too.
+func (l *Listing) withoutPositions(now time.Time) {
+	l.server.refuse(OptionSkip, now)
+	l.afresh()
+}
+
+// ended looks for what came meanwhile, if there are more rows than there can be.
+func (l *Listing) ended(b *behind) {
+	if l.fits(b) {
+		l.pop()
+		return
+	}
+	b.Asks = asksCame
 }
 
 // fits tells that no more of the rows that were read are further down than others have come

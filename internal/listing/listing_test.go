@@ -49,6 +49,7 @@ var ways = map[string]func(*model){
 	"lt of none":               func(m *model) { m.upperEmpty, m.upper[Le] = true, refuses },
 	"gt":                       func(m *model) { m.lowerGt = true },
 	"nothing beyond a skip":    func(m *model) { m.skipCap, m.skipEmpty = 250, true },
+	"the same beyond a skip":   func(m *model) { m.skipCap, m.skipClamp = 250, true },
 	"Graph, page is counted":   func(m *model) { m.graph(); m.pageCount, m.links = true, "none" },
 	"heavy pages":              func(m *model) { m.weight = 30 },
 	"a limit told":             func(m *model) { m.topText = 25 },

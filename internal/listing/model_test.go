@@ -53,6 +53,7 @@ type model struct {
 	upperEmpty  bool    // an upper bound selects nothing
 	lowerGt     bool    // a lower bound is not part of what it bounds, which is compared in seconds
 	skipEmpty   bool    // beyond its cap a position shows nothing, instead of being refused
+	skipClamp   bool    // or the page at that position
 	pageCount   bool    // counts the rows of the page
 	restarts    float64 // how likely the process ends before a request
 	weight      int     // $top above it fails
@@ -203,7 +204,7 @@ func (m *model) list(req Request) (page Page, err *Error) {
 				}
 			}
 		}
-		if m.skipCap > 0 && req.Skip > m.skipCap && !m.skipEmpty {
+		if m.skipCap > 0 && req.Skip > m.skipCap && !m.skipEmpty && !m.skipClamp {
 			return Page{}, m.refuse(&asked, refuses)
 		}
 		if m.retention > 0 && !req.Since.IsZero() && m.now.Sub(req.Since) > m.retention {
@@ -229,6 +230,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	skip := req.Skip
 	if m.skip == ignores && asked.Link == "" {
 		skip = 0
+	}
+	if m.skipClamp && asked.Link == "" {
+		skip = min(skip, m.skipCap)
 	}
 	link := func(skip int, what string) string {
 		unix := func(t time.Time) int64 {

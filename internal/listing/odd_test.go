@@ -30,6 +30,7 @@ func TestOddAnswers(t *testing.T) {
 	for _, name := range []string{
 		"as documented", "no links", "by creation", "by update ascending", "never updated", "hardly, by creation",
 		"Graph", "Graph, order ignored", "Graph without count", "no order", "no skip", "skip ignored",
+		"nothing beyond a skip", "the same beyond a skip",
 	} {
 		for what, odd := range odds {
 			for _, kind := range []string{"scan", "open"} {
