@@ -269,39 +269,14 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	if b.link = ""; rows > 0 {
 		b.links = 0
 	}
-	if b.checks {
-		if rows == 0 {
-			if err := l.empty(req); err != nil {
-				return err
-			}
-			l.withoutPositions(now)
-			return nil
-		}
-		b.checks, b.Ended = false, true
-		l.ended(b)
-		return nil
-	}
-	nothing := rows == 0 && b.Seen == 0
-	if nothing && b.From > 0 && b.Back < len(further) {
-		b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
-		return nil
-	}
-	// All those that are to come again, of a list that no row leaves.
-	fewer := rows == 0 && r.Status == incident.StatusUnknown && b.Known < l.read-b.From
-	if (nothing || fewer) && l.read > 0 {
-		if err := l.empty(req); err != nil {
-			if nothing {
-				b.From, b.Back = -1, 0
-			}
+	if rows == 0 {
+		if believed, err := l.endEmpty(r, req, now); !believed {
 			return err
 		}
 	}
-	switch {
-	case fewer && lacks(l.read-b.From, b.Known):
-		l.withoutPositions(now)
-		return nil
-	case rows == 0 && b.Seen > 0 && (b.Back > 0 || fewer):
-		b.checks = true
+	if b.checks {
+		b.checks, b.Ended = false, true
+		l.ended(b)
 		return nil
 	}
 	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
@@ -341,11 +316,37 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	return nil
 }
 
-// withoutPositions begins again where positions show nothing from some row on: what was read
-// by them may have ended early, too.
-func (l *Listing) withoutPositions(now time.Time) {
-	l.server.refuse(OptionSkip, now)
-	l.afresh()
+// endEmpty tells whether a page without rows is believed to be behind the last row. If not,
+// what is asked for next has changed, or there is an error.
+func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool, err *Error) {
+	b := r.Behind
+	nothing := b.Seen == 0
+	if nothing && b.From > 0 && b.Back < len(further) {
+		b.From, b.Back = max(0, b.From-further[b.Back]), b.Back+1
+		return false, nil
+	}
+	// All those that are to come again, of a list that no row leaves.
+	fewer := r.Status == incident.StatusUnknown && b.Known < l.read-b.From
+	if (nothing || fewer || b.checks) && l.read > 0 {
+		if err := l.empty(req); err != nil {
+			if nothing {
+				b.From, b.Back = -1, 0
+			}
+			return false, err
+		}
+	}
+	switch {
+	case b.checks, fewer && lacks(l.read-b.From, b.Known):
+		// Positions show nothing from some row on: what was read by them may have ended
+		// early, too.
+		l.server.refuse(OptionSkip, now)
+		l.afresh()
+	case !nothing && (b.Back > 0 || fewer):
+		b.checks = true
+	default:
+		return true, nil
+	}
+	return false, nil
 }
 
 // ended looks for what came meanwhile, if there are more rows than there can be.
