@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/once"
 	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/timeout"
 )
@@ -47,7 +48,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	defer cancel()
 	sending, stop := context.WithCancelCause(limited)
 	defer stop(nil)
-	req, err := http.NewRequestWithContext(sentOnce(sending, stop), http.MethodGet, a.target.String(), nil)
+	req, err := http.NewRequestWithContext(once.Sent(sending, stop), http.MethodGet, a.target.String(), nil)
 	if err != nil {
 		return page, a.broken(ctx, sending, err)
 	}
@@ -190,8 +191,8 @@ func (a *attempt) broken(ctx, sending context.Context, err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return a.failure(reason.Decode, err)
-	case errors.Is(context.Cause(sending), errNotRepeated):
-		return a.failure(reason.Network, errNotRepeated)
+	case errors.Is(context.Cause(sending), once.ErrRepeated):
+		return a.failure(reason.Network, once.ErrRepeated)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return a.failure(reason.Other, context.Canceled)
 	case sending.Err() != nil:

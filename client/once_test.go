@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/once"
 	"m365_defender_exporter/internal/reason"
 )
 
@@ -342,9 +343,9 @@ func TestInformational(t *testing.T) {
 			flood *= 10
 			c := newTest(t, h2.transport, func(o *Options) { o.BaseURL = base })
 			_, err := c.List(t.Context(), first)
-			if flood <= maxInformational && err != nil {
+			if flood <= once.MaxInformational && err != nil {
 				t.Errorf("%d: %v", flood, err)
-			} else if flood > maxInformational {
+			} else if flood > once.MaxInformational {
 				if e := failure(t, err); e.Reason != reason.Network || e.Status != 0 {
 					t.Errorf("%d: got %+v", flood, e)
 				}

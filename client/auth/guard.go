@@ -1,12 +1,15 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"m365_defender_exporter/internal/once"
 )
 
 // guarded returns the client that credentials are sent with. It follows no
@@ -30,12 +33,18 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 type guard struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper. Its errors, besides those of the
-// transport, are of type *redirectError and errSwitched.
+// transport, are of type *redirectError, errSwitched, and once.ErrRepeated.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := g.next.RoundTrip(r)
+	sending, stop := context.WithCancelCause(r.Context())
+	resp, err := g.next.RoundTrip(r.WithContext(once.Sent(sending, stop)))
 	if err != nil {
+		if errors.Is(context.Cause(sending), once.ErrRepeated) {
+			err = once.ErrRepeated
+		}
+		stop(nil)
 		return resp, err
 	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer, stop: stop}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
 		_ = resp.Body.Close()
@@ -45,7 +54,6 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		return nil, errSwitched
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
 	return resp, nil
 }
 
@@ -66,6 +74,7 @@ var (
 type boundedBody struct {
 	io.ReadCloser
 	left int
+	stop context.CancelCauseFunc
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
@@ -75,6 +84,11 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
 	b.left -= n
 	return n, err
+}
+
+func (b *boundedBody) Close() error {
+	defer b.stop(nil)
+	return b.ReadCloser.Close()
 }
 
 // redirectError is an answer that points elsewhere.

@@ -2,17 +2,22 @@ package auth
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // raw is a token endpoint that says whatever it likes, without TLS.
@@ -266,5 +271,56 @@ func TestTokenThatHasEnded(t *testing.T) {
 				t.Errorf("expires_in %s: %d tokens in a minute", expires, got)
 			}
 		})
+	}
+}
+
+// TestGoodbye: a server that answers each request with GOAWAY, over HTTP/2, is sent the
+// credential once, and not again and again until time is up.
+func TestGoodbye(t *testing.T) {
+	certs := httptest.NewTLSServer(nil)
+	t.Cleanup(certs.Close)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	var received atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
+				f := http2.NewFramer(conn, conn)
+				_ = f.WriteSettings()
+				for {
+					frame, err := f.ReadFrame()
+					if err != nil {
+						return
+					}
+					if _, ok := frame.(*http2.HeadersFrame); ok {
+						received.Add(1)
+						_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+					}
+				}
+			}()
+		}
+	}()
+	roots := certs.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	source := ClientSecret(Options{
+		TokenURL: "https://" + listener.Addr().String() + "/token", ClientID: "c", Scope: "s",
+		HTTP: &http.Client{Transport: transport, Timeout: 30 * time.Second},
+	}, func() (string, error) { return "secret", nil })
+	_, err = source.Token()
+	if Reason(err) != "network" || !strings.Contains(err.Error(), "not sent again") {
+		t.Errorf("got %v", err)
+	}
+	if n := received.Load(); n != 1 {
+		t.Errorf("%d requests", n)
 	}
 }

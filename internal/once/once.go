@@ -1,4 +1,5 @@
-package client
+// Package once has a request sent at most once, whatever net/http would do.
+package once
 
 import (
 	"context"
@@ -10,17 +11,19 @@ import (
 	"sync/atomic"
 )
 
-var errNotRepeated = errors.New("the connection broke when the request had been sent; it was not sent again")
+// ErrRepeated is why a request ends that net/http would have sent again.
+var ErrRepeated = errors.New("the connection broke when the request had been sent; it was not sent again")
 
-// maxInformational bounds the answers 1xx before the one that counts.
-const maxInformational = 10
+// MaxInformational bounds the answers 1xx before the one that counts.
+const MaxInformational = 10
 
-// sentOnce keeps net/http from sending a request a second time, as it does on
-// its own when a kept connection turns out to be closed or an HTTP/2 stream is
-// refused: the server may have counted the first one, and the second is no call
-// that was decided upon. stop cancels this request alone; a connection that
-// others share is left as it is.
-func sentOnce(ctx context.Context, stop context.CancelCauseFunc) context.Context {
+// Sent keeps net/http from sending the request of the context that it returns a
+// second time, as it does on its own, and without a pause, when a kept connection
+// turns out to be closed, an HTTP/2 stream is refused, or a server says goodbye: it
+// may have counted the first one, and the second is none that was decided upon.
+// stop cancels this request alone; a connection that others share is left as it is.
+// Answers 1xx without end are an error.
+func Sent(ctx context.Context, stop context.CancelCauseFunc) context.Context {
 	var (
 		mu     sync.Mutex
 		sent   bool // at least in part
@@ -33,7 +36,7 @@ func sentOnce(ctx context.Context, stop context.CancelCauseFunc) context.Context
 		mu.Lock()
 		defer mu.Unlock()
 		if again = sent; again {
-			stop(errNotRepeated)
+			stop(ErrRepeated)
 		}
 		conn = on
 	}
@@ -51,7 +54,7 @@ func sentOnce(ctx context.Context, stop context.CancelCauseFunc) context.Context
 			}
 		},
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
-			if others.Add(1) > maxInformational {
+			if others.Add(1) > MaxInformational {
 				return errors.New("too many informational answers (1xx)")
 			}
 			return nil
