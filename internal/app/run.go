@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/prometheus/common/promslog"
@@ -43,6 +45,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	logger := promslog.New(o.log)
+	logLibraries(logger)
 	if o.command == demoHistory {
 		if err := writeHistory(ctx, o, historyLength, logger, stdout); err != nil {
 			_, _ = fmt.Fprintln(stderr, "m365_defender_exporter: error:", err)
@@ -136,4 +139,22 @@ func check(ctx context.Context, o *Options, logger *slog.Logger, stdout io.Write
 		return ExitRuntime
 	}
 	return ExitOK
+}
+
+// logLibraries has what libraries say by package log go where everything else goes.
+func logLibraries(logger *slog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(libraryLog{logger})
+}
+
+// libraryLog takes what libraries say of their own accord for what it is worth, and not what
+// they quote: net/http shows bytes that a server has sent unasked, which may repeat a request,
+// and with it a credential.
+type libraryLog struct{ logger *slog.Logger }
+
+// Write implements io.Writer.
+func (l libraryLog) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(string(line)), "starting with")
+	l.logger.Debug("A library says", "text", strings.TrimSpace(text))
+	return len(line), nil
 }

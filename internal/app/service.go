@@ -36,6 +36,7 @@ func serviceProgram(args []string, log winservice.EventLog) winservice.Program {
 			o.log.Writer = w
 			return promslog.New(o.log).Handler()
 		})
+		logLibraries(logger)
 		return serve(ctx, o, logger, started, reload)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/scrub"
 )
 
 // redisStore keeps all tenants in Redis or Valkey, and is shared by replicas. It
@@ -45,6 +47,7 @@ type redisStore struct {
 	scripts redisScripts
 	dial    func() (redis.UniversalClient, error)
 
+	scrubber scrub.Scrubber
 	mu       sync.Mutex // of what follows; never held while waiting
 	client   redis.UniversalClient
 	identity string    // "" before the first Join
@@ -127,23 +130,39 @@ func newRedis(engine *redisURL, o Options) *redisStore {
 	if s.observe == nil {
 		s.observe = func(Operation, time.Duration, error) {}
 	}
+	password := o.Password
+	if password == nil {
+		password = func() (string, error) { return "", nil }
+	}
+	o.Password = func() (string, error) {
+		word, err := password()
+		s.scrubber.Secret("password", word)
+		return word, err
+	}
 	s.dial = func() (redis.UniversalClient, error) { return engine.client(o) }
-	redis.SetLogger(redisLogger{o.Logger})
+	redis.SetLogger(redisLogger{s})
 	return s
 }
 
 // redisLogger takes what the client library says for what it is worth.
-type redisLogger struct{ logger *slog.Logger }
+type redisLogger struct{ store *redisStore }
 
 func (l redisLogger) Printf(ctx context.Context, format string, args ...any) {
-	l.logger.DebugContext(ctx, "The Redis client says", "text", bounded(fmt.Sprintf(format, args...)))
+	l.store.logger.DebugContext(ctx, "The Redis client says", "text", l.store.shown(fmt.Sprintf(format, args...)))
 }
+
+// shown is a text of the engine's without the password, which it may repeat: a command that
+// it does not know is quoted.
+func (s *redisStore) shown(text string) string { return bounded(s.scrubber.Text(text)) }
 
 // client makes the client of the engine, which connects when it is used.
 func (u *redisURL) client(o Options) (redis.UniversalClient, error) {
-	password := o.Password
-	if password == nil {
-		password = func() (string, error) { return "", nil }
+	var tlsConfig *tls.Config
+	if u.tls {
+		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if o.TLS != nil {
+			tlsConfig = o.TLS.Clone()
+		}
 	}
 	options := &redis.UniversalOptions{
 		Addrs: u.addresses, DB: u.database, MasterName: u.master, IsClusterMode: u.cluster,
@@ -151,27 +170,63 @@ func (u *redisURL) client(o Options) (redis.UniversalClient, error) {
 		MaxRetries:  2,
 		DialTimeout: redisLimit, DialerRetries: 1, ReadTimeout: redisLimit, WriteTimeout: redisLimit, PoolTimeout: redisLimit,
 		ContextTimeoutEnabled: true,
+		Dialer:                dialBounded(tlsConfig),
 		Protocol:              2, DisableIdentity: true, PipelinePoolSize: -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		// For each connection anew: a password that was changed is that of the next.
 		CredentialsProviderContext: func(context.Context) (string, string, error) {
-			word, err := password()
+			word, err := o.Password()
 			return u.user, word, err
 		},
 	}
-	if u.tls {
-		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		if o.TLS != nil {
-			options.TLSConfig = o.TLS.Clone()
-		}
-	}
 	if u.sentinelAuth {
 		var err error
-		if options.SentinelPassword, err = password(); err != nil {
+		if options.SentinelPassword, err = o.Password(); err != nil {
 			return nil, err
 		}
 	}
 	return redis.NewUniversalClient(options), nil
+}
+
+// maxAnswer bounds an answer of the engine, in bytes: rows come in parts of some hundred,
+// and the client library reads a line to its end, wherever that is.
+const maxAnswer = 64 << 20
+
+var errLongAnswer = errors.New("the answer is longer than 64 MiB")
+
+// dialBounded connects, by TLS if there is a config, so that no answer is read that is longer.
+func dialBounded(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: redisLimit}
+	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		if config == nil {
+			conn, err = dialer.DialContext(ctx, network, address)
+		} else {
+			conn, err = (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, network, address)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &boundedConn{Conn: conn}, nil
+	}
+}
+
+// boundedConn fails when too much was read since something was written.
+type boundedConn struct {
+	net.Conn
+	read atomic.Int64
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.read.Add(int64(n)) > maxAnswer {
+		return 0, errLongAnswer
+	}
+	return n, err
+}
+
+func (c *boundedConn) Write(p []byte) (int, error) {
+	c.read.Store(0)
+	return c.Conn.Write(p)
 }
 
 // connection is the client, once there is one.
@@ -199,7 +254,7 @@ func (s *redisStore) exchange(ctx context.Context, what Operation, do func(conte
 		err = do(limited, client)
 	}
 	if err != nil {
-		err = fmt.Errorf("%w: %s: %s", ErrOutOfReach, what, bounded(err.Error()))
+		err = fmt.Errorf("%w: %s: %s", ErrOutOfReach, what, s.shown(err.Error()))
 	}
 	s.observe(what, time.Since(began), err)
 	return err
@@ -279,7 +334,7 @@ func (s *redisStore) checkSettings(ctx context.Context) {
 	defer cancel()
 	info, err := client.Info(ctx).Result()
 	if err != nil {
-		s.logger.Debug("The settings of the shared state are not known", "err", bounded(err.Error()))
+		s.logger.Debug("The settings of the shared state are not known", "err", s.shown(err.Error()))
 		return
 	}
 	setting := func(name string) string {

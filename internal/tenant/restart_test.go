@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,7 +15,9 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/simulator"
+	"m365_defender_exporter/internal/simulator/faults"
 	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenanttest"
 )
@@ -415,6 +418,67 @@ func TestLostLedger(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCrashBeforeAnyCall: where no call was made yet there is no ledger to be lost, although
+// the first sync has begun.
+func TestCrashBeforeAnyCall(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
+		l.stop()
+		l.dir = t.TempDir()
+		calls := l.sim.Meter().Calls
+		l.sim.Fault(simulator.Faults{Token: faults.TokenFaults{Status: 401}})
+		l.begin()
+		l.wait(10 * time.Second)
+		l.crash()
+		if got := l.sim.Meter().Calls; got != calls {
+			t.Fatalf("%d calls", got-calls)
+		}
+		l.sim.Fault(simulator.Faults{})
+		l.begin()
+		l.wait(2 * time.Minute)
+		l.exact()
+	})
+}
+
+// unwritable is a store that can be read and not written, as of a full disk.
+type unwritable struct{ state.Store }
+
+func (s unwritable) Open(key state.Key) (state.Tenant, error) {
+	tenant, err := s.Store.Open(key)
+	return unwritableTenant{tenant}, err
+}
+
+type unwritableTenant struct{ state.Tenant }
+
+var errFull = errors.New("no space left on device")
+
+func (unwritableTenant) Save(func(bool) (*incident.Saved, error)) error { return errFull }
+
+func (unwritableTenant) SaveLedger([]byte) ([]state.Written, error) { return nil, errFull }
+
+// TestRestartOnAFullDisk: what was saved of the calls before the disk was full is not all of
+// them.
+func TestRestartOnAFullDisk(t *testing.T) {
+	withLives(t, simulator.Options{Seed: 6, Incidents: 300}, nil, func(l *lives) {
+		l.wait(2 * time.Minute)
+		l.stop()
+		calls := l.sim.Meter().Calls
+		for range 3 {
+			store := l.store()
+			stop := l.start(l.cfg, unwritable{store})
+			l.exact()
+			l.wait(10 * time.Second)
+			stop()
+			if got := l.sim.Meter().Calls; got != calls {
+				t.Errorf("%d calls", got-calls)
+			}
+		}
+		l.begin()
+		l.wait(2 * time.Minute)
+		l.exact()
+		l.frugal(40, 1200)
+	})
 }
 
 // TestStateOfOneTenantTwice: the second one is refused.

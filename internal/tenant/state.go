@@ -248,12 +248,16 @@ func (s *tenantState) sayFailing(f *failing, err error) {
 	}
 }
 
-var errNoLedger = errors.New("there are incidents, and no ledger")
+var (
+	errNoLedger = errors.New("there is a state, and no ledger")
+	errUnsaved  = errors.New("it cannot be written, and may lack calls that were made when it could not")
+)
 
 // restoreLedger lets the ledger learn what was saved of it. It comes after Load: where
-// there was something to load there were calls, and a ledger that is not there or
-// not readable is lost. What then stands for it is saved at once, so that a crash
-// does not make the wait begin anew.
+// there was something to load there was a ledger, and one that is not there or
+// not readable is lost. So is one that cannot be written now, for then it could not be
+// before. What is known now, or stands for it, is saved at once: the first call may be
+// far away, and a crash does not make the wait begin anew.
 func (s *tenantState) restoreLedger() {
 	written, spent, err := s.state.LoadLedger()
 	now := s.now() // its age is as of now
@@ -276,9 +280,15 @@ func (s *tenantState) restoreLedger() {
 	}
 	s.merge(spent)
 	if known {
-		return
-	}
-	if err == nil {
+		if s.shared && written.Packed != nil {
+			return // a shared store that is out of reach grants nothing
+		}
+		if _, failure := s.saveLedger(s.ledger.Log(now)); failure == nil || s.shared {
+			return
+		}
+		err = errUnsaved
+		s.ledger.RestoreLost(now)
+	} else if err == nil {
 		err = errNoLedger
 	}
 	s.logger.Error("The saved ledger is lost: as many calls as are allowed count as made", "err", err,
