@@ -34,15 +34,16 @@ type tenant struct {
 	dateOff  time.Duration // of the header Date against the server's clock
 	noDate   bool
 	noAlerts bool
-	refuse   map[incident.Status]bool // in a filter
-	hidden   map[int64]bool           // by the list
-	old      []incident.Incident      // versions that the list has, too
-	blank    bool                     // the list is empty
-	deaf     bool                     // a status selects nothing
-	mark     string                   // of the dimensions that the rows are kept for
-	heavy    int64                    // the list fails at this row
-	other    int64                    // what every look-up finds; 0: what it is for
-	took     time.Duration            // per call
+	refuse   map[incident.Status]bool    // in a filter
+	hidden   map[int64]bool              // by the list
+	old      []incident.Incident         // versions that the list has, too
+	past     map[int64]incident.Incident // what the list is of, if it is behind
+	blank    bool                        // the list is empty
+	deaf     bool                        // a status selects nothing
+	mark     string                      // of the dimensions that the rows are kept for
+	heavy    int64                       // the list fails at this row
+	other    int64                       // what every look-up finds; 0: what it is for
+	took     time.Duration               // per call
 	// fault is asked before each call of the list or, with an id, of one incident;
 	// an error is the answer. It may panic.
 	fault func(c call) error
@@ -156,8 +157,11 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 	if f.blank {
 		return page, nil
 	}
-	rows := slices.Clone(f.old)
-	for id, in := range f.incidents {
+	rows, all := slices.Clone(f.old), f.incidents
+	if f.past != nil {
+		all = f.past
+	}
+	for id, in := range all {
 		if !f.hidden[id] {
 			rows = append(rows, in)
 		}

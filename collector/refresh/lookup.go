@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -181,6 +182,9 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, fail
 	})
 	if failure == nil && in.ID != id {
 		failure = &listing.Error{Operation: listing.OperationGet, Reason: reason.Decode, Err: errors.New("the answer is another incident")}
+		if _, known := l.mirror.Updated(in.ID); known {
+			failure.Err = fmt.Errorf("%w: the answer is incident %d, which it may have been merged into", listing.ErrNotFound, in.ID)
+		}
 	}
 	return in, failure
 }

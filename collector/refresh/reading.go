@@ -25,8 +25,9 @@ type reading struct {
 	// began is when a delta was last begun, zero while it rests: one that has failed
 	// goes on at the next interval.
 	began  time.Time
-	newest time.Time // last update that is not in the server's future, of a delta
-	far    bool      // a delta reads what the next one does not read again
+	newest time.Time          // last update that is not in the server's future, of a delta
+	shown  map[int64]struct{} // by a delta
+	far    bool               // a delta reads what the next one does not read again
 }
 
 // retry is when a pass goes on, and what kept it from that.
@@ -215,7 +216,7 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 	l.Draft.Passes[p].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
 		far := l.Watermark.asOf.IsZero() || now.Sub(l.Watermark.asOf) > max(l.opts.Overlap/2, 2*l.Draft.Interval)
-		l.delta = &reading{Started: now, Listing: l.newDelta(far), far: far}
+		l.delta = &reading{Started: now, Listing: l.newDelta(far), far: far, shown: make(map[int64]struct{})}
 	}
 	l.delta.began = now
 	return l.delta
@@ -347,7 +348,8 @@ func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	l.delta, l.answer = nil, 0
 	// After an outage, or a restart, the first answers may be empty lists. One that
 	// skips all of that time is believed when the next delta says the same.
-	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty {
+	behind := l.behind(d, now)
+	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty && !behind {
 		l.Watermark.move(d.Started, now, d.newest)
 	}
 	if l.Phase == finalDelta {
@@ -451,6 +453,9 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		l.doubt(in.ID)
 	case change != incident.Stale && !in.Updated.After(limit):
 		l.trust(in.ID)
+		if !since.IsZero() && !in.Updated.Before(since) {
+			l.expect(in, p)
+		}
 	}
 	if p != pass.Sweep {
 		return

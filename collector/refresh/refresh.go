@@ -139,7 +139,8 @@ type Loop struct {
 
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
-	empty   bool     // the last delta reached far back, read nothing, and is not believed yet
+	recent  map[int64]recent
+	empty   bool // the last delta reached far back, read nothing, and is not believed yet
 	retries [pass.NumPasses]retry
 	clock   clock
 	reread  time.Time // when a doubt was last looked up
@@ -164,7 +165,7 @@ type Loop struct {
 // time by any goroutine and do not wait.
 func New(opts Options) *Loop {
 	opts.setDefaults()
-	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), started: opts.Clock.Now()}
+	l := &Loop{opts: opts, mirror: incident.NewMirror(opts.mirror()), recent: make(map[int64]recent), started: opts.Clock.Now()}
 	l.progress = progress{Version: progressVersion, Lookback: opts.Lookback, Server: *listing.NewServer(opts.Source.Offer())}
 	l.Draft.Interval, l.Draft.Start = opts.Interval, l.started
 	l.clock.beyond = make(map[int64]bool)

@@ -583,21 +583,31 @@ func TestLeavesDuringSweep(t *testing.T) {
 	})
 }
 
-// TestLookupOfAnother: an answer that is another incident is none.
+// TestLookupOfAnother: an answer that is another incident tells that this one was merged into
+// that, if it is known, and nothing otherwise.
 func TestLookupOfAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := native(10)
-		f.fill(30)
-		r := start(t, f, Options{SweepInterval: time.Hour})
-		r.synced(t)
-		f.drop(3)
-		f.change(func() { f.other = 5 })
-		sleep(2*time.Hour + 20*time.Minute)
-		r.equal(t)
-		if n := len(f.lookups()); n != 2 {
-			t.Errorf("%d lookups, want one of each sweep", n)
-		}
-	})
+	for known, lookups := range map[bool]int{true: 1, false: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			f := native(10)
+			f.fill(30)
+			unlisted := f.set(0, nil)
+			f.change(func() { f.hidden = map[int64]bool{unlisted: true} })
+			r := start(t, f, Options{SweepInterval: time.Hour})
+			r.synced(t)
+			f.drop(3)
+			f.change(func() {
+				if f.other = 5; !known {
+					f.other = unlisted
+				}
+			})
+			sleep(2*time.Hour + 20*time.Minute)
+			f.drop(unlisted)
+			r.equal(t)
+			if n := len(f.lookups()); n != lookups {
+				t.Errorf("known %t: %d lookups, want %d", known, n, lookups)
+			}
+		})
+	}
 }
 
 // TestListHides: rows that exist and are not on the list make a sweep void:

@@ -1,0 +1,88 @@
+package refresh
+
+import (
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
+	"m365_defender_exporter/internal/reason"
+)
+
+// TestMachineBehind: for longer than the overlap, or after an outage, the list comes from a
+// machine that is behind by more than that. What was changed meanwhile is read when the others
+// are back.
+func TestMachineBehind(t *testing.T) {
+	down := func(call) error { return &listing.Error{Operation: listing.OperationList, Reason: reason.Network} }
+	for name, outage := range map[string]time.Duration{"at once": 0, "after an outage": 20 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(50)
+				f.fill(200)
+				r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+				r.synced(t)
+				var past map[int64]incident.Incident
+				f.change(func() { past = maps.Clone(f.incidents) })
+				touch := func(id int64) { f.set(id, func(in *incident.Incident) { in.Status = incident.StatusResolved }) }
+				sleep(2 * time.Minute)
+				touch(1)
+				sleep(2 * time.Minute)
+				r.equal(t)
+				touch(2)
+				if outage > 0 {
+					sleep(time.Minute)
+					f.fails(down)
+					sleep(outage)
+					f.fails(nil)
+				}
+				f.change(func() { f.past = past })
+				for id := range int64(8) {
+					sleep(3 * time.Minute)
+					touch(3 + id)
+				}
+				sleep(30 * time.Second)
+				f.change(func() { f.past = nil })
+				sleep(time.Minute)
+				r.equal(t)
+				// Then all is as before.
+				sleep(time.Hour)
+				before := len(f.of(pass.Delta))
+				sleep(10 * time.Minute)
+				if n := len(f.of(pass.Delta)) - before; n != 20 {
+					t.Errorf("%d calls of deltas in ten minutes", n)
+				}
+			})
+		})
+	}
+}
+
+// TestRecentOneVanishes: an incident that does not exist any more keeps the watermark for an
+// hour, which costs no call.
+func TestRecentOneVanishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(200)
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		r.synced(t)
+		id := f.set(1, func(in *incident.Incident) { in.Status = incident.StatusResolved })
+		sleep(time.Minute)
+		f.drop(id)
+		at := func() time.Time { return f.of(pass.Delta)[len(f.of(pass.Delta))-1].req.Since }
+		sleep(30 * time.Minute)
+		if behind := time.Since(at()); behind < 35*time.Minute {
+			t.Errorf("deltas begin %v ago", behind)
+		}
+		sleep(45 * time.Minute)
+		if behind := time.Since(at()); behind > 11*time.Minute {
+			t.Errorf("deltas begin %v ago after an hour", behind)
+		}
+		before := len(f.of(pass.Delta))
+		sleep(10 * time.Minute)
+		if n := len(f.of(pass.Delta)) - before; n > 21 {
+			t.Errorf("%d calls of deltas in ten minutes", n)
+		}
+	})
+}
