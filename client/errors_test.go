@@ -53,6 +53,8 @@ func TestFailures(t *testing.T) {
 		{"rows without ids", answer(200, `{"value":[{"incidentId":"guid"}]}`), reason.Decode, "none of the 1 incidents"},
 		{"206", answer(206, `{"value":[]}`), reason.Partial, "HTTP 206"},
 		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), reason.Partial, `199 - "a provider\x1b failed"`},
+		{"warning beside a deprecation", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", `299 - "deprecated"`, "Warning", "199 - x"), reason.Partial, `199 - x`},
+		{"warning in the line of a deprecation", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", `299 - "deprecated", 199 - "x"`), reason.Partial, `199 - "x"`},
 		{"warning behind an empty one", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "", "Warning", "199 - x"), reason.Partial, `199 - x`},
 		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), reason.Partial, "Code: what went wrong: read answer: the answer has an error in it"},
 		{"no list", answer(200, `{}`), reason.Partial, "no list"},
@@ -246,3 +248,14 @@ func TestScrubLabels(t *testing.T) {
 type broken string
 
 func (b broken) Read([]byte) (int, error) { return 0, errors.New(string(b)) }
+
+// TestDeprecation: a notice that is on every answer, and says nothing of its rows, blinds
+// nobody.
+func TestDeprecation(t *testing.T) {
+	for _, warning := range []string{`299 - "Deprecated API : use v2"`, `299 api.example "This API version is deprecated" "Tue, 01 Sep 2026 00:00:00 GMT"`} {
+		c := newTest(t, answer(200, `{"value":[{"incidentId":1}]}`, "Warning", warning), nil)
+		if page, err := c.List(t.Context(), first); err != nil || len(page.Rows) != 1 {
+			t.Errorf("%s: got %+v, %v", warning, page, err)
+		}
+	}
+}

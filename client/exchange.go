@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"golang.org/x/oauth2"
@@ -60,7 +61,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	}
 	defer closeWithin(sending, resp.Body)
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || header(resp, "Warning") != "" {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || warning(resp) != "" {
 		return page, a.refused(resp, body)
 	}
 	if encoding := header(resp, "Content-Encoding"); encoding != "" && encoding != "identity" {
@@ -81,6 +82,14 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 // header is the first line of a header that says something: proxies leave empty ones.
 func header(resp *http.Response, name string) string {
 	return cmp.Or(resp.Header.Values(name)...)
+}
+
+// deprecation is a Warning that is there on each answer, and says nothing of this one.
+var deprecation = regexp.MustCompile(`(?i)^299 +[^ "]+ +"[^"]*deprecat[^"]*"( +"[^"]*")?$`)
+
+// warning is the first line of the header that may say that rows are missing.
+func warning(resp *http.Response) string {
+	return cmp.Or(slices.DeleteFunc(slices.Clone(resp.Header.Values("Warning")), deprecation.MatchString)...)
 }
 
 // token is the access token at hand, or a new one.
@@ -227,7 +236,7 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 	if resp.StatusCode < 300 {
 		// A page without a part of its rows looks like any other.
 		e := a.failure(reason.Partial, nil)
-		e.Message = a.opts.Scrubber.Text(header(resp, "Warning"))
+		e.Message = a.opts.Scrubber.Text(warning(resp))
 		return e
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
