@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"log"
+	"log" //nolint:depguard // to put back what it was
 	"log/slog"
 	"net"
 	"net/http"

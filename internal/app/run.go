@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // to redirect what libraries say by it
 	"log/slog"
 	"os"
 	"os/signal"
