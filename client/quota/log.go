@@ -187,7 +187,7 @@ func (l *Ledger) restoreLearned(now time.Time, limits []Learned) {
 }
 
 // RestoreLost goes on from a ledger of which nothing is known, although it may
-// have handed out grants until now. It is meant for a fresh ledger.
+// have handed out grants until now. What this one knows already is part of that.
 //
 // It assumes the worst that a predecessor with the same settings can have done
 // within the rules: the shortest window full now, with calls that are in flight
@@ -200,6 +200,7 @@ func (l *Ledger) RestoreLost(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ends := l.latest(now)
+	l.history = history{}
 	for _, end := range slices.Backward(ends) {
 		l.history.insert(end, pass.Sweep)
 	}

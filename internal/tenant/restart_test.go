@@ -469,6 +469,9 @@ func TestRestartOnAFullDisk(t *testing.T) {
 			stop := l.start(l.cfg, unwritable{store})
 			l.exact()
 			l.wait(10 * time.Second)
+			if minute, hour := l.value("api_quota_used", "window=minute"), l.value("api_quota_used", "window=hour"); minute != 40 || hour != 1200 {
+				t.Errorf("used: got %v and %v, want all", minute, hour)
+			}
 			stop()
 			if got := l.sim.Meter().Calls; got != calls {
 				t.Errorf("%d calls", got-calls)
