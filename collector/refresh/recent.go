@@ -7,22 +7,20 @@ import (
 	"m365_defender_exporter/internal/pass"
 )
 
+// recent is an incident that deltas have to show again.
+//
 // A delta shows what was updated since it begins, and with that what the deltas before it
-// have shown of the same time. If it does not, it was answered by a machine that is behind,
-// or by a bound that selects something else: what it has not shown would lie behind the
-// watermark. So the watermark waits, for as long as that may last.
-
-// recent is an incident that the deltas have to show again.
+// have shown of the same time. If it does not, it was answered by a machine that is behind:
+// what it has not shown yet would lie behind the watermark. So that waits.
 type recent struct {
 	updated time.Time
 	learned time.Time // by our clock
-	missed  time.Time // when a delta has first not shown it, zero if the last one has
 }
 
 const (
-	// maxMissed is for how long an incident that is not shown any more keeps the
-	// watermark: it may not exist any more, which a sweep finds out.
-	maxMissed = time.Hour
+	// longestWait bounds that: what is not shown may not exist any more, which a sweep
+	// finds out, and the next one may not either.
+	longestWait = time.Hour
 	// edge is what a bound may leave out of what lies next to it, at most: a server may
 	// compare more coarsely than it tells times.
 	edge = time.Minute
@@ -34,7 +32,7 @@ func (l *Loop) expect(in *incident.Incident, p pass.Pass) {
 		l.delta.shown[in.ID] = struct{}{}
 	}
 	if was, ok := l.recent[in.ID]; !ok || !was.updated.Equal(in.Updated) {
-		l.recent[in.ID] = recent{updated: in.Updated, learned: l.now()}
+		l.recent[in.ID] = recent{in.Updated, l.now()}
 	}
 }
 
@@ -46,19 +44,20 @@ func (l *Loop) behind(d *reading, now time.Time) (some bool) {
 		updated, known := l.mirror.Updated(id)
 		_, shown := d.shown[id]
 		switch {
-		case !known, !updated.Equal(r.updated), updated.Before(oldest), !r.missed.IsZero() && now.Sub(r.missed) > maxMissed:
+		case !known, !updated.Equal(r.updated), updated.Before(oldest):
 			delete(l.recent, id)
-			continue
-		case shown:
-			r.missed = time.Time{}
-		case updated.Before(from), !r.learned.Before(d.Started):
-			continue
-		default:
-			if some = true; r.missed.IsZero() {
-				r.missed = now
-			}
+		case !shown && !updated.Before(from) && r.learned.Before(d.Started):
+			some = true
 		}
-		l.recent[id] = r
+	}
+	switch {
+	case !some:
+		l.waits = time.Time{}
+	case l.waits.IsZero():
+		l.waits = now
+	case now.Sub(l.waits) > longestWait:
+		l.waits, some = time.Time{}, false
+		clear(l.recent)
 	}
 	return some
 }

@@ -86,3 +86,28 @@ func TestRecentOneVanishes(t *testing.T) {
 		}
 	})
 }
+
+// TestAlwaysOneVanishes: a list that leaves out what was just closed has something to miss in
+// every delta, and deltas do not read more and more for that.
+func TestAlwaysOneVanishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(200)
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		r.synced(t)
+		for range 5 * 60 {
+			id := f.set(0, nil)
+			sleep(time.Minute)
+			f.drop(id)
+			deltas := f.of(pass.Delta)
+			if behind := time.Since(deltas[len(deltas)-1].req.Since); behind > 75*time.Minute {
+				t.Fatalf("deltas begin %v ago", behind)
+			}
+		}
+		at := f.set(0, nil)
+		sleep(time.Minute)
+		if _, known := r.mirror.Updated(at); !known {
+			t.Error("a new one is not seen")
+		}
+	})
+}

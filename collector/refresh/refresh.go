@@ -140,7 +140,8 @@ type Loop struct {
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
 	recent  map[int64]recent
-	empty   bool // the last delta reached far back, read nothing, and is not believed yet
+	waits   time.Time // since when the watermark waits, zero if it does not
+	empty   bool      // the last delta reached far back, read nothing, and is not believed yet
 	retries [pass.NumPasses]retry
 	clock   clock
 	reread  time.Time // when a doubt was last looked up
