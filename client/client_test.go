@@ -225,8 +225,12 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	c := newTest(t, answer(200, `{"incidentId":8}`), nil)
+	if in, err := c.Incident(t.Context(), 7); err != nil || in.ID != 8 {
+		t.Errorf("another incident: got %+v, %v", in, err)
+	}
+	c = newTest(t, answer(200, `{"value":[]}`), nil)
 	if _, err := c.Incident(t.Context(), 7); failure(t, err).Reason != reason.Decode || errors.Is(err, listing.ErrNotFound) {
-		t.Errorf("another incident: got %v", err)
+		t.Errorf("no incident: got %v", err)
 	}
 	// Alerts are asked for as the list does.
 	c = newTestOf(t, NewGraph, via, nil)

@@ -98,8 +98,8 @@ type reading struct {
 }
 
 // read reads an answer to its end; a torn one is an error, not a short page. It
-// is a list of what element reads, or, without one, the incident with the id.
-func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listing.Page, error) {
+// is a list of what element reads, or, without one, one incident.
+func (d *decoder) read(body io.Reader, element func(*reading)) (listing.Page, error) {
 	var single incident.Incident
 	r := &reading{decoder: d, dec: newJSON(body), in: &single, element: element}
 	r.page = listing.Page{Count: -1, MoreAlerts: map[int64]string{}}
@@ -122,7 +122,7 @@ func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listin
 	if r.err != nil {
 		return listing.Page{}, fmt.Errorf("read answer: %w", r.err)
 	}
-	if err := r.wrong(id); err != nil {
+	if err := r.wrong(); err != nil {
 		return listing.Page{}, err
 	}
 	if element == nil && r.more != "" {
@@ -134,11 +134,11 @@ func (d *decoder) read(body io.Reader, element func(*reading), id int64) (listin
 }
 
 // wrong tells what is wrong with an answer that could be read.
-func (r *reading) wrong(id int64) error {
+func (r *reading) wrong() error {
 	n := len(r.page.Rows)
 	switch {
-	case r.element == nil && r.in.ID != id:
-		return errors.New("the answer is not the incident that was asked for")
+	case r.element == nil && r.in.ID == 0:
+		return errors.New("the answer is no incident")
 	case r.element != nil && !r.found && !r.null:
 		return &partialError{text: "the answer has no list"}
 	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0 || r.lied.Load()):

@@ -28,8 +28,7 @@ type attempt struct {
 	*Client
 	request listing.Request
 	target  *url.URL
-	element func(*reading) // of the list
-	id      int64          // of the incident, if there is no list
+	element func(*reading) // of the list; nil: one incident is asked for
 	call    Call
 }
 
@@ -68,7 +67,7 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 		// Gzip is all that was asked for, and the transport has taken it off.
 		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
 	}
-	answer, err := a.decoder.read(body, a.element, a.id)
+	answer, err := a.decoder.read(body, a.element)
 	switch {
 	case body.err != nil:
 		return page, a.broken(ctx, sending, body.err)

@@ -31,7 +31,8 @@ type Source interface {
 	// List makes one request of the list.
 	List(context.Context, listing.Request) (listing.Page, error)
 	// Incident looks one incident up. An error that matches listing.ErrNotFound
-	// says that it does not exist.
+	// says that it does not exist, and an answer that is another incident perhaps that it
+	// was merged into that.
 	Incident(context.Context, int64) (incident.Incident, error)
 }
 
