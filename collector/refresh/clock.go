@@ -67,12 +67,23 @@ func (c *clock) present(now time.Time) time.Time {
 // that were visible when the last complete delta began.
 type watermark struct {
 	At time.Time `json:"at,omitzero"`
+	// Held is where deltas begin as long as that is earlier, zero if they begin by the
+	// watermark alone, see [recent].
+	Held time.Time `json:"held,omitzero"`
 	// asOf is when, by our clock, the server's clock had reached it; zero: it is not
 	// known since a restart.
 	asOf time.Time
 }
 
-// since is where the next delta begins, zero as long as nothing is known.
+// begin is where the next delta begins, zero as long as nothing is known.
+func (w *watermark) begin(overlap time.Duration) time.Time {
+	if since := w.since(overlap); w.Held.IsZero() || since.Before(w.Held) {
+		return since
+	}
+	return w.Held
+}
+
+// since is from when on deltas look for changes, as a rule.
 func (w *watermark) since(overlap time.Duration) time.Time {
 	if w.At.IsZero() {
 		return w.At

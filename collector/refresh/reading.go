@@ -226,7 +226,7 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 // proven: what it misses nothing but a sweep would read.
 func (l *Loop) newDelta(far bool) *listing.Listing {
 	l.deltas++
-	reading := listing.New(&l.Server, far || l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.since(l.opts.Overlap)))
+	reading := listing.New(&l.Server, far || l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.begin(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
 		updated, known := l.mirror.Updated(in.ID)
 		return known && !updated.Before(in.Updated)
@@ -348,8 +348,8 @@ func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
 	l.delta, l.answer = nil, 0
 	// After an outage, or a restart, the first answers may be empty lists. One that
 	// skips all of that time is believed when the next delta says the same.
-	behind := l.behind(d, now)
-	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty && !behind {
+	l.Watermark.Held = l.behind(d, now)
+	if l.empty = d.far && d.newest.IsZero() && !l.empty; !l.empty {
 		l.Watermark.move(d.Started, now, d.newest)
 	}
 	if l.Phase == finalDelta {

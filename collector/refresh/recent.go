@@ -11,7 +11,7 @@ import (
 //
 // A delta shows what was updated since it begins, and with that what the deltas before it
 // have shown of the same time. If it does not, it was answered by a machine that is behind:
-// what it has not shown yet would lie behind the watermark. So that waits.
+// what it has not shown yet would lie before the next one. So that begins where it has.
 type recent struct {
 	updated time.Time
 	learned time.Time // by our clock
@@ -36,28 +36,29 @@ func (l *Loop) expect(in *incident.Incident, p pass.Pass) {
 	}
 }
 
-// behind tells that a complete delta has not shown all that it had to.
-func (l *Loop) behind(d *reading, now time.Time) (some bool) {
-	oldest := l.Watermark.since(l.opts.Overlap)
-	from := d.Listing.Whole[0].From().Add(min(edge, l.opts.Overlap/4))
+// behind returns where a complete delta has begun that has not shown all that it had to, zero
+// if it has.
+func (l *Loop) behind(d *reading, now time.Time) (begun time.Time) {
+	begun = d.Listing.Whole[0].From()
+	from, some := begun.Add(min(edge, l.opts.Overlap/4)), false
 	for id, r := range l.recent {
 		updated, known := l.mirror.Updated(id)
 		_, shown := d.shown[id]
 		switch {
-		case !known, !updated.Equal(r.updated), updated.Before(oldest):
+		case !known, !updated.Equal(r.updated), updated.Before(begun):
 			delete(l.recent, id)
 		case !shown && !updated.Before(from) && r.learned.Before(d.Started):
 			some = true
 		}
 	}
-	switch {
-	case !some:
-		l.waits = time.Time{}
-	case l.waits.IsZero():
+	if some && l.waits.IsZero() {
 		l.waits = now
-	case now.Sub(l.waits) > longestWait:
-		l.waits, some = time.Time{}, false
+	}
+	if some && now.Sub(l.waits) <= longestWait {
+		return begun
+	}
+	if l.waits = (time.Time{}); some {
 		clear(l.recent)
 	}
-	return some
+	return time.Time{}
 }

@@ -141,7 +141,7 @@ type Loop struct {
 	delta   *reading // nil between deltas
 	deltas  int      // that were begun
 	recent  map[int64]recent
-	waits   time.Time // since when the watermark waits, zero if it does not
+	waits   time.Time // since when deltas begin where the one before has, zero if they do not
 	empty   bool      // the last delta reached far back, read nothing, and is not believed yet
 	retries [pass.NumPasses]retry
 	clock   clock
