@@ -282,9 +282,9 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
 		b.sames = 0
 	} else if b.sames++; b.sames > 1+4/rows { // once more, as many as had come may have pushed it
-		// Pages before them were others, and have shown something.
+		// Pages before them were others, and have shown something, unless a link led back.
 		b.Seen, b.Known = b.Seen-(b.sames-1)*rows, b.Known-(b.sames-1)*n.known
-		b.Unread = b.Unread || b.Seen > rows && !l.fits(b)
+		b.Unread = b.Unread || req.Link == "" && b.Seen > rows && !l.fits(b)
 		l.leaveSkip(b, now)
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -206,8 +207,18 @@ func dialBounded(config *tls.Config) func(context.Context, string, string) (net.
 		if err != nil {
 			return nil, err
 		}
-		return &boundedConn{Conn: conn}, nil
+		bounded := &boundedConn{Conn: conn}
+		if plain, ok := conn.(syscall.Conn); ok {
+			return plainConn{bounded, plain}, nil
+		}
+		return bounded, nil
 	}
+}
+
+// plainConn lets the client library see whether a connection that was kept is alive.
+type plainConn struct {
+	*boundedConn
+	syscall.Conn
 }
 
 // boundedConn fails when too much was read since something was written.
