@@ -163,7 +163,8 @@ func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, e
 
 // Incident looks one incident up by its id, with one request and within the
 // same time as [Client.List]. Where alerts come only when asked for, it asks for
-// them if the last List did. The answer may be another one, which it was merged into. Its error is a *[listing.Error]; it matches
+// them if the last List did. The answer may be another one, which it was merged into.
+// Its error is a *[listing.Error]; it matches
 // [listing.ErrNotFound] if the server says that there is no such incident.
 func (c *Client) Incident(ctx context.Context, id int64) (incident.Incident, error) {
 	target := c.list.JoinPath(strconv.FormatInt(id, 10))

@@ -18,8 +18,8 @@ type recent struct {
 }
 
 const (
-	// longestWait bounds that: what is not shown may not exist any more, which a sweep
-	// finds out, and the next one may not either.
+	// longestWait is for how long deltas begin there at most: an incident that is not
+	// shown again may not exist any more, which only a sweep finds out.
 	longestWait = time.Hour
 	// edge is what a bound may leave out of what lies next to it, at most: a server may
 	// compare more coarsely than it tells times.
