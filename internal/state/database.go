@@ -35,6 +35,7 @@ type database struct {
 	own    func() error
 	logger *slog.Logger
 	pace   time.Duration // between groups
+	room   bool          // what is small is saved although the disk is full, see makeRoom
 
 	turn chan struct{} // held by who uses what follows
 	pool *sql.DB       // of one connection; nil: closed
@@ -272,8 +273,27 @@ func (d *database) connect(readOnly bool) error {
 	}
 	if err != nil {
 		d.close()
+		return err
 	}
-	return err
+	if d.room && !readOnly {
+		d.makeRoom()
+	}
+	return nil
+}
+
+// makeRoom lets the database and its log grow by what later writes will need, so that
+// those need nothing more of the disk: what is dropped is used again, and so is a log
+// that went into the database, after so many pages. A disk that is full already, or one
+// that writes everything to a new place, gives no room, and each write finds out.
+func (d *database) makeRoom() {
+	const pages, size = 100, 4096
+	_ = d.conn.exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", pages))
+	if log, err := os.Stat(d.path + "-wal"); err == nil && log.Size() >= 2*pages*size {
+		return
+	}
+	_ = d.conn.exec("DROP TABLE IF EXISTS room") // a crash has left it
+	_ = d.conn.exec(fmt.Sprintf("CREATE TABLE room AS SELECT zeroblob(%d)", 2*pages*size))
+	_ = d.conn.exec("DROP TABLE IF EXISTS room")
 }
 
 // regular tells that there is a regular file of this name, or nothing.

@@ -51,7 +51,7 @@ func newFile(dir string, o Options) *file {
 	}
 	f.incidents = f.database("incidents.db", incidentsVersion)
 	f.ledgers = f.database("ledgers.db", ledgersVersion)
-	f.ledgers.heads = make(map[Key][]byte)
+	f.ledgers.heads, f.ledgers.room = make(map[Key][]byte), true
 	return f
 }
 
