@@ -59,6 +59,7 @@ var rules = map[string]struct{ ours, not []string }{
 	}, []string{prom}},
 	".": {[]string{"internal/app"}, []string{prom, "net/http"}},
 	// For tests alone: no other rule has it.
+	"internal/rawtest":    {nil, []string{"os", prom}},
 	"internal/statetest":  {[]string{"internal/incident", "internal/state"}, nil},
 	"internal/tenanttest": {[]string{"internal/config", "internal/simulator", "internal/state"}, nil},
 	// The simulator imports nothing of ours besides itself. Its tests are held
@@ -182,7 +183,7 @@ func TestImports(t *testing.T) {
 
 // testsOnly are packages that the program must not link: what the simulated
 // tenant of the demo does wrong, and how tests prove themselves to it.
-var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/statetest", "internal/tenanttest"}
+var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/rawtest", "internal/statetest", "internal/tenanttest"}
 
 // TestProgramLinks follows the imports of main.
 func TestProgramLinks(t *testing.T) {

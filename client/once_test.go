@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
 	"strings"
 	"sync"
@@ -22,6 +20,7 @@ import (
 
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/once"
+	"m365_defender_exporter/internal/rawtest"
 	"m365_defender_exporter/internal/reason"
 )
 
@@ -106,7 +105,7 @@ func rudeServer(t *testing.T, kept int) (base string, received *atomic.Int64) {
 	received = new(atomic.Int64)
 	var all sync.WaitGroup
 	all.Add(kept)
-	return "http://" + rawServer(t, func(conn net.Conn) {
+	return "http://" + rawtest.Serve(t, func(conn net.Conn) {
 		in := bufio.NewReader(conn)
 		for n := range 2 {
 			r, err := http.ReadRequest(in)
@@ -142,33 +141,6 @@ func synced(t *testing.T, base string) {
 	_ = resp.Body.Close()
 }
 
-// rawServer serves connections until the test ends.
-func rawServer(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	serveAll(listener, serve)
-	return listener.Addr().String()
-}
-
-func serveAll(listener net.Listener, serve func(net.Conn)) {
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				serve(conn)
-			}()
-		}
-	}()
-}
-
 // h2Server answers HTTP/2 frame by frame.
 type h2Server struct {
 	address   string
@@ -183,21 +155,8 @@ type h2Server struct {
 // not block.
 func newH2Server(t *testing.T, handle func(w *h2Conn, id uint32, path string)) *h2Server {
 	t.Helper()
-	certs := httptest.NewTLSServer(nil)
-	t.Cleanup(certs.Close)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	roots := certs.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	s := &h2Server{
-		address:   "https://" + listener.Addr().String(),
-		transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true},
-		received:  map[string]int{},
-	}
-	t.Cleanup(s.transport.CloseIdleConnections)
-	serveAll(listener, func(conn net.Conn) {
+	s := &h2Server{received: map[string]int{}}
+	address, transport := rawtest.ServeHTTP2(t, func(conn net.Conn) {
 		if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
 			return
 		}
@@ -227,6 +186,7 @@ func newH2Server(t *testing.T, handle func(w *h2Conn, id uint32, path string)) *
 			}
 		}
 	})
+	s.address, s.transport = "https://"+address, transport
 	return s
 }
 
@@ -321,7 +281,7 @@ func TestInformational(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	flood := 0
-	address := rawServer(t, func(conn net.Conn) {
+	address := rawtest.Serve(t, func(conn net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
 			return
 		}
@@ -390,7 +350,7 @@ func TestWire(t *testing.T) {
 			t.Parallel()
 			done := make(chan struct{})
 			defer close(done)
-			address := rawServer(t, func(conn net.Conn) {
+			address := rawtest.Serve(t, func(conn net.Conn) {
 				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
 					return
 				}

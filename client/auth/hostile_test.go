@@ -2,14 +2,12 @@ package auth
 
 import (
 	"bufio"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -18,35 +16,23 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"m365_defender_exporter/internal/rawtest"
 )
 
 // raw is a token endpoint that says whatever it likes, without TLS.
 func raw(t *testing.T, say func(net.Conn)) Options {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-					_, _ = io.Copy(io.Discard, r.Body)
-					say(c)
-				}
-			}()
+	address := rawtest.Serve(t, func(c net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+			say(c)
 		}
-	}()
+	})
 	transport := &http.Transport{MaxResponseHeaderBytes: 64 << 10}
 	t.Cleanup(transport.CloseIdleConnections)
 	return Options{
-		TokenURL: "http://" + l.Addr().String() + "/token", ClientID: "c", Scope: "https://api.example/.default",
+		TokenURL: "http://" + address + "/token", ClientID: "c", Scope: "https://api.example/.default",
 		HTTP: &http.Client{Transport: transport, Timeout: time.Second},
 	}
 }
@@ -277,46 +263,27 @@ func TestTokenThatHasEnded(t *testing.T) {
 // TestGoodbye: a server that answers each request with GOAWAY, over HTTP/2, is sent the
 // credential once, and not again and again until time is up.
 func TestGoodbye(t *testing.T) {
-	certs := httptest.NewTLSServer(nil)
-	t.Cleanup(certs.Close)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	var received atomic.Int64
-	go func() {
+	address, transport := rawtest.ServeHTTP2(t, func(conn net.Conn) {
+		_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
+		f := http2.NewFramer(conn, conn)
+		_ = f.WriteSettings()
 		for {
-			conn, err := listener.Accept()
+			frame, err := f.ReadFrame()
 			if err != nil {
 				return
 			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
-				f := http2.NewFramer(conn, conn)
-				_ = f.WriteSettings()
-				for {
-					frame, err := f.ReadFrame()
-					if err != nil {
-						return
-					}
-					if _, ok := frame.(*http2.HeadersFrame); ok {
-						received.Add(1)
-						_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
-					}
-				}
-			}()
+			if _, ok := frame.(*http2.HeadersFrame); ok {
+				received.Add(1)
+				_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+			}
 		}
-	}()
-	roots := certs.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
+	})
 	source := ClientSecret(Options{
-		TokenURL: "https://" + listener.Addr().String() + "/token", ClientID: "c", Scope: "s",
+		TokenURL: "https://" + address + "/token", ClientID: "c", Scope: "s",
 		HTTP: &http.Client{Transport: transport, Timeout: 30 * time.Second},
 	}, func() (string, error) { return "secret", nil })
-	_, err = source.Token()
+	_, err := source.Token()
 	if Reason(err) != "network" || !strings.Contains(err.Error(), "not sent again") {
 		t.Errorf("got %v", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"m365_defender_exporter/internal/rawtest"
 )
 
 // lockedBuffer is written by a goroutine of the library's.
@@ -39,26 +41,16 @@ func TestLogLibraries(t *testing.T) {
 	var logged lockedBuffer
 	logLibraries(slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	t.Cleanup(func() { log.SetOutput(os.Stderr); log.SetFlags(log.LstdFlags) })
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	answered := make(chan struct{})
-	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = conn.Close() }()
+	address := rawtest.Serve(t, func(conn net.Conn) {
 		_, _ = http.ReadRequest(bufio.NewReader(conn))
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		<-answered
 		_, _ = io.WriteString(conn, "<html>504, your request was client_secret=s3cret")
 		_, _ = conn.Read(make([]byte, 1))
-	}()
+	})
 	transport := &http.Transport{}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String(), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

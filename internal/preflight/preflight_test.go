@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/rawtest"
 	"m365_defender_exporter/internal/simulator"
 	"m365_defender_exporter/internal/state"
 	"m365_defender_exporter/internal/tenant"
@@ -298,23 +299,11 @@ func TestCheckWithFullLedger(t *testing.T) {
 
 // TestCheckHostileProxy: likewise what a proxy writes into its status line.
 func TestCheckHostileProxy(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 407 \x1b[2J\u202eforged\r\nContent-Length: 0\r\n\r\n")
-			_ = conn.Close()
-		}
-	}()
+	address := rawtest.Serve(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 407 \x1b[2J\u202eforged\r\nContent-Length: 0\r\n\r\n")
+	})
 	c := newChecked(t, simulator.Options{})
-	c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: listener.Addr().String()})
+	c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: address})
 	result := c.check()
 	var text bytes.Buffer
 	writeResult(&text, &result)

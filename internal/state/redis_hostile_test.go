@@ -8,32 +8,20 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"m365_defender_exporter/internal/rawtest"
 )
 
 // hostile is a store whose engine says whatever it likes after the first command.
 func hostile(t *testing.T, say func(net.Conn, string)) (store Store, logged *bytes.Buffer) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				command := make([]byte, 4096)
-				n, _ := conn.Read(command)
-				say(conn, string(command[:n]))
-			}()
-		}
-	}()
+	address := rawtest.Serve(t, func(conn net.Conn) {
+		command := make([]byte, 4096)
+		n, _ := conn.Read(command)
+		say(conn, string(command[:n]))
+	})
 	logged = new(bytes.Buffer)
-	store, err = New("redis://"+listener.Addr().String(), Options{
+	store, err := New("redis://"+address, Options{
 		Logger:   slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Password: func() (string, error) { return "pass~word", nil },
 	})
