@@ -256,21 +256,7 @@ func TestE2EFullDisk(t *testing.T) {
 	limits := []simulator.Limit{{Period: time.Minute, Calls: 3000}}
 	p := newProgram(t, simulator.Options{Seed: 3, Incidents: 2000, Rates: tenanttest.Busy, Limits: limits},
 		"--api.quota-per-minute=3000", "--api.quota-per-hour=0", "--refresh.interval=1s")
-	mount := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command("mount", append(args, p.dir)...).CombinedOutput(); err != nil {
-			t.Fatalf("mount: %v: %s", err, out)
-		}
-	}
-	mount("-t", "tmpfs", "-o", "size=4m", "tmpfs")
-	t.Cleanup(func() {
-		if p.running != nil {
-			p.kill()
-		}
-		if out, err := exec.Command("umount", p.dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
+	mount := smallDisk(t, p)
 	failures := func(m map[string]map[string]float64) float64 { return m["state_save_failures_total"][""] }
 	goesOn := func(what string) {
 		t.Helper()
@@ -349,6 +335,48 @@ func TestE2EFullDisk(t *testing.T) {
 	if names := setAsideIn(t, p.dir); len(names) > 0 {
 		t.Errorf("set aside: %v", names)
 	}
+}
+
+// TestE2ELittleRoom: where there is too little room to keep some for later, none is taken, and
+// what there is suffices for as long as without.
+func TestE2ELittleRoom(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, simulator.Options{Seed: 3, Incidents: 300})
+	smallDisk(t, p)
+	if err := os.WriteFile(filepath.Join(p.dir, "ballast"), make([]byte, 2_900_000), 0o600); err != nil { // of 4 MiB
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.start()
+		p.exact(20 * time.Second)
+		m := p.scrape()
+		if failures, used := m["state_save_failures_total"][""], m["api_quota_used"]["window=minute"]; failures > 0 || used > 35 {
+			t.Errorf("%v failures, %v calls used", failures, used)
+		}
+		p.kill()
+	}
+}
+
+// smallDisk mounts one of 4 MiB where the program has its state, and returns what mounts it
+// anew.
+func smallDisk(t *testing.T, p *program) (mount func(args ...string)) {
+	t.Helper()
+	mount = func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("mount", append(args, p.dir)...).CombinedOutput(); err != nil {
+			t.Fatalf("mount: %v: %s", err, out)
+		}
+	}
+	mount("-t", "tmpfs", "-o", "size=4m", "tmpfs")
+	t.Cleanup(func() {
+		if p.running != nil {
+			p.kill()
+		}
+		if out, err := exec.Command("umount", p.dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return mount
 }
 
 func setAsideIn(t *testing.T, dir string) []string {

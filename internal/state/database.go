@@ -283,17 +283,34 @@ func (d *database) connect(readOnly bool) error {
 
 // makeRoom lets the database and its log grow by what later writes will need, so that
 // those need nothing more of the disk: what is dropped is used again, and so is a log
-// that went into the database, after so many pages. A disk that is full already, or one
-// that writes everything to a new place, gives no room, and each write finds out.
+// that went into the database, after so many pages. One that writes everything to a new
+// place gives no room, and each write finds out.
 func (d *database) makeRoom() {
-	const pages, size = 100, 4096
+	const pages, room = 100, 2 * 100 * 4096
 	_ = d.conn.exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", pages))
-	if log, err := os.Stat(d.path + "-wal"); err == nil && log.Size() >= 2*pages*size {
+	if log, err := os.Stat(d.path + "-wal"); err == nil && log.Size() >= room {
+		return
+	}
+	// What is begun has to succeed, or it takes the room that there is, for nothing.
+	if err := fits(filepath.Dir(d.path), 4*room); err != nil {
+		d.logger.Warn("There is no room to keep on the disk of the state for when it is full", "file", d.path, "bytes", 4*room, "err", err)
 		return
 	}
 	_ = d.conn.exec("DROP TABLE IF EXISTS room") // a crash has left it
-	_ = d.conn.exec(fmt.Sprintf("CREATE TABLE room AS SELECT zeroblob(%d)", 2*pages*size))
+	_ = d.conn.exec(fmt.Sprintf("CREATE TABLE room AS SELECT zeroblob(%d)", room))
 	_ = d.conn.exec("DROP TABLE IF EXISTS room")
+}
+
+// fits tries whether so many bytes can be written in the directory.
+func fits(dir string, bytes int) error {
+	name := filepath.Join(dir, ".room")
+	_ = os.Remove(name) // a crash has left it
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, bytes))
+	return errors.Join(err, f.Close(), os.Remove(name))
 }
 
 // regular tells that there is a regular file of this name, or nothing.

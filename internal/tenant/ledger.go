@@ -27,11 +27,15 @@ func windows(cfg config.Tenant) []quota.Window {
 // waits for quota; Take and Throttled wait for the store, and a failure to save
 // is counted and logged there.
 type AccountLedger struct {
-	log    *quota.Ledger
-	waited func(rule string, d time.Duration) // nil: it is not told
+	log *quota.Ledger
+	// unsaved has those of the log that could not be saved, and keeps them to what the
+	// share leaves: who goes on from what was saved does not know of them. Nil: it
+	// leaves nothing.
+	unsaved *quota.Ledger
+	waited  func(rule string, d time.Duration) // nil: it is not told
 	// save keeps the ledger over a crash; nil: nothing does. learned: others have spent
 	// what it did not know of, and knows now. An error that matches state.ErrInUse or
-	// state.ErrOutOfReach forbids the call.
+	// state.ErrOutOfReach forbids the call, and any other all but a few.
 	save func(quota.Log) (learned bool, err error)
 	// patience is how long no grant can be saved before that is a failure.
 	patience time.Duration
@@ -51,7 +55,22 @@ func newAccountLedger(cfg config.Tenant) (*AccountLedger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AccountLedger{log: log, patience: cfg.Timeout, now: time.Now}, nil
+	unsaved, err := newUnsaved(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &AccountLedger{log: log, unsaved: unsaved, patience: cfg.Timeout, now: time.Now}, nil
+}
+
+// newUnsaved returns the ledger of what cannot be saved, nil if nothing is left for that.
+func newUnsaved(cfg config.Tenant) (*quota.Ledger, error) {
+	rest := 1 - cfg.QuotaShare
+	for _, w := range windows(cfg) {
+		if float64(w.Limit)*min(rest, cfg.QuotaShare) < 1 {
+			return nil, nil // a ledger has one call in each window at least
+		}
+	}
+	return quota.New(quota.Options{Windows: windows(cfg), Share: rest})
 }
 
 type wait struct {
@@ -75,7 +94,18 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (grant uint64, at time.
 			at, err = l.forbid(err)
 			return 0, at, err
 		}
+		if err != nil && l.unsaved == nil {
+			l.log.Cancel(d.Grant)
+			at, err = l.forbid(err)
+			return 0, at, err
+		}
 		l.allow()
+		if err != nil {
+			if at := l.takeUnsaved(now, p); at.After(now) {
+				l.log.Cancel(d.Grant)
+				return 0, at, nil
+			}
+		}
 		if !learned {
 			l.note(now, p, d, true)
 			return d.Grant, d.At, nil
@@ -90,9 +120,11 @@ const (
 	// mostDecisions bounds how often one call is decided anew.
 	mostDecisions = 8
 	// ownerPause is how long no call is made after another process was seen to have the
-	// ledger, recordPause after it was seen that it cannot be saved.
-	ownerPause  = 10 * time.Second
-	recordPause = time.Second
+	// ledger, recordPause after it was seen that it cannot be saved. After unsavedPause
+	// it is tried again where some calls are made that are not saved, and no more may be.
+	ownerPause   = 10 * time.Second
+	recordPause  = time.Second
+	unsavedPause = 10 * time.Second
 )
 
 // forbid notes that a grant was not saved. Its error is the cause once that has
@@ -113,6 +145,19 @@ func (l *AccountLedger) forbid(cause error) (until time.Time, err error) {
 		err = cause
 	}
 	return l.resume, err
+}
+
+// takeUnsaved counts a call that is not saved, if it may be made now.
+func (l *AccountLedger) takeUnsaved(now time.Time, p pass.Pass) (at time.Time) {
+	d := l.unsaved.Take(now, p)
+	if d.Grant == 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.resume = now.Add(min(d.At.Sub(now), unsavedPause))
+		return l.resume
+	}
+	l.unsaved.Settle(d.Grant, now.Add(l.patience)) // no call lasts longer
+	return now
 }
 
 func (l *AccountLedger) allow() {
@@ -209,6 +254,9 @@ func (l *AccountLedger) Reserve(now time.Time, calls int, interval time.Duration
 		reserve[i] = int((time.Duration(calls)*u.Window.Period + interval - 1) / interval)
 	}
 	l.log.SetReserve(reserve)
+	if l.unsaved != nil {
+		l.unsaved.SetReserve(reserve)
+	}
 }
 
 // note keeps the time from the first time a pass had to wait to the grant.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -441,21 +442,37 @@ func TestCrashBeforeAnyCall(t *testing.T) {
 	})
 }
 
-// unwritable is a store that can be read and not written, as of a full disk.
-type unwritable struct{ state.Store }
+// unwritable is a store that can be read and, while it is full, not written.
+type unwritable struct {
+	state.Store
+	full *atomic.Bool
+}
 
 func (s unwritable) Open(key state.Key) (state.Tenant, error) {
 	tenant, err := s.Store.Open(key)
-	return unwritableTenant{tenant}, err
+	return unwritableTenant{tenant, s.full}, err
 }
 
-type unwritableTenant struct{ state.Tenant }
+type unwritableTenant struct {
+	state.Tenant
+	full *atomic.Bool
+}
 
 var errFull = errors.New("no space left on device")
 
-func (unwritableTenant) Save(func(bool) (*incident.Saved, error)) error { return errFull }
+func (t unwritableTenant) Save(export func(bool) (*incident.Saved, error)) error {
+	if t.full.Load() {
+		return errFull
+	}
+	return t.Tenant.Save(export)
+}
 
-func (unwritableTenant) SaveLedger([]byte) ([]state.Written, error) { return nil, errFull }
+func (t unwritableTenant) SaveLedger(log []byte) ([]state.Written, error) {
+	if t.full.Load() {
+		return nil, errFull
+	}
+	return t.Tenant.SaveLedger(log)
+}
 
 // TestRestartOnAFullDisk: what was saved of the calls before the disk was full is not all of
 // them.
@@ -466,7 +483,9 @@ func TestRestartOnAFullDisk(t *testing.T) {
 		calls := l.sim.Meter().Calls
 		for range 3 {
 			store := l.store()
-			stop := l.start(l.cfg, unwritable{store})
+			full := new(atomic.Bool)
+			full.Store(true)
+			stop := l.start(l.cfg, unwritable{store, full})
 			l.exact()
 			l.wait(10 * time.Second)
 			if minute, hour := l.value("api_quota_used", "window=minute"), l.value("api_quota_used", "window=hour"); minute != 40 || hour != 1200 {
@@ -482,6 +501,51 @@ func TestRestartOnAFullDisk(t *testing.T) {
 		l.exact()
 		l.frugal(40, 1200)
 	})
+}
+
+// TestFullDiskAndCrash: calls that cannot be saved are so few that nobody who does not know
+// of them exceeds a window, and there is room on the disk when the next life begins. The
+// counts go on meanwhile, if the share leaves something.
+func TestFullDiskAndCrash(t *testing.T) {
+	for _, share := range []float64{0.8, 0.5, 1} {
+		t.Run(fmt.Sprint(share), func(t *testing.T) {
+			withLives(t, simulator.Options{Seed: 6, Incidents: 9000, Rates: tenanttest.Busy}, func(c *config.Tenant) { c.QuotaShare = share }, func(l *lives) {
+				for life := range 3 {
+					l.stop()
+					full := new(atomic.Bool)
+					l.stop = l.start(l.cfg, unwritable{l.store(), full})
+					l.wait(20 * time.Second)
+					full.Store(true)
+					saved := l.sim.Meter().Calls
+					l.wait(5 * time.Minute)
+					made := l.sim.Meter().Calls - saved
+					if share == 1 {
+						if up := l.value("up", ""); made > 0 || up != 0 {
+							t.Errorf("life %d: %d calls that were not saved, up %v", life, made, up)
+						}
+					} else if made < 10 || made > int(5*50*(1-share)+0.5) {
+						t.Errorf("life %d: %d calls that were not saved", life, made)
+					}
+					l.crash()
+					l.begin()
+					l.wait(2 * time.Minute)
+				}
+				l.frugal(50, 1500)
+				if share == 1 {
+					return
+				}
+				l.stop()
+				full := new(atomic.Bool)
+				l.stop = l.start(l.cfg, unwritable{l.store(), full})
+				l.wait(20 * time.Second)
+				full.Store(true)
+				l.sim.Rest()
+				l.wait(40 * time.Minute)
+				l.exact()
+				l.frugal(50, 1500)
+			})
+		})
+	}
 }
 
 // TestStateOfOneTenantTwice: the second one is refused.

@@ -103,10 +103,8 @@ func (s *tenantState) Save(export func(full bool) (*incident.Saved, error)) erro
 }
 
 // saveLedger is called before each call of the API. learned: others have spent what
-// the ledger did not know of, and knows now. A failure does not prevent the call, for
-// counts that go on are worth more than what a crash could cost now, unless its error
-// matches state.ErrInUse, for then another process is making calls, or
-// state.ErrOutOfReach, for then one may be.
+// the ledger did not know of, and knows now. After an error that matches state.ErrInUse
+// another process is making calls, and after state.ErrOutOfReach one may be.
 func (s *tenantState) saveLedger(log quota.Log) (learned bool, err error) {
 	if s.gone {
 		s.handIn(log)
