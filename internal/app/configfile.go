@@ -37,7 +37,7 @@ func readConfig(paths []string) ([]config.Tenant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config.file %w", err)
 	}
-	return tenants, nil
+	return tenants, checkProxyEnvironment(tenants)
 }
 
 // readDirectory reads the configuration files of a directory, sorted by name, as

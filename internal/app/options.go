@@ -160,7 +160,7 @@ func (o *Options) validate(tenant config.Tenant) error {
 		if err := o.tenants[0].Complete(); err != nil {
 			return fmt.Errorf("%w; to look around without credentials run with --demo", err)
 		}
-		return nil
+		return checkProxyEnvironment(o.tenants)
 	}
 	for _, flag := range o.given {
 		if ofTenant(flag) || flag == "demo" {
