@@ -85,9 +85,10 @@ type Replicas struct {
 	// Of the goroutine of the beats.
 	as       string // its name, unless another replica had that
 	member   bool
-	again    bool // it was a member before
-	failing  bool
-	lastSeen string // the names, as they were last said
+	again    bool      // it was a member before
+	failing  string    // why the store is out of reach, as it was last said; empty: it is not
+	failedAt time.Time // when that was
+	lastSeen string    // the names, as they were last said
 
 	// Of the goroutine of the turns.
 	shares   replica.Shares
@@ -223,15 +224,17 @@ func (r *Replicas) saidSo() {
 	}
 }
 
-// failed says so when the store gets out of reach, and when it is back.
+// failed says so when the store gets out of reach, once a minute if it is for another
+// reason than before, and when it is back.
 func (r *Replicas) failed(err error) {
 	switch {
-	case err != nil && !r.failing:
-		r.logger.Error("The shared state is out of reach: no call is made, no tenant is taken or given up", "err", err)
-	case err == nil && r.failing:
+	case err == nil && r.failing != "":
+		r.failing = ""
 		r.logger.Info("The shared state is back")
+	case err != nil && r.failing != err.Error() && (r.failing == "" || time.Since(r.failedAt) >= time.Minute):
+		r.failing, r.failedAt = err.Error(), time.Now()
+		r.logger.Error("The shared state is out of reach: no call is made, no tenant is taken or given up", "err", err)
 	}
-	r.failing = err != nil
 }
 
 // beat says that this replica lives, joins first if it has to, and notes who else

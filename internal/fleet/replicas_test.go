@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -338,6 +339,30 @@ func TestReloadWhileAway(t *testing.T) {
 			if cfg := tenant.Config(); !tenant.Status(time.Now()).Refresh.Up || !cfg.Equal(&configs[slices.IndexFunc(configs, func(c config.Tenant) bool { return c.Name == cfg.Name })]) {
 				t.Errorf("%s does not go on with the new settings", tenant)
 			}
+		}
+	})
+}
+
+// TestOutageSaid: an outage is said once, and again in a minute if its cause is another one.
+func TestOutageSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		r := &Replicas{logger: slog.New(slog.NewTextHandler(&logged, nil))}
+		refused, password := errors.New("connection refused"), errors.New("WRONGPASS")
+		for _, err := range []error{refused, refused, password, nil, nil, refused} {
+			for range 5 {
+				r.failed(err)
+				time.Sleep(20 * time.Second)
+			}
+		}
+		r.failed(nil)
+		var got []string
+		for line := range strings.Lines(logged.String()) {
+			_, what, _ := strings.Cut(strings.TrimSpace(line), "err=")
+			got = append(got, what)
+		}
+		if want := []string{`"connection refused"`, "WRONGPASS", "", `"connection refused"`, ""}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }
