@@ -96,12 +96,72 @@ func TestEmptyAtFirst(t *testing.T) {
 		if got := total(r.Snapshot().Flows.Created[:]); got != 0 {
 			t.Errorf("%d incidents count as new", got)
 		}
-		f.change(func() { f.blank = true })
 		before := len(f.of(pass.Sweep))
 		sleep(2 * time.Hour)
 		if got := len(f.of(pass.Sweep)); got != before {
 			t.Errorf("%d calls of further sweeps", got-before)
 		}
+	})
+}
+
+// TestEmptyForAMoment: a list that is empty when the look-back is read, although open
+// incidents were shown before, is not taken for all there is.
+func TestEmptyForAMoment(t *testing.T) {
+	for _, moment := range []time.Duration{time.Second, 5 * time.Second, 3 * time.Minute} {
+		bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+			f.fill(60)
+			f.every[pass.First] = 100 * time.Millisecond
+			r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+			for !r.Status().Coverage.Open {
+				sleep(50 * time.Millisecond)
+			}
+			f.change(func() { f.blank = true })
+			for range moment / time.Second {
+				sleep(time.Second)
+				if r.Status().Coverage.All {
+					t.Fatal("an empty list is taken for all there is")
+				}
+			}
+			f.change(func() { f.blank = false })
+			sleep(10 * time.Minute)
+			r.synced(t)
+			r.equal(t)
+			if !r.Status().Up {
+				t.Error("up is 0")
+			}
+		})
+	}
+}
+
+// TestUpInTheFirstSync: as long as deltas fail what is published grows old, however well the
+// first sync goes on.
+func TestUpInTheFirstSync(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.every[pass.First] = 20 * time.Second
+		f.fails(func(c call) error {
+			if c.pass == pass.Delta {
+				return faults["400"](c)
+			}
+			return nil
+		})
+		r := start(t, f, Options{})
+		for !r.Status().Coverage.Open {
+			sleep(time.Second)
+		}
+		sleep(40 * time.Second)
+		for range 60 {
+			sleep(time.Second)
+			if s := r.Status(); s.Up {
+				t.Fatalf("up is 1: %+v", s)
+			}
+		}
+		f.fails(nil)
+		sleep(10 * time.Minute)
+		if !r.Status().Up {
+			t.Error("up is 0")
+		}
+		r.equal(t)
 	})
 }
 

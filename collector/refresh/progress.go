@@ -37,11 +37,13 @@ type progress struct {
 	Watermark watermark `json:"watermark"`
 	// PublishedAt is the instant of the counts that are published, or will be once
 	// this is saved.
-	PublishedAt time.Time  `json:"published_at,omitzero"`
-	NextSweep   time.Time  `json:"next_sweep,omitzero"`
-	Scan        *reading   `json:"scan,omitempty"` // the first sync's or a sweep's; nil between sweeps
-	Doubts      []doubt    `json:"doubts,omitempty"`
-	Alerts      alertWatch `json:"alerts"`
+	PublishedAt time.Time `json:"published_at,omitzero"`
+	NextSweep   time.Time `json:"next_sweep,omitzero"`
+	Scan        *reading  `json:"scan,omitempty"` // the first sync's or a sweep's; nil between sweeps
+	// Windowed: a list without a lower bound leaves out what is old.
+	Windowed bool       `json:"windowed,omitempty"`
+	Doubts   []doubt    `json:"doubts,omitempty"`
+	Alerts   alertWatch `json:"alerts"`
 }
 
 // save keeps what has changed. If it fails, or panics, the next one brings it
@@ -153,6 +155,7 @@ func (l *Loop) resume(p *progress, now time.Time) {
 		l.NextSweep = now
 		l.opts.Logger.Info("What is counted of incidents by choice has changed; it is shown again once a sweep has read all of them", "incidents", n)
 	}
+	l.remember(now)
 	if l.Scan != nil {
 		for _, in := range l.Scan.Listing.Resume(&l.Server) {
 			l.apply(&in, l.passOf(scanPage), now, false)

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -19,6 +20,8 @@ type reading struct {
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
 	Missing missing          `json:"missing"` // of a sweep
+	// Older: what is older than all that was shown where no time is asked for is being read.
+	Older bool `json:"older,omitempty"`
 	// Shown are the statuses that the list has shown, a bit each, before open counts are published.
 	Shown  uint      `json:"shown,omitempty"`
 	Oldest time.Time `json:"oldest,omitzero"` // last update that was read
@@ -216,7 +219,7 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 	l.Draft.Passes[p].LastAttempt = now
 	if before == nil || again || now.Sub(before.Started) >= maxDeltaAge {
 		far := l.Watermark.asOf.IsZero() || now.Sub(l.Watermark.asOf) > max(l.opts.Overlap/2, 2*l.Draft.Interval)
-		l.delta = &reading{Started: now, Listing: l.newDelta(far), far: far, shown: make(map[int64]struct{})}
+		l.delta = &reading{Started: now, Listing: l.newDelta(far, now), far: far, shown: make(map[int64]struct{})}
 	}
 	l.delta.began = now
 	return l.delta
@@ -224,7 +227,8 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 
 // newDelta is of what has changed since the watermark. One that reaches far back is
 // proven: what it misses nothing but a sweep would read.
-func (l *Loop) newDelta(far bool) *listing.Listing {
+func (l *Loop) newDelta(far bool, now time.Time) *listing.Listing {
+	l.Server.Renew(now)
 	l.deltas++
 	reading := listing.New(&l.Server, far || l.deltas%proveEvery == 0, listing.Everything(incident.StatusUnknown, l.Watermark.begin(l.opts.Overlap)))
 	reading.Known = func(in *incident.Incident) bool {
@@ -259,17 +263,29 @@ func (l *Loop) takesOpen(now time.Time) bool {
 // and all within the look-back. Where the former are not to be had everything
 // is read.
 func (l *Loop) newListing(now time.Time) *listing.Listing {
+	next := l.scanListing(now)
+	if before := l.Scan.Listing; before != nil {
+		next.Latest = before.Latest // it is not empty
+	}
+	return next
+}
+
+func (l *Loop) scanListing(now time.Time) *listing.Listing {
+	l.Server.Renew(now)
 	var ranges []listing.Range
 	open := l.Phase == openScan || l.Phase == steady && l.takesOpen(now)
+	since := time.Time{}
+	if l.Windowed {
+		since = l.ancient(now)
+	}
 	if open {
 		for _, status := range openStatuses {
-			ranges = append(ranges, listing.Everything(status, time.Time{}))
+			ranges = append(ranges, listing.Everything(status, since))
 		}
 	}
 	if l.Phase == openScan {
 		return listing.New(&l.Server, false, ranges...)
 	}
-	since := time.Time{}
 	if open || l.Phase == fullScan && l.Draft.Coverage.Open {
 		since = l.clock.present(l.Scan.Started).Add(-l.opts.Lookback)
 	}
@@ -323,11 +339,23 @@ func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
 		l.findMissing(ctx, now)
 	case l.Phase == openScan:
 		l.openDone(now)
+	case l.Scan.Listing.Whole[0].From().IsZero() && l.Server.Takes(listing.OptionLowerBound, now):
+		// A list may leave out what is old where no time is asked for.
+		before := cmp.Or(l.Scan.Listing.Earliest, now.Unix())
+		l.Scan.Older = true
+		l.Scan.Listing = listing.New(&l.Server, true, listing.Older(l.ancient(now), before))
 	default:
+		if before, first := l.Scan.Listing.Whole[0].Before, l.Scan.Listing.Earliest; l.Scan.Older && first != 0 && first < before {
+			l.Windowed = true
+			l.opts.Logger.Warn("The list leaves out what is old where no time is asked for; from now on one is asked for")
+		}
 		// The delta that follows completes the first sync.
 		l.Phase, l.retries[pass.Delta].due, l.delta = finalDelta, now, nil
 	}
 }
+
+// ancient is before every incident.
+func (l *Loop) ancient(now time.Time) time.Time { return l.clock.present(now).AddDate(-20, 0, 0) }
 
 func (l *Loop) openDone(now time.Time) {
 	if l.takesOpen(now) {
@@ -453,8 +481,11 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 		l.doubt(in.ID)
 	case change != incident.Stale && !in.Updated.After(limit):
 		l.trust(in.ID)
+		if p == pass.Delta {
+			l.delta.shown[in.ID] = struct{}{}
+		}
 		if !since.IsZero() && !in.Updated.Before(since) {
-			l.expect(in, p)
+			l.expect(in)
 		}
 	}
 	if p != pass.Sweep {

@@ -59,6 +59,73 @@ func TestMachineBehind(t *testing.T) {
 	}
 }
 
+// TestMachineBehindOverRestart: a process that begins meanwhile does not go on from there
+// either.
+func TestMachineBehindOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(200)
+		opts := Options{SweepInterval: 24 * time.Hour, Store: newDisk()}
+		r := start(t, f, opts)
+		r.synced(t)
+		var past map[int64]incident.Incident
+		f.change(func() { past = maps.Clone(f.incidents) })
+		touch := func(id int64) { f.set(id, func(in *incident.Incident) { in.Status = incident.StatusResolved }) }
+		sleep(2 * time.Minute)
+		touch(1)
+		sleep(2 * time.Minute)
+		r.equal(t)
+		f.change(func() { f.past = past })
+		for id := range int64(8) {
+			sleep(2 * time.Minute)
+			touch(3 + id)
+			r.stop()
+			r = start(t, f, opts)
+		}
+		f.change(func() { f.past = nil })
+		sleep(2 * time.Minute)
+		r.equal(t)
+	})
+}
+
+// TestBlindDeltas: where deltas do not show most of what they have shown, that is said, and a
+// sweep reads what they do not.
+func TestBlindDeltas(t *testing.T) {
+	bothAPIs(t, 50, func(t *testing.T, f *tenant) {
+		f.fill(200)
+		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
+		r.synced(t)
+		var past map[int64]incident.Incident
+		for id := range int64(20) {
+			f.set(id+1, func(in *incident.Incident) { in.Status = incident.StatusResolved })
+			if id == 3 {
+				f.change(func() { past = maps.Clone(f.incidents) })
+			}
+			sleep(10 * time.Second)
+		}
+		sleep(time.Minute)
+		r.equal(t)
+		f.change(func() { f.past = past })
+		sleep(30 * time.Second)
+		if s := r.Status(); !s.Up {
+			t.Errorf("up is 0 at once: %s", s.LastError)
+		}
+		sleep(4 * time.Minute)
+		if s := r.Status(); s.Up || s.LastError != errLag {
+			t.Errorf("up %v, %q", s.Up, s.LastError)
+		}
+		if len(f.of(pass.Sweep)) == 0 {
+			t.Error("no sweep")
+		}
+		f.change(func() { f.past = nil })
+		sleep(3 * time.Minute)
+		r.equal(t)
+		if s := r.Status(); !s.Up {
+			t.Errorf("up is 0: %s", s.LastError)
+		}
+	})
+}
+
 // TestRecentOneVanishes: an incident that does not exist any more keeps the watermark for an
 // hour, which costs no call.
 func TestRecentOneVanishes(t *testing.T) {

@@ -138,21 +138,25 @@ type Loop struct {
 	mirror *incident.Mirror
 	progress
 
-	delta   *reading // nil between deltas
-	deltas  int      // that were begun
-	recent  map[int64]recent
-	waits   time.Time // since when deltas begin where the one before has, zero if they do not
-	empty   bool      // the last delta reached far back, read nothing, and is not believed yet
-	retries [pass.NumPasses]retry
-	clock   clock
-	reread  time.Time // when a doubt was last looked up
+	delta    *reading // nil between deltas
+	deltas   int      // that were begun
+	recent   map[int64]recent
+	waits    time.Time // since when deltas begin where the one before has, zero if they do not
+	blindAt  time.Time // since when they do not show most of what they have to
+	lags     bool      // for long
+	laggedAt time.Time // when a sweep was begun for that
+	empty    bool      // the last delta reached far back, read nothing, and is not believed yet
+	retries  [pass.NumPasses]retry
+	clock    clock
+	reread   time.Time // when a doubt was last looked up
 
-	deltaOK   bool          // the last delta succeeded
-	answer    time.Duration // see view
-	hidden    bool          // the last sweep has shown that the list hides incidents
-	unlisted  int           // open incidents that the lists of their statuses have not shown
-	lastPanic string
-	started   time.Time
+	deltaOK     bool          // the last delta succeeded
+	deltaFailed bool          // it has failed; neither before there is one
+	answer      time.Duration // see view
+	hidden      bool          // the last sweep has shown that the list hides incidents
+	unlisted    int           // open incidents that the lists of their statuses have not shown
+	lastPanic   string
+	started     time.Time
 
 	unsaved    bool
 	publishing bool // the counts are to be published once they are saved

@@ -98,7 +98,7 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 	k.Refreshes++
 	k.LastDuration = now.Sub(start)
 	if p == pass.Delta {
-		l.deltaOK = failure == nil
+		l.deltaOK, l.deltaFailed = failure == nil, failure != nil
 	}
 	if failure == nil {
 		k.LastSuccess = now
@@ -116,10 +116,14 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 // succeeded notes that the API did as it was asked. A list that hides incidents
 // is no success, however it is answered.
 func (l *Loop) succeeded(p pass.Pass) {
-	if !l.Draft.Up && !l.hidden && !l.Draft.LastErrorAt.IsZero() {
+	if l.deltaFailed && p != pass.Delta {
+		return // what is published grows old
+	}
+	up := !l.hidden && !l.lags
+	if up && !l.Draft.Up && !l.Draft.LastErrorAt.IsZero() {
 		l.opts.Logger.Info("Refreshing again", "pass", p.String())
 	}
-	l.Draft.Up = !l.hidden
+	l.Draft.Up = up
 }
 
 // noteOptions logs each option that the server turns out not to take, once.

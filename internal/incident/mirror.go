@@ -107,6 +107,19 @@ func (m *Mirror) Updated(id int64) (time.Time, bool) {
 	return fromNano(m.row(slot).updated), true
 }
 
+// UpdatedSince are the incidents whose known version was last updated at or after an
+// instant, with that time.
+func (m *Mirror) UpdatedSince(at time.Time) map[int64]time.Time {
+	found := make(map[int64]time.Time)
+	m.rows(func(r *row) bool {
+		if updated := fromNano(r.updated); !updated.Before(at) {
+			found[r.id] = updated
+		}
+		return true
+	})
+	return found
+}
+
 // StartFlows begins to count transitions: what was seen until now is history.
 // Incidents that appear from now on count as created if they were created
 // after the instant since, by the server's clock. Called again, it raises that

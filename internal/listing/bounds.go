@@ -121,7 +121,7 @@ func (l *Listing) onward(r *Range, page *Page, secs *seconds, order Order, last 
 	if order != Ascending {
 		// A server that rounds counts half of the second to the next.
 		rest = r.part(r.Since, min(secs.min+2, r.Before))
-		rest.Edge = secs.min
+		rest.Edge, rest.Down = secs.min, true
 	}
 	rest.EdgeRows = secs.at(rest.Edge)
 	if last {
@@ -152,7 +152,8 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, secs *s
 	under.Edge, over.Edge = second, second+1
 	if !below {
 		under = Range{}
-	} else if !above {
+	}
+	if !above {
 		over = Range{}
 	}
 	l.replace(over, under, alone)
@@ -168,7 +169,7 @@ func (l *Listing) proven(r *Range, page *Page, secs *seconds, more bool) {
 		l.pop()
 		return
 	}
-	l.crowded(r, r.Edge, max(r.EdgeRows, n), page, secs, r.Since != r.Edge, r.Since == r.Edge)
+	l.crowded(r, r.Edge, max(r.EdgeRows, n), page, secs, r.down(), !r.down())
 }
 
 // halve cuts a range whose rows are not sorted at the median of those on the
@@ -186,7 +187,7 @@ func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
 		upper, lower := r.part(m, r.Before), r.part(r.Since, m)
 		upper.Edge, upper.EdgeRows = m, secs.at(m)
 		upper.Holds, lower.Holds = upper.count(secs), lower.count(secs)
-		if r.Edge == r.Since {
+		if !r.down() {
 			lower.Edge, lower.EdgeRows = r.Edge, r.EdgeRows
 		}
 		l.replace(upper, lower)

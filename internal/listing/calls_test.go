@@ -59,3 +59,39 @@ func TestCalls(t *testing.T) {
 		t.Errorf("%v; want\n%s\ngot (go test -run TestCalls -update writes it)\n%s", err, want, &got)
 	}
 }
+
+// TestDeltasCostLittle: a server that does nothing wrong is never believed to, however
+// its changes lie about the second that a delta begins with.
+func TestDeltasCostLittle(t *testing.T) {
+	for name, api := range map[string]func(*model){"native": func(*model) {}, "graph": (*model).graph} {
+		t.Run(name, func(t *testing.T) {
+			m := newModel(rand.New(rand.NewPCG(3, 9)), 700, false)
+			api(m)
+			s := NewServer(m.offer)
+			known := map[int64]time.Time{}
+			const deltas = 3000
+			most, calls := 0, 0
+			for range deltas {
+				for range m.rng.IntN(4) {
+					m.rows[1001+m.rng.Int64N(m.next-1000)].Updated = m.now.Add(-time.Duration(m.rng.Int64N(1e9))).Truncate(100)
+				}
+				m.now = m.now.Add(time.Duration(m.rng.Int64N(2e9)))
+				l := New(s, false, Everything(incident.StatusUnknown, m.now.Add(-40*time.Second)))
+				l.Known = func(in *incident.Incident) bool { return !known[in.ID].Before(in.Updated) }
+				m.calls = 0
+				rows, err := m.read(l, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for id, in := range rows {
+					known[id] = in.Updated
+				}
+				calls, most = calls+m.calls, max(most, m.calls)
+			}
+			t.Logf("%.2f calls on average, %d at most", float64(calls)/deltas, most)
+			if s.ShortPages || s.PageMax > 0 || s.Unsorted || 2*calls > 5*deltas {
+				t.Errorf("%d calls for %d deltas, %+v", calls, deltas, s)
+			}
+		})
+	}
+}

@@ -68,6 +68,8 @@ type Listing struct {
 	Largest int `json:"largest,omitempty"`
 	// Latest is the last second of an update that was read, in Unix time.
 	Latest int64 `json:"latest,omitempty"`
+	// Earliest is the first, 0 if there is none.
+	Earliest int64 `json:"earliest,omitempty"`
 	// Skipped counts the rows that could not be had.
 	Skipped int `json:"skipped,omitempty"`
 	// Pending are rows whose alerts are not complete yet.

@@ -17,7 +17,10 @@ func (l *Listing) shown(req *Request, page *Page) {
 	r, form := &l.Todo[len(l.Todo)-1], req.form()
 	form.Order = Unordered
 	if n := len(page.Rows); n > 0 {
-		l.Latest = max(l.Latest, secondsOf(page.Rows).max)
+		secs := secondsOf(page.Rows)
+		if l.Latest = max(l.Latest, secs.max); len(secs.all) > 0 {
+			l.Earliest = min(cmp.Or(l.Earliest, secs.min), secs.min)
+		}
 		if req.Link == "" {
 			l.had = form
 		}

@@ -16,8 +16,10 @@ type Range struct {
 	Status incident.Status `json:"status,omitempty"`
 	// Edge is the second that the range goes on with after the page before: that of
 	// its last row, of which it had EdgeRows, which come again, or the one next to
-	// that. LastRows is how many rows that page had, if it looked like the last one.
+	// that. LastRows is how many rows that page had, if it looked like the last one. Down:
+	// the newest come first.
 	Edge     int64 `json:"edge,omitempty"`
+	Down     bool  `json:"down,omitempty"`
 	EdgeRows int   `json:"edge_rows,omitempty"`
 	LastRows int   `json:"last_rows,omitempty"`
 	// Check is how many rows a page has shown of the range, which is read again to
@@ -49,6 +51,9 @@ func Everything(status incident.Status, since time.Time) Range {
 	}
 	return r
 }
+
+// Older is what was last updated from an instant on, and before a second.
+func Older(since time.Time, before int64) Range { return Range{Since: since.Unix(), Before: before} }
 
 // From is where the range begins, zero if it reaches back to any age.
 func (r *Range) From() time.Time {
@@ -84,16 +89,19 @@ func (r *Range) part(since, before int64) Range {
 
 // edged tells that a request can begin with the range's edge.
 func (r *Range) edged(req *Request) bool {
-	if r.Since == r.Edge {
-		return !req.Since.IsZero()
+	if r.down() {
+		return !req.Before.IsZero()
 	}
-	return !req.Before.IsZero()
+	return !req.Since.IsZero()
 }
+
+// down tells that the range goes on from its edge to what is older.
+func (r *Range) down() bool { return r.Down || r.Since != r.Edge }
 
 // passed tells that a page goes further than the second that it began with.
 func (r *Range) passed(s *seconds) bool {
-	below := r.Since != r.Edge
-	return len(s.all) > 0 && (r.EdgeRows == 0 || below && s.min < r.Edge || !below && s.max > r.Edge)
+	down := r.down()
+	return len(s.all) > 0 && (r.EdgeRows == 0 || down && s.min < r.Edge || !down && s.max > r.Edge)
 }
 
 // seconds are those of the rows that tell their last update.

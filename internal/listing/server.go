@@ -87,9 +87,10 @@ type Server struct {
 
 	// PageMax is the most rows that the server puts on a page although more were
 	// asked for and exist; 0: as many as asked for. ShortPages: pages end early for
-	// no reason that can be seen.
-	PageMax    int  `json:"page_max,omitempty"`
-	ShortPages bool `json:"short_pages,omitempty"`
+	// no reason that can be seen. SmallerAt is when that was noticed.
+	PageMax    int       `json:"page_max,omitempty"`
+	ShortPages bool      `json:"short_pages,omitempty"`
+	SmallerAt  time.Time `json:"smaller_at,omitzero"`
 	// FullPages: a page with as many rows as asked for was seen. LinkNoise: a link
 	// led to nothing. EmptyPages: the link of a page without rows led to some.
 	// LostLinks: links lead to rows that were not asked for. DirectRows: rows come
@@ -128,9 +129,7 @@ func (s *Server) Resume(saved *Server, now time.Time) {
 	s.Grow.clamp(now)
 	s.Further.clamp(now)
 	s.PageOrder.clamp(now)
-	if s.DoubtedAt.After(now) {
-		s.DoubtedAt = now
-	}
+	s.DoubtedAt, s.SmallerAt = earlier(s.DoubtedAt, now), earlier(s.SmallerAt, now)
 	if s.Top > offer.MaxTop || s.Top < 0 {
 		s.Top = 0
 	}
@@ -182,6 +181,26 @@ func (s *Server) leaveOut(now time.Time, options ...Option) (some bool) {
 		s.Refused[o].extend(now, longestWait, longestWait)
 	}
 	return some
+}
+
+// Renew is called before a listing begins: that pages are smaller than was asked for is
+// found out again after a day.
+func (s *Server) Renew(now time.Time) {
+	switch {
+	case s.PageMax == 0 && !s.ShortPages:
+		s.SmallerAt = time.Time{}
+	case s.SmallerAt.IsZero():
+		s.SmallerAt = now
+	case now.Sub(s.SmallerAt) >= probeAfter:
+		s.PageMax, s.ShortPages, s.SmallerAt = 0, false, time.Time{}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // doubt has everything that is left out tried again, once an hour: it may have

@@ -47,7 +47,7 @@ const (
 //     the group changes an answer that was found otherwise.
 //  2. The token and the limits of calls.
 //  3. Takes, in the order of its fields, and with them RefuseStatusValues,
-//     Retention, SkipCap and TopLimit.
+//     Retention, Window, SkipCap and TopLimit.
 //  4. Heavy, by what was asked for.
 //  5. What lists show at all: Lag, Stale, Hide. Then Precision and the filter,
 //     the order, $skip, and Pages, whose empty ones come before anything else
@@ -120,6 +120,9 @@ type Faults struct {
 	// Retention answers 400 to a lower bound of the last update that is further
 	// back; 0: all are taken. A filter without one is.
 	Retention time.Duration
+	// Window is what is listed where no lower bound of the last update is asked for, or
+	// taken; 0: everything.
+	Window time.Duration
 	// Precision is the unit in which times are compared, by filters and where
 	// rows are ordered; both sides are cut. 0: 100 ns.
 	Precision time.Duration
@@ -225,7 +228,7 @@ func (m *Misbehaviour) Fault(f Faults) {
 		}
 		m.faults = f
 		m.Incidents.Rules = odata.Rules{
-			Takes: f.Takes, Top: f.TopLimit, Skip: f.SkipCap, Order: f.Order, Refuse: f.refuses, Alerts: f.Alerts.Page,
+			Takes: f.Takes, Top: f.TopLimit, Skip: f.SkipCap, Order: f.Order, Refuse: f.refuses, Window: f.Window, Alerts: f.Alerts.Page,
 		}
 		hooks := &m.Incidents.Hooks
 		*hooks = odata.Hooks{List: m.list, LookUp: m.lookUp, Shape: f.shape}

@@ -118,6 +118,7 @@ func Switches() []Switch {
 	add("skip capped", Both, Exact, func(f *Faults) { f.SkipCap = 60 })
 	add("top limit", Both, Exact, func(f *Faults) { f.TopLimit = 25 })
 	add("retention", Both, Exact, func(f *Faults) { f.Retention = 170 * day })
+	add("window", Both, Exact, func(f *Faults) { f.Window = 30 * day })
 	add("a status unknown", Both, Exact, func(f *Faults) { f.RefuseStatusValues = []string{life.AwaitingAction} })
 
 	add("pages capped", Both, Exact, func(f *Faults) { f.Pages.Cap = 30 })
@@ -292,6 +293,8 @@ func Knowable(api APIs, switches ...Switch) Kind {
 	switch {
 	case f.Partial.NullValue && f.Links.None && api == Native:
 		return Unknowable // one that is empty
+	case f.Window > 0 && (f.Retention > 0 || f.Takes.Since != odata.Usual && f.Takes.Since != odata.Honoured):
+		return Unknowable // the list of another tenant
 	case !f.readable(api):
 		return Incomplete
 	}

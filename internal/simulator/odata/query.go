@@ -58,6 +58,9 @@ type Rules struct {
 	Order Order
 	// Refuse says what is wrong with a condition, empty: nothing.
 	Refuse func(c *Condition, now time.Time) string
+	// Window is what is listed where no lower bound of the last update is asked for, or
+	// taken; 0: everything.
+	Window time.Duration
 	// Alerts is the most alerts of an answer to the link for them; 0: all.
 	Alerts int
 }
@@ -202,6 +205,9 @@ func (x *Exchange) takeConditions(q *Query) *refusal {
 		if honoured {
 			kept = append(kept, c)
 		}
+	}
+	if x.Rules.Window > 0 && !slices.ContainsFunc(kept, func(c Condition) bool { return c.Since() }) {
+		kept = append(kept, Condition{Field: "lastUpdateTime", Operator: "ge", At: x.Now.Add(-x.Rules.Window)})
 	}
 	q.where = kept
 	return nil
