@@ -56,6 +56,13 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 		return nil
 	case r.EdgeRows == 0 && r.LastRows == 0, !r.edged(req), n > 0 && len(secs.all) == 0: // it does not tell
+	case r.Down && r.Since == r.Edge && len(secs.all) > 0 && secs.at(r.Edge) == 0:
+		// Nothing lies below it, and what lies above came without it.
+		if l.Lost++; l.Lost > l.Kept+1 {
+			return l.coarse(req, now)
+		}
+		l.proven(r, page, secs, more)
+		return nil
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
 		// compares more coarsely leaves it out.
