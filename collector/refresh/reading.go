@@ -20,8 +20,6 @@ type reading struct {
 	Started time.Time        `json:"started"` // by our clock
 	Calls   int              `json:"calls"`
 	Missing missing          `json:"missing"` // of a sweep
-	// Older: what is older than all that was shown where no time is asked for is being read.
-	Older bool `json:"older,omitempty"`
 	// Shown are the statuses that the list has shown, a bit each, before open counts are published.
 	Shown  uint      `json:"shown,omitempty"`
 	Oldest time.Time `json:"oldest,omitzero"` // last update that was read
@@ -342,10 +340,9 @@ func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
 	case l.Scan.Listing.Whole[0].From().IsZero() && l.Server.Takes(listing.OptionLowerBound, now):
 		// A list may leave out what is old where no time is asked for.
 		before := cmp.Or(l.Scan.Listing.Earliest, now.Unix())
-		l.Scan.Older = true
 		l.Scan.Listing = listing.New(&l.Server, true, listing.Older(l.ancient(now), before))
 	default:
-		if before, first := l.Scan.Listing.Whole[0].Before, l.Scan.Listing.Earliest; l.Scan.Older && first != 0 && first < before {
+		if older, first := l.Scan.Listing.Whole[0], l.Scan.Listing.Earliest; !older.Endless() && first != 0 && first < older.Before {
 			l.Windowed = true
 			l.opts.Logger.Warn("The list leaves out what is old where no time is asked for; from now on one is asked for")
 		}

@@ -55,6 +55,9 @@ func Everything(status incident.Status, since time.Time) Range {
 // Older is what was last updated from an instant on, and before a second.
 func Older(since time.Time, before int64) Range { return Range{Since: since.Unix(), Before: before} }
 
+// Endless tells that the range reaches up to any time.
+func (r *Range) Endless() bool { return r.Before == noBefore }
+
 // From is where the range begins, zero if it reaches back to any age.
 func (r *Range) From() time.Time {
 	if r.Since == noSince {
