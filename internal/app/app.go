@@ -135,8 +135,16 @@ func (a *App) setup(ctx context.Context) error {
 		TelemetryPath: o.telemetryPath, Lifecycle: o.lifecycle, Profiles: o.pprof,
 		CreatedLines: o.createdLines, Started: started,
 	}), drain, func(s *http.Server) error { return toolkit.ListenAndServe(s, o.web, a.logger) })
-	if err != nil || o.probeAddress == "" {
+	if err != nil {
 		return err
+	}
+	if *o.web.WebConfigFile != "" {
+		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+		a.cleanup("web configuration", stop)
+		go a.watchWebConfig(watching)
+	}
+	if o.probeAddress == "" {
+		return nil
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.probeAddress)
 	if err != nil {

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"m365_defender_exporter/internal/tenanttest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"m365_defender_exporter/internal/tenanttest"
 )
 
 // TestCheckOfFile: every tenant of the file is checked, and one that is not

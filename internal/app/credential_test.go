@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"m365_defender_exporter/internal/tenant"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"m365_defender_exporter/internal/tenant"
 )
 
 // TestCredentialChoice: which credential is used, and when there is none or

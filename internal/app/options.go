@@ -135,11 +135,8 @@ func (o *Options) validate(tenant config.Tenant) error {
 	if err := o.validateReplica(shared, o.given); err != nil {
 		return err
 	}
-	if err := checkWebFiles(*o.web.WebConfigFile); err != nil {
-		return fmt.Errorf("--web.config.file: %w", err)
-	}
-	if err := toolkit.Validate(*o.web.WebConfigFile); err != nil {
-		return fmt.Errorf("--web.config.file %s: %w", *o.web.WebConfigFile, err)
+	if err := checkWebConfig(*o.web.WebConfigFile); err != nil {
+		return err
 	}
 	if !o.demo && slices.Contains(o.given, "demo.tenants") {
 		return errors.New("--demo.tenants is given without --demo; it is the number of simulated tenants")

@@ -6,7 +6,9 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
+	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v4"
 
 	"m365_defender_exporter/internal/textfile"
@@ -46,6 +48,39 @@ func (o *Options) checkAddresses() error {
 		return nil
 	}
 	return check("web.probe-listen-address", o.probeAddress, ":10059")
+}
+
+// checkWebConfig tells whether connections can be taken by the web configuration.
+func checkWebConfig(path string) error {
+	if err := checkWebFiles(path); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
+	}
+	if err := toolkit.Validate(path); err != nil {
+		return fmt.Errorf("--web.config.file %s: %w", path, err)
+	}
+	return nil
+}
+
+// watchWebConfig says when the web configuration, which is read again for each connection,
+// can no longer be used, and when it can. What the client is told is less, and what the
+// server says of each failed handshake is of scanners as a rule.
+func (a *App) watchWebConfig(ctx context.Context) {
+	failing := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+		switch err := checkWebConfig(*a.opts.web.WebConfigFile); {
+		case err != nil && err.Error() != failing:
+			failing = err.Error()
+			a.logger.Error("The web configuration can no longer be used: new connections fail", "err", err)
+		case err == nil && failing != "":
+			failing = ""
+			a.logger.Info("The web configuration can be used again")
+		}
+	}
 }
 
 // checkWebFiles makes sure that the web configuration, and what it names, can be read
