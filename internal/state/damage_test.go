@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -96,7 +97,9 @@ func newHistory(t *testing.T) history {
 	return h
 }
 
-// TestDamage spoils files in a thousand random ways. Whatever comes of it, the
+var damageSeeds = flag.Uint64("damage.seeds", 10, "how often TestDamage spoils each file in each way")
+
+// TestDamage spoils files at random. Whatever comes of it, the
 // process lives, and what is loaded is what was saved once, or nothing, and that
 // is said. An older ledger than goes with the rows is not taken.
 func TestDamage(t *testing.T) {
@@ -105,7 +108,7 @@ func TestDamage(t *testing.T) {
 		for name := range h.files {
 			t.Run(what+" of "+name, func(t *testing.T) {
 				t.Parallel()
-				for seed := range uint64(32) {
+				for seed := range *damageSeeds {
 					dir := t.TempDir()
 					for other, data := range h.files {
 						data = slices.Clone(data)

@@ -31,6 +31,9 @@ type database struct {
 	// heads are those of all tenants, less seal and name, in memory, too: what the
 	// file does not have is put there when it is opened. Nil: only in the file.
 	heads map[Key][]byte
+	// replaced are heads that were in the file and another process's: ours are in their
+	// place now.
+	replaced map[Key][][]byte
 	// own makes sure that the directory is ours.
 	own    func() error
 	logger *slog.Logger
@@ -490,8 +493,12 @@ func (d *database) readHeads() error {
 		return nil
 	}
 	for owner, data := range d.heads {
-		if was, ok := found[owner]; ok && bytes.Equal(was, data) {
+		was, there := found[owner]
+		if there && bytes.Equal(was, data) {
 			continue
+		}
+		if there && !slices.ContainsFunc(d.replaced[owner], func(known []byte) bool { return bytes.Equal(known, was) }) {
+			d.replaced[owner] = append(d.replaced[owner], was)
 		}
 		if found[owner] = data; d.readOnly {
 			continue
@@ -524,4 +531,5 @@ func (d *database) finish() {
 	}
 	d.close()
 	clear(d.heads) // another process may write now
+	clear(d.replaced)
 }

@@ -51,7 +51,7 @@ func newFile(dir string, o Options) *file {
 	}
 	f.incidents = f.database("incidents.db", incidentsVersion)
 	f.ledgers = f.database("ledgers.db", ledgersVersion)
-	f.ledgers.heads, f.ledgers.room = make(map[Key][]byte), true
+	f.ledgers.heads, f.ledgers.replaced, f.ledgers.room = make(map[Key][]byte), make(map[Key][][]byte), true
 	return f
 }
 
@@ -150,8 +150,12 @@ type fileTenant struct {
 	// saves counts how often the ledger was saved, in all lives. The rows know it,
 	// too, so that an older ledger is not taken for the one that belongs to them.
 	saves uint64
-	told  []string // files with what was handed in, which the next ledger contains
-	size  [2]atomic.Int64
+	// ledger is what was last read or written as such. If there is something else now it
+	// is another process's; others are such, which were not told yet.
+	ledger []byte
+	others []Written
+	told   []string // files with what was handed in, which the next ledger contains
+	size   [2]atomic.Int64
 }
 
 // Size implements Tenant.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func (t *fileTenant) LoadLedger() (ledger Written, spent []Written, err error) {
 	ledger.Age = -1
 	err = d.view(func(*connection) error {
 		head, known := d.heads[t.key]
+		t.ledger = head
 		if !known {
 			return d.aside
 		}
@@ -49,10 +51,20 @@ func (t *fileTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
 	var saves uint64
 	d := t.store.ledgers
 	err = d.write(func(c *connection) error {
-		before, _ := t.store.openLedger(d.heads[t.key])
+		there := d.heads[t.key]
+		before, other := t.store.openLedger(there)
+		if len(there) > 0 && !bytes.Equal(there, t.ledger) {
+			t.others = append(t.others, other)
+		}
+		for _, head := range d.replaced[t.key] {
+			_, other := t.store.openLedger(head)
+			t.others = append(t.others, other)
+		}
+		delete(d.replaced, t.key)
 		saves = max(before, t.saves) + 1
-		d.heads[t.key] = append(binary.LittleEndian.AppendUint64(nil, saves), t.store.uptime.stamp(ledger)...)
-		return c.replace(t.head, t.head.sealHead(d.heads[t.key]))
+		t.ledger = append(binary.LittleEndian.AppendUint64(nil, saves), t.store.uptime.stamp(ledger)...)
+		d.heads[t.key] = t.ledger
+		return c.replace(t.head, t.head.sealHead(t.ledger))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("save the ledger: %w", err)
@@ -62,8 +74,9 @@ func (t *fileTenant) SaveLedger(ledger []byte) (spent []Written, err error) {
 	for _, name := range t.told {
 		_ = os.Remove(name) // if it is told again it counts twice, which is safe
 	}
-	t.told = nil
-	return t.handedIn(), nil
+	others := t.others
+	t.told, t.others = nil, nil
+	return append(others, t.handedIn()...), nil
 }
 
 // What is handed in is a file of its own, because the databases are the owner's
