@@ -27,6 +27,8 @@ type api struct {
 	tags    string
 	// firstActive is when what an alert tells of began.
 	firstActive string
+	// alertID is the member of an alert that tells its id.
+	alertID string
 	// devices are members of an alert of which some have a device group.
 	devices  string
 	statuses map[incident.Status]string

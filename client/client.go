@@ -136,7 +136,9 @@ func (c *Client) List(ctx context.Context, req listing.Request) (listing.Page, e
 	a := attempt{Client: c, call: Call{Operation: listing.OperationList}, request: req, element: (*reading).readIncident}
 	var err error
 	if a.target, err = c.target(&req); err != nil {
-		return listing.Page{}, a.failure(reason.Other, err)
+		failure := a.failure(reason.Other, err)
+		failure.Unsent = true
+		return listing.Page{}, failure
 	}
 	switch {
 	case req.Link == "":

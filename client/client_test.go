@@ -163,11 +163,11 @@ func TestAuthorize(t *testing.T) {
 				t.Errorf("%v does not match %v", err, test.err)
 			}
 			_, err = c.List(t.Context(), first)
-			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationList || e.Request != first {
+			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationList || e.Request != (listing.Request{}) || !e.Unsent {
 				t.Errorf("list: got %+v", e)
 			}
 			_, err = c.Incident(t.Context(), 7)
-			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationGet {
+			if e := failure(t, err); e.Reason != test.reason || e.Operation != listing.OperationGet || !e.Unsent {
 				t.Errorf("get: got %+v", e)
 			}
 		})

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +35,16 @@ type decoder struct {
 	scrubber            *scrub.Scrubber
 	// lied: null has stood for a list that was not empty, and no list has come since.
 	lied atomic.Bool
+}
+
+// alertSeed is of the ids of alerts, which are told apart within a process.
+var alertSeed = maphash.MakeSeed()
+
+func alertID(raw jsontext.Value) uint64 {
+	if len(raw) == 0 || string(raw) == `""` {
+		return 0
+	}
+	return maphash.Bytes(alertSeed, raw)
 }
 
 // members are those of an object that are read, by their names in quotes, as
@@ -67,6 +79,9 @@ func newDecoder(is *api, dimensions Dimensions) *decoder {
 		`"alerts@odata.nextLink"`: func(r *reading) { r.more = r.link() },
 		`"error"`:                 (*reading).failure,
 	}, alertRow: members{
+		strconv.Quote(is.alertID): func(r *reading) {
+			r.alert.ID = alertID(r.value())
+		},
 		`"severity"`:      func(r *reading) { r.alert.Severity = enum(r, incident.ParseSeverity, incident.FieldAlertSeverity) },
 		`"status"`:        func(r *reading) { r.alert.Status = enum(r, incident.ParseAlertStatus, incident.FieldAlertStatus) },
 		`"serviceSource"`: func(r *reading) { r.alert.Source = r.text().source },
@@ -90,18 +105,23 @@ type reading struct {
 	page        listing.Page
 	element     func(*reading)     // reads one of the list's
 	found, null bool               // there is a list, or null in its place
+	promised    bool               // that there are some
 	in          *incident.Incident // that is being read
 	more        string             // the link to further alerts of it
+	failed      bool               // the row has an error of its own
+	junk        bool               // what it has in the place of alerts is none
 	alert       *incident.Alert    // that is being read
 	alerts      int                // of all incidents
+	noAlerts    int                // in the place of alerts
 	name        []byte             // of an owner, for a moment
 }
 
 // read reads an answer to its end; a torn one is an error, not a short page. It
-// is a list of what element reads, or, without one, one incident.
-func (d *decoder) read(body io.Reader, element func(*reading)) (listing.Page, error) {
+// is a list of what element reads, or, without one, one incident. Of a promised list
+// there are some.
+func (d *decoder) read(body io.Reader, element func(*reading), promised bool) (listing.Page, error) {
 	var single incident.Incident
-	r := &reading{decoder: d, dec: newJSON(body), in: &single, element: element}
+	r := &reading{decoder: d, dec: newJSON(body), in: &single, element: element, promised: promised}
 	r.page = listing.Page{Count: -1, MoreAlerts: map[int64]string{}}
 	switch {
 	case r.dec.PeekKind() != '{':
@@ -141,10 +161,14 @@ func (r *reading) wrong() error {
 		return errors.New("the answer is no incident")
 	case r.element != nil && !r.found && !r.null:
 		return &partialError{text: "the answer has no list"}
+	case r.null && !r.found && r.promised:
+		return &partialError{text: "the answer has null for what a link leads to"}
 	case r.null && !r.found && (r.page.Link != "" || r.page.Count > 0 || r.lied.Load()):
 		// Seen of an empty tenant, where neither a link nor a count is there.
 		r.lied.Store(true)
 		return &partialError{text: "the answer has null for a list that is not empty"}
+	case n == 0 && r.noAlerts > 0 && r.alerts == 0:
+		return fmt.Errorf("none of the %d alerts in the answer can be read", r.noAlerts)
 	case n > 0 && unusable(r.page.Rows) == n:
 		return fmt.Errorf("none of the %d incidents in the answer has a usable id", n)
 	}
@@ -179,6 +203,7 @@ func (r *reading) count() {
 // have one of its own.
 func (r *reading) failure() {
 	if r.dec.PeekKind() == 'n' || r.dec.StackDepth() > 1 {
+		r.failed = r.dec.PeekKind() != 'n'
 		r.skip()
 		return
 	}
@@ -192,11 +217,17 @@ func (r *reading) readIncident() {
 	if r.page.Rows = append(r.page.Rows, incident.Incident{AlertsUnknown: true}); len(r.page.Rows) > maxRows {
 		r.fail(fmt.Errorf("%w: more than %d incidents", errTooLarge, maxRows))
 	}
-	r.in, r.more = &r.page.Rows[len(r.page.Rows)-1], ""
+	r.in, r.more, r.failed, r.junk = &r.page.Rows[len(r.page.Rows)-1], "", false, false
 	if r.mark != "" {
 		r.in.Kept = &incident.Kept{Mark: r.mark}
 	}
 	r.object(r.row)
+	if r.junk {
+		r.in.AlertsUnknown, r.more = true, ""
+	}
+	if r.failed && r.in.Status == incident.StatusUnknown && r.in.Updated.IsZero() {
+		r.in.ID = 0 // there is an error in the place of what it is
+	}
 	if r.in.Status == incident.StatusRedirected {
 		// Its alerts were moved to another one; that none are sent is normal.
 		r.in.AlertsUnknown = false
@@ -219,7 +250,9 @@ func (r *reading) readAlerts() {
 	if r.dec.PeekKind() == '[' {
 		r.in.Alerts, r.in.AlertsUnknown = r.in.Alerts[:0], false
 	}
+	before := r.noAlerts
 	r.loop('[', ']', (*reading).readAlert)
+	r.junk = r.noAlerts > before && len(r.in.Alerts) == 0
 }
 
 // Bounds of one answer. The APIs give at most 100 incidents, and the most alerts
@@ -232,6 +265,7 @@ const (
 
 func (r *reading) readAlert() {
 	if r.dec.PeekKind() != '{' {
+		r.noAlerts++
 		r.skip()
 		return
 	}
@@ -257,12 +291,13 @@ func enum[T any](r *reading, parse func(string) (T, bool), field incident.Fields
 // maxText bounds what is read of a text, in bytes: labels and names are shorter.
 const maxText = 256
 
-// text is the value of an enum or label, and the label values made of it: name is one
-// that a customer has chosen.
-type text struct{ plain, source, category, detection, name string }
+// text is the value of an enum or label: plain and given are as they came, given less
+// what no name has, to be compared only. The others are the label values made of it: name
+// is one that a customer has chosen.
+type text struct{ plain, given, source, category, detection, name string }
 
-// text reads a text; what is none reads as empty. One that repeats a secret is
-// removed. Texts are interned, so that repeating them costs nothing.
+// text reads a text; what is none reads as empty. In label values one that repeats a
+// secret is removed. Texts are interned, so that repeating them costs nothing.
 func (r *reading) text() *text {
 	// Longer ones are no enums. Past that many all are forgotten, which costs a
 	// moment and nothing else.
@@ -273,8 +308,9 @@ func (r *reading) text() *text {
 	defer r.mu.Unlock()
 	known := r.interned[string(raw)]
 	if known == nil {
-		plain := r.harmless(unquote(raw))
-		known = &text{plain, incident.ServiceSource(plain), incident.Label(plain), incident.DetectionSource(plain), name(plain)}
+		plain := unquote(raw)
+		shown := r.harmless(plain)
+		known = &text{plain, name(plain), incident.ServiceSource(shown), incident.Label(shown), incident.DetectionSource(shown), name(shown)}
 		if len(r.interned) >= maxInterned {
 			clear(r.interned)
 		}
@@ -283,10 +319,11 @@ func (r *reading) text() *text {
 	return known
 }
 
-// harmless is the text, unless there is a secret in it: whoever sends it would have it
-// shown to all who see a label.
+// harmless is the text, unless there is a secret of ours in it: whoever sends it would
+// have it shown to all who see a label. What only looks like one is how somebody has
+// called something. A word of the API's is shown even where a password is the same.
 func (d *decoder) harmless(text string) string {
-	if strings.Contains(d.scrubber.Text(text), scrub.Removed) {
+	if d.scrubber.Holds(text) && !incident.KnownSource(text) {
 		return scrub.Removed
 	}
 	return text
@@ -383,11 +420,27 @@ func (r *reading) object(known members) {
 			plain, _ := jsontext.AppendUnquote(nil, name)
 			name, _ = jsontext.AppendQuote(nil, plain)
 		}
-		if read := known[string(name)]; read != nil {
+		read := known[string(name)]
+		if read == nil && isError(name) {
+			read = known[`"error"`]
+		}
+		if read != nil {
 			read(r)
 		} else {
 			r.skip()
 		}
+	})
+}
+
+// isError tells whether a member is an error by a name that is not the usual one.
+func isError(name []byte) bool {
+	const end, longest = `error"`, `"@odata.error"`
+	if len(name) <= len(end) || len(name) > len(longest) {
+		return false
+	}
+	before, rest := name[:len(name)-len(end)], name[len(name)-len(end):]
+	return bytes.EqualFold(rest, []byte(end)) && slices.ContainsFunc([]string{`"`, `"odata.`, `"@odata.`}, func(prefix string) bool {
+		return strings.EqualFold(string(before), prefix)
 	})
 }
 
@@ -418,8 +471,8 @@ func integer(raw jsontext.Value) int64 {
 	if n, err := strconv.ParseUint(text, 10, 63); err == nil {
 		return int64(n)
 	}
-	const exact = 1 << 53 // floats hold every integer up to here
-	if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f >= 0 && f <= exact && f == math.Trunc(f) {
+	const exact = 1 << 53 // below it a float is one integer and no other
+	if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f >= 0 && f < exact && f == math.Trunc(f) {
 		return int64(f)
 	}
 	return -1

@@ -18,15 +18,15 @@ import (
 )
 
 func (d *decoder) page(body io.Reader) (listing.Page, error) {
-	return d.read(body, (*reading).readIncident)
+	return d.read(body, (*reading).readIncident, false)
 }
 
 func (d *decoder) alertPage(body io.Reader) (listing.Page, error) {
-	return d.read(body, (*reading).readAlert)
+	return d.read(body, (*reading).readAlert, true)
 }
 
 func (d *decoder) incident(body io.Reader) (listing.Page, error) {
-	return d.read(body, nil)
+	return d.read(body, nil, false)
 }
 
 func TestDecodeRow(t *testing.T) {
@@ -48,7 +48,7 @@ func TestDecodeRow(t *testing.T) {
 			"alerts":[{"alertId":"1","serviceSource":"OfficeATP","detectionSource":"WindowsDefenderAv","investigationState":"PendingApproval","firstActivity":"2026-01-01T03:04:05.5Z","category":"InitialAccess","status":"New","severity":"Low","entities":[{"entityType":"User"}]}]}`,
 			incident.Incident{ID: 7, Created: at, Updated: at.Add(123456700), Severity: incident.SeverityHigh, Status: incident.StatusInProgress,
 				Classification: incident.ClassificationTruePositive, Determination: 2, Assigned: true, Noted: true, Alerts: []incident.Alert{{
-					Severity: incident.SeverityLow, Investigation: 7, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Status: incident.AlertNew, Source: "microsoft_defender_for_office365", Category: "initial_access"}}}},
+					ID: alertID([]byte(`"1"`)), Severity: incident.SeverityLow, Investigation: 7, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Status: incident.AlertNew, Source: "microsoft_defender_for_office365", Category: "initial_access"}}}},
 		{"numbers as texts", `{"incidentId":"7","redirectIncidentId":"9","status":"Redirected"}`, incident.Incident{ID: 7, RedirectID: 9, Status: incident.StatusRedirected}},
 		{"escaped digits", `{"incidentId":"\u0037"}`, none},
 		{"float", `{"incidentId":7.0}`, none},
@@ -78,8 +78,10 @@ func TestDecodeRow(t *testing.T) {
 		{"a comment", `{"incidentId":7,"comments":[{"comment":"x","createdBy":"a@b"}]}`, with(func(in *incident.Incident) { in.Noted = true })},
 		{"no tag, no comment", `{"incidentId":7,"tags":[null],"comments":{"comment":"x"}}`, none},
 		{"a tag, and none", `{"incidentId":7,"tags":["x",null]}`, with(func(in *incident.Incident) { in.Noted = true })},
+		{"alerts that tell no id", `{"incidentId":7,"alerts":[{"alertId":""},{"alertId":null},{"alertId":[1]},{}]}`,
+			incident.Incident{ID: 7, Alerts: []incident.Alert{plain, plain, plain, plain}}},
 		{"alerts twice", `{"incidentId":7,"alerts":[{},{}],"alerts":[{}]}`, incident.Incident{ID: 7, Alerts: []incident.Alert{plain}}},
-		{"an error of its own", `{"incidentId":7,"error":{"code":"x"}}`, none},
+		{"an error of its own", `{"incidentId":7,"error":{"code":"x"},"status":"Active"}`, with(func(in *incident.Incident) { in.Status = incident.StatusActive })},
 		{"twice the same name", `{"incidentId":6,"incidentId":7}`, none},
 		{"invalid UTF-8", "{\"incidentId\":7,\"incidentName\":\"\xff\xfe\",\"assignedTo\":\"\xff\"}", with(func(in *incident.Incident) { in.Assigned = true })},
 		{"escaped", `{"incidentId":7,"status":"\u0041ctive"}`, with(func(in *incident.Incident) { in.Status = incident.StatusActive })},
@@ -122,7 +124,7 @@ func TestDecodeGraphRow(t *testing.T) {
 	want := incident.Incident{
 		ID: 29, RedirectID: 31, Created: at, Updated: at.Add(123456700), Severity: incident.SeverityHigh, Status: incident.StatusInProgress,
 		Classification: incident.ClassificationTruePositive, Determination: 7, Assigned: true, Unrecognized: incident.FieldAlertSeverity, Priority: incident.PriorityTop,
-		Alerts: []incident.Alert{{Status: incident.AlertInProgress, Investigation: 13, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Source: "azure_ad_identity_protection", Category: "initial_access"}},
+		Alerts: []incident.Alert{{ID: alertID([]byte(`"a"`)), Status: incident.AlertInProgress, Investigation: 13, Detection: "antivirus", FirstActivity: at.Add(500*time.Millisecond - 24*time.Hour), Source: "azure_ad_identity_protection", Category: "initial_access"}},
 	}
 	if got, want := fmt.Sprintf("%+v", page.Rows[0]), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("\ngot  %s\nwant %s", got, want)
@@ -285,7 +287,7 @@ func TestParseTime(t *testing.T) {
 // TestInteger: what is no whole number, or too large to be told exactly, is none.
 func TestInteger(t *testing.T) {
 	for in, want := range map[string]int64{
-		"0": 0, "7": 7, `"7"`: 7, "7.0": 7, "7e2": 700, "0.0": 0, "-0.0": 0, "9223372036854775807": math.MaxInt64, "9007199254740992.0": 1 << 53,
+		"0": 0, "7": 7, `"7"`: 7, "7.0": 7, "7e2": 700, "0.0": 0, "-0.0": 0, "9223372036854775807": math.MaxInt64, "9007199254740991.0": 1<<53 - 1, "9007199254740992.0": -1, "9007199254740993.0": -1,
 		"9007199254740994.0": -1, "1e300": -1, "-7": -1, "-7.0": -1, "7.5": -1, `"7.0"`: -1, `""`: -1, `"x"`: -1, "": -1,
 	} {
 		if got := integer(jsontext.Value(in)); got != want {
@@ -416,8 +418,31 @@ func TestNullForLists(t *testing.T) {
 		if _, partial := errors.AsType[*partialError](err); partial != test.partial || !partial && err != nil {
 			t.Errorf("answer %d, %s: %v", i, test.in, err)
 		}
-		if _, err := d.read(strings.NewReader(`{"incidentId":7}`), nil); err != nil {
+		if _, err := d.alertPage(strings.NewReader(`{"value":null}`)); !errors.As(err, new(*partialError)) {
+			t.Errorf("null for further alerts after answer %d: %v", i, err)
+		}
+		if _, err := d.read(strings.NewReader(`{"incidentId":7}`), nil, false); err != nil {
 			t.Errorf("a look-up after answer %d: %v", i, err)
+		}
+	}
+}
+
+// TestAlertsThatAreNone: what is in the place of all alerts says nothing of how many
+// there are.
+func TestAlertsThatAreNone(t *testing.T) {
+	for alerts, want := range map[string]string{
+		`[]`: "0 false", `[7]`: "0 true", `[null]`: "0 true", `["da637551227677560813_-961444813"]`: "0 true", `[[{}]]`: "0 true", `[{"severity":"High"},null]`: "1 false",
+	} {
+		page, err := newTest(t, answer(200, `{"value":[{"incidentId":7,"status":"Active","alerts":`+alerts+`}]}`), nil).List(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(len(page.Rows[0].Alerts), page.Rows[0].AlertsUnknown); got != want {
+			t.Errorf("%s: got %s, want %s", alerts, got, want)
+		}
+		page, err = newTest(t, answer(200, `{"value":`+alerts+`}`), nil).List(t.Context(), listing.Request{Link: "/more", AlertsOf: 7})
+		if unknown := strings.HasSuffix(want, "true"); (err != nil) != unknown {
+			t.Errorf("further alerts %s: got %+v, %v", alerts, page, err)
 		}
 	}
 }

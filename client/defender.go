@@ -19,6 +19,7 @@ var defender = api{
 	updated: "lastUpdateTime",
 	tags:    "tags",
 
+	alertID:     "alertId",
 	firstActive: "firstActivity",
 	devices:     "devices",
 	statuses: map[incident.Status]string{

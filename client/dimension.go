@@ -48,7 +48,7 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 	}
 	if len(d.DeviceGroups) > 0 {
 		device := members{`"rbacGroupName"`: func(r *reading) {
-			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(r.text().name)) })
+			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(r.text())) })
 		}}
 		to.alertRow[is.devicesMember()] = func(r *reading) {
 			r.loop('[', ']', func(r *reading) { r.object(device) })
@@ -68,16 +68,16 @@ func (r *reading) keep(fill func(*incident.KeptOfAlert)) {
 func (r *reading) tags(shown []string) (tags []string) {
 	r.loop('[', ']', func(r *reading) {
 		r.in.Noted = r.in.Noted || r.dec.PeekKind() != 'n'
-		tags = with(tags, listed(shown, r.text().name))
+		tags = with(tags, listed(shown, r.text().given))
 	})
 	return tags
 }
 
-func (d *Dimensions) deviceGroup(name string) string {
+func (d *Dimensions) deviceGroup(of *text) string {
 	if slices.Equal(d.DeviceGroups, []string{incident.AllDeviceGroups}) {
-		return name
+		return of.name
 	}
-	return listed(d.DeviceGroups, name)
+	return listed(d.DeviceGroups, of.given)
 }
 
 // listed is the name as it is listed, whose case has no meaning; empty if it is not.
@@ -90,9 +90,13 @@ func listed(all []string, name string) string {
 	return ""
 }
 
-// with adds a name that is one and is not there yet.
+// maxNames bounds the names that one incident or alert has of a kind, and what it costs to
+// read them.
+const maxNames = 256
+
+// with adds a name that is one and is not there yet, as long as there is room.
 func with(all []string, name string) []string {
-	if name == "" || slices.Contains(all, name) {
+	if name == "" || len(all) == maxNames || slices.Contains(all, name) {
 		return all
 	}
 	return append(all, name)

@@ -58,3 +58,45 @@ func TestDimensions(t *testing.T) {
 		})
 	}
 }
+
+// TestManyNames: what one alert has of a kind is bounded, and with that what it costs to
+// read it.
+func TestManyNames(t *testing.T) {
+	var body strings.Builder
+	body.WriteString(`{"value":[{"incidentId":1,"alerts":[{"devices":[{}`)
+	for i := range 20_000 {
+		fmt.Fprintf(&body, `,{"rbacGroupName":"%d"}`, i)
+	}
+	body.WriteString(`]}]}]}`)
+	page, err := newDecoder(&defender, Dimensions{Dimensions: incident.Dimensions{DeviceGroups: []string{incident.AllDeviceGroups}}}).page(strings.NewReader(body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := page.Rows[0].Alerts[0].Kept.DeviceGroups; len(got) != maxNames || got[0] != "0" {
+		t.Errorf("%d names, the first is %q", len(got), got[0])
+	}
+}
+
+// TestNamesLikeCredentials: what only looks like a credential is how somebody has called
+// something.
+func TestNamesLikeCredentials(t *testing.T) {
+	body := `{"value":[{"incidentId":7,"tags":["Basic Tier0-Assets","Password: reset-required"],"alerts":[{"devices":[{"rbacGroupName":"Basic Servers2019"},{"rbacGroupName":"Basic Servers2022"}]}]}]}`
+	for want, groups := range map[string][]string{
+		`["Basic Servers2019"]`:                     {"Basic Servers2019"},
+		`["Basic Servers2019" "Basic Servers2022"]`: {incident.AllDeviceGroups},
+	} {
+		c := newTest(t, answer(200, body), func(o *Options) {
+			o.Dimensions = Dimensions{Dimensions: incident.Dimensions{Tags: []string{"Basic Tier0-Assets", "Password: reset-required"}, DeviceGroups: groups}}
+		})
+		page, err := c.List(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%q", page.Rows[0].Kept.Tags); got != `["Basic Tier0-Assets" "Password: reset-required"]` {
+			t.Errorf("tags: got %s", got)
+		}
+		if got := fmt.Sprintf("%q", page.Rows[0].Alerts[0].Kept.DeviceGroups); got != want {
+			t.Errorf("device groups: got %s, want %s", got, want)
+		}
+	}
+}

@@ -1,17 +1,22 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"m365_defender_exporter/client/quota"
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/rawtest"
 	"m365_defender_exporter/internal/reason"
 	"m365_defender_exporter/internal/scrub"
 )
@@ -54,6 +59,7 @@ func TestFailures(t *testing.T) {
 		{"206", answer(206, `{"value":[]}`), reason.Partial, "HTTP 206"},
 		{"warning", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "199 - \"a provider\x1b failed\""), reason.Partial, `199 - "a provider\x1b failed"`},
 		{"warning beside a deprecation", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", `299 - "deprecated"`, "Warning", "199 - x"), reason.Partial, `199 - x`},
+		{"warning between deprecations", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", `299 - "deprecated", 299 - "x", 299 - "deprecated"`), reason.Partial, `299 - "x"`},
 		{"warning in the line of a deprecation", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", `299 - "deprecated", 199 - "x"`), reason.Partial, `199 - "x"`},
 		{"warning behind an empty one", answer(200, `{"value":[{"incidentId":1}]}`, "Warning", "", "Warning", "199 - x"), reason.Partial, `199 - x`},
 		{"error beside the list", answer(200, `{"value":[{"incidentId":1}],`+body[1:]), reason.Partial, "Code: what went wrong: read answer: the answer has an error in it"},
@@ -118,7 +124,7 @@ func TestFailures(t *testing.T) {
 
 func TestRefusal(t *testing.T) {
 	long := strings.Repeat("9", 1000)
-	for retryAfter, want := range map[string]string{"": "", "7": "7", "Fri, 02 Jan 2026 03:04:05 GMT": "Fri, 02 Jan 2026 03:04:05 GMT", "-1": "-1", long: long[:64]} {
+	for retryAfter, want := range map[string]string{"": "", "7": "7", "Fri, 02 Jan 2026 03:04:05 GMT": "0", "-1": "-1", long: "9223372037"} {
 		_, err := newTest(t, answer(503, "", "Retry-After", retryAfter), nil).List(t.Context(), first)
 		if e := failure(t, err); e.RetryAfter != want || e.Reason != reason.Server {
 			t.Errorf("Retry-After %q: got %+v", retryAfter, e)
@@ -252,10 +258,124 @@ func (b broken) Read([]byte) (int, error) { return 0, errors.New(string(b)) }
 // TestDeprecation: a notice that is on every answer, and says nothing of its rows, blinds
 // nobody.
 func TestDeprecation(t *testing.T) {
-	for _, warning := range []string{`299 - "Deprecated API : use v2"`, `299 api.example "This API version is deprecated" "Tue, 01 Sep 2026 00:00:00 GMT"`} {
+	for _, warning := range []string{
+		`299 - "Deprecated API : use v2"`,
+		`299 api.example "This API version is deprecated" "Tue, 01 Sep 2026 00:00:00 GMT"`,
+		`299 - "Deprecated API", 299 - "Deprecated: x" "Tue, 01 Sep 2026 00:00:00 GMT",299 - "deprecated"`,
+		`299 - "The property \"x\" is deprecated"`,
+	} {
 		c := newTest(t, answer(200, `{"value":[{"incidentId":1}]}`, "Warning", warning), nil)
 		if page, err := c.List(t.Context(), first); err != nil || len(page.Rows) != 1 {
 			t.Errorf("%s: got %+v, %v", warning, page, err)
+		}
+	}
+}
+
+// TestDateOfTheServer: until when to be silent is told by the server's clock.
+func TestDateOfTheServer(t *testing.T) {
+	date := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	_, err := newTest(t, answer(429, "", "Date", date.Format(http.TimeFormat), "Retry-After", date.Add(5*time.Minute).Format(http.TimeFormat)), nil).List(t.Context(), first)
+	if e := failure(t, err); e.RetryAfter != "300" {
+		t.Errorf("got %q", e.RetryAfter)
+	}
+}
+
+// TestLimits: the limit that a text names is whole, wherever the text is cut.
+func TestLimits(t *testing.T) {
+	const names = "maximum allowed 30 per 01:00:00"
+	for before := range 300 {
+		body := fmt.Sprintf(`{"error":{"code":"429","message":"%s %s"}}`, strings.Repeat("x", before), names)
+		_, err := newTest(t, answer(429, body), nil).List(t.Context(), first)
+		want := quota.Window{Period: time.Hour, Limit: 30}
+		if got, ok := quota.ParseLimit(failure(t, err).Limits); !ok || got != want {
+			t.Fatalf("behind %d: got %+v, want %+v", before, got, want)
+		}
+	}
+	for text, want := range map[string]quota.Window{
+		"Too many calls per application, maximum allowed 30 per 01:00:00.":   {Period: time.Hour, Limit: 30},
+		"Too many requests per app registration: allowed 50 per 10 minutes.": {Period: 10 * time.Minute, Limit: 50},
+	} {
+		_, err := newTest(t, answer(429, text), nil).List(t.Context(), first)
+		if got, _ := quota.ParseLimit(failure(t, err).Limits); got != want {
+			t.Errorf("%s: got %+v", text, got)
+		}
+	}
+	_, err := newTest(t, answer(429, strings.Repeat(" per ", 10000)), nil).List(t.Context(), first)
+	if e := failure(t, err); len(e.Limits) > 2000 {
+		t.Errorf("%d bytes", len(e.Limits))
+	}
+}
+
+// TestPageOfAGateway: the scripts of an error page say nothing of throttling.
+func TestPageOfAGateway(t *testing.T) {
+	for body, want := range map[string]reason.Reason{
+		" <html><script>var throttled = false</script>": reason.Server,
+		"quota exceeded": reason.Throttled,
+		`{"error":{"code":"x","message":"<b>Too many requests</b>"}}`: reason.Throttled,
+	} {
+		_, err := newTest(t, answer(502, body), nil).List(t.Context(), first)
+		if e := failure(t, err); e.Reason != want {
+			t.Errorf("%s: got %s, want %s", body, e.Reason, want)
+		}
+	}
+}
+
+// TestErrorByAnotherName: an error beside the rows says that some are missing, whatever it
+// is called.
+func TestErrorByAnotherName(t *testing.T) {
+	for name, want := range map[string]bool{"Error": true, "ERROR": true, "@odata.error": true, "odata.Error": true, "errors": false, "xerror": false, "@odata.terror": false} {
+		_, err := newTest(t, answer(200, `{"value":[],"`+name+`":{"code":"InternalServerError","message":"backend timed out"}}`), nil).List(t.Context(), first)
+		if partial := err != nil && failure(t, err).Reason == reason.Partial; partial != want {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestIdentity: content codings have no case, and the one that is none may be named.
+func TestIdentity(t *testing.T) {
+	for coding, want := range map[string]bool{"Identity": true, "identity, IDENTITY": true, "identity,": true, "identity, br": false, "Br": false} {
+		_, err := newTest(t, answer(200, `{"value":[{"incidentId":1}]}`, "Content-Encoding", coding), nil).List(t.Context(), first)
+		if (err == nil) != want {
+			t.Errorf("%s: %v", coding, err)
+		}
+	}
+}
+
+// TestWarningAtTheEnd: that rows are missing may be known only then.
+func TestWarningAtTheEnd(t *testing.T) {
+	addr := rawtest.Serve(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Warning\r\nConnection: close\r\n\r\n"+
+				"c\r\n{\"value\":[]}\r\n0\r\nWarning: 199 - \"a provider did not answer\"\r\n\r\n")
+		}
+	})
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	_, err := newTest(t, tr, func(o *Options) { o.BaseURL = "http://" + addr }).List(t.Context(), first)
+	if e := failure(t, err); e.Reason != reason.Partial || !strings.Contains(e.Message, "a provider did not answer") {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// TestWeakPassword: a password of a proxy that is an everyday word changes no count.
+func TestWeakPassword(t *testing.T) {
+	const body = `{"value":[{"incidentId":7,"status":"Resolved","severity":"Informational","classification":"TruePositive","determination":"MaliciousUserActivity",
+		"alerts":[{"serviceSource":"MicrosoftDefenderForEndpoint","detectionSource":"WindowsDefenderAtp"}]}]}`
+	read := func(password string) string {
+		c := newTest(t, answer(200, body), func(o *Options) {
+			o.Scrubber = new(scrub.Scrubber)
+			o.Scrubber.Secret("proxy", password)
+		})
+		page, err := c.List(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%+v", page.Rows[0])
+	}
+	want := read("Kq8#vX!0pz-other")
+	for _, password := range []string{"user", "info", "resolved", "defender", "true", "endpoint"} {
+		if got := read(password); got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", password, got, want)
 		}
 	}
 }

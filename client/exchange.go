@@ -14,12 +14,14 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/oauth2"
 
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/once"
 	"m365_defender_exporter/internal/reason"
+	"m365_defender_exporter/internal/retryafter"
 	"m365_defender_exporter/internal/timeout"
 )
 
@@ -60,19 +62,21 @@ func (a *attempt) exchange(ctx context.Context) (page listing.Page, err error) {
 	}
 	defer closeWithin(sending, resp.Body)
 	a.call.Code, body.Reader = resp.StatusCode, http.MaxBytesReader(nil, resp.Body, a.opts.MaxResponseBytes)
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || warning(resp) != "" {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent || warning(resp.Header) != "" {
 		return page, a.refused(resp, body)
 	}
-	if encoding := header(resp, "Content-Encoding"); encoding != "" && encoding != "identity" {
+	if encoded(resp) {
 		// Gzip is all that was asked for, and the transport has taken it off.
 		return page, a.failure(reason.Decode, errors.New("the answer is in an encoding that was not asked for"))
 	}
-	answer, err := a.decoder.read(body, a.element)
+	answer, err := a.decoder.read(body, a.element, a.request.AlertsOf != 0)
 	switch {
 	case body.err != nil:
 		return page, a.broken(ctx, sending, body.err)
 	case err != nil:
 		return page, a.failure(reason.Decode, a.shown(err))
+	case warning(resp.Trailer) != "": // which is there at the end
+		return page, a.warned(resp.Trailer)
 	}
 	answer.Date, _ = http.ParseTime(header(resp, "Date"))
 	return answer, nil
@@ -83,18 +87,45 @@ func header(resp *http.Response, name string) string {
 	return cmp.Or(resp.Header.Values(name)...)
 }
 
-// deprecation is a Warning that is there on each answer, and says nothing of this one.
-var deprecation = regexp.MustCompile(`(?i)^299 +[^ "]+ +"[^"]*deprecat[^"]*"( +"[^"]*")?$`)
+// encoded tells whether the body is not as it is.
+func encoded(resp *http.Response) bool {
+	for _, line := range resp.Header.Values("Content-Encoding") {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
+}
 
-// warning is the first line of the header that may say that rows are missing.
-func warning(resp *http.Response) string {
-	return cmp.Or(slices.DeleteFunc(slices.Clone(resp.Header.Values("Warning")), deprecation.MatchString)...)
+// deprecation is a Warning, or a list of them in one line, that is there on each answer and
+// says nothing of this one.
+var deprecation = func() *regexp.Regexp {
+	const (
+		text = `(?:[^"\\]|\\.)*`
+		one  = `299 +[^ "]+ +"` + text + `deprecat` + text + `"(?: +"` + text + `")?`
+	)
+	return regexp.MustCompile(`(?i)^` + one + `(?: *, *` + one + `)*$`)
+}()
+
+// warning is the first line of a header or trailer that may say that rows are missing.
+func warning(h http.Header) string {
+	return cmp.Or(slices.DeleteFunc(slices.Clone(h.Values("Warning")), deprecation.MatchString)...)
+}
+
+// warned makes an error of an answer that may lack rows: a page without a part of them
+// looks like any other.
+func (a *attempt) warned(h http.Header) *listing.Error {
+	e := a.failure(reason.Partial, nil)
+	e.Message = a.opts.Scrubber.Text(warning(h))
+	return e
 }
 
 // token is the access token at hand, or a new one.
 func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, a.broken(ctx, ctx, err)
+		return nil, a.tokenless(a.broken(ctx, ctx, err))
 	}
 	token, err := a.opts.Tokens.Token()
 	var classified interface{ FailureReason() reason.Reason }
@@ -105,11 +136,17 @@ func (a *attempt) token(ctx context.Context) (*oauth2.Token, error) {
 	case err == nil:
 		err = errors.New("there is no access token")
 	case errors.As(err, &classified):
-		return nil, a.failure(classified.FailureReason(), err)
+		return nil, a.tokenless(a.failure(classified.FailureReason(), err))
 	case errors.As(err, &network):
-		return nil, a.broken(context.Background(), context.Background(), err)
+		return nil, a.tokenless(a.broken(context.Background(), context.Background(), err))
 	}
-	return nil, a.failure(reason.Auth, a.shown(err))
+	return nil, a.tokenless(a.failure(reason.Auth, a.shown(err)))
+}
+
+// tokenless is the error of a request that was not made for want of a token.
+func (a *attempt) tokenless(e *listing.Error) *listing.Error {
+	e.Unsent, e.Request = true, listing.Request{}
+	return e
 }
 
 // closeWithin closes a body, and does not wait for longer than the request may
@@ -195,7 +232,7 @@ func (a *attempt) failure(why reason.Reason, err error) *listing.Error {
 
 // broken makes an error of a request that got no answer, or not all of it. ctx
 // is the caller's, sending the request's own.
-func (a *attempt) broken(ctx, sending context.Context, err error) error {
+func (a *attempt) broken(ctx, sending context.Context, err error) *listing.Error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return a.failure(reason.Decode, err)
@@ -224,6 +261,8 @@ var (
 	// limitOfTop is what Graph says when $top is too large (measured by
 	// rknightion/graph2otel).
 	limitOfTop = regexp.MustCompile(`(?i)limit\s+of\s+\W{0,3}(\d{1,6})\W{0,3}\s+for\s+\W{0,3}top\b`)
+	// per is between the number of a limit and its period.
+	per = regexp.MustCompile(`(?i) per `)
 )
 
 // refused makes an error of an answer that is not a whole success.
@@ -233,25 +272,23 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 		return a.failure(reason.Decode, errors.New("the server wants to switch protocols"))
 	}
 	if resp.StatusCode < 300 {
-		// A page without a part of its rows looks like any other.
-		e := a.failure(reason.Partial, nil)
-		e.Message = a.opts.Scrubber.Text(warning(resp))
-		return e
+		return a.warned(resp.Header)
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
 	text = bytes.TrimPrefix(text, byteOrderMark)
 	code, message := serverError(text)
-	if code == "" && message == "" {
-		message = string(text)
+	said := code + " " + message
+	if said == " " {
+		if message = string(text); !bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) { // the scripts of a gateway's page say nothing
+			said = message
+		}
 	}
-	e := a.failure(reasonOf(resp.StatusCode, code+" "+message), nil)
-	e.Code, e.Message = a.opts.Scrubber.Text(code), a.opts.Scrubber.Text(message)
+	e := a.failure(reasonOf(resp.StatusCode, said), nil)
+	e.Code, e.Message, e.Limits = a.opts.Scrubber.Text(code), a.opts.Scrubber.Text(message), a.limits(message)
 	if match := limitOfTop.FindStringSubmatch(message); match != nil {
 		e.TopLimit, _ = strconv.Atoi(match[1])
 	}
-	const maxRetryAfter = 64 // bytes
-	e.RetryAfter = header(resp, "Retry-After")
-	e.RetryAfter = e.RetryAfter[:min(len(e.RetryAfter), maxRetryAfter)]
+	e.RetryAfter = retryafter.Of(resp.Header, a.opts.Now())
 	if resp.StatusCode < 400 {
 		location := header(resp, "Location")
 		to, err := a.follow(location)
@@ -266,6 +303,22 @@ func (a *attempt) refused(resp *http.Response, body io.Reader) error {
 		a.opts.Renew()
 	}
 	return e
+}
+
+// limits are the parts of a message that may name a limit: what is shown of it is cut,
+// within a period perhaps.
+func (c *Client) limits(message string) string {
+	const most, before, after = 8, 80, 40 // parts, and bytes of each
+	var parts []string
+	found := per.FindAllStringIndex(message, most)
+	for i, at := range found {
+		end := min(len(message), at[1]+after)
+		if i+1 < len(found) {
+			end = min(end, found[i+1][0]) // the next part has it whole
+		}
+		parts = append(parts, c.opts.Scrubber.Text(message[max(0, at[0]-before):end]))
+	}
+	return strings.Join(parts, "\n")
 }
 
 // reasonOf classifies a status of 300 or more.

@@ -20,6 +20,7 @@ var graph = api{
 	// systemTags are Microsoft's own, and no sign of anybody's work.
 	tags: "customTags",
 
+	alertID:     "id",
 	firstActive: "firstActivityDateTime",
 	devices:     "evidence",
 	statuses: map[incident.Status]string{

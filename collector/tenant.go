@@ -75,7 +75,9 @@ func (t *Tenant) shown(s *incident.Snapshot) bool {
 }
 
 func (t *Tenant) samples(to *sink) {
-	status, s := t.opts.Refresher.Status(), t.opts.Refresher.Snapshot()
+	// In this order: the status tells at least as much as the counts.
+	s := t.opts.Refresher.Snapshot()
+	status := t.opts.Refresher.Status()
 	collectStatus(to, status)
 	if s == nil {
 		return

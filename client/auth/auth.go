@@ -246,6 +246,9 @@ func (s *Source) keep(token *oauth2.Token, digest [sha256.Size]byte, issued, ref
 	s.refused = false
 	if refresh.After(issued) && refresh.Before(s.renewAt) {
 		s.renewAt = refresh
+		if soonest := issued.Add(shortest); refresh.Before(soonest) {
+			s.renewAt = soonest
+		}
 	}
 }
 

@@ -184,7 +184,7 @@ func explain(err error, s *scrub.Scrubber, now time.Time) *Error {
 
 func (r *refusal) explain(s *scrub.Scrubber, now time.Time) *Error {
 	e := &Error{Status: r.status, Codes: r.codes, Hint: hintOf(r)}
-	e.retryAfter, _ = retryafter.Parse(r.header.Get("Retry-After"), now)
+	e.retryAfter, _ = retryafter.Parse(retryafter.Of(r.header, now), now)
 	switch {
 	case slices.Contains(codes, r.code):
 		e.Reason = r.code

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/pem"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -240,6 +241,34 @@ func TestAppService(t *testing.T) {
 		t.Fatal(err)
 	}
 	works(t, s)
+}
+
+// TestRefreshSoon: an answer that would have its token renewed at once is not taken at
+// its word.
+func TestRefreshSoon(t *testing.T) {
+	withoutIdentityEnvironment(t)
+	t.Setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token")
+	t.Setenv("IDENTITY_HEADER", "header-that-is-long-enough")
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		e := &endpoint{answer: func(int, map[string]string) (int, string) {
+			asked++
+			return 200, fmt.Sprintf(`{"token_type":"Bearer","expires_on":"%d","refresh_in":1,"access_token":"token"}`, time.Now().Add(24*time.Hour).Unix())
+		}}
+		s, err := ManagedIdentity(options(e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			if _, err := s.Token(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if asked < 2 || asked > 5 {
+			t.Errorf("%d tokens in a minute", asked)
+		}
+	})
 }
 
 // TestIdentityFailures: one request each, then patience.

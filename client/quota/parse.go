@@ -16,22 +16,29 @@ import (
 // advanced hunting API, whose page tells only that the text names the limit
 // (MicrosoftDocs/defender-docs, defender-xdr/api-advanced-hunting.md).
 //
+// What is said to be allowed goes before any other number: a text may tell what was
+// used, too.
+//
 // A Period of 0 says that "allowed N per" is followed by something else: there
 // is a limit, for a period that is not known. It is false if the text names
 // none.
 func ParseLimit(message string) (Window, bool) {
 	const per = " per "
+	var first Window
 	before, after, found := strings.Cut(strings.ToLower(message), per)
 	for found {
 		if limit, leading, ok := trailingNumber(before); ok {
 			period, known := leadingPeriod(after)
-			if known || strings.HasSuffix(leading, "allowed ") {
+			switch {
+			case strings.HasSuffix(leading, "allowed "):
 				return Window{Period: period, Limit: limit}, true
+			case known && first.Limit == 0:
+				first = Window{Period: period, Limit: limit}
 			}
 		}
 		before, after, found = strings.Cut(after, per)
 	}
-	return Window{}, false
+	return first, first.Limit != 0
 }
 
 // trailingNumber is the positive number that ends the text, and the text before
@@ -45,6 +52,9 @@ func trailingNumber(s string) (n int, leading string, ok bool) {
 		}
 	}
 	leading = strings.TrimRight(s, "0123456789")
+	if words := strings.TrimRight(leading, " "); words != leading && words != "" && '0' <= words[len(words)-1] && words[len(words)-1] <= '9' {
+		return 0, "", false // the 500 of 1 500
+	}
 	if leading != "" {
 		switch c := leading[len(leading)-1]; {
 		case c == '.', c == ',', c == '\'', c == '-', c == '+', c == '_', c >= 'a' && c <= 'z', c >= 0x80:

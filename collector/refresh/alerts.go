@@ -5,6 +5,7 @@ import (
 
 	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
+	"m365_defender_exporter/internal/pass"
 )
 
 // A source may fail to deliver alerts for a while. The incidents are counted
@@ -42,6 +43,34 @@ func (l *Loop) noteAlerts(rows []incident.Incident) {
 		a.told, a.asked = true, a.asked && (without || !a.Lost)
 		a.Lost = without
 	}
+}
+
+// knownAlerts takes those links to further alerts from a page that need not be followed
+// again, and returns the incidents: this version is known, with all of its alerts. A sweep
+// looks at everything.
+func (l *Loop) knownAlerts(p pass.Pass, page *listing.Page) map[int64]bool {
+	if p == pass.Sweep || len(page.MoreAlerts) == 0 || l.mirror.DimensionsMissing() > 0 {
+		return nil
+	}
+	known := make(map[int64]bool)
+	for i := range page.Rows {
+		in := &page.Rows[i]
+		if page.MoreAlerts[in.ID] == "" {
+			continue
+		}
+		updated, is := l.mirror.Updated(in.ID)
+		is = is && !in.Updated.IsZero() && updated.Equal(in.Updated) && !l.mirror.LacksAlerts(in.ID)
+		if was, twice := known[in.ID]; !twice || was {
+			known[in.ID] = is
+		}
+	}
+	for i := range page.Rows {
+		if in := &page.Rows[i]; known[in.ID] {
+			delete(page.MoreAlerts, in.ID)
+			in.AlertsUnknown = false // they are delivered
+		}
+	}
+	return known
 }
 
 // firstAlertWait is how long the second sweep in a row waits that was begun for

@@ -52,6 +52,15 @@ func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
 	return now.Add(c.skew).Round(0)
 }
 
+// date stands for a header Date at an instant of ours: none that is ahead, nor one that
+// is far behind and contradicted by rows.
+func (c *clock) date(now time.Time) time.Time {
+	if c.skew < -maxDateOff {
+		return c.present(now)
+	}
+	return now.Add(c.skew).Round(0)
+}
+
 // present is the instant, of ours, by which incidents age and leave the look-back. It
 // is the server's where ours is ahead of that by more than a day, for what has left
 // does not come back: a machine may begin with a wrong clock. Rows that are newer than

@@ -276,3 +276,44 @@ func TestNextDeltaIsReached(t *testing.T) {
 		t.Errorf("from %v it is %v", now, at)
 	}
 }
+
+// TestDateInTheFirstSync: a header Date that is ahead while the first sync is under way is not
+// when that has ended: what is created later counts as created.
+func TestDateInTheFirstSync(t *testing.T) {
+	for _, off := range []time.Duration{time.Hour, 30 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			f := native(50)
+			f.fill(60)
+			f.dateOff = off
+			r := start(t, f, Options{})
+			r.synced(t)
+			f.change(func() { f.dateOff = 0 })
+			sleep(time.Minute)
+			for range 3 {
+				f.set(0, nil)
+			}
+			sleep(5 * time.Minute)
+			if got := total(r.Snapshot().Flows.Created[:]); got != 3 {
+				t.Errorf("Date ahead by %v: %d count as created, want 3", off, got)
+			}
+		})
+	}
+}
+
+// TestHiddenWithADateOfThePast: that the list hides incidents which exist is seen whatever the
+// header Date says.
+func TestHiddenWithADateOfThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(50)
+		f.fill(60)
+		f.dateOff = -20 * 365 * 24 * time.Hour
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		sleep(30 * time.Minute) // nothing is recent
+		f.change(func() { f.blank = true })
+		sleep(5 * time.Hour)
+		if n := r.mirror.Len(); n != 60 || r.Status().Up {
+			t.Errorf("%d of 60 incidents are left, up %v", n, r.Status().Up)
+		}
+	})
+}

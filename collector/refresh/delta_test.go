@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
+	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/reason"
 )
@@ -658,5 +659,139 @@ func TestOldGrant(t *testing.T) {
 		})
 		sleep(time.Minute)
 		r.equal(t)
+	})
+}
+
+// TestBecomesCoarse: a server that leaves out the second of a lower bound from some time on is
+// read all the same, although no sweep has seen it when deltas fail for it.
+func TestBecomesCoarse(t *testing.T) {
+	bothAPIs(t, 50, func(t *testing.T, f *tenant) {
+		f.fill(200)
+		r := start(t, f, Options{SweepInterval: time.Hour})
+		r.synced(t)
+		f.change(func() { f.coarse = true })
+		f.fails(func(c call) error { return answered(c, 503, reason.Server, "") })
+		for range 150 {
+			f.set(0, nil)
+			sleep(10 * time.Second)
+		}
+		f.fails(nil)
+		sleep(90 * time.Minute)
+		if r.equal(t); !r.Status().Up {
+			t.Errorf("not up: %s", r.Status().LastError)
+		}
+	})
+}
+
+// TestThrottledAtTheEnd: a refusal that comes while the process ends holds for the next one.
+func TestThrottledAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		f.fails(func(c call) error {
+			go r.stop()
+			time.Sleep(time.Millisecond)
+			return answered(c, 429, reason.Throttled, "600")
+		})
+		sleep(2 * time.Minute)
+		if len(f.throttled) != 1 {
+			t.Errorf("told %d times", len(f.throttled))
+		}
+	})
+}
+
+// TestThrottledLogin: that the login refuses a token says nothing of the API's quota.
+func TestThrottledLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		failed := 0
+		f.fails(func(call) error { // the token has ended since it was looked at
+			if failed++; failed > 1 {
+				return nil
+			}
+			f.change(func() { f.calls = f.calls[:len(f.calls)-1] })
+			return &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Unsent: true}
+		})
+		f.set(0, nil)
+		sleep(5 * time.Minute)
+		if failed < 2 || len(f.throttled) > 0 {
+			t.Errorf("%d calls, told of %q", failed, f.throttled)
+		}
+		r.equal(t)
+	})
+}
+
+// TestComesBack: an incident that has left the look-back and is touched again was created
+// and resolved once.
+func TestComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		d := newDisk()
+		r := start(t, f, Options{Lookback: 24 * time.Hour, Store: d})
+		r.synced(t)
+		sleep(5 * time.Minute)
+		id := f.set(0, func(in *incident.Incident) { in.Severity = incident.SeverityHigh })
+		sleep(5 * time.Minute)
+		f.resolve(id)
+		sleep(30 * time.Hour)
+		r.stop()
+		r = start(t, f, Options{Lookback: 24 * time.Hour, Store: d})
+		sleep(time.Minute)
+		f.set(id, nil)
+		sleep(5 * time.Minute)
+		s := r.Snapshot().Flows
+		resolved := uint64(0)
+		for _, class := range s.Resolved[incident.SeverityHigh] {
+			resolved += class[0] + class[1]
+		}
+		if s.Created[incident.SeverityHigh] != 1 || resolved != 1 {
+			t.Errorf("created %d, resolved %d", s.Created[incident.SeverityHigh], resolved)
+		}
+	})
+}
+
+// TestCreatedInALongOutage: what is created in an outage that is longer than the look-back
+// is new all the same.
+func TestCreatedInALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{Lookback: 24 * time.Hour})
+		r.synced(t)
+		f.fails(faults["network"])
+		sleep(time.Hour)
+		id := f.set(0, func(in *incident.Incident) { in.Severity = incident.SeverityHigh })
+		sleep(30 * time.Hour)
+		f.set(id, nil)
+		f.fails(nil)
+		sleep(20 * time.Minute)
+		if n := r.Snapshot().Flows.Created[incident.SeverityHigh]; n != 1 {
+			t.Errorf("created %d", n)
+		}
+	})
+}
+
+// TestFarFuture: a last update at the end of all times counts once.
+func TestFarFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		sleep(5 * time.Minute)
+		f.set(0, func(in *incident.Incident) {
+			in.Status, in.Updated = incident.StatusResolved, time.Date(2261, 12, 1, 0, 0, 0, 0, time.UTC)
+		})
+		sleep(10 * time.Minute)
+		r.equal(t)
+		if n := r.Snapshot().Flows.Created; n[0] != 1 {
+			t.Errorf("created: %v", n)
+		}
 	})
 }

@@ -40,6 +40,9 @@ type tenant struct {
 	past     map[int64]incident.Incident // what the list is of, if it is behind
 	blank    bool                        // the list is empty
 	deaf     bool                        // a status selects nothing
+	heard    int64                       // but this one
+	coarse   bool                        // a lower bound leaves its second out
+	window   time.Duration               // how far back the list goes where no time is asked for; 0: to the beginning
 	mark     string                      // of the dimensions that the rows are kept for
 	heavy    int64                       // the list fails at this row
 	other    int64                       // what every look-up finds; 0: what it is for
@@ -167,8 +170,8 @@ func (f *tenant) List(ctx context.Context, req listing.Request) (listing.Page, e
 		}
 	}
 	for _, in := range rows {
-		if f.deaf && req.Status != incident.StatusUnknown || req.Status != incident.StatusUnknown && in.Status != req.Status ||
-			in.Updated.Before(req.Since) || !req.Before.IsZero() && !in.Updated.Before(req.Before) {
+		if f.deaf && in.ID != f.heard && req.Status != incident.StatusUnknown || req.Status != incident.StatusUnknown && in.Status != req.Status ||
+			in.Updated.Before(req.Since) || f.coarse && !req.Since.IsZero() && in.Updated.Unix() <= req.Since.Unix() || f.window > 0 && req.Since.IsZero() && in.Updated.Before(time.Now().Add(-f.window)) || !req.Before.IsZero() && !in.Updated.Before(req.Before) {
 			continue
 		}
 		if f.mark != "" {
@@ -515,10 +518,13 @@ type running struct {
 	stop func()
 }
 
-// start runs a loop in the bubble until the test ends or stops it.
+// start runs a loop in the bubble until the test ends or stops it. It reads f, or a
+// source around it.
 func start(t *testing.T, f *tenant, opts Options) *running {
 	t.Helper()
-	opts.Source, opts.Ledger = f, f
+	if opts.Ledger = f; opts.Source == nil {
+		opts.Source = f
+	}
 	loop := New(opts)
 	loop.Load(time.Now())
 	ctx, cancel := context.WithCancel(t.Context())

@@ -165,11 +165,29 @@ func TestUpInTheFirstSync(t *testing.T) {
 	})
 }
 
-// TestStatusSelectsNothing: that no incident is open is withdrawn as soon as there are
-// some, and those that are older than the look-back are read, too.
+// TestStatusSelectsNothing: that no incident is open is not believed if there are some,
+// and those that are older than the look-back are read, too.
 func TestStatusSelectsNothing(t *testing.T) {
 	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
 		f.fill(60)
+		f.set(0, func(in *incident.Incident) { in.Updated = in.Updated.Add(-300 * 24 * time.Hour) })
+		f.deaf = true
+		f.every[pass.First] = 10 * time.Second
+		r := start(t, f, Options{})
+		until(t, "shown", func() bool { return r.Snapshot() != nil })
+		r.equal(t)
+		if !r.Status().Unsupported[listing.OptionStatus] {
+			t.Error("nothing says that the status is not taken")
+		}
+	})
+}
+
+// TestStatusSelectsOne: that only one incident is open is withdrawn as soon as there are
+// others, and those that are older than the look-back are read, too.
+func TestStatusSelectsOne(t *testing.T) {
+	bothAPIs(t, 10, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.heard = f.set(0, nil)
 		for range 3 {
 			f.set(0, func(in *incident.Incident) { in.Updated = in.Updated.Add(-300 * 24 * time.Hour) })
 		}
@@ -178,7 +196,7 @@ func TestStatusSelectsNothing(t *testing.T) {
 		r := start(t, f, Options{})
 		until(t, "open", func() bool { return r.Snapshot() != nil })
 		until(t, "withdrawn", func() bool { return r.Snapshot() == nil && !r.Status().Coverage.Open })
-		if calls := f.made(); calls > 12 {
+		if calls := f.made(); calls > 20 {
 			t.Errorf("withdrawn after %d calls", calls)
 		}
 		r.synced(t)
@@ -701,6 +719,129 @@ func TestRowsThatCannotBeUsed(t *testing.T) {
 		sleep(time.Minute)
 		if got := r.Status(); got.Skipped[SkippedNoID] <= before[SkippedNoID] || !got.Up {
 			t.Errorf("skipped: %v, before %v, up %v", got.Skipped, before, got.Up)
+		}
+	})
+}
+
+// TestStatusThatWasNotRead: the server refuses a status while the open incidents are read, is
+// away for a day, and takes it then. It was not read, and does not count as known.
+func TestStatusThatWasNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(30)
+		for range 4 {
+			f.set(0, func(in *incident.Incident) {
+				in.Created, in.Updated = in.Created.AddDate(0, 0, -200), in.Updated.AddDate(0, 0, -200)
+				in.Status = incident.StatusInProgress
+			})
+		}
+		f.refuse = map[incident.Status]bool{incident.StatusInProgress: true}
+		f.every[pass.First] = 10 * time.Second
+		begun := time.Now()
+		f.fails(func(c call) error {
+			if c.n > 12 && time.Since(begun) < 25*time.Hour {
+				return answered(c, 503, reason.Server, "")
+			}
+			return nil
+		})
+		r := start(t, f, Options{})
+		sleep(24 * time.Hour)
+		until(t, "published", func() bool { return r.Snapshot() != nil })
+		right := func() bool {
+			want, got := f.counts(), r.Snapshot().Incidents
+			for sev := range want {
+				if want[sev][incident.StatusInProgress] != got[sev][incident.StatusInProgress] {
+					return false
+				}
+			}
+			return true
+		}
+		if r.Snapshot().Coverage.Statuses[incident.StatusInProgress] && !right() {
+			t.Error("incidents that were not read count as known")
+		}
+		r.synced(t)
+		sleep(time.Hour)
+		if !right() {
+			t.Error("nor do they after the first sync")
+		}
+	})
+}
+
+// TestWindow: lists go back for so long where no time is asked for, those of a status, too.
+// What is older of the open incidents is read all the same, in sweeps as well.
+func TestWindow(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		recent, old int
+		lookback    time.Duration
+	}{"one": {60, 1, 30 * day}, "many": {60, 40, 30 * day}, "nothing but": {0, 20, 30 * day}, "within the look-back": {60, 20, 180 * day}} {
+		t.Run(name, func(t *testing.T) {
+			bothAPIs(t, 50, func(t *testing.T, f *tenant) {
+				f.window = 30 * day
+				f.fill(test.recent)
+				for i := range test.old {
+					f.set(0, func(in *incident.Incident) {
+						in.Created, in.Updated = in.Created.Add(-100*day), in.Updated.Add(-100*day)
+						in.Status = openStatuses[i%len(openStatuses)]
+					})
+				}
+				r := start(t, f, Options{SweepInterval: time.Hour, Lookback: test.lookback})
+				r.synced(t)
+				r.equal(t)
+				for range 6 {
+					sleep(30 * time.Minute)
+					if r.equal(t); !r.Status().Up {
+						t.Errorf("not up: %s", r.Status().LastError)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRefusesLongAgo: a server that refuses bounds of long ago takes all that is needed.
+func TestRefusesLongAgo(t *testing.T) {
+	bothAPIs(t, 50, func(t *testing.T, f *tenant) {
+		f.fill(60)
+		f.fails(func(c call) error {
+			if !c.req.Since.IsZero() && time.Since(c.req.Since) > 190*24*time.Hour {
+				return answered(c, 400, reason.Other, "")
+			}
+			return nil
+		})
+		r := start(t, f, Options{})
+		r.synced(t)
+		r.equal(t)
+		if s := r.Status(); s.Unsupported[listing.OptionLowerBound] || s.ScanPages > 30 {
+			t.Errorf("%v is not supported, after %d calls", s.Unsupported, s.ScanPages)
+		}
+	})
+}
+
+// TestRetryAfterAsItCloses: a delta that was told to wait does so, although the first sync
+// is complete but for a delta.
+func TestRetryAfterAsItCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(10)
+		f.fill(300)
+		f.every[pass.First] = 20 * time.Second
+		var told, next time.Time
+		f.fault = func(c call) error {
+			switch {
+			case c.pass != pass.Delta:
+			case told.IsZero():
+				told = c.at
+				return answered(c, 503, reason.Server, "3000")
+			case next.IsZero():
+				next = c.at
+			}
+			return nil
+		}
+		r := start(t, f, Options{Store: newDisk()})
+		r.synced(t)
+		sleep(time.Minute)
+		if got := next.Sub(told); got < 3000*time.Second {
+			t.Errorf("the next delta came after %v, the server has asked for 50 minutes", got)
 		}
 	})
 }

@@ -18,10 +18,11 @@ import (
 // because a list that hides incidents which exist is not to be believed.
 type missing struct {
 	// Left are those still to be looked up. Gone do not exist any more. Unknown
-	// could not be looked up, or lie beyond the bound.
+	// could not be looked up, and Rest are beyond the bound.
 	Left    []int64 `json:"left,omitempty"`
 	Gone    []int64 `json:"gone,omitempty"`
 	Unknown []int64 `json:"unknown,omitempty"`
+	Rest    []int64 `json:"rest,omitempty"`
 	// Found exist, and Hidden of them should have been on the list.
 	Found  int `json:"found,omitempty"`
 	Hidden int `json:"hidden,omitempty"`
@@ -64,12 +65,13 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 	merged = slices.DeleteFunc(merged, func(id int64) bool { return !l.mirror.Merged(id) })
 	for _, some := range [][]int64{ids, merged} {
 		room, taken := maxLookups-len(m.Left), 0
-		for i, id := range some {
+		for i := range some {
 			// Any of too many, not the oldest: they may be missing for different reasons.
+			id := some[(i+l.others)%len(some)]
 			if taken < room && i >= taken*len(some)/room {
 				m.Left, taken = append(m.Left, id), taken+1
 			} else {
-				m.Unknown = append(m.Unknown, id)
+				m.Rest = append(m.Rest, id)
 			}
 		}
 	}
@@ -82,7 +84,7 @@ func (l *Loop) findMissing(ctx context.Context, now time.Time) {
 // incidents of any age, by their status, unless the server has refused that
 // meanwhile, or because it had no bound.
 func (l *Loop) swept(now time.Time) (since time.Time, open bool) {
-	open = l.takesOpen(now)
+	open = l.readOpen(now)
 	for _, r := range l.Scan.Listing.Whole {
 		if r.Status != incident.StatusUnknown {
 			continue
@@ -122,7 +124,7 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	in, failure := l.lookUp(ctx, id)
 	now := l.now()
 	switch {
-	case failure == errNotGranted:
+	case failure == errNoAnswer:
 		return false
 	case failure == nil:
 		m.Found++
@@ -134,15 +136,17 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
+	// Silent: no answer, which may be due to this one incident. Nothing: the failure is none
+	// of the incident's.
 	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network || failure.Reason == reason.Auth && failure.Status != 0
 	nothing := failure.Reason == reason.Throttled || failure.Reason == reason.Auth && !silent || failure.Reason == reason.State
 	switch {
 	case !nothing && retry.due.After(now.Add(longestDeltaRetry)):
 		// The server asks to wait for long. The next sweep may look the others up.
-		m.Left, m.Unknown = m.Left[:1], append(m.Unknown, m.Left[1:]...)
+		m.Left, m.Rest = m.Left[:1], append(m.Rest, m.Left[1:]...)
 	case nothing, silent && !m.Hangs && retry.again(now):
-		// Nothing was said about it. Once one was given up that way it is not an outage:
-		// incidents are looked up only while deltas succeed.
+		// Once one was given up for its silence this is no outage: incidents are looked up
+		// only while deltas succeed.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
@@ -193,12 +197,17 @@ func (l *Loop) lookUp(ctx context.Context, id int64) (in incident.Incident, fail
 // to hide what does.
 func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 	s, m := l.Scan, &l.Scan.Missing
-	lost := len(m.Gone) + len(m.Unknown)
+	if m.Found == 0 {
+		m.Unknown, m.Rest = append(m.Unknown, m.Rest...), nil
+	} else if len(m.Gone) == 0 {
+		l.others++
+	} // and no list may have to show the rest, which are kept until they are looked up
+	lost := len(m.Gone) + len(m.Unknown) + len(m.Rest)
 	unbelieved := len(m.Gone)+m.Found == 0 && lost > suspicious
 	l.mirror.EndSweep()
 	l.Scan, l.NextSweep = nil, later(l.NextSweep, now)
 	l.PublishedAt, l.publishing = now, true
-	if l.hidden = m.Hidden > 0 || unbelieved; l.hidden {
+	if l.Hidden = m.Hidden > 0 || unbelieved; l.Hidden {
 		l.opts.Logger.Warn("The list hides incidents that exist, nothing is dropped", "hidden", m.Hidden, "missing", lost+m.Hidden)
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
 		if m.Unlisted && l.takesOpen(now) {

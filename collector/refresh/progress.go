@@ -41,9 +41,15 @@ type progress struct {
 	NextSweep   time.Time `json:"next_sweep,omitzero"`
 	Scan        *reading  `json:"scan,omitempty"` // the first sync's or a sweep's; nil between sweeps
 	// Windowed: a list without a lower bound leaves out what is old.
-	Windowed bool       `json:"windowed,omitempty"`
-	Doubts   []doubt    `json:"doubts,omitempty"`
-	Alerts   alertWatch `json:"alerts"`
+	Windowed bool `json:"windowed,omitempty"`
+	// Hidden: the last sweep has shown that the list hides incidents.
+	Hidden bool `json:"hidden,omitempty"`
+	// BlindAt is since when deltas do not show most of what they have to, Lags that this
+	// has lasted for long.
+	BlindAt time.Time  `json:"blind_at,omitzero"`
+	Lags    bool       `json:"lags,omitempty"`
+	Doubts  []doubt    `json:"doubts,omitempty"`
+	Alerts  alertWatch `json:"alerts"`
 }
 
 // save keeps what has changed. If it fails, or panics, the next one brings it
@@ -144,6 +150,7 @@ func (l *Loop) resume(p *progress, now time.Time) {
 	if s.Start.After(now) {
 		s.Start = time.Time{} // a clock was wrong: what was counted may be older
 	}
+	l.BlindAt = earlier(p.BlindAt, now)
 	l.NextSweep = earlier(p.NextSweep, now.Add(l.opts.SweepInterval))
 	if l.Watermark.At = earlier(p.Watermark.At, now); p.Watermark.At.After(now.Add(tolerance)) {
 		// A clock was wrong, and since when is not known: a sweep finds what the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -69,9 +70,9 @@ func (r *retry) again(now time.Time) bool {
 	return true
 }
 
-// errNotGranted: the quota had no call left after all. Nothing was sent, and
-// nothing has failed.
-var errNotGranted = &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
+// errNoAnswer: the quota had no call left after all, or the process ends. Nothing has
+// failed, and nothing follows from it.
+var errNoAnswer = &listing.Error{Operation: listing.OperationList, Reason: reason.Throttled, Err: errors.New("no call is left in the quota")}
 
 // attempt makes one request of the API: it has an access token, takes a grant,
 // sends. An attempt that is not sent spends nothing. After a failure the pass
@@ -79,7 +80,9 @@ var errNotGranted = &listing.Error{Operation: listing.OperationList, Reason: rea
 func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Context) error) (failure *listing.Error) {
 	ledger := l.opts.Ledger
 	if err := l.opts.Source.Authorize(ctx); err != nil {
-		return asError(err)
+		failure := *asError(err)
+		failure.Unsent = true
+		return &failure
 	}
 	l.turned()
 	start := l.now()
@@ -88,16 +91,22 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 		return &listing.Error{Operation: listing.OperationList, Reason: reason.State, Err: err}
 	}
 	if grant == 0 {
-		return errNotGranted
+		return errNoAnswer
 	}
-	if l.now().Sub(start) > maxGrantAge {
+	if took := l.now().Sub(start); took > maxGrantAge {
 		// This process has slept, or saving the grant has: others may have stopped
 		// waiting for it.
 		ledger.Cancel(grant)
-		return errNotGranted
+		return &listing.Error{Operation: listing.OperationList, Reason: reason.State, Err: fmt.Errorf("it took %v to save that a call is made, which is too long", took)}
 	}
-	err = func() error {
-		defer func() { ledger.Settle(grant, l.now()) }() // after a panic, too
+	err = func() (err error) {
+		defer func() { // after a panic, too
+			if err != nil && asError(err).Unsent {
+				ledger.Cancel(grant)
+			} else {
+				ledger.Settle(grant, l.now())
+			}
+		}()
 		return send(ctx)
 	}()
 	now := l.now()
@@ -109,10 +118,13 @@ func (l *Loop) attempt(ctx context.Context, p pass.Pass, send func(context.Conte
 		ledger.Succeeded()
 		return nil
 	}
-	if failure = asError(err); failure.Reason == reason.Throttled {
+	if failure = asError(err); failure.Reason == reason.Throttled && !failure.Unsent {
 		// That concerns every call of the tenant.
-		ledger.Throttled(now, failure.RetryAfter, failure.Message)
+		ledger.Throttled(now, failure.RetryAfter, failure.Limits)
 		return failure
+	}
+	if ctx.Err() != nil {
+		return errNoAnswer
 	}
 	if failure.Status != 0 && failure.Status < 500 {
 		ledger.Succeeded()
@@ -146,7 +158,7 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 		return err
 	})
 	switch {
-	case failure == errNotGranted:
+	case failure == errNoAnswer:
 		return
 	case failure != nil && failure.Reason == reason.State:
 		// Nothing was sent: it says nothing of the server.
@@ -159,8 +171,11 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	var rows []incident.Incident
 	var newest time.Time
 	verdict, skipped := listing.Failed, r.Listing.Skipped
+	known := l.knownAlerts(p, &page)
 	if failure == nil {
-		rows, failure = r.Listing.Apply(now, req, page)
+		believed := page
+		believed.Date = l.clock.date(now)
+		rows, failure = r.Listing.Apply(now, req, believed)
 	} else {
 		verdict = r.Listing.Fail(now, failure)
 		rows = r.Listing.Leftover()
@@ -169,6 +184,9 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 	l.noteOptions()
 	l.noteSkipped(p, page.Rows, r.Listing.Skipped-skipped, failure)
 	for i := range rows {
+		if known[rows[i].ID] {
+			rows[i].Alerts, rows[i].AlertsUnknown = nil, true
+		}
 		at := rows[i].Updated
 		newest = later(newest, at)
 		if !at.IsZero() && (r.Oldest.IsZero() || at.Before(r.Oldest)) {
@@ -197,16 +215,18 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 }
 
 // begin begins a reading of the pass, or goes on with the one that is under way.
-// After two panics in a row it is begun again, in case that is what they are
-// about.
+// After a panic it is begun again: the rest of a page may not have been taken in.
 func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
-	again := l.retries[p].panics > 1
+	again := l.retries[p].panics > 0
 	if p != pass.Delta {
 		l.Draft.Passes[p].LastAttempt = now
-		if l.Scan == nil {
+		switch {
+		case l.Scan == nil:
 			l.beginScan(now)
-		} else if again {
+		case l.Phase == fullScan && !l.canAskOlder(now):
 			l.Scan.Listing = l.newListing(now)
+		case again:
+			l.Scan.Listing = l.Scan.Listing.Anew()
 		}
 		return l.Scan
 	}
@@ -221,6 +241,13 @@ func (l *Loop) begin(p pass.Pass, now time.Time) *reading {
 	}
 	l.delta.began = now
 	return l.delta
+}
+
+// canAskOlder is false where the listing is of what is older, and the server turned out to
+// refuse bounds that are so old.
+func (l *Loop) canAskOlder(now time.Time) bool {
+	older := l.Scan.Listing.Last()
+	return older.Status == incident.StatusUnknown || l.Server.TakesSince(older.From(), now)
 }
 
 // newDelta is of what has changed since the watermark. One that reaches far back is
@@ -257,11 +284,23 @@ func (l *Loop) takesOpen(now time.Time) bool {
 	return l.Server.TakesStatus(incident.StatusActive, now) && l.Server.TakesStatus(incident.StatusInProgress, now)
 }
 
+// readStatus tells whether the scan has read all incidents of a status by that. What the
+// server takes now it may have refused meanwhile.
+func (l *Loop) readStatus(status incident.Status, now time.Time) bool {
+	return l.Server.TakesStatus(status, now) && !l.Scan.Listing.LeftOut(status)
+}
+
+// readOpen is likewise of the open incidents.
+func (l *Loop) readOpen(now time.Time) bool {
+	return l.readStatus(incident.StatusActive, now) && l.readStatus(incident.StatusInProgress, now)
+}
+
 // newListing is of all that the scan has to read: the open incidents of any age,
 // and all within the look-back. Where the former are not to be had everything
 // is read.
 func (l *Loop) newListing(now time.Time) *listing.Listing {
 	next := l.scanListing(now)
+	next.Blank = l.mirror.Len() == 0
 	if before := l.Scan.Listing; before != nil {
 		next.Latest = before.Latest // it is not empty
 	}
@@ -318,6 +357,8 @@ func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Err
 		retry.voids++
 		if p == pass.Delta {
 			r.Started = time.Time{}
+			// It is no machine that is behind if it lasts.
+			l.Server.Coarse = l.Server.Coarse || retry.voids > 3
 		} else {
 			r.Listing = l.newListing(now)
 		}
@@ -337,35 +378,66 @@ func (l *Loop) readDone(ctx context.Context, p pass.Pass) {
 		l.findMissing(ctx, now)
 	case l.Phase == openScan:
 		l.openDone(now)
-	case l.Scan.Listing.Whole[0].From().IsZero() && l.Server.Takes(listing.OptionLowerBound, now):
+	case l.Scan.Listing.Last().Status != incident.StatusUnknown:
+		l.Scan.Listing = l.newListing(now)
+	case l.Scan.Listing.Last().From().IsZero() && l.Server.Takes(listing.OptionLowerBound, now):
 		// A list may leave out what is old where no time is asked for.
 		before := cmp.Or(l.Scan.Listing.Earliest, now.Unix())
-		l.Scan.Listing = listing.New(&l.Server, true, listing.Older(l.ancient(now), before))
+		l.Scan.Listing = listing.New(&l.Server, true, listing.Older(incident.StatusUnknown, l.ancient(now), before))
 	default:
-		if older, first := l.Scan.Listing.Whole[0], l.Scan.Listing.Earliest; !older.Endless() && first != 0 && first < older.Before {
-			l.Windowed = true
-			l.opts.Logger.Warn("The list leaves out what is old where no time is asked for; from now on one is asked for")
+		if older, first := l.Scan.Listing.Last(), l.Scan.Listing.Earliest; !older.Endless() && first != 0 && first < older.Before {
+			l.noteWindow()
 		}
 		// The delta that follows completes the first sync.
-		l.Phase, l.retries[pass.Delta].due, l.delta = finalDelta, now, nil
+		l.Phase, l.delta = finalDelta, nil
+		if l.deltaOK { // or it waits for as long as the server has asked for
+			l.retries[pass.Delta].due = now
+		}
 	}
+}
+
+// noteWindow notes that lists leave out what is old.
+func (l *Loop) noteWindow() {
+	if l.Windowed {
+		return
+	}
+	l.Windowed = true
+	l.opts.Logger.Warn("The list leaves out what is old where no time is asked for; from now on one is asked for")
 }
 
 // ancient is before every incident.
 func (l *Loop) ancient(now time.Time) time.Time { return l.clock.present(now).AddDate(-20, 0, 0) }
 
 func (l *Loop) openDone(now time.Time) {
-	if l.takesOpen(now) {
+	if l.readOpen(now) {
 		l.Draft.Coverage.Open, l.PublishedAt, l.publishing = true, now, true
 		for _, status := range openStatuses {
-			l.Draft.Coverage.Statuses[status] = l.Server.TakesStatus(status, now)
+			l.Draft.Coverage.Statuses[status] = l.readStatus(status, now)
 		}
 		l.opts.Logger.Info("Open incidents are known", "calls", l.Scan.Calls, "incidents", l.mirror.Len())
 	} else {
 		l.opts.Logger.Warn("The server does not select by status: open counts are published only when everything is read")
 	}
 	l.Phase, l.retries[pass.Delta].due = fullScan, now
-	l.Scan.Listing = l.newListing(now)
+	if l.Draft.Coverage.Open && !l.Windowed && l.Server.TakesSince(l.ancient(now), now) {
+		l.Scan.Listing = l.olderOpen(now)
+	} else {
+		l.Scan.Listing = l.newListing(now)
+	}
+}
+
+// olderOpen is of the open incidents that their lists may have left out, where no time was
+// asked for: what is older than all that they have shown, or if that is nothing than the
+// look-back, which is read next.
+func (l *Loop) olderOpen(now time.Time) *listing.Listing {
+	var ranges []listing.Range
+	lookback := l.clock.present(l.Scan.Started).Add(-l.opts.Lookback).Unix()
+	for _, status := range openStatuses {
+		ranges = append(ranges, listing.Older(status, l.ancient(now), cmp.Or(l.Scan.Listing.Earliest, lookback)))
+	}
+	next := listing.New(&l.Server, false, ranges...)
+	next.Latest = l.Scan.Listing.Latest // that something was there is known
+	return next
 }
 
 func (l *Loop) deltaDone(ctx context.Context, now time.Time) {
@@ -436,7 +508,6 @@ func (l *Loop) withdrawOpen(now time.Time) {
 	l.snapshot.Store(nil)
 	l.Scan.Listing = l.newListing(now)
 	l.noteOptions()
-	l.publishStatus()
 }
 
 // apply takes in one version of an incident, by the server's clock. If it is
@@ -456,26 +527,35 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 	}
 	if p == pass.First && l.Phase == fullScan && !known && l.Draft.Coverage.Open && slices.Contains(openStatuses, in.Status) &&
 		l.Draft.Coverage.Statuses[in.Status] && in.Updated.Before(since) {
-		l.unlisted++
+		if older := l.Scan.Listing.Last(); older.Status != incident.StatusUnknown && !in.Updated.IsZero() && in.Updated.Unix() < older.Before {
+			l.noteWindow()
+		} else {
+			l.unlisted++
+		}
 	}
 	if p == pass.First && (l.Phase == openScan || !l.Draft.Coverage.Open) {
 		l.Scan.Shown |= 1 << in.Status
 	}
 	lacking := l.mirror.LacksAlerts(in.ID)
-	// An old row of a sweep may be the present one. But the newest that it has seen wins, and
-	// a list may come from a machine that is behind: that a row has gone back two sweeps have to say.
+	// A sweep may show an incident with an earlier last update than is known. That may be
+	// right, and what was known wrong; or the list comes from a machine that is behind. Two
+	// sweeps in a row have to say so, each by the newest version that it has seen.
 	first := p == pass.Sweep && !l.mirror.Seen(in.ID)
 	older := first && known && before.Before(since) && in.Updated.Before(before)
 	apply := l.mirror.Apply
-	if present || before.After(limit) || older && l.mirror.Missed(in.ID) {
+	if present || before.After(limit) || older && l.mirror.Older(in.ID) {
 		apply = l.mirror.Correct
 	}
+	l.mirror.KnownUntil(l.Watermark.At)
 	change := apply(in)
 	switch {
 	case change == incident.Stale && (first || p != pass.Sweep):
 		// It has gone backwards, unless the server is late to show what it has shown
 		// before.
 		l.doubt(in.ID)
+		if p == pass.Delta && in.Updated.Unix() == before.Unix() {
+			l.delta.shown[in.ID] = struct{}{} // its time has lost what is less than a second
+		}
 	case change != incident.Stale && !in.Updated.After(limit):
 		l.trust(in.ID)
 		if p == pass.Delta {

@@ -86,12 +86,12 @@ func (l *Loop) behind(d *reading, now time.Time) (begun time.Time) {
 // noteLag says so when deltas do not show most of what they have to for long, and has a sweep
 // find out what that hides.
 func (l *Loop) noteLag(blind bool, now time.Time) {
-	if l.blindAt = cmp.Or(l.blindAt, now); !blind {
-		l.blindAt = time.Time{}
+	if l.BlindAt = cmp.Or(l.BlindAt, now); !blind {
+		l.BlindAt = time.Time{}
 	}
-	was := l.lags
-	l.lags = blind && now.Sub(l.blindAt) >= max(longLag, 2*l.Draft.Interval)
-	if !l.lags || was {
+	was := l.Lags
+	l.Lags = blind && now.Sub(l.BlindAt) >= max(longLag, 2*l.Draft.Interval)
+	if !l.Lags || was {
 		return
 	}
 	if l.laggedAt.IsZero() || now.Sub(l.laggedAt) > longestWait {

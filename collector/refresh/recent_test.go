@@ -21,17 +21,8 @@ func TestMachineBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := native(50)
-				f.fill(200)
-				r := start(t, f, Options{SweepInterval: 24 * time.Hour})
-				r.synced(t)
-				var past map[int64]incident.Incident
-				f.change(func() { past = maps.Clone(f.incidents) })
-				touch := func(id int64) { f.set(id, func(in *incident.Incident) { in.Status = incident.StatusResolved }) }
-				sleep(2 * time.Minute)
-				touch(1)
-				sleep(2 * time.Minute)
-				r.equal(t)
-				touch(2)
+				r, past := twoMachines(t, f, Options{SweepInterval: 24 * time.Hour})
+				f.resolve(2)
 				if outage > 0 {
 					sleep(time.Minute)
 					f.fails(down)
@@ -41,7 +32,7 @@ func TestMachineBehind(t *testing.T) {
 				f.change(func() { f.past = past })
 				for id := range int64(8) {
 					sleep(3 * time.Minute)
-					touch(3 + id)
+					f.resolve(3 + id)
 				}
 				sleep(30 * time.Second)
 				f.change(func() { f.past = nil })
@@ -59,26 +50,32 @@ func TestMachineBehind(t *testing.T) {
 	}
 }
 
+// twoMachines reads a tenant until all is known. One of its machines is behind; past is what
+// that knows.
+func twoMachines(t *testing.T, f *tenant, opts Options) (r *running, past map[int64]incident.Incident) {
+	t.Helper()
+	f.fill(200)
+	r = start(t, f, opts)
+	r.synced(t)
+	f.change(func() { past = maps.Clone(f.incidents) })
+	sleep(2 * time.Minute)
+	f.resolve(1)
+	sleep(2 * time.Minute)
+	r.equal(t)
+	return r, past
+}
+
 // TestMachineBehindOverRestart: a process that begins meanwhile does not go on from there
 // either.
 func TestMachineBehindOverRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := native(50)
-		f.fill(200)
 		opts := Options{SweepInterval: 24 * time.Hour, Store: newDisk()}
-		r := start(t, f, opts)
-		r.synced(t)
-		var past map[int64]incident.Incident
-		f.change(func() { past = maps.Clone(f.incidents) })
-		touch := func(id int64) { f.set(id, func(in *incident.Incident) { in.Status = incident.StatusResolved }) }
-		sleep(2 * time.Minute)
-		touch(1)
-		sleep(2 * time.Minute)
-		r.equal(t)
+		r, past := twoMachines(t, f, opts)
 		f.change(func() { f.past = past })
 		for id := range int64(8) {
 			sleep(2 * time.Minute)
-			touch(3 + id)
+			f.resolve(3 + id)
 			r.stop()
 			r = start(t, f, opts)
 		}
@@ -97,7 +94,7 @@ func TestBlindDeltas(t *testing.T) {
 		r.synced(t)
 		var past map[int64]incident.Incident
 		for id := range int64(20) {
-			f.set(id+1, func(in *incident.Incident) { in.Status = incident.StatusResolved })
+			f.resolve(id + 1)
 			if id == 3 {
 				f.change(func() { past = maps.Clone(f.incidents) })
 			}
@@ -134,7 +131,8 @@ func TestRecentOneVanishes(t *testing.T) {
 		f.fill(200)
 		r := start(t, f, Options{SweepInterval: 24 * time.Hour})
 		r.synced(t)
-		id := f.set(1, func(in *incident.Incident) { in.Status = incident.StatusResolved })
+		const id = 1
+		f.resolve(id)
 		sleep(time.Minute)
 		f.drop(id)
 		at := func() time.Time { return f.of(pass.Delta)[len(f.of(pass.Delta))-1].req.Since }
@@ -175,6 +173,34 @@ func TestAlwaysOneVanishes(t *testing.T) {
 		sleep(time.Minute)
 		if _, known := r.mirror.Updated(at); !known {
 			t.Error("a new one is not seen")
+		}
+	})
+}
+
+// TestTimesLoseTheirFraction: times that come in whole seconds from now on are shown again
+// all the same.
+func TestTimesLoseTheirFraction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		for range 20 {
+			sleep(7654 * time.Millisecond)
+			f.set(0, nil)
+		}
+		sleep(time.Minute)
+		f.change(func() {
+			for id, in := range f.incidents {
+				in.Updated = in.Updated.Truncate(time.Second)
+				f.incidents[id] = in
+			}
+		})
+		for range 60 {
+			sleep(time.Minute)
+			if s := r.Status(); !s.Up {
+				t.Fatalf("up is 0: %s", s.LastError)
+			}
 		}
 	})
 }

@@ -142,8 +142,6 @@ type Loop struct {
 	deltas   int      // that were begun
 	recent   map[int64]recent
 	waits    time.Time // since when deltas begin where the one before has, zero if they do not
-	blindAt  time.Time // since when they do not show most of what they have to
-	lags     bool      // for long
 	laggedAt time.Time // when a sweep was begun for that
 	empty    bool      // the last delta reached far back, read nothing, and is not believed yet
 	retries  [pass.NumPasses]retry
@@ -151,9 +149,9 @@ type Loop struct {
 	reread   time.Time // when a doubt was last looked up
 
 	deltaOK     bool          // the last delta succeeded
+	others      int           // moves which ones of too many a sweep looks up
 	deltaFailed bool          // it has failed; neither before there is one
 	answer      time.Duration // see view
-	hidden      bool          // the last sweep has shown that the list hides incidents
 	unlisted    int           // open incidents that the lists of their statuses have not shown
 	lastPanic   string
 	started     time.Time
@@ -298,7 +296,7 @@ func (l *Loop) panicked(ctx context.Context, t task, cause any) {
 		l.sleep(ctx, until)
 		return
 	}
-	retry.due = until
+	retry.due = later(retry.due, until)
 }
 
 // mistake is the error that a panic is. Its stack is logged, once for the same

@@ -119,7 +119,7 @@ func (l *Loop) succeeded(p pass.Pass) {
 	if l.deltaFailed && p != pass.Delta {
 		return // what is published grows old
 	}
-	up := !l.hidden && !l.lags
+	up := !l.Hidden && !l.Lags
 	if up && !l.Draft.Up && !l.Draft.LastErrorAt.IsZero() {
 		l.opts.Logger.Info("Refreshing again", "pass", p.String())
 	}

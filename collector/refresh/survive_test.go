@@ -1,10 +1,12 @@
 package refresh
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -239,6 +241,9 @@ func TestSavedBeforePublished(t *testing.T) {
 		var saved, before progress
 		var flows, flowsBefore struct{ Flows incident.Flows }
 		d.during = func() {
+			if r != nil && r.Status().Skipped != saved.Draft.Skipped {
+				t.Errorf("%d skipped rows are shown, %d are saved", r.Status().Skipped, saved.Draft.Skipped)
+			}
 			saved, before = progress{}, saved
 			flows, flowsBefore = struct{ Flows incident.Flows }{}, flows
 			if err := errors.Join(json.Unmarshal(d.progress, &saved), json.Unmarshal(d.tables, &flows)); err != nil {
@@ -403,4 +408,84 @@ func TestLogNames(t *testing.T) {
 			t.Errorf("saw only %v:\n%s", seen, log.String())
 		}
 	})
+}
+
+// TestSlowStore: where each grant takes too long to be saved nothing is read, and that is said.
+func TestSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := native(100)
+		f.fill(30)
+		r := start(t, f, Options{})
+		r.synced(t)
+		sleep(time.Minute)
+		f.change(func() { f.saving = maxGrantAge + time.Second })
+		sleep(5 * time.Minute)
+		if s := r.Status(); s.Up || s.LastReason != reason.State {
+			t.Errorf("up %v, %v", s.Up, s.LastReason)
+		}
+		f.change(func() { f.saving = 0 })
+		sleep(2 * time.Minute)
+		if s := r.Status(); !s.Up {
+			t.Errorf("not up again: %s", s.LastError)
+		}
+	})
+}
+
+// TestTooHeavy: pages of more than so many rows fail, in one of the ways in which a gateway
+// ends what takes too long.
+func TestTooHeavy(t *testing.T) {
+	for _, why := range []reason.Reason{reason.Timeout, reason.Server} {
+		t.Run(why.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := native(100)
+				f.fill(300)
+				f.fails(func(c call) error {
+					if c.req.Top > 50 {
+						return answered(c, map[reason.Reason]int{reason.Server: 502}[why], why, "")
+					}
+					return nil
+				})
+				r := start(t, f, Options{})
+				r.synced(t)
+				r.equal(t)
+			})
+		})
+	}
+}
+
+// tripping is a clock that panics once, after so many rows were taken in.
+type tripping struct {
+	wallClock
+	left atomic.Int64
+}
+
+func (c *tripping) Now() time.Time {
+	if c.left.Load() > 0 && bytes.Contains(debug.Stack(), []byte("(*Loop).apply(")) && c.left.Add(-1) == 0 {
+		panic("a mistake")
+	}
+	return time.Now()
+}
+
+// TestPanicWithinAPage: the rest of the page is read again.
+func TestPanicWithinAPage(t *testing.T) {
+	for rows := range int64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			f := native(10)
+			f.fill(200)
+			clock := &tripping{}
+			f.fault = func(c call) error {
+				if c.n == 18 {
+					clock.left.Store(1 + rows)
+				}
+				return nil
+			}
+			r := start(t, f, Options{Clock: clock})
+			r.synced(t)
+			sleep(time.Minute)
+			r.equal(t)
+			if clock.left.Load() > 0 || r.Status().Passes[pass.First].Failures[reason.Panic] != 1 {
+				t.Errorf("the test shows nothing: %+v", r.Status().Passes)
+			}
+		})
+	}
 }

@@ -862,3 +862,132 @@ func TestAgeing(t *testing.T) {
 		}
 	})
 }
+
+// TestStopDuringLookUp: an incident is hidden by the list for a while, and the process ends
+// twice while it is looked up. Nobody has said that it is gone.
+func TestStopDuringLookUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, opts := native(100), Options{Store: newDisk(), SweepInterval: time.Hour}
+		f.fill(40)
+		const victim = 2
+		f.set(victim, func(in *incident.Incident) { in.Status = incident.StatusActive })
+		r := start(t, f, opts)
+		r.synced(t)
+		f.change(func() { f.hidden = map[int64]bool{victim: true} })
+		for range 2 {
+			looked := len(f.lookups())
+			f.change(func() { f.took = 5 * time.Second }) // it ends within that
+			until(t, "looked up", func() bool { return len(f.lookups()) > looked })
+			r.stop()
+			f.change(func() { f.took = 0 })
+			r = start(t, f, opts)
+			sleep(time.Minute)
+		}
+		if _, known := r.mirror.Updated(victim); !known {
+			t.Error("it was dropped")
+		}
+		r.equal(t)
+	})
+}
+
+// TestHiddenOverRestart: that the list hides incidents is known after a restart, too.
+func TestHiddenOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, opts := native(100), Options{Store: newDisk(), SweepInterval: time.Hour}
+		f.fill(40)
+		r := start(t, f, opts)
+		r.synced(t)
+		f.change(func() {
+			f.hidden = map[int64]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true}
+		})
+		until(t, "hidden", func() bool { return !r.Status().Up })
+		sleep(5 * time.Minute)
+		r.stop()
+		r = start(t, f, opts)
+		sleep(time.Minute)
+		if s := r.Status(); s.Up {
+			t.Error("up is 1 after the restart, although nothing has said that the list is whole")
+		}
+		f.change(func() { f.hidden = nil })
+		until(t, "up", func() bool { return r.Status().Up })
+		r.equal(t)
+	})
+}
+
+// TestMissedThenOlder: a sweep that does not see an incident, and one that sees an older
+// version of it, are not two that say the same.
+func TestMissedThenOlder(t *testing.T) {
+	for _, missedFirst := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := native(100)
+			f.fill(60)
+			r := start(t, f, Options{SweepInterval: time.Hour, Store: newDisk()})
+			r.synced(t)
+			sleep(time.Minute)
+			id := f.set(0, nil)
+			old := f.incidents[id]
+			sleep(time.Minute)
+			f.resolve(id)
+			sleep(time.Minute)
+			f.set(1, nil)
+			sleep(20 * time.Minute)
+			f.set(2, nil)
+			sleep(time.Minute)
+			for _, missed := range []bool{missedFirst, !missedFirst} {
+				f.change(func() { f.hidden, f.old = map[int64]bool{id: true}, []incident.Incident{old} })
+				if missed {
+					f.change(func() { f.old = nil })
+					f.fails(func(c call) error {
+						if c.id == id {
+							return answered(c, 500, reason.Server, "")
+						}
+						return nil
+					})
+				}
+				before := r.Status().Passes[pass.Sweep].LastSuccess
+				until(t, "swept", func() bool { return r.Status().Passes[pass.Sweep].LastSuccess.After(before) })
+				f.fails(nil)
+				f.change(func() { f.hidden, f.old = nil, nil })
+			}
+			sleep(time.Second)
+			r.equal(t)
+			if n := r.Snapshot().Flows.Reopened; n != [incident.NumSeverities]uint64{} {
+				t.Errorf("reopened: %v", n)
+			}
+		})
+	}
+}
+
+// TestOnNoList: open incidents of a status that we do not know are on the list of none, and
+// at last behind the look-back: they exist all the same, however many there are. Those that
+// vanish are found.
+func TestOnNoList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lookback = 24 * time.Hour
+		f := native(100)
+		f.fill(60)
+		for range 150 {
+			f.set(0, func(in *incident.Incident) {
+				in.Status, in.Unrecognized = incident.StatusUnknown, incident.FieldStatus
+			})
+		}
+		r := start(t, f, Options{Lookback: lookback, Store: newDisk()})
+		r.synced(t)
+		after := func(days int) {
+			for range days {
+				sleep(24 * time.Hour)
+			}
+			f.change(func() {
+				for id, in := range f.incidents {
+					if !in.Open() && time.Since(in.Updated) > lookback {
+						delete(f.incidents, id)
+					}
+				}
+			})
+			r.equal(t)
+		}
+		after(3)
+		f.drop(70, 71, 72, 73, 100, 101, 200)
+		after(2)
+	})
+}

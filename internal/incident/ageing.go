@@ -1,6 +1,9 @@
 package incident
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Two things happen to an incident by the clock alone: an open one passes a
 // threshold, of its age or of the time since its last update, and a closed one
@@ -24,20 +27,23 @@ func (m *Mirror) nextDeadline(r *row) int64 {
 	if r.status.Open() {
 		next := int64(noTime)
 		if r.created != noTime && int(r.age) < len(m.opts.Thresholds) {
-			next = r.created + int64(m.opts.Thresholds[r.age])
+			next = after(r.created, m.opts.Thresholds[r.age])
 		}
 		if last := r.lastKnown(); last != noTime && int(r.idle) < len(IdleThresholds) {
-			if idle := last + int64(IdleThresholds[r.idle]); next == noTime || idle < next {
+			if idle := after(last, IdleThresholds[r.idle]); next == noTime || idle < next {
 				next = idle
 			}
 		}
 		return next
 	}
 	if last := r.lastKnown(); m.opts.Lookback > 0 && last != noTime {
-		return last + int64(m.opts.Lookback)
+		return after(last, m.opts.Lookback)
 	}
 	return noTime
 }
+
+// after is so much later, at most the last instant that there is.
+func after(at int64, d time.Duration) int64 { return at + min(int64(d), math.MaxInt64-max(at, 0)) }
 
 // Advance lets time pass up to now: open incidents grow older, closed ones
 // leave the look-back. It returns how many left. If now is before the instant that
@@ -112,10 +118,10 @@ func (m *Mirror) aged(r *row, age, idle uint8) {
 // agesAt are how many thresholds a row has passed at an instant.
 func (m *Mirror) agesAt(r *row, at int64) (age, idle uint8) {
 	age, idle = r.age, r.idle
-	for r.created != noTime && int(age) < len(m.opts.Thresholds) && r.created+int64(m.opts.Thresholds[age]) <= at {
+	for r.created != noTime && int(age) < len(m.opts.Thresholds) && after(r.created, m.opts.Thresholds[age]) <= at {
 		age++
 	}
-	for last := r.lastKnown(); last != noTime && int(idle) < len(IdleThresholds) && last+int64(IdleThresholds[idle]) <= at; {
+	for last := r.lastKnown(); last != noTime && int(idle) < len(IdleThresholds) && after(last, IdleThresholds[idle]) <= at; {
 		idle++
 	}
 	return age, idle

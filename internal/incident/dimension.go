@@ -230,7 +230,7 @@ type detectors struct {
 	counts [][NumClassifications]int32
 }
 
-// maxDetectors bounds the table; the last one in it is other.
+// maxDetectors bounds the table; one of them is other.
 const maxDetectors = 1000
 
 // number of the value; false when it had to become other.
@@ -238,12 +238,12 @@ func (t *detectors) number(value string) (uint16, bool) {
 	if n, ok := t.index[value]; ok {
 		return n, true
 	}
-	if len(t.names) == maxDetectors {
-		return maxDetectors - 1, false
-	}
 	ok := true
-	if len(t.names) == maxDetectors-1 && value != "other" {
+	if len(t.names) >= maxDetectors-1 && value != "other" {
 		value, ok = "other", false
+		if n, known := t.index[value]; known {
+			return n, false
+		}
 	}
 	if t.index == nil {
 		t.index = make(map[string]uint16)

@@ -18,7 +18,7 @@ import (
 
 // Encoding is the version of the encoding of rows and tables. A store must not
 // hand what it keeps to another version.
-const Encoding = 3
+const Encoding = 4
 
 // The flags as they are saved, whatever they are in memory.
 const (
@@ -31,16 +31,18 @@ const (
 	savedOwned       // the time of its first owner is known
 	savedDimensioned // something is kept under opt-in dimensions
 	savedStale
+	savedOlder
+	savedResolved
 	savedEnd
 )
 
 // savedFlags says which flag in memory each of those is that is one.
 var savedFlags = [...]struct {
-	memory uint8
+	memory uint16
 	saved  uint64
 }{
 	{flagAssigned, savedAssigned}, {flagEverAssigned, savedEverAssigned}, {flagMissed, savedMissed}, {flagNoAlerts, savedNoAlerts},
-	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts}, {flagStale, savedStale},
+	{flagTouched, savedTouched}, {flagHadAlerts, savedHadAlerts}, {flagStale, savedStale}, {flagOlder, savedOlder}, {flagResolved, savedResolved},
 }
 
 func (r *row) appendTo(b []byte) []byte {

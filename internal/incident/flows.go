@@ -82,7 +82,7 @@ func (f *Flows) unrecognized(fields Fields) {
 
 // flowAdded counts an incident that was not known.
 func (m *Mirror) flowAdded(r *row, in *Incident) {
-	if !m.countFlows || !m.isNew(r) {
+	if !m.countFlows || !m.isNew(r) || m.hadLeft(r) {
 		return
 	}
 	if r.status == StatusRedirected {
@@ -110,12 +110,19 @@ func (m *Mirror) flowChanged(before, r *row, in *Incident) {
 		m.flows.Reassigned[r.severity]++
 	}
 	m.flowTimes(before, r, in)
-	switch resolved := r.status == StatusResolved; {
-	case resolved && before.status != StatusResolved:
+	// A status that we do not know may mean either, and is no transition.
+	switch resolved := r.has(flagResolved); {
+	case resolved && !before.has(flagResolved):
 		m.flowResolved(r)
-	case !resolved && before.status == StatusResolved:
+	case !resolved && before.has(flagResolved):
 		m.flows.Reopened[r.severity]++
 	}
+}
+
+// hadLeft tells that an incident which is added was known before: it is as old as the
+// look-back, and has left that since. It is older than what an outage may have hidden.
+func (m *Mirror) hadLeft(r *row) bool {
+	return m.opts.Lookback > 0 && after(r.created, m.opts.Lookback) <= m.at && r.created < m.knownUntil
 }
 
 // isNew tells whether an incident was created after the first sync.
@@ -123,7 +130,7 @@ func (m *Mirror) isNew(r *row) bool { return r.created != noTime && r.created > 
 
 // flowTimes observes what a version has and none before it had.
 func (m *Mirror) flowTimes(before, r *row, in *Incident) {
-	first := func(flag uint8) bool { return r.has(flag) && !before.has(flag) }
+	first := func(flag uint16) bool { return r.has(flag) && !before.has(flag) }
 	// Alerts that join later, by a merge for one, did not bring it about.
 	if began := in.firstActivity(); first(flagHadAlerts) && m.isNew(r) && began != noTime {
 		m.flows.TimeToDetect[r.severity].Observe(time.Duration(r.created - began))

@@ -177,3 +177,28 @@ func TestClockStepsBack(t *testing.T) {
 		}
 	}
 }
+
+// TestFlowsOfAnUnknownStatus: a status that we do not know may mean resolved or not: it
+// is no transition, nor is it one to come back from it.
+func TestFlowsOfAnUnknownStatus(t *testing.T) {
+	m := NewMirror(MirrorOptions{})
+	m.StartFlows(epoch, epoch)
+	at := epoch
+	for i, status := range []Status{StatusActive, StatusUnknown, StatusResolved, StatusUnknown, StatusResolved, StatusUnknown, StatusActive, StatusUnknown, StatusActive} {
+		at = at.Add(time.Minute)
+		m.Apply(&Incident{ID: 1, Created: epoch.Add(time.Second), Updated: at, Status: status})
+		if i%2 == 1 { // over a restart
+			saved, err := m.Export(true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err = RestoreMirror(MirrorOptions{}, saved, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f := m.Snapshot(at).Flows
+	if got := f.Resolved[SeverityUnknown][ClassificationUnknown][0]; got != 1 || f.Reopened[SeverityUnknown] != 1 {
+		t.Errorf("resolved %d times, reopened %d times; want once each", got, f.Reopened[SeverityUnknown])
+	}
+}

@@ -54,6 +54,9 @@ type Alert struct {
 	// FirstActivity is when what the alert tells of began, UTC; zero if the answer
 	// did not say.
 	FirstActivity time.Time
+	// ID tells whether it is the same as another one of its incident, 0 if it has none. It
+	// means something within a process.
+	ID uint64 `json:"-"`
 	// Kept is what [Dimensions] ask for; nil: nothing, or there is nothing of it.
 	Kept *KeptOfAlert `json:",omitempty"`
 }

@@ -71,6 +71,21 @@ func DetectionSource(s string) string {
 	return Label(s)
 }
 
+// known are the label values of both.
+var known = func() map[string]bool {
+	all := make(map[string]bool)
+	for _, synonyms := range []map[string]string{sourceSynonyms, detectionSynonyms} {
+		for _, value := range synonyms {
+			all[value] = true
+		}
+	}
+	return all
+}()
+
+// KnownSource tells whether the text is a service source or a detection source that
+// the APIs are known to send.
+func KnownSource(s string) bool { return known[ServiceSource(s)] || known[DetectionSource(s)] }
+
 // maxLabel bounds one label value, in bytes.
 const maxLabel = 64
 

@@ -50,6 +50,7 @@ type Mirror struct {
 	seen       seen
 	flows      Flows
 	flowsSince int64 // incidents created before are history
+	knownUntil int64 // see [Mirror.KnownUntil]
 	countFlows bool
 	deadlines  queue
 	at         int64 // up to when time has passed
@@ -58,6 +59,7 @@ type Mirror struct {
 	sweeping   bool
 	unsaved    unsaved
 	keys       []uint16 // scratch
+	alerts     alertIDs // likewise
 }
 
 const chunkRows = 1024
@@ -132,6 +134,9 @@ func (m *Mirror) StartFlows(since, now time.Time) {
 	m.flowsSince = unixNano(since)
 }
 
+// KnownUntil says that every incident which was created before that has been known.
+func (m *Mirror) KnownUntil(at time.Time) { m.knownUntil = unixNano(at) }
+
 // CountsFlows tells that [Mirror.StartFlows] was called.
 func (m *Mirror) CountsFlows() bool { return m.countFlows }
 
@@ -163,8 +168,8 @@ func (m *Mirror) apply(in *Incident, present bool) Change {
 	if updated != noTime && updated < r.updated && !present {
 		return Stale
 	}
-	if r.has(flagMissed) {
-		r.set(flagMissed, false)
+	if r.has(flagMissed) || r.has(flagOlder) {
+		r.set(flagMissed|flagOlder, false)
 		m.touch(r.id)
 	}
 	next := *r
@@ -268,6 +273,9 @@ func (m *Mirror) fillAlways(r *row, in *Incident) Fields {
 	if in.Status == StatusUnknown && in.RedirectID != 0 && in.RedirectID != in.ID {
 		r.status = StatusRedirected
 	}
+	if r.status != StatusUnknown {
+		r.set(flagResolved, r.status == StatusResolved)
+	}
 	r.set(flagAssigned, in.Assigned)
 	if in.Assigned {
 		r.set(flagEverAssigned, true)
@@ -285,8 +293,12 @@ func (m *Mirror) fillAlways(r *row, in *Incident) Fields {
 	r.set(flagNoAlerts, false)
 	r.set(flagHadAlerts, true)
 	r.sources, r.categories, r.detections, m.keys = 0, 0, 0, m.keys[:0]
+	m.alerts.forget()
 	for i := range in.Alerts {
 		a := &in.Alerts[i]
+		if m.alerts.again(a.ID) {
+			continue
+		}
 		source, ok := m.sources.number(a.Source)
 		if !ok {
 			unrecognized |= FieldServiceSource
@@ -310,6 +322,27 @@ func (m *Mirror) fillAlways(r *row, in *Incident) Fields {
 	}
 	r.alerts = packAlerts(m.keys)
 	return unrecognized
+}
+
+// alertIDs are the alerts of one incident that were counted. They may come twice: they come
+// in parts, and may move between them.
+type alertIDs map[uint64]struct{}
+
+func (ids *alertIDs) forget() {
+	const many = 1000
+	if *ids == nil || len(*ids) > many { // to clear a map takes as long as what it ever had
+		*ids = alertIDs{}
+	}
+	clear(*ids)
+}
+
+// again tells whether an alert that has an id was counted before, and notes it.
+func (ids alertIDs) again(id uint64) bool {
+	n := len(ids)
+	if id != 0 {
+		ids[id] = struct{}{}
+	}
+	return id != 0 && len(ids) == n
 }
 
 // admit gives a row its next deadline.

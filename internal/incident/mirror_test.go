@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/bits"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -296,7 +297,7 @@ func randomVersion(r *rand.Rand, id int64, created, now time.Time) Incident {
 // duplicates and with pauses in which incidents age, or in which a clock goes back, and recounts all of them
 // after each page.
 func TestMirrorEqualsRecount(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			m, want := NewMirror(testOptions), model{}
@@ -556,4 +557,59 @@ func TestAlertsMissing(t *testing.T) {
 	missing(1)
 	m.Drop(3)
 	missing(0)
+}
+
+// TestDetectorOther: a detector of that name is one with those that have no room, and what
+// is saved of them can be read.
+func TestDetectorOther(t *testing.T) {
+	opts := MirrorOptions{Dimensions: Dimensions{Detectors: 10}}
+	for _, at := range []int64{3, maxDetectors - 2, maxDetectors + 5} {
+		m := NewMirror(opts)
+		for i := range int64(1200) {
+			detector := fmt.Sprint(i)
+			if i == at {
+				detector = "other"
+			}
+			m.Apply(&Incident{
+				ID: i + 1, Created: epoch, Updated: epoch, Status: StatusResolved, Kept: &Kept{Mark: opts.Dimensions.Mark()},
+				Alerts: []Alert{{Source: "a", Kept: &KeptOfAlert{Detector: detector}}},
+			})
+		}
+		saved, err := m.Export(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restored, err := RestoreMirror(opts, saved, epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := restored.Snapshot(epoch).Dimensions.Detectors, m.Snapshot(epoch).Dimensions.Detectors; !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if got := len(m.dimensions.detectors.names); got > maxDetectors {
+			t.Errorf("%d detectors", got)
+		}
+	}
+}
+
+// TestAlertTwice: an alert that comes twice within its incident counts once; those that
+// tell no id count each.
+func TestAlertTwice(t *testing.T) {
+	for _, many := range []int{3, 3000} {
+		m := NewMirror(MirrorOptions{})
+		for id := range int64(2) { // the ids of one incident say nothing of another's
+			in := Incident{ID: 1 + id, Created: epoch, Updated: epoch, Status: StatusActive}
+			for i := range many {
+				in.Alerts = append(in.Alerts, Alert{ID: uint64(1 + i)}, Alert{ID: uint64(1 + i)}, Alert{})
+			}
+			m.Apply(&in)
+		}
+		total := 0
+		for _, c := range m.Snapshot(epoch).Alerts {
+			total += int(c.Count)
+		}
+		if want := 2 * 2 * many; total != want {
+			t.Errorf("%d alerts, want %d", total, want)
+		}
+	}
 }

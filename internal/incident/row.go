@@ -30,7 +30,7 @@ type row struct {
 	status         Status
 	classification Classification
 	determination  Determination
-	flags          uint8
+	flags          uint16
 	age            uint8 // number of age thresholds that were passed
 	oldest         uint8 // severities in whose queue of oldest the row stands, a bit each
 	sweep          uint8 // low bits of the last sweep that saw the row
@@ -42,10 +42,10 @@ type row struct {
 const noTime = 0
 
 const (
-	flagUsed uint8 = 1 << iota
+	flagUsed uint16 = 1 << iota
 	flagAssigned
 	flagEverAssigned
-	flagMissed // the last sweep did not see it, or only an older version
+	flagMissed // the last sweep did not see it
 	// flagNoAlerts: the present version came without its alerts. Those of an
 	// older version are kept, but must not be shown.
 	flagNoAlerts
@@ -54,11 +54,14 @@ const (
 	// flagStale: what is kept under opt-in dimensions is not known as of the present
 	// settings.
 	flagStale
+	flagOlder // the last sweep saw only an older version
+	// flagResolved: the last version whose status we know was resolved.
+	flagResolved
 )
 
-func (r *row) has(flag uint8) bool { return r.flags&flag != 0 }
+func (r *row) has(flag uint16) bool { return r.flags&flag != 0 }
 
-func (r *row) set(flag uint8, on bool) {
+func (r *row) set(flag uint16, on bool) {
 	if on {
 		r.flags |= flag
 	} else {

@@ -62,17 +62,26 @@ func (m *Mirror) Merged(id int64) bool {
 	return ok && m.row(slot).status == StatusRedirected
 }
 
-// Missed notes that a sweep did not see an incident that could not be looked up, or
-// only an older version of it. It is true when that happened for the second time in a row.
-func (m *Mirror) Missed(id int64) bool {
+// Missed notes that a sweep did not see an incident that could not be looked up. It is
+// true when that happened for the second time in a row.
+func (m *Mirror) Missed(id int64) bool { return m.inARow(id, flagMissed, flagOlder) }
+
+// Older notes that a sweep saw only an older version of an incident. It is true when that
+// happened for the second time in a row.
+func (m *Mirror) Older(id int64) bool { return m.inARow(id, flagOlder, flagMissed) }
+
+// inARow notes what a sweep has said of an incident, instead of another, and tells whether
+// the one before has said the same.
+func (m *Mirror) inARow(id int64, said, instead uint16) bool {
 	slot, ok := m.index.find(id)
 	if !ok {
 		return false
 	}
 	r := m.row(slot)
-	again := r.has(flagMissed)
+	again := r.has(said)
 	if !again {
-		r.set(flagMissed, true)
+		r.set(said, true)
+		r.set(instead, false)
 		m.touch(id)
 	}
 	return again

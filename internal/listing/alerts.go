@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"m365_defender_exporter/internal/incident"
-	"m365_defender_exporter/internal/reason"
 )
 
 // pendingAlerts is a row that came with a part of its alerts, and the link to
@@ -62,7 +61,7 @@ func (l *Listing) moreAlerts(page Page, now time.Time) ([]incident.Incident, *Er
 	switch {
 	case page.Link == "":
 		row := p.Row
-		row.Alerts = p.alerts
+		row.Alerts, row.AlertsUnknown = p.alerts, false
 		l.Pending, l.alertFails, l.server.Further = l.Pending[1:], 0, pause{}
 		return []incident.Incident{row}, nil
 	case cycle, p.blanks > maxBlanks, len(p.links) >= maxAlertLinks, len(p.alerts) > maxAlerts:
@@ -99,13 +98,13 @@ func (l *Listing) withoutAlerts() {
 // alertsFailed is called when further alerts could not be had. Unless nothing
 // can be had at all, the row does without them after a few times.
 func (l *Listing) alertsFailed(err *Error, now time.Time) Verdict {
-	switch err.Reason {
-	case reason.Throttled, reason.Auth, reason.Network:
+	outage := everywhere(err)
+	if outage && !l.lone.again() {
 		return passing(err)
 	}
 	p := &l.Pending[0]
 	refused, _ := classify(err)
-	if p.fails++; refused || err.unsent() || p.fails > 2 || l.alertFails > 0 {
+	if p.fails++; outage && p.fails > 1 || refused || err.Unsent || p.fails > 2 || l.alertFails > 0 {
 		l.alertsLost(now)
 		return RetryNow
 	}

@@ -32,6 +32,25 @@ func begun(t *testing.T) *Listing {
 	return l
 }
 
+// TestAlertsByLinkAlone: a row that comes with a link and nothing else has all of its
+// alerts in the end, and its server is one that delivers them.
+func TestAlertsByLinkAlone(t *testing.T) {
+	s := NewServer(Offer{MaxTop: 100, Skip: true, Expand: true})
+	l := New(s, false, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
+	req, _ := l.Next(noon)
+	page := partial()
+	page.Rows = page.Rows[:1]
+	page.Rows[0].Alerts, page.Rows[0].AlertsUnknown = nil, true
+	if rows, err := l.Apply(noon, req, page); err != nil || len(rows) > 0 || s.Unsupported(OptionAlerts) {
+		t.Fatalf("got %v, %v", rows, err)
+	}
+	req, _ = l.Next(noon)
+	rows, err := l.Apply(noon, req, Page{Alerts: make([]incident.Alert, 3)})
+	if err != nil || len(rows) != 1 || len(rows[0].Alerts) != 3 || rows[0].AlertsUnknown {
+		t.Errorf("got %+v, %v", rows, err)
+	}
+}
+
 // TestAlertsAreFollowed to their end, in parts.
 func TestAlertsAreFollowed(t *testing.T) {
 	l := begun(t)
@@ -103,7 +122,7 @@ func TestAlertsFail(t *testing.T) {
 		after int // failures; 0: never
 	}{
 		{Error{Status: 404, Reason: reason.Other}, 1},
-		{Error{Reason: reason.Other}, 1}, // a link to another host, that is not even asked
+		{Error{Reason: reason.Other, Unsent: true}, 1}, // a link to another host, that is not even asked
 		{Error{Status: 500, Reason: reason.Server}, 3},
 		{Error{Status: 206, Reason: reason.Partial}, 3},
 		{Error{Status: 200, Reason: reason.Decode}, 3},
@@ -252,5 +271,27 @@ func TestAlertsOverRestart(t *testing.T) {
 	}
 	if req, _ := next.Next(noon); req.AlertsOf != 0 || req.Link != "" {
 		t.Errorf("next: %+v", req)
+	}
+}
+
+// TestAlertsInAnOutage: where the smallest request fails, too, in whichever way, it is an
+// outage, and the row is not given up at once.
+func TestAlertsInAnOutage(t *testing.T) {
+	for _, as := range []Error{{Status: 500, Reason: reason.Server}, {Status: 404, Reason: reason.Other}, {Reason: reason.Timeout}} {
+		l := begun(t)
+		for n := range 6 {
+			err := Error{Reason: reason.Network}
+			if n == 4 {
+				err = as
+			}
+			err.Request, _ = l.Next(noon)
+			if smallest := err.Request.AlertsOf == 0; smallest != (n == 4) {
+				t.Errorf("request %d: %+v", n, err.Request)
+			}
+			l.Fail(noon, &err)
+		}
+		if rows := l.Leftover(); len(rows) > 0 {
+			t.Errorf("%v: the row is given up", as.Reason)
+		}
 	}
 }

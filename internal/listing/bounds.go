@@ -183,7 +183,7 @@ func (l *Listing) proven(r *Range, page *Page, secs *seconds, more bool) {
 // page, so that each half has rows, or at a second that has half of them. It is
 // false where bounds do not lead on: they cannot be sent, or are ignored.
 func (l *Listing) halve(r *Range, secs *seconds, now time.Time) bool {
-	if !l.server.Takes(OptionUpperBound, now) || !l.server.takesSince(instant(secs.max), now) {
+	if !l.server.Takes(OptionUpperBound, now) || !l.server.TakesSince(instant(secs.max), now) {
 		return false
 	}
 	m, n, last := median(secs), secs.last(), secs.all[len(secs.all)-1]

@@ -24,6 +24,7 @@ const (
 	small               // the same with fewer and fewer rows
 	without             // without options, one more each time
 	beyond              // one row, further down
+	bare                // without options, and one row only
 )
 
 // variation is one of the request that failed, the nth of its kind.
@@ -35,6 +36,10 @@ type variation struct {
 type diagnosis struct {
 	base    Request // what failed
 	refused bool    // the server has refused it, rather than failed
+	// lone: it has failed as in an outage, and alone. It is said again of each variation,
+	// nothing is concluded from what passes once, no row is given up, and what is blamed is
+	// left out for an hour.
+	lone bool
 	// variations are still to be tried, the next one first; none: nothing is wrong.
 	variations []variation
 	// confirming: a variation went well, and what it left out is tried once more.
@@ -79,9 +84,12 @@ var blames = [2][2][]Option{
 // plan lists the variations that find out why a request fails.
 func (d *diagnosis) plan() {
 	which := blames[0]
-	if d.refused {
+	switch {
+	case d.refused:
 		which = blames[1]
-	} else {
+	case d.lone:
+		d.shrink()
+	default:
 		d.variations = append(d.variations, variation{again, 0})
 		for n := range living {
 			d.variations = append(d.variations, variation{alive, n})
@@ -92,10 +100,17 @@ func (d *diagnosis) plan() {
 	if d.refused {
 		d.shrink() // one of the rows may be why
 	}
-	for n := range 3 {
-		d.variations = append(d.variations, variation{beyond, n})
+	if !d.lone {
+		for n := range 3 {
+			d.variations = append(d.variations, variation{beyond, n})
+		}
 	}
 	d.leaveOut(which[1])
+	if !d.lone && !d.refused && d.base.Top > 1 { // it may be both, an option and the size
+		for n := range d.options {
+			d.variations = append(d.variations, variation{bare, n + 1})
+		}
+	}
 }
 
 // shrink plans to ask for fewer rows.
@@ -128,15 +143,19 @@ func (d *diagnosis) vary(req *Request) {
 	case alive:
 		*req = living[v.n]
 	case small:
-		req.Top = max(1, req.Top/lighter[v.n])
-	case without:
+		if !d.confirming {
+			req.Top = max(1, req.Top/lighter[v.n])
+		}
+	case without, bare:
 		if d.confirming {
 			v.n--
 		}
 		for _, o := range d.options[:v.n] {
 			req.leaveOut(o)
 		}
-		req.Top = min(light, req.Top)
+		if req.Top = min(light, req.Top); v.step == bare {
+			req.Top = min(1, req.Top)
+		}
 	case beyond:
 		if req.Top = 1; !d.confirming {
 			req.Skip += 1 + v.n
@@ -162,7 +181,7 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 			d.leaveOut([]Option{OptionPageSize})
 			d.leaveOut(slices.Concat(blames[0][:]...))
 		}
-	case v.step == small:
+	case v.step == small && !d.lone:
 		l.server.shrink(2*d.base.Top/lighter[v.n], now)
 		*d = diagnosis{}
 	case v.step == beyond && d.base.Top == 0:
@@ -195,10 +214,30 @@ func (l *Listing) placed() *place {
 // is remembered by the [Server]. Rows that are given up on with it are returned
 // by [Listing.Leftover].
 func (l *Listing) Fail(now time.Time, err *Error) Verdict {
+	switch {
+	case err.Unsent && err.Request.Link == "": // there is no access token
+		return passing(err)
+	case l.lone.asking: // an outage after all
+		l.lone, l.diagnosis = lone{}, diagnosis{}
+		return passing(err)
+	}
 	if len(l.Pending) > 0 {
 		return l.alertsFailed(err, now)
 	}
+	if l.blank.asking {
+		return l.blankFailed(err)
+	}
 	refused, failed := classify(err)
+	// What is throttled is no fault of what was asked for. Only a redirect is given up for it,
+	// or a link behind empty pages: the list itself may be asked.
+	alone := everywhere(err) && (err.Reason != reason.Throttled || l.redirected()) && l.lone.again()
+	if refused || failed {
+		// The server has answered: what else has failed is begun anew.
+		if l.lone = (lone{}); l.diagnosis.lone {
+			l.diagnosis = diagnosis{}
+		}
+	}
+	failed = failed || alone && err.Reason != reason.Throttled
 	if refused || failed {
 		if l.still++; l.still > maxStill {
 			l.still = 0
@@ -217,7 +256,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 		b.link, b.links, *d = "", 0, diagnosis{}
 		return Failed
-	case err.Request.Link != "" && ofLink(err):
+	case err.Request.Link != "" && (alone || !everywhere(err)):
 		b.leaveLinks()
 		return RetryLater
 	}
@@ -235,14 +274,17 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		l.server.Top, l.server.Grow = err.TopLimit, pause{Until: now.Add(probeAfter)} // it is believed
 		return RetryNow
 	}
-	if err.Request.Link != "" && ofLink(err) {
-		return l.linkFailed(!failed, now)
+	if err.Request.Link != "" && (alone || !everywhere(err)) {
+		return l.linkFailed(failed, now)
 	}
 	if !refused && !failed {
-		*d = diagnosis{}
+		if !d.lone {
+			*d = diagnosis{}
+		}
 		return passing(err)
 	}
 	if len(d.variations) == 0 {
+		d.lone = alone
 		return l.begin(err, refused, now)
 	}
 	v := d.variations[0]
@@ -258,6 +300,10 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 			l.Skipped++
 		}
 		l.server.Top = 0 // the pages were not too heavy
+		*d = diagnosis{}
+		return RetryNow
+	case d.confirming && v.step == small:
+		l.server.shrink(2*d.base.Top/lighter[v.n], now)
 		*d = diagnosis{}
 		return RetryNow
 	case d.confirming:
@@ -329,10 +375,10 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		// Too heavy, or still too heavy.
 		s.shrink(top, now)
 		return RetryNow
-	case s.outages&(s.outages-1) != 0:
+	case s.outages&(s.outages-1) != 0 && !d.lone:
 		return l.outage() // as the last times: one request tells
 	}
-	*d = diagnosis{base: err.Request, refused: refused}
+	*d = diagnosis{base: err.Request, refused: refused, lone: d.lone}
 	d.plan()
 	if err.TooLarge || err.Reason == reason.Timeout {
 		d.variations = d.variations[1:]
@@ -346,6 +392,10 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 // blame leaves the option out that made the request fail.
 func (l *Listing) blame(o Option, now time.Time) {
 	s, base := l.server, &l.diagnosis.base
+	if l.diagnosis.lone {
+		s.leaveOut(now, o)
+		return
+	}
 	switch o {
 	case OptionUpperBound:
 		l.refuseUpper(now)
@@ -368,20 +418,68 @@ func (l *Listing) blame(o Option, now time.Time) {
 	s.refuse(o, now)
 }
 
-// ofLink tells that a failure may be that of a link alone, rather than of every
-// request.
-func ofLink(err *Error) bool {
-	return err.Reason != reason.Throttled && err.Reason != reason.Network && err.Reason != reason.Partial
+// everywhere tells that a failure may be that of every request at present, rather than of
+// what was asked for.
+func everywhere(err *Error) bool {
+	if refused, failed := classify(err); refused || failed {
+		return false
+	}
+	alerts := err.Request.AlertsOf != 0
+	switch err.Reason {
+	case reason.Throttled, reason.Network:
+		return true
+	case reason.Partial:
+		return !alerts
+	case reason.Auth:
+		return alerts || err.Request.Link == ""
+	case reason.Forbidden:
+		return err.Request.Link == ""
+	}
+	return false
 }
 
-// linkFailed tries a link once more, unless it is refused, and then goes on without
-// it: from the beginning of the round, and where that fails again and again by bounds.
-func (l *Listing) linkFailed(refused bool, now time.Time) Verdict {
+// redirected tells that what is read now is at the end of a redirect, or behind empty pages.
+func (l *Listing) redirected() bool {
+	r := &l.Todo[len(l.Todo)-1]
+	return r.Behind != nil && r.Behind.links > 0 || r.place != nil && r.place.hops > 0
+}
+
+// lone finds out whether what looks like an outage is the failure of one request alone: one
+// that fails again and again, and once more after the smallest one did not.
+type lone struct {
+	fails  int  // in a row
+	asking bool // the smallest request is made next
+	works  bool // it went well
+}
+
+// again takes note of a failure, and tells whether it is that of the request alone.
+func (f *lone) again() (alone bool) {
+	const many = 4
+	if alone = f.works; alone {
+		*f = lone{} // what fails next has to show it by itself
+		return true
+	}
+	f.fails++
+	f.asking = f.fails == many
+	return false
+}
+
+// succeeded takes note of a page. It is true if that was the smallest one, and no answer to
+// the listing.
+func (f *lone) succeeded() (smallest bool) {
+	smallest = f.asking
+	*f = lone{works: smallest}
+	return smallest
+}
+
+// linkFailed tries a link once more if that may help, and then goes on without it: from
+// the beginning of the round, and where that fails again and again by bounds.
+func (l *Listing) linkFailed(mayPass bool, now time.Time) Verdict {
 	p := l.placed()
-	if p.fails++; p.fails == 1 && !refused {
+	if p.fails++; p.fails == 1 && mayPass {
 		return RetryLater
 	}
-	if l.linkFails++; p.hops > 0 && l.server.DirectRows && !l.server.EmptyPages && (refused || l.linkFails > 2) {
+	if l.linkFails++; p.hops > 0 && l.server.DirectRows && !l.server.EmptyPages && l.linkFails > 2 {
 		// It was that of an empty page, and leads nowhere.
 		l.server.LostLinks, l.server.LinkNoise = true, true
 	}

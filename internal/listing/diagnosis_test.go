@@ -526,3 +526,72 @@ func TestAlertsOfOneRow(t *testing.T) {
 		t.Errorf("alerts left out %v, pages of %d", s.Unsupported(OptionAlerts), s.size(noon))
 	}
 }
+
+// TestOneLinkFails: one failure of the link of an empty page says nothing of the links of
+// such pages, which lead to all rows there are.
+func TestOneLinkFails(t *testing.T) {
+	for what, failure := range map[string]Error{
+		"500":              {Operation: OperationList, Status: 500, Reason: reason.Server},
+		"401":              {Operation: OperationList, Status: 401, Reason: reason.Auth},
+		"403":              {Operation: OperationList, Status: 403, Reason: reason.Forbidden},
+		"410, it is over":  {Operation: OperationList, Status: 410, Reason: reason.Other},
+		"no token":         {Operation: OperationList, Reason: reason.Auth},
+		"something else":   {Operation: OperationList, Reason: reason.Other},
+		"connection reset": {Operation: OperationList, Reason: reason.Network},
+	} {
+		for kind := range kinds {
+			t.Run(what+" "+kind, func(t *testing.T) {
+				m := newModel(rand.New(rand.NewPCG(1, 7)), 500, false)
+				m.graph()
+				m.count = refuses
+				s := NewServer(m.offer)
+				if _, err := m.read(New(s, true, kinds["scan"].ranges(m.now)...), 1000); err != nil {
+					t.Fatal(err)
+				}
+				m.empty = 1 // from now on
+				l := New(s, kinds[kind].prove, kinds[kind].ranges(m.now)...)
+				for failed := false; !failed; {
+					req, more := l.Next(m.now)
+					if !more {
+						t.Fatal("no link was followed")
+					}
+					if failed = req.Link != ""; failed {
+						failure.Request = req
+						l.Fail(m.now, &failure)
+						restart(l, m.now)
+						break
+					}
+					page, err := m.list(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := l.Apply(m.now, req, page); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, l := range []*Listing{l, New(s, kinds[kind].prove, kinds[kind].ranges(m.now)...)} {
+					began := m.now
+					got, err := m.read(l, 5000)
+					if missing := m.missing(got, began, l.Whole...); err == nil && len(missing) > 0 {
+						t.Errorf("done, and %d of %d rows are missing", len(missing), len(m.rows))
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestLinksAgain: that links lead to nothing is found out again after a day.
+func TestLinksAgain(t *testing.T) {
+	s := NewServer(Offer{})
+	s.LinkNoise, s.LostLinks = true, true
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, after := range []time.Duration{0, 23 * time.Hour} {
+		if s.Renew(now.Add(after)); !s.LinkNoise || !s.LostLinks {
+			t.Errorf("forgotten after %v", after)
+		}
+	}
+	if s.Renew(now.Add(probeAfter)); s.LinkNoise || s.LostLinks {
+		t.Error("for good")
+	}
+}

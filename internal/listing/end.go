@@ -7,10 +7,11 @@ import (
 	"m365_defender_exporter/internal/incident"
 )
 
-// behind proves the end of a part that a scan has read, however it was read: the list has
-// as many rows, and those behind as many are none but the new ones, or have made room
-// for new ones elsewhere. Anything else shows that an order was one of pages alone, or
-// that pages had ended early.
+// behind proves the end of a part that a scan has read, however it was read. Where 300 rows
+// were read the list is asked for from a position near that on: the rows that it shows there
+// have to be among those that were read, and the list has to end at 300. A row more is
+// allowed for each that has come since the scan began, wherever that stands. Anything else
+// shows that only each page was sorted and not the list, or that pages had ended early.
 type behind struct {
 	// From is the position that is read from, -1 as long as the part is read itself. Of
 	// the rows Seen from there on, Known had been read.
@@ -68,7 +69,7 @@ func (b *behind) ask(req *Request, started time.Time, s *Server, now time.Time) 
 			req.Skip = max(b.From, req.Skip-rereads)
 		}
 	case asksCame:
-		if since := started.Add(-late).Truncate(time.Second); s.takesSince(since, now) && since.After(req.Since) {
+		if since := started.Add(-late).Truncate(time.Second); s.TakesSince(since, now) && since.After(req.Since) {
 			req.Since, req.Skip = since, b.CameSeen
 		}
 	}

@@ -34,8 +34,13 @@ type Error struct {
 	// Code and Message are those of the error in the body.
 	Code, Message string
 	Reason        reason.Reason
-	// RetryAfter is the header as received.
+	// Limits are the parts of the message, whole, that may name a limit of calls.
+	Limits string
+	// RetryAfter is the header, a date made seconds.
 	RetryAfter string
+	// Unsent: the request was not even made, its link leads elsewhere, or there is no access
+	// token, and then Request is zero.
+	Unsent bool
 	// TopLimit is the page size that the server says is its limit, 0 if it does
 	// not.
 	TopLimit int
@@ -60,9 +65,6 @@ func (e *Error) Error() string {
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
 }
-
-// unsent tells that the request was not even made: its link leads elsewhere.
-func (e *Error) unsent() bool { return e.Status == 0 && e.Reason == reason.Other }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

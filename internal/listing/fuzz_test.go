@@ -58,6 +58,7 @@ func TestRandomServers(t *testing.T) {
 			}
 			began := m.now
 			l := New(s, kind.prove, kind.ranges(m.now)...)
+			l.Blank = i == 0
 			m.calls, m.log, m.odd = 0, nil, nil
 			if l.Prove && s.Takes(OptionSkip, m.now) && m.skip == takes && m.skipCap == 0 && !m.alone && !m.upperEmpty && rng.IntN(4) == 0 {
 				// Two short ones in a row may agree by chance.

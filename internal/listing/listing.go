@@ -88,8 +88,13 @@ type Listing struct {
 	Moved int `json:"moved,omitempty"`
 	// Waived: the end of a range was not proven, because that of the part was to be.
 	Waived bool `json:"waived,omitempty"`
+	// Unread has a bit for each status that could not be asked for.
+	Unread uint16 `json:"unread,omitempty"`
 	// Nameless are rows that tell no id. They may be some of the list's.
 	Nameless int `json:"nameless,omitempty"`
+
+	// Blank: no incident is known. If none comes, that has to be proven without options.
+	Blank bool `json:"blank,omitempty"`
 
 	// Known tells whether the reader has this version of a row, or a later one;
 	// nil: it has none. Where the newest come first, what is behind a page of such
@@ -98,6 +103,8 @@ type Listing struct {
 
 	server    *Server
 	diagnosis diagnosis
+	lone      lone
+	blank     blank
 	leftover  []incident.Incident
 	// still counts requests since the last progress, linkFails links that failed, broken
 	// the ranges whose reading by links was given up for that.
@@ -117,6 +124,8 @@ type Listing struct {
 	failed *Error
 	// hollow: the last page had no rows although some had to come again.
 	hollow bool
+	// odd: the last page had rows that were not asked for.
+	odd bool
 }
 
 // New returns a listing of the ranges, the first of which is read first. See
@@ -124,6 +133,15 @@ type Listing struct {
 func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
+}
+
+// Anew is the listing as it was before the first request.
+func (l *Listing) Anew() *Listing {
+	whole := slices.Clone(l.Whole)
+	slices.Reverse(whole)
+	next := New(l.server, l.Prove, whole...)
+	next.Latest, next.Blank = l.Latest, l.Blank // it is not empty, or may be
+	return next
 }
 
 // Resume makes a saved listing go on. It returns the rows that were held back
@@ -144,6 +162,7 @@ var (
 	errNoProgress = errors.New("the server allows no complete reading: neither its order, nor bounds, nor positions, nor its links lead on")
 	errLinkCycle  = errors.New("the server's links to further pages lead in a cycle")
 	errCoarse     = errors.New("the server's bounds leave out rows of the seconds that were asked for")
+	errEmptied    = errors.New("the server answers with an empty list to whatever is asked for, and has incidents")
 	errHollow     = errors.New("the server sends no rows where there were some")
 	errShort      = errors.New("the list has rows that the server leaves out of its parts")
 	errCount      = errors.New("the server counts more rows than it sends")
@@ -159,11 +178,18 @@ func (l *Listing) incomplete(req *Request, why error, now time.Time) *Error {
 // Next is the request to make now; false: everything is read. Its answer has to
 // be handed to [Listing.Apply] or [Listing.Fail] before Next is called again.
 func (l *Listing) Next(now time.Time) (Request, bool) {
+	if l.lone.asking {
+		return Request{Top: min(1, l.server.size(now))}, true
+	}
 	if len(l.Pending) > 0 {
 		p := &l.Pending[0]
 		return Request{Link: p.link, AlertsOf: p.Row.ID, Top: 1}, true
 	}
 	r := l.current(now)
+	if r == nil && l.doubted() {
+		l.blank.asking = true
+		return Request{}, true
+	}
 	if r == nil {
 		return Request{}, false
 	}
@@ -173,7 +199,14 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 }
 
 // Done tells that everything is read.
-func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 }
+func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 && !l.doubted() }
+
+// Last is the range that is read last.
+func (l *Listing) Last() *Range { return &l.Whole[0] }
+
+// LeftOut tells that incidents of this status were not read by it, because the server did not
+// take that.
+func (l *Listing) LeftOut(status incident.Status) bool { return l.Unread>>status&1 != 0 }
 
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
@@ -183,6 +216,7 @@ func (l *Listing) current(now time.Time) *Range {
 			return r
 		}
 		if r.Status != incident.StatusUnknown && !l.server.TakesStatus(r.Status, now) {
+			l.Unread |= 1 << r.Status
 			l.pop()
 			continue
 		}
@@ -209,7 +243,7 @@ func (l *Listing) current(now time.Time) *Range {
 func (l *Listing) byPosition(r *Range, now time.Time) bool {
 	s := l.server
 	upper := r.Before == noBefore || s.Takes(OptionUpperBound, now)
-	lower := r.Since == noSince || s.takesSince(instant(r.Since), now)
+	lower := r.Since == noSince || s.TakesSince(instant(r.Since), now)
 	sorted := func(order Order) bool {
 		return !s.Unsorted && (s.Direction == order || s.Takes(OptionOrder, now))
 	}
@@ -220,7 +254,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 func (l *Listing) request(r *Range, now time.Time) Request {
 	s := l.server
 	req := Request{Status: r.Status}
-	if r.Since != noSince && s.takesSince(instant(r.Since), now) {
+	if r.Since != noSince && s.TakesSince(instant(r.Since), now) {
 		req.Since = instant(r.Since)
 	}
 	if r.Before != noBefore && s.Takes(OptionUpperBound, now) {
@@ -269,9 +303,16 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 // reading, and the listing is then of no more use; or partial where the page
 // lacks rows that it counts, and the request is to be made again.
 func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incident, *Error) {
+	if l.lone.succeeded() {
+		l.server.outages = 0
+		return nil, nil
+	}
 	l.Started = cmp.Or(l.Started, page.Date, now)
 	if req.AlertsOf != 0 {
 		return l.moreAlerts(page, now)
+	}
+	if l.blank.asking {
+		return nil, l.unblank(&req, &page, now)
 	}
 	rows := l.holdBack(&page, now)
 	if l.still++; l.still > maxStill || l.broken > maxBreaks {
@@ -375,13 +416,19 @@ func (l *Listing) restart() {
 }
 
 // afresh begins again.
-func (l *Listing) afresh() { l.Todo, l.ids = slices.Clone(l.Whole), nil }
+func (l *Listing) afresh() { l.Todo, l.ids, l.Unread = slices.Clone(l.Whole), nil, 0 }
 
 // coarse begins again, because bounds have left out rows of the seconds that were asked
-// for; the second time without bounds, for an hour.
+// for; the second time without bounds, for an hour. A delta does so only where that was
+// seen to be needed, see [Server.Coarse]: what it has missed may be on a machine that is not
+// behind.
 func (l *Listing) coarse(req *Request, now time.Time) *Error {
 	s := l.server
+	if l.Coarse && l.Known != nil && !s.Coarse {
+		return l.incomplete(req, errCoarse, now)
+	}
 	if l.Coarse {
+		s.Coarse = s.Coarse || l.Known == nil
 		if !s.leaveOut(now, OptionUpperBound, OptionLowerBound) {
 			return l.incomplete(req, errCoarse, now)
 		}

@@ -237,3 +237,28 @@ func TestGaps(t *testing.T) {
 		}
 	}
 }
+
+// TestDeltaOfAMachineBehind: what a delta misses at the second that it goes on from may be on a
+// machine that is behind. Bounds are not left out for that, unless a scan has needed it.
+func TestDeltaOfAMachineBehind(t *testing.T) {
+	m := newModel(rand.New(rand.NewPCG(3, 1)), 900, false)
+	m.graph()
+	m.lowerGt, m.count = true, refuses
+	s := NewServer(m.offer)
+	delta := func() error {
+		l := New(s, false, kinds["scan"].ranges(m.now)...)
+		l.Known = func(*incident.Incident) bool { return false }
+		_, err := m.read(l, 1000)
+		return err
+	}
+	if err := delta(); !errors.Is(err, errCoarse) || !s.Takes(OptionLowerBound, m.now) || !s.Takes(OptionUpperBound, m.now) {
+		t.Errorf("got %v, refused %v", err, s.Refused)
+	}
+	if _, err := m.read(New(s, true, kinds["scan"].ranges(m.now)...), 1000); err != nil || !s.Coarse {
+		t.Errorf("a scan: %v, coarse %v", err, s.Coarse)
+	}
+	clear(s.Refused[:])
+	if err := delta(); err != nil {
+		t.Errorf("a delta after that: %v", err)
+	}
+}

@@ -66,7 +66,8 @@ type model struct {
 	retention   time.Duration
 	moving      float64 // chance of a change per call
 	flaky       float64
-	odd         func(page *Page) // what one answer is like
+	odd         func(page *Page)   // what one answer is like
+	blank       func(Request) bool // is answered as if there were no rows
 	calls       int
 	log         []string
 }
@@ -162,6 +163,9 @@ func (m *model) list(req Request) (page Page, err *Error) {
 	}()
 	if m.flaky > 0 && m.rng.Float64() < m.flaky {
 		return Page{}, m.refuse(&asked, fails)
+	}
+	if m.blank != nil && m.blank(req) {
+		return Page{Count: -1, Date: m.now}, nil
 	}
 	blanks := 0 // that led here
 	if req.Link != "" {
@@ -322,10 +326,11 @@ func (m *model) selected(req Request) []*incident.Incident {
 			order = "update_asc"
 		}
 	}
-	type keyed struct {
-		*incident.Incident
+	type keyed struct { // without a pointer, which costs where rows are moved
 		group, key, id int64
+		at             int32
 	}
+	selected := make([]*incident.Incident, 0, len(m.rows))
 	rows := make([]keyed, 0, len(m.rows))
 	for _, r := range m.rows {
 		updated := at(r.Updated)
@@ -335,7 +340,7 @@ func (m *model) selected(req Request) []*incident.Incident {
 		if m.status == takes && req.Status != 0 && r.Status != req.Status {
 			continue
 		}
-		row := keyed{Incident: r, id: r.ID}
+		row := keyed{id: r.ID, at: int32(len(rows))}
 		if m.groups > 0 && order != "update_asc" {
 			row.group = r.ID % m.groups
 		}
@@ -351,7 +356,7 @@ func (m *model) selected(req Request) []*incident.Incident {
 		default:
 			row.key = (r.ID * 2654435761) % 65537
 		}
-		rows = append(rows, row)
+		rows, selected = append(rows, row), append(selected, r)
 	}
 	slices.SortFunc(rows, func(a, b keyed) int {
 		switch {
@@ -364,7 +369,7 @@ func (m *model) selected(req Request) []*incident.Incident {
 	})
 	sorted := make([]*incident.Incident, len(rows))
 	for i, row := range rows {
-		sorted[i] = row.Incident
+		sorted[i] = selected[row.at]
 	}
 	return sorted
 }

@@ -38,8 +38,8 @@ func (l *Listing) shown(req *Request, page *Page) {
 }
 
 // check compares the rows with what was asked for. It is true if an option was
-// ignored on which the page's use depends: it is left out from now on, and the
-// range is asked for again.
+// ignored on which the page's use depends: the range is asked for again, and the second
+// time without it.
 func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now time.Time) (again bool) {
 	s := l.server
 	usable, older, newer, others, bare := 0, 0, 0, 0, 0
@@ -52,7 +52,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		if in.Status != req.Status && in.Status != incident.StatusUnknown {
 			others++
 		}
-		if in.AlertsUnknown {
+		if in.AlertsUnknown && page.MoreAlerts[in.ID] == "" {
 			bare++
 		}
 		if in.Updated.IsZero() {
@@ -81,18 +81,24 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		r.place.rewind()
 		return true
 	}
+	tooNew := newer*10 > usable || newer > 0 && secs.sorted()
+	tooOld := older*10 > usable
+	// Sorted rows tell by themselves where the range ends.
+	disturbs := tooOld && (l.order(req, secs) != Descending || s.Unsorted)
+	if l.odd = (other || tooNew || disturbs) && !l.odd; l.odd {
+		return true // one answer shows nothing
+	}
 	if other {
 		s.refuse(OptionStatus, now)
 		again = true
 	}
-	if newer*10 > usable || newer > 0 && secs.sorted() {
+	if tooNew {
 		l.refuseUpper(now)
 		again = true
 	}
-	if older*10 > usable {
+	if tooOld {
 		s.refuse(OptionLowerBound, now)
-		// Sorted rows tell by themselves where the range ends.
-		again = again || l.order(req, secs) != Descending || s.Unsorted
+		again = again || disturbs
 	}
 	if req.Alerts && usable > 0 && bare == usable {
 		s.refuse(OptionAlerts, now)
@@ -143,7 +149,8 @@ func (l *Listing) learn(r *Range, req *Request, page *Page, secs *seconds, now t
 		s.FullPages = true
 	}
 	l.Largest = max(l.Largest, n)
-	s.Counts = s.Counts || page.Count > n
+	// A page that was cut may be told with the count of the whole one.
+	s.Counts = s.Counts || page.Count > max(l.Largest, s.PageMax)
 	s.DirectRows = s.DirectRows || n > 0 && req.Link == ""
 	if s.PageMax > 0 && n > s.PageMax {
 		if s.PageMax = n; n >= req.Top && req.Top > 0 {

@@ -47,9 +47,10 @@ type place struct {
 	pages   int                 // that had something new
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
-	// chain: each page of the first round was sorted, and had a row of the one before,
-	// anchor, behind which all rows were to come again that have its last second: those
-	// may come in any order. Then none can have been missed.
+	// chain: no row can have been missed, because each page of the first round was sorted
+	// and joined on to the one before. After a page that ends with the rows a, b and c, of
+	// which b and c have the same second, the next one is asked for from a on, the anchor:
+	// behind that come all rows of this second, in any order.
 	chain  bool
 	anchor int64
 }

@@ -14,10 +14,12 @@ type Range struct {
 	Since  int64           `json:"since"`
 	Before int64           `json:"before"`
 	Status incident.Status `json:"status,omitempty"`
-	// Edge is the second that the range goes on with after the page before: that of
-	// its last row, of which it had EdgeRows, which come again, or the one next to
-	// that. LastRows is how many rows that page had, if it looked like the last one. Down:
-	// the newest come first.
+	// Edge is the second at which the range borders on the page before. If that page of
+	// [100, 900) had the newest rows and ended with two of second 700, what is left is
+	// [100, 702), for there are servers that round: Edge is 700, EdgeRows 2, and those two
+	// have to come again. Where second 700 is read by itself, Edge of what lies below is 700,
+	// too, of what lies above 701, and EdgeRows is 0. LastRows is how many rows that page
+	// had, if it looked like the last one. Down: the newest come first.
 	Edge     int64 `json:"edge,omitempty"`
 	Down     bool  `json:"down,omitempty"`
 	EdgeRows int   `json:"edge_rows,omitempty"`
@@ -52,8 +54,11 @@ func Everything(status incident.Status, since time.Time) Range {
 	return r
 }
 
-// Older is what was last updated from an instant on, and before a second.
-func Older(since time.Time, before int64) Range { return Range{Since: since.Unix(), Before: before} }
+// Older is what of a status, or with StatusUnknown of all, was last updated from an instant
+// on, and before a second.
+func Older(status incident.Status, since time.Time, before int64) Range {
+	return Range{Status: status, Since: since.Unix(), Before: before}
+}
 
 // Endless tells that the range reaches up to any time.
 func (r *Range) Endless() bool { return r.Before == noBefore }

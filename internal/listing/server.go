@@ -28,6 +28,10 @@ var optionNames = [NumOptions]string{"order", "upper_bound", "lower_bound", "sta
 // String is the label value.
 func (o Option) String() string { return optionNames[o] }
 
+// longAgo is before all that is kept of incidents: to refuse bounds that are so old takes
+// nothing away.
+const longAgo = 10 * 365 * 24 * time.Hour
+
 // How long something is left out that failed, at first and at most.
 const (
 	firstWait   = time.Minute // larger pages, and alerts
@@ -87,10 +91,11 @@ type Server struct {
 
 	// PageMax is the most rows that the server puts on a page although more were
 	// asked for and exist; 0: as many as asked for. ShortPages: pages end early for
-	// no reason that can be seen. SmallerAt is when that was noticed.
+	// no reason that can be seen. NoticedAt is when that, or something about links, was
+	// noticed.
 	PageMax    int       `json:"page_max,omitempty"`
 	ShortPages bool      `json:"short_pages,omitempty"`
-	SmallerAt  time.Time `json:"smaller_at,omitzero"`
+	NoticedAt  time.Time `json:"noticed_at,omitzero"`
 	// FullPages: a page with as many rows as asked for was seen. LinkNoise: a link
 	// led to nothing. EmptyPages: the link of a page without rows led to some.
 	// LostLinks: links lead to rows that were not asked for. DirectRows: rows come
@@ -102,6 +107,9 @@ type Server struct {
 	LostLinks  bool `json:"lost_links,omitempty"`
 	DirectRows bool `json:"direct_rows,omitempty"`
 
+	// Coarse: bounds were seen to leave out rows of the seconds that were asked for, in a
+	// scan, or the reader has seen that it lasts. Deltas then do without them, too.
+	Coarse bool `json:"coarse,omitempty"`
 	// DoubtedAt is when what is left out was last tried again because the list
 	// could not be read without.
 	DoubtedAt time.Time `json:"doubted_at,omitzero"`
@@ -129,7 +137,7 @@ func (s *Server) Resume(saved *Server, now time.Time) {
 	s.Grow.clamp(now)
 	s.Further.clamp(now)
 	s.PageOrder.clamp(now)
-	s.DoubtedAt, s.SmallerAt = earlier(s.DoubtedAt, now), earlier(s.SmallerAt, now)
+	s.DoubtedAt, s.NoticedAt = earlier(s.DoubtedAt, now), earlier(s.NoticedAt, now)
 	if s.Top > offer.MaxTop || s.Top < 0 {
 		s.Top = 0
 	}
@@ -148,7 +156,7 @@ func (s *Server) Takes(o Option, now time.Time) bool {
 // that it does not even offer is not meant.
 func (s *Server) Unsupported(o Option) bool {
 	smaller := s.Top > 0 || s.PageMax > 0 || s.ShortPages
-	return s.Refused[o].Wait > 0 || o == OptionPageSize && smaller || o == OptionLowerBound && s.OldBound > 0
+	return s.Refused[o].Wait > 0 || o == OptionPageSize && smaller || o == OptionLowerBound && s.OldBound > 0 && s.OldBound < longAgo
 }
 
 // TakesStatus tells whether the server selects by this status.
@@ -156,8 +164,8 @@ func (s *Server) TakesStatus(status incident.Status, now time.Time) bool {
 	return s.Takes(OptionStatus, now) && s.Statuses[status].over(now)
 }
 
-// takesSince tells whether a lower bound may be sent.
-func (s *Server) takesSince(since, now time.Time) bool {
+// TakesSince tells whether a lower bound may be sent.
+func (s *Server) TakesSince(since, now time.Time) bool {
 	return s.Takes(OptionLowerBound, now) && (s.OldBound == 0 || now.Sub(since) < s.OldBound || s.Old.over(now))
 }
 
@@ -183,16 +191,17 @@ func (s *Server) leaveOut(now time.Time, options ...Option) (some bool) {
 	return some
 }
 
-// Renew is called before a listing begins: that pages are smaller than was asked for is
-// found out again after a day.
+// Renew is called before a listing begins: that pages are smaller than was asked for, and
+// that links lead to nothing, is found out again after a day.
 func (s *Server) Renew(now time.Time) {
 	switch {
-	case s.PageMax == 0 && !s.ShortPages:
-		s.SmallerAt = time.Time{}
-	case s.SmallerAt.IsZero():
-		s.SmallerAt = now
-	case now.Sub(s.SmallerAt) >= probeAfter:
-		s.PageMax, s.ShortPages, s.SmallerAt = 0, false, time.Time{}
+	case s.PageMax == 0 && !s.ShortPages && !s.LinkNoise && !s.LostLinks:
+		s.NoticedAt = time.Time{}
+	case s.NoticedAt.IsZero():
+		s.NoticedAt = now
+	case now.Sub(s.NoticedAt) >= probeAfter:
+		s.PageMax, s.ShortPages, s.NoticedAt = 0, false, time.Time{}
+		s.LinkNoise, s.LostLinks = false, false
 	}
 }
 

@@ -129,7 +129,7 @@ func TestTakesPartly(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 100, Skip: true})
 	day := 24 * time.Hour
 	s.OldBound, s.Old.Until = 100*day, noon.Add(day)
-	if s.takesSince(noon.Add(-100*day), noon) || !s.takesSince(noon.Add(-99*day), noon) || !s.takesSince(noon.Add(-200*day), noon.Add(day)) {
+	if s.TakesSince(noon.Add(-100*day), noon) || !s.TakesSince(noon.Add(-99*day), noon) || !s.TakesSince(noon.Add(-200*day), noon.Add(day)) {
 		t.Error("old bounds")
 	}
 	if !s.Unsupported(OptionLowerBound) || !s.Takes(OptionLowerBound, noon) {
@@ -175,7 +175,7 @@ func TestDoubt(t *testing.T) {
 			t.Errorf("%v: taken %v", o, s.Takes(o, noon))
 		}
 	}
-	if !s.takesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
+	if !s.TakesSince(noon.AddDate(-1, 0, 0), noon) || !s.TakesStatus(incident.StatusActive, noon) {
 		t.Error("what is refused in part is not tried again")
 	}
 	blame(noon)
@@ -217,7 +217,7 @@ func TestServerResume(t *testing.T) {
 	next.Resume(s, noon)
 	tomorrow := noon.Add(probeAfter)
 	if !next.Takes(OptionStatus, tomorrow) || !next.Takes(OptionAlerts, tomorrow) || !next.TakesStatus(incident.StatusActive, tomorrow) ||
-		!next.takesSince(noon.AddDate(-1, 0, 0), tomorrow) || next.DoubtedAt.After(noon) {
+		!next.TakesSince(noon.AddDate(-1, 0, 0), tomorrow) || next.DoubtedAt.After(noon) {
 		t.Errorf("got %+v", next)
 	}
 	for _, top := range []int{-1, 0, 51, 1 << 40} {
@@ -315,6 +315,39 @@ func TestSorted(t *testing.T) {
 		secs := secondsOf(rows)
 		if l.learn(&Range{}, &Request{Order: Ascending}, &Page{Rows: rows}, &secs, noon); l.sorted() {
 			t.Errorf("%v: sorted although pages in an order that was asked for have not shown it", test.created)
+		}
+	}
+}
+
+// TestOneOddPage: one page of rows that were not asked for shows nothing, two of them do.
+func TestOneOddPage(t *testing.T) {
+	since := noon.Add(-time.Minute)
+	for name, test := range map[string]struct {
+		of  Range
+		odd []incident.Incident
+		is  Option
+	}{
+		"since":  {Everything(incident.StatusUnknown, since), rowsAt(-5000, -30, -4000, -10), OptionLowerBound},
+		"status": {Everything(incident.StatusActive, time.Time{}), rowsAt(-30, -20, -10), OptionStatus},
+	} {
+		for i := range test.odd {
+			test.odd[i].Status = incident.StatusResolved
+		}
+		for _, pages := range []int{1, 2} {
+			s := NewServer(Offer{MaxTop: 100, Skip: true})
+			l := New(s, false, test.of)
+			for range pages {
+				req, _ := l.Next(noon)
+				if _, err := l.Apply(noon, req, Page{Count: -1, Rows: test.odd}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := s.Unsupported(test.is); got != (pages == 2) {
+				t.Errorf("%s: after %d odd pages it is left out: %v", name, pages, got)
+			}
+			if l.Done() {
+				t.Errorf("%s: it is done by %d odd pages", name, pages)
+			}
 		}
 	}
 }

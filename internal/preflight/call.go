@@ -171,7 +171,7 @@ func explainCall(t *tenant.Tenant, calls *fewCalls, err error) (detail, hint str
 	case e.Reason == reason.Throttled:
 		hint = "another program spends the quota of this app registration; register an own one, or lower --api.quota-share"
 		now := time.Now()
-		t.Ledger().Throttled(now, e.RetryAfter, e.Message)
+		t.Ledger().Throttled(now, e.RetryAfter, e.Limits)
 		if until := calls.ledger.Ready(now); until.After(now) {
 			hint = fmt.Sprintf("no call before %s; %s", until.UTC().Format(time.RFC3339), hint)
 		}

@@ -3,6 +3,7 @@
 package retryafter
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strconv"
@@ -13,6 +14,38 @@ import (
 // Max is the longest wait that a server is believed. The waits that Microsoft's
 // APIs ask for are minutes at most: their windows are a minute and an hour long.
 const Max = time.Hour
+
+// Of is what the header of an answer asks for, as [Parse] reads it: of several waits the
+// longest, in seconds. A date counts from the Date of the same answer: the server's clock
+// and ours need not agree. What is none is returned as it is, cut.
+func Of(answer http.Header, now time.Time) string {
+	const limit = 64 // bytes
+	if date, err := http.ParseTime(answer.Get("Date")); err == nil {
+		now = date
+	}
+	lines, longest := answer.Values("Retry-After"), time.Duration(-1)
+	for _, line := range lines {
+		wait, told := Parse(line, now)
+		if !told { // a proxy may join lines with commas, of which a date has one
+			parts := strings.Split(line, ",")
+			for i := range parts {
+				for end := i + 1; end <= min(i+2, len(parts)); end++ {
+					if of, ok := Parse(strings.Join(parts[i:end], ","), now); ok {
+						wait, told = max(wait, of), true
+					}
+				}
+			}
+		}
+		if told {
+			longest = max(longest, wait)
+		}
+	}
+	if longest < 0 {
+		first := cmp.Or(lines...)
+		return first[:min(len(first), limit)]
+	}
+	return strconv.FormatInt(int64(math.Ceil(longest.Seconds())), 10)
+}
 
 // Parse reads the header: seconds, of which a fraction is rounded up, or an HTTP
 // date in one of its three formats (RFC 9110, 5.6.7 and 10.2.3). A date in the past

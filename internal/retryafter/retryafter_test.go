@@ -2,6 +2,7 @@ package retryafter
 
 import (
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -70,4 +71,33 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Errorf("%q: got %v %v, want no wait below 0", header, d, ok)
 		}
 	})
+}
+
+// TestOf: of several waits the longest, a date by the clock of the answer.
+func TestOf(t *testing.T) {
+	const date, later = "Sun, 01 Mar 2026 09:00:00 GMT", "Sun, 01 Mar 2026 09:01:00 GMT"
+	for _, test := range []struct {
+		want   string
+		header http.Header
+	}{
+		{"", nil},
+		{"7", http.Header{"Retry-After": {"7"}}},
+		{"2", http.Header{"Retry-After": {"1.5"}}},
+		{"600", http.Header{"Retry-After": {"600", "600"}}},
+		{"600", http.Header{"Retry-After": {"600, 600"}}},
+		{"600", http.Header{"Retry-After": {"5", "600", "60,7"}}},
+		{"600", http.Header{"Retry-After": {"", "soon", "600"}}},
+		{"soon", http.Header{"Retry-After": {"", "soon", "later"}}},
+		{strings.Repeat("x", 64), http.Header{"Retry-After": {strings.Repeat("x", 65)}}},
+		{"60", http.Header{"Retry-After": {later}, "Date": {date}}},
+		{"60", http.Header{"Retry-After": {"30, " + later}, "Date": {date}}},
+		{"60", http.Header{"Retry-After": {date + ", " + later + ",7"}, "Date": {date}}},
+		{"0", http.Header{"Retry-After": {date}, "Date": {later}}},
+		{"0", http.Header{"Retry-After": {later}}}, // three hours ago
+		{"60", http.Header{"Retry-After": {"Sun, 01 Mar 2026 12:01:00 GMT"}, "Date": {"today"}}},
+	} {
+		if got := Of(test.header, start); got != test.want {
+			t.Errorf("%v: got %q, want %q", test.header, got, test.want)
+		}
+	}
 }

@@ -2,6 +2,8 @@ package scrub
 
 import (
 	"bytes"
+	"encoding/ascii85"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
@@ -73,8 +75,15 @@ func forms(secret string) []form {
 		add(string(backwards), letters, visible)
 	}
 	for before := range 3 {
-		add(inside(base64.RawStdEncoding, secret, before), letters, visible)
-		add(inside(base64.RawURLEncoding, secret, before), visible)
+		add(inside(base64.RawStdEncoding, 3, 4, secret, before), letters, visible)
+		add(inside(base64.RawURLEncoding, 3, 4, secret, before), visible)
+	}
+	for before := range 5 {
+		add(inside(base32.StdEncoding, 5, 8, secret, before), letters)
+		add(inside(base32.HexEncoding, 5, 8, secret, before), letters)
+	}
+	for before := range 4 {
+		add(inASCII85(secret, before), visible)
 	}
 	all = append(all, form{hex.AppendEncode(nil, []byte(secret)), hexadecimal})
 	var codes []byte
@@ -84,11 +93,20 @@ func forms(secret string) []form {
 	return append(all, form{codes, decimal})
 }
 
-// inside is base64 of a secret that stands in a longer text behind so many
-// bytes, less what depends on its neighbours.
-func inside(encoding *base64.Encoding, secret string, before int) string {
+// inside is base64 or base32, which make of so many bytes so many characters, of a
+// secret that stands in a longer text behind so many bytes, less what depends on its
+// neighbours.
+func inside(encoding interface{ EncodeToString([]byte) string }, from, to int, secret string, before int) string {
 	text := encoding.EncodeToString(append(make([]byte, before), secret...))
-	return text[(before*8+5)/6 : (before+len(secret))*8/6]
+	return text[(before*to+from-1)/from : (before+len(secret))*to/from]
+}
+
+// inASCII85 is likewise, of which five characters tell four bytes together.
+func inASCII85(secret string, before int) string {
+	whole := secret[min(len(secret), (4-before)%4):]
+	whole = whole[:len(whole)/4*4]
+	text := make([]byte, ascii85.MaxEncodedLen(len(whole)))
+	return string(text[:ascii85.Encode(text, []byte(whole))])
 }
 
 // index finds parts of secrets in a text.
@@ -133,22 +151,24 @@ func place(gram uint64) (word int, bit uint64) {
 }
 
 // mark marks whatever of the secrets is in the text.
-func (x *index) mark(secrets []string, gone []bool) {
-	for _, secret := range secrets {
-		for _, f := range forms(secret) {
-			if len(f.text) < f.class.least() {
-				x.markShort(f, gone)
-				continue
-			}
-			seeds(f.text, func(_ int, gram uint64) {
-				if word, bit := place(gram); x.filter[word]&bit == 0 {
-					return
-				}
-				if had, ok := x.hits[gram]; ok {
-					x.hits[gram] = had | f.class
-				}
-			})
+func (x *index) mark(forms []form, gone []bool) {
+	found := false
+	for _, f := range forms {
+		if len(f.text) < f.class.least() {
+			x.markShort(f, gone)
+			continue
 		}
+		seeds(f.text, func(_ int, gram uint64) {
+			if word, bit := place(gram); x.filter[word]&bit == 0 {
+				return
+			}
+			if had, ok := x.hits[gram]; ok {
+				x.hits[gram], found = had|f.class, true
+			}
+		})
+	}
+	if !found {
+		return
 	}
 	for _, s := range x.streams {
 		for _, c := range classes {

@@ -18,17 +18,26 @@ type pattern struct {
 // a form.
 const between = `["'\x60\x00-\x20+]*`
 
+// bearer is an access token by what stands before it.
+var bearer = pattern{
+	hints: []string{"bearer"}, unless: ordinary,
+	expr: regexp.MustCompile(`(?i)\bbearer(?:` + between + `[:=])?["'\x60\x00-\x20+]+([\w.~+/=:%-]{4,})`),
+}
+
+// webToken is a JSON Web Token: three parts, two, or one that was cut; in other case two.
+var webToken = pattern{
+	hints: []string{"eyj"},
+	expr:  regexp.MustCompile(`(?:[\w-]{4,}\.)?eyJ[\w+/=-]{4,}(?:\.[\w+/=-]*){0,4}|(?i:eyj[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,3})`),
+}
+
 // patterns of credentials that need not be ours.
 var patterns = []pattern{
 	{hints: []string{"authorization", "cookie", "x-identity-header", "api-key", "apikey", "subscription-key", "x-ms-token"},
 		expr: regexp.MustCompile(`(?i)\b(?:proxy-)?(?:authorization|set-cookie|cookie|x-identity-header|(?:x-|x-functions-)?api-?key|ocp-apim-subscription-key|x-ms-token[\w-]*)` + between + `[:=]` + between + `([^"'\r\n<>{}\[\]\\]+)`)},
-	{hints: []string{"bearer"}, unless: ordinary,
-		expr: regexp.MustCompile(`(?i)\bbearer(?:` + between + `[:=])?["'\x60\x00-\x20+]+([\w.~+/=:%-]{4,})`)},
+	bearer,
 	{hints: []string{"basic", "negotiate", "ntlm", "digest", "sharedaccesssignature", "sharedkey"}, unless: word,
 		expr: regexp.MustCompile(`(?i)\b(?:basic|negotiate|ntlm|digest|sharedaccesssignature|sharedkey)(?:` + between + `[:=])?["'\x60\x00-\x20+]+([\w.~+/=:%&-]{6,})`)},
-	// Three parts, two, or one that was cut; in other case two.
-	{hints: []string{"eyj"},
-		expr: regexp.MustCompile(`(?:[\w-]{4,}\.)?eyJ[\w+/=-]{4,}(?:\.[\w+/=-]*){0,4}|(?i:eyj[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,3})`)},
+	webToken,
 	{hints: []string{"secret", "assertion", "token", "password", "passwd", "pwd", "accountkey", "sharedaccesskey", "credential"},
 		expr: regexp.MustCompile(`(?i)\b(?:client[_-]?secret|client[_-]?assertion|assertion|(?:access|refresh|id)[_-]?token|password|passwd|pwd|(?:account|sharedaccess)key)` + between + `(?:=>?|:)` + between + `([^\s"'&,;<>{}\[\]]+)`), unless: isType},
 	// In the query of an address only: elsewhere these are everyday words.
@@ -40,8 +49,8 @@ var patterns = []pattern{
 		expr: regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`)},
 }
 
-// markPatterns marks what looks like a credential in this reading.
-func (v view) markPatterns(gone []bool) {
+// markPatterns marks what looks like a credential of these in this reading.
+func (v view) markPatterns(patterns []pattern, gone []bool) {
 	lower := strings.ToLower(string(v.text))
 	for _, p := range patterns {
 		if !p.hinted(lower) {

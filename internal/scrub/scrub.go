@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"weak"
 )
 
 // Removed is in the place of what was taken out.
@@ -32,10 +33,13 @@ const (
 // Scrubber knows the live secrets. It is safe for concurrent use. A nil one and
 // the zero value know none: they remove what looks like a credential.
 type Scrubber struct {
-	mu sync.RWMutex
+	mu sync.Mutex
 	// live are by kind, the newest first. They are pointers because fmt prints
 	// fields without asking them how, but follows no pointer in them.
 	live map[string][]*string
+	// formed are the forms of all of them. They are many times as large, and kept until
+	// memory is collected only: what shows many texts in a row needs them made once.
+	formed weak.Pointer[[]form]
 }
 
 // Format implements fmt.Formatter: no secret is printed.
@@ -66,31 +70,38 @@ func (s *Scrubber) Secret(kind, value string) {
 		s.live = map[string][]*string{}
 	}
 	s.live[kind] = next
+	s.formed = weak.Pointer[[]form]{}
 }
 
-// secrets are all that are live.
-func (s *Scrubber) secrets() []string {
+// forms are those of all live secrets.
+func (s *Scrubber) forms() []form {
 	if s == nil {
 		return nil
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var all []string
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if all := s.formed.Value(); all != nil {
+		return *all
+	}
+	var all []form
 	for _, values := range s.live {
 		for _, value := range values {
-			all = append(all, *value)
+			all = append(all, forms(*value)...)
 		}
 	}
-	return slices.Compact(slices.Sorted(slices.Values(all)))
+	s.formed = weak.Make(&all)
+	return all
 }
 
 // Text returns the beginning of a foreign text, fit to be shown: one line of
 // printable characters, [MaxText] bytes at most, no secret in it. No twelve
-// characters in a row of a live secret are left in any of these encodings, nor
-// in several of them one around the other: as it is, percent-encoded, base64
-// at any place in a longer text, hexadecimal or decimal codes, escapes as in
-// JSON, HTML entities, quoted-printable, UTF-16, in other case, reversed, with
-// spaces, separators or invisible characters in between.
+// characters in a row of a live secret are left in any of these encodings: as it
+// is, percent-encoded, base64 at any place in a longer text, hexadecimal or decimal
+// codes, escapes as in JSON, HTML entities, quoted-printable, UTF-16, in other case,
+// reversed, with spaces, separators or invisible characters in between. Nor are they
+// in several of them one around the other, but for codes of, and the reversal of,
+// what is encoded besides. Base32 and Ascii85 are seen of the secret itself, in any
+// of these around it.
 //
 // It takes microseconds for a sentence and milliseconds at worst. A text that
 // has too many readings is removed as a whole. Text of its own result changes
@@ -98,7 +109,7 @@ func (s *Scrubber) secrets() []string {
 func (s *Scrubber) Text(text string) string {
 	cut := len(text) > maxInput
 	text = text[:min(len(text), maxInput)]
-	gone, ok := s.marks(text, true)
+	gone, ok := s.marks(text, patterns)
 	for range 4 {
 		if !ok {
 			break
@@ -109,7 +120,7 @@ func (s *Scrubber) Text(text string) string {
 		}
 		// The escapes that are in it now may make up a short secret.
 		text, cut = shown, false
-		gone, ok = s.marks(text, false)
+		gone, ok = s.marks(text, nil)
 	}
 	return Removed
 }
@@ -122,22 +133,32 @@ func (s *Scrubber) Bytes(text []byte) string {
 	return s.Text(string(text))
 }
 
-// marks tells which bytes must not be shown, of live secrets alone or of what looks
-// like a credential, too. It is false if there is more to be read in the text than
-// is worth it.
-func (s *Scrubber) marks(text string, patterns bool) (gone []bool, ok bool) {
+// Holds tells whether a live secret or an access token is in the text, or it cannot be
+// told.
+func (s *Scrubber) Holds(text string) bool {
+	if len(text) > maxInput {
+		return true
+	}
+	gone, ok := s.marks(text, []pattern{bearer, webToken})
+	return !ok || slices.Contains(gone, true)
+}
+
+// marks tells which bytes must not be shown, of live secrets and of what looks like a
+// credential of these. It is false if there is more to be read in the text than is worth
+// it.
+func (s *Scrubber) marks(text string, looks []pattern) (gone []bool, ok bool) {
 	gone = make([]bool, len(text))
 	readings, ok := readings(text)
 	if !ok {
 		return nil, false
 	}
 	for _, r := range readings {
-		if patterns && (r.whole || r.decoded) {
-			r.markPatterns(gone)
+		if r.whole || r.decoded {
+			r.markPatterns(looks, gone)
 		}
 	}
-	if secrets := s.secrets(); len(secrets) > 0 {
-		newIndex(readings).mark(secrets, gone)
+	if forms := s.forms(); len(forms) > 0 {
+		newIndex(readings).mark(forms, gone)
 	}
 	return gone, true
 }

@@ -1,6 +1,8 @@
 package scrub
 
 import (
+	"encoding/ascii85"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -122,23 +124,31 @@ var encodings = map[string]func(string) string{
 	"JSON of base64": func(s string) string {
 		return each(base64.StdEncoding.EncodeToString([]byte(s)), func(r rune) string { return fmt.Sprintf(`\u%04x`, r) })
 	},
-	"hex":             func(s string) string { return hex.EncodeToString([]byte(s)) },
-	"hex upper":       func(s string) string { return fmt.Sprintf("%X", s) },
-	"hex, colons":     func(s string) string { return strings.ReplaceAll(fmt.Sprintf("% x", s), " ", ":") },
-	"hex, spaces":     func(s string) string { return fmt.Sprintf("% X", s) },
-	"hex, 0x":         func(s string) string { return fmt.Sprintf("%#x", s) },
-	"hex, each 0x":    func(s string) string { return fmt.Sprintf("% #x", s) },
-	"hex dump":        func(s string) string { return folded(fmt.Sprintf("% x", s), 48) },
-	"decimal":         decimals,
-	"decimal, commas": func(s string) string { return strings.ReplaceAll(decimals(s), " ", ", ") },
-	"JSON":            func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
-	"JSON upper":      func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04X`, r) }) },
-	"JSON in part":    func(s string) string { return alternately(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
-	"JSON in JSON":    func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\\u%04x`, r) }) },
-	"JSON slashes":    func(s string) string { return strings.NewReplacer(`\`, `\\`, `/`, `\/`, `"`, `\"`).Replace(s) },
-	"Go":              func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\x%02x`, r) }) },
-	"octal":           func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\%03o`, r) }) },
-	"HTML":            html.EscapeString,
+	"base32": func(s string) string { return base32.StdEncoding.EncodeToString([]byte(s)) },
+	"base32 hex, lower, in JSON": func(s string) string {
+		return each(strings.ToLower(base32.HexEncoding.EncodeToString([]byte("id:"+s))), func(r rune) string { return fmt.Sprintf(`\u%04x`, r) })
+	},
+	"base32 behind one":  func(s string) string { return base32.StdEncoding.EncodeToString([]byte(":" + s + ".")) },
+	"base32 behind four": func(s string) string { return separated(base32.StdEncoding.EncodeToString([]byte("abc:"+s+".")), " ") },
+	"ascii85":            inASCII85All,
+	"ascii85 behind two": func(s string) string { return inASCII85All("a:" + s + "..") },
+	"hex":                func(s string) string { return hex.EncodeToString([]byte(s)) },
+	"hex upper":          func(s string) string { return fmt.Sprintf("%X", s) },
+	"hex, colons":        func(s string) string { return strings.ReplaceAll(fmt.Sprintf("% x", s), " ", ":") },
+	"hex, spaces":        func(s string) string { return fmt.Sprintf("% X", s) },
+	"hex, 0x":            func(s string) string { return fmt.Sprintf("%#x", s) },
+	"hex, each 0x":       func(s string) string { return fmt.Sprintf("% #x", s) },
+	"hex dump":           func(s string) string { return folded(fmt.Sprintf("% x", s), 48) },
+	"decimal":            decimals,
+	"decimal, commas":    func(s string) string { return strings.ReplaceAll(decimals(s), " ", ", ") },
+	"JSON":               func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
+	"JSON upper":         func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04X`, r) }) },
+	"JSON in part":       func(s string) string { return alternately(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
+	"JSON in JSON":       func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\\u%04x`, r) }) },
+	"JSON slashes":       func(s string) string { return strings.NewReplacer(`\`, `\\`, `/`, `\/`, `"`, `\"`).Replace(s) },
+	"Go":                 func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\x%02x`, r) }) },
+	"octal":              func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\%03o`, r) }) },
+	"HTML":               html.EscapeString,
 	"HTML named": func(s string) string {
 		return each(s, func(r rune) string { return cmpOr(named[r], html.EscapeString(string(r))) })
 	},
@@ -170,6 +180,11 @@ var encodings = map[string]func(string) string{
 	"reversed":          reversed,
 	"reversed, spaced":  func(s string) string { return separated(reversed(s), " ") },
 	"reversed, percent": func(s string) string { return each(reversed(s), percentLower) },
+}
+
+func inASCII85All(s string) string {
+	text := make([]byte, ascii85.MaxEncodedLen(len(s)))
+	return string(text[:ascii85.Encode(text, []byte(s))])
 }
 
 func cmpOr(a, b string) string {
@@ -358,7 +373,7 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	}
-	if got := len(s.secrets()); got != 1+2*generations {
+	if got := len(s.live["token"]) + len(s.live["assertion"]); got != 2*generations {
 		t.Errorf("%d secrets are remembered", got)
 	}
 	if got := knowing("hush").Text("so hush, H u s h!"); got != "so [removed], [removed]!" {

@@ -93,6 +93,7 @@ const (
 	Incomplete        = faults.Incomplete
 	Unknowable        = faults.Unknowable
 	Ignored           = odata.Ignored
+	Emptied           = odata.Emptied
 	Refused           = odata.Refused
 	OldestUpdate      = odata.OldestUpdate
 	NewestCreated     = odata.NewestCreated

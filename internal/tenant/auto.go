@@ -13,6 +13,7 @@ import (
 
 	"m365_defender_exporter/client/auth"
 	"m365_defender_exporter/internal/config"
+	"m365_defender_exporter/internal/incident"
 	"m365_defender_exporter/internal/listing"
 	"m365_defender_exporter/internal/pass"
 	"m365_defender_exporter/internal/reason"
@@ -150,32 +151,33 @@ func (t *Tenant) Permitted(ctx context.Context) error {
 }
 
 // Try makes one call of the list as soon as the quota has room for it, and closes
-// the tenant, which has to be open, and is not run. Its error is that of the call,
-// of the token, or of the store, which could not record it.
-func (t *Tenant) Try(ctx context.Context) error {
+// the tenant, which has to be open, and is not run. It tells whether that shows an
+// incident; its error is that of the call, of the token, or of the store, which could
+// not record it.
+func (t *Tenant) Try(ctx context.Context) (shows bool, err error) {
 	defer t.Close()
 	defer context.AfterFunc(ctx, t.credential.Close)()
 	defer func() { _, _ = t.state.saveLedger(t.ledger.log.Final(t.now())) }() // what fails is said there
 	if err := t.source.Authorize(ctx); err != nil {
-		return err
+		return false, err
 	}
 	for {
 		now := t.now()
 		grant, at, err := t.ledger.Take(now, tried)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if grant != 0 {
 			defer func() { t.ledger.Settle(grant, t.now()) }()
-			_, err = t.source.List(ctx, listing.Request{Top: 1})
-			if e, ok := errors.AsType[*listing.Error](err); ok && e.Reason == reason.Throttled {
-				t.ledger.Throttled(t.now(), e.RetryAfter, e.Message)
+			page, err := t.source.List(ctx, listing.Request{Top: 1})
+			if e, ok := errors.AsType[*listing.Error](err); ok && e.Reason == reason.Throttled && !e.Unsent {
+				t.ledger.Throttled(t.now(), e.RetryAfter, e.Limits)
 			}
-			return err
+			return slices.ContainsFunc(page.Rows, func(in incident.Incident) bool { return in.ID != 0 }), err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-time.After(max(at.Sub(now), time.Millisecond)):
 		}
 	}

@@ -342,3 +342,17 @@ func (b *bubble) exposition() string {
 	}
 	return text.String()
 }
+
+// TestForeignLinksSpendNothing: a link that is not followed is no call, and spends none.
+func TestForeignLinksSpendNothing(t *testing.T) {
+	fault := simulator.Faults{
+		Links: simulator.Links{Host: simulator.Foreign},
+		Takes: simulator.Takes{Skip: simulator.Refused, OrderBy: simulator.Refused, Lt: simulator.Refused, Le: simulator.Refused},
+	}
+	inGraph(t, simulator.Options{Seed: 7, Incidents: 900}, fault, func(b *bubble) {
+		b.wait(50 * time.Second)
+		if used, calls := b.tenant.ledger.Usage(time.Now())[0].Used, b.sim.Meter().GraphCalls; used != calls {
+			t.Errorf("%d grants are spent for %d calls", used, calls)
+		}
+	})
+}

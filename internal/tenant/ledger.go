@@ -89,12 +89,7 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (grant uint64, at time.
 			return 0, d.At, nil
 		}
 		learned, err := l.keep(now)
-		if errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) {
-			l.log.Cancel(d.Grant)
-			at, err = l.forbid(err)
-			return 0, at, err
-		}
-		if err != nil && l.unsaved == nil {
+		if errors.Is(err, state.ErrInUse) || errors.Is(err, state.ErrOutOfReach) || err != nil && l.unsaved == nil {
 			l.log.Cancel(d.Grant)
 			at, err = l.forbid(err)
 			return 0, at, err
@@ -113,7 +108,10 @@ func (l *AccountLedger) Take(now time.Time, p pass.Pass) (grant uint64, at time.
 		l.log.Cancel(d.Grant)
 		now = l.now()
 	}
-	return 0, now.Add(recordPause), nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resume = now.Add(recordPause)
+	return 0, l.resume, nil
 }
 
 const (
@@ -133,11 +131,10 @@ func (l *AccountLedger) forbid(cause error) (until time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
+	l.resume = now.Add(recordPause)
 	if errors.Is(cause, state.ErrInUse) {
 		l.resume = now.Add(ownerPause)
-		return l.resume, nil
 	}
-	l.resume = now.Add(recordPause)
 	if l.forbidden.IsZero() {
 		l.forbidden = now
 	}
@@ -238,10 +235,11 @@ func (l *AccountLedger) Waits(now time.Time, p pass.Pass) {
 	l.note(now, p, l.log.Peek(now, p), false)
 }
 
-// Pace implements refresh.Ledger.
+// Pace implements refresh.Ledger. A tenth of each window is left for sweeps, which
+// otherwise would not get on where deltas need all that there is.
 func (l *AccountLedger) Pace(now time.Time, calls int) (pace time.Duration) {
 	for _, u := range l.log.Usage(now) {
-		pace = max(pace, time.Duration(calls)*u.Window.Period/time.Duration(u.Effective))
+		pace = max(pace, 10*time.Duration(calls)*u.Window.Period/time.Duration(9*u.Effective))
 	}
 	return pace
 }

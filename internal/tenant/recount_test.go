@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -242,7 +243,9 @@ func alertsFor(r *rand.Rand) []simulator.Alert {
 	return alerts
 }
 
-// TestRecount lets both APIs' exporters live through a month in which they are
+var recountDays = flag.Int("recount.days", 14, "how many days TestRecount counts; it was run with 60")
+
+// TestRecount lets both APIs' exporters live through days in which they are
 // stopped and killed now and then: every counter and every bucket is what an
 // observer counts who looks at the tenant itself, and what happened while the
 // exporter was down is counted once.
@@ -264,8 +267,7 @@ func TestRecount(t *testing.T) {
 				l.wait(2 * time.Hour)
 				seen := observer{sim: l.sim, counters: map[string]float64{}, times: map[string][]float64{}}
 				seen.look()
-				month := 30 * 24 * time.Hour
-				for end := time.Now().Add(tenanttest.Virtual(month)); time.Now().Before(end); {
+				for end := time.Now().Add(tenanttest.Virtual(time.Duration(*recountDays) * 24 * time.Hour)); time.Now().Before(end); {
 					down := r.IntN(12) == 0
 					if down {
 						[]func(){l.stop, l.crash}[r.IntN(2)]()
@@ -289,7 +291,7 @@ func TestRecount(t *testing.T) {
 				l.exact()
 				compareDimensions(l.bubble, strings.ToLower)
 				for _, name := range []string{"merged", "reopened", "reassigned"} {
-					if seen.counters["incidents_"+name+"_total{severity=low}"] == 0 && tenanttest.Virtual(month) == month {
+					if seen.counters["incidents_"+name+"_total{severity=low}"] == 0 && *recountDays >= 14 && !tenanttest.Raced {
 						t.Errorf("none was %s: that proves little", name)
 					}
 				}

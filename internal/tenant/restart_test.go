@@ -358,10 +358,12 @@ func TestRestartWithOtherSettings(t *testing.T) {
 		l.stop()
 		l.cfg.Lookback = 180 * 24 * time.Hour
 		l.cfg.AgeThresholds = []time.Duration{3 * time.Hour, 100 * time.Hour}
+		l.sim.Fault(simulator.Faults{Delay: time.Second}) // nothing is read in the same moment
 		l.begin()
-		open, complete := l.value("first_sync_complete", "stage=open"), l.value("first_sync_complete", "stage=all")
-		if open != 1 || complete != 0 || len(l.series("resolved_incidents")) > 0 || len(l.series("incidents")) == 0 {
-			t.Errorf("open %v, all %v, %d series of resolved ones", open, complete, len(l.series("resolved_incidents")))
+		all := l.scrape()
+		open, complete := all["first_sync_complete"]["stage=open"], all["first_sync_complete"]["stage=all"]
+		if open != 1 || complete != 0 || len(all["resolved_incidents"]) > 0 || len(all["incidents"]) == 0 {
+			t.Errorf("open %v, all %v, %d series of resolved ones", open, complete, len(all["resolved_incidents"]))
 		}
 		l.wait(10 * time.Second)
 		l.crash()

@@ -24,11 +24,12 @@ const (
 )
 
 // firstCalls is what a first sync costs: each of the three open statuses is a
-// list of its own, then all incidents are read. A list that fills its last page
-// needs one more call to see its end, and one shows that nothing is behind.
+// list of its own, as many calls see that they have left out nothing old, then all incidents
+// are read. A list that fills its last page needs one more call to see its end, and one
+// shows that nothing is behind.
 func firstCalls(open, all int) (stage, total int) {
 	stage = open/rowsPerCall + 5
-	return stage, stage + all/rowsPerCall + 2
+	return stage, stage + all/rowsPerCall + 5
 }
 
 // spend is how long so many calls of a pass take, one after the other, with an

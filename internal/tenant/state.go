@@ -19,10 +19,11 @@ type tenantState struct {
 	store  state.Store
 	shared bool // by replicas
 	key    state.Key
-	state  state.Tenant  // nil: not open
-	ledger *quota.Ledger // that is kept
-	logger *slog.Logger
-	now    func() time.Time
+	state  state.Tenant // nil: not open
+	// ledger is kept. unsaved has what could not be, of this life, see [AccountLedger].
+	ledger, unsaved *quota.Ledger
+	logger          *slog.Logger
+	now             func() time.Time
 	// handedIn is told how many calls of others the ledger has learned of, lost once
 	// that a shared state is another replica's; nil: it is not told.
 	handedIn func(calls int)
@@ -273,6 +274,10 @@ func (s *tenantState) restoreLedger() {
 		}
 	case known:
 		s.ledger.Restore(now, log)
+		if written.Packed != nil && !log.Closed && s.unsaved != nil {
+			// The life before may have made as many that were not saved.
+			s.unsaved.RestoreLost(now)
+		}
 	default:
 		s.ledger.RestoreLost(now)
 	}

@@ -42,6 +42,11 @@ type Status struct {
 	OwnedSince time.Time
 }
 
+// Empty tells whether it is known that the tenant has no incident.
+func (s Status) Empty() bool {
+	return s.Snapshot != nil && s.Snapshot.Coverage.All && s.Snapshot.Rows == 0
+}
+
 // OpenCount is the open incidents of one severity.
 type OpenCount struct {
 	Severity          string

@@ -107,7 +107,7 @@ func New(cfg config.Tenant, d Dependencies) (*Tenant, error) {
 		return nil, err
 	}
 	t.ledger.now = t.now
-	t.state.ledger = t.ledger.log
+	t.state.ledger, t.state.unsaved = t.ledger.log, t.ledger.unsaved
 	t.ledger.waited, t.ledger.save, t.ledger.logger = t.api.Waited, t.state.saveLedger, t.logger
 	if t.credential, err = t.newCredential(); err != nil {
 		return nil, err

@@ -89,21 +89,12 @@ func (b *bubble) wait(d time.Duration) {
 	synctest.Wait()
 }
 
-// series gathers all samples of one metric, less the label tenant, as
-// "label=value,label=value" with its value.
-func (b *bubble) series(name string) map[string]float64 {
+// series are all samples of one metric, as "label=value,label=value" with its value.
+func (b *bubble) series(name string) map[string]float64 { return b.scrape()[name] }
+
+func (b *bubble) scrape() map[string]map[string]float64 {
 	b.t.Helper()
-	families, err := b.registry.Gather()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, family := range families {
-		if family.GetName() == "m365_defender_"+name {
-			tenanttest.AddSamples(out, family)
-		}
-	}
-	return out
+	return tenanttest.Scrape(b.t, b.registry)
 }
 
 func (b *bubble) value(name, labels string) float64 {
@@ -124,7 +115,7 @@ func (b *bubble) exact() {
 		b.t.Fatalf("nothing is known: %s", b.tenant.loop.Status().LastError)
 	}
 	truth := b.sim.Truth(snapshot.At, cfg.Lookback)
-	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), b.series) {
+	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), b.scrape()) {
 		b.t.Error(line)
 	}
 }
@@ -151,7 +142,8 @@ func TestMovingTenant(t *testing.T) {
 	for _, test := range []struct {
 		share              float64
 		perMinute, perHour int
-	}{{1, 50, 1500}, {0.8, 40, 1200}} {
+		then               time.Duration
+	}{{1, 50, 1500, 7 * time.Hour}, {0.8, 40, 1200, time.Hour}} { // the first past a sweep
 		t.Run(fmt.Sprint(test.share), func(t *testing.T) {
 			o := simulator.Options{Seed: 3, Incidents: tenanttest.Sized(12_000), Rates: tenanttest.Busy}
 			inBubble(t, o, func(c *config.Tenant) { c.QuotaShare = test.share }, func(b *bubble) {
@@ -173,7 +165,7 @@ func TestMovingTenant(t *testing.T) {
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				b.exact()
 				b.sim.Live(tenanttest.Busy)
-				b.wait(tenanttest.Virtual(7 * time.Hour)) // past the first sweep
+				b.wait(tenanttest.Virtual(test.then))
 				b.sim.Rest()
 				b.wait(2 * b.tenant.loop.Status().Interval)
 				b.exact()

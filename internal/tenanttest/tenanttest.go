@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"m365_defender_exporter/internal/config"
@@ -52,14 +53,31 @@ func Labels(m *dto.Metric) string {
 	return strings.Join(all, ",")
 }
 
-// AddSamples adds those of a family, by labels less the tenant.
-func AddSamples(to map[string]float64, family *dto.MetricFamily) {
-	for _, m := range family.Metric {
-		to[Labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+// Samples are those of the families, by metric less its prefix, then by labels less the
+// tenant.
+func Samples(families []*dto.MetricFamily) map[string]map[string]float64 {
+	all := map[string]map[string]float64{}
+	for _, family := range families {
+		of := map[string]float64{}
+		for _, m := range family.Metric {
+			of[Labels(m)] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+		all[strings.TrimPrefix(family.GetName(), "m365_defender_")] = of
 	}
+	return all
 }
 
-// Expected is what the series have to be: by metric, then by labels.
+// Scrape is what a scrape shows, as [Samples].
+func Scrape(t testing.TB, from prometheus.Gatherer) map[string]map[string]float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Samples(families)
+}
+
+// Expected is what the series have to be, as [Samples].
 func Expected(truth simulator.Truth, thresholds []time.Duration) map[string]map[string]float64 {
 	want := map[string]map[string]float64{
 		"incidents": {}, "resolved_incidents": {}, "open_incidents_by_service_source": {}, "open_incidents_by_category": {},
@@ -104,9 +122,9 @@ func Expected(truth simulator.Truth, thresholds []time.Duration) map[string]map[
 }
 
 // Differences is a line for each series that is not as it has to be.
-func Differences(want map[string]map[string]float64, series func(name string) map[string]float64) (lines []string) {
+func Differences(want, got map[string]map[string]float64) (lines []string) {
 	for name, want := range want {
-		got := series(name)
+		got := got[name]
 		for _, key := range slices.Sorted(maps.Keys(got)) {
 			if got[key] != want[key] {
 				lines = append(lines, fmt.Sprintf("%s{%s}: got %v, want %v", name, key, got[key], want[key]))

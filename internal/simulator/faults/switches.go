@@ -327,6 +327,8 @@ func (f *Faults) readable(api APIs) bool {
 		return false // nothing but empty pages
 	case f.Pages.Empty && lossy && f.Heavy.Top > 0 && (!f.Heavy.WithAlerts || api == Native):
 		return false // nothing but empty pages, and links to what is too heavy
+	case f.Pages.Empty && lossy && f.Window > 0:
+		return false // nothing but empty pages, and links that ask for no time
 	case f.Pages.Empty && !lossy && f.Poison.WithAlerts && api == Graph:
 		return false // nor can the alerts be left out of a link
 	case f.Pages.Ragged && f.Links.Cycle > 0:

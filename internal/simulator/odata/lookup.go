@@ -29,7 +29,7 @@ func (x *Exchange) one(id string) {
 	honoured := expand != ""
 	if honoured {
 		var bad *refusal
-		if honoured, bad = take(x.Rules.Takes.Alerts, x.Face.Takes.Alerts, "$expand"); bad != nil {
+		if honoured, bad = take(x.Rules.Takes.Alerts, x.Face.Takes.Alerts, "$expand"); bad != nil && bad.status != http.StatusOK {
 			x.refuseQuery(bad)
 			return
 		}

@@ -26,6 +26,8 @@ const (
 	Usual Take = iota
 	Honoured
 	Ignored
+	// Emptied: a list that is asked for with it has no rows.
+	Emptied
 	// Refused is the refusal with the usual status.
 	Refused Take = http.StatusBadRequest
 )
@@ -155,6 +157,9 @@ func take(is, usual Take, option string) (bool, *refusal) {
 	}
 	if is >= Refused {
 		return false, &refusal{int(is), "the query specified in the URI is not valid: " + option + " is not supported"}
+	}
+	if is == Emptied {
+		return false, &refusal{status: http.StatusOK}
 	}
 	return is != Ignored, nil
 }
