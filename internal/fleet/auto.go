@@ -22,7 +22,7 @@ import (
 //     gives it no role at all; and only if a token for Graph shows a role.
 //   - While it is read by Graph since a life before, or under another configuration,
 //     the native API is tried beside that, until it has answered: it is read again if
-//     it can be.
+//     it can be. One that shows no incident is not, where Graph shows some, or may yet.
 //
 // Whose a tenant is among replicas goes by what the operator wrote, and so it moves
 // with both of its states.
@@ -43,6 +43,7 @@ type choice struct {
 	known  bool        // that it is this one
 	anew   atomic.Bool // what was saved by this API is older than what the other has counted, and goes
 	tried  atomic.Bool // the native API has answered, in this life
+	shut   atomic.Bool // Graph, which is read, does not let the application read, since the last try
 	why    atomic.Pointer[tenant.Fallback]
 	next   atomic.Pointer[string] // what is to be read in its place; nil: nothing is
 	asking atomic.Bool            // of what follows
@@ -143,7 +144,14 @@ func (f *Fleet) lastUsed(cfg config.Tenant) (last string, err error) {
 // refused is told that the API of a tenant is not there for it. It does not wait.
 func (f *Fleet) refused(r *slot, why tenant.Fallback, since time.Time, sure bool) {
 	c, now := r.choice, time.Now()
-	if c.api != config.Defender || !sure && now.Sub(since) < goneFor || !c.asking.CompareAndSwap(false, true) {
+	if !sure && now.Sub(since) < goneFor {
+		return
+	}
+	if c.api != config.Defender {
+		c.shut.Store(true)
+		return
+	}
+	if !c.asking.CompareAndSwap(false, true) {
 		return
 	}
 	if now.Before(c.again) {
@@ -225,7 +233,7 @@ func (f *Fleet) stay(order []*slot, failures map[string]error) {
 // answered, and has it read if it can be.
 func (f *Fleet) tryNative(ctx context.Context, r *slot) {
 	logger := f.logger.With("tenant", r.written.Name)
-	wait := time.Duration(0)
+	wait, said := time.Duration(0), false
 	if r.staggered {
 		wait = time.Duration(stagger(r.written.Name) * float64(r.written.Interval))
 	}
@@ -248,12 +256,17 @@ func (f *Fleet) tryNative(ctx context.Context, r *slot) {
 			r.choice.why.Store(&why)
 			r.choice.tried.Store(true)
 			return
+		case errors.Is(err, errNothingShown) && !said:
+			said = true
+			logger.Warn("The native API answers without any incident: the tenant stays with Microsoft Graph", "again", tryEvery)
 		default:
 			logger.Debug("The native API was tried, and is tried again", "every", tryEvery, "err", err)
 		}
 		wait = tryEvery
 	}
 }
+
+var errNothingShown = errors.New("the native API shows no incident, and Microsoft Graph does or is not read yet")
 
 // try makes one call of the native API, of the tenant's account there. It returns
 // what its error shows.
@@ -269,7 +282,11 @@ func (f *Fleet) try(ctx context.Context, r *slot) (tenant.Fallback, error) {
 		}
 		return tenant.None, err
 	}
-	err = native.Try(ctx)
+	shows, err := native.Try(ctx)
+	shut, graph := r.choice.shut.Swap(false), r.Status(time.Now())
+	if some := graph.Snapshot != nil && graph.Snapshot.Rows > 0; err == nil && !shows && !graph.Empty() && (some || !shut) {
+		err = errNothingShown
+	}
 	if f.replicas != nil && !native.Released() {
 		f.replicas.doubt(r.written.Account(), keyOf(native.Config()))
 	}

@@ -3,12 +3,14 @@ package fleet
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +30,16 @@ type auto struct {
 	url  string // of its state
 	said bytes.Buffer
 	end  func()
+	// blank: the native API answers that there are no incidents.
+	blank atomic.Bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (a *auto) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a.blank.Load() && strings.HasPrefix(r.URL.Path, "/api/incidents") {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"value":[]}`)), Request: r}, nil
+	}
+	return a.many.RoundTrip(r)
 }
 
 func inAuto(t *testing.T, roles []string, test func(*auto)) {
@@ -88,7 +100,8 @@ func (a *auto) reads(api, reason string) {
 	if got := of.Config().API; got != api {
 		a.t.Errorf("it is read by %s, want %s\n%s", got, api, &a.said)
 	}
-	active, fallback := series(a.t, of, "api_active"), series(a.t, of, "api_fallback")
+	all := series(a.t, of)
+	active, fallback := all["api_active"], all["api_fallback"]
 	for _, name := range config.APIs() {
 		if got := active["api="+name] == 1; got != (name == api) {
 			a.t.Errorf("api_active: %v", active)
@@ -169,7 +182,7 @@ func TestAutoGoneLater(t *testing.T) {
 			t.Errorf("%d calls of the native API since", a.native()-calls)
 		}
 		// Calls are counted over both.
-		if got := series(t, a.of("a"), "api_requests_total"); got["code=410,operation=list"] == 0 || got["code=200,operation=list"] < float64(a.sim.Meter().GraphCalls) {
+		if got := series(t, a.of("a"))["api_requests_total"]; got["code=410,operation=list"] == 0 || got["code=200,operation=list"] < float64(a.sim.Meter().GraphCalls) {
 			t.Errorf("the counters do not go on: %v", got)
 		}
 	})
@@ -358,7 +371,7 @@ func TestAutoRestarted(t *testing.T) {
 		for i := range uint64(3) {
 			a.sim.Create(simulator.Spec{Severity: "High"})
 			a.wait(2 * time.Minute)
-			created := series(t, a.of("a"), "incidents_created_total")["severity=high"]
+			created := series(t, a.of("a"))["incidents_created_total"]["severity=high"]
 			calls := a.native()
 			a.end()
 			time.Sleep(time.Duration(i*i*i) * time.Hour) // for longer than any window sees
@@ -369,7 +382,7 @@ func TestAutoRestarted(t *testing.T) {
 			a.wait(time.Minute)
 			a.reads(config.Graph, "gone")
 			exact(t, a.sim, a.of("a"))
-			if got := series(t, a.of("a"), "incidents_created_total")["severity=high"]; got != created || created != float64(i+1) {
+			if got := series(t, a.of("a"))["incidents_created_total"]["severity=high"]; got != created || created != float64(i+1) {
 				t.Errorf("%d: %v created, before %v", i, got, created)
 			}
 			if got := a.native() - calls; got != 1 {
@@ -381,7 +394,7 @@ func TestAutoRestarted(t *testing.T) {
 		a.wait(2 * time.Minute)
 		a.reads(config.Defender, "")
 		exact(t, a.sim, a.of("a"))
-		if got := series(t, a.of("a"), "incidents_created_total")["severity=high"]; got != 0 {
+		if got := series(t, a.of("a"))["incidents_created_total"]["severity=high"]; got != 0 {
 			t.Errorf("%v created by a counter that begins anew", got)
 		}
 		a.restart()
@@ -395,10 +408,55 @@ func TestAutoRestarted(t *testing.T) {
 		a.wait(12 * time.Minute)
 		a.reads(config.Graph, "gone")
 		exact(t, a.sim, a.of("a"))
-		if got := series(t, a.of("a"), "incidents_created_total")["severity=high"]; got != 0 {
+		if got := series(t, a.of("a"))["incidents_created_total"]["severity=high"]; got != 0 {
 			t.Errorf("%v created by a counter that begins anew", got)
 		}
 		a.frugal()
+	})
+}
+
+// TestAutoBlank: a native API that answers with no incidents is none that can be read
+// again, as long as Graph shows some.
+func TestAutoBlank(t *testing.T) {
+	fallen(t, "file:"+t.TempDir(), func(a *auto) {
+		a.sim.Fault(simulator.Faults{})
+		a.blank.Store(true)
+		a.restart()
+		a.wait(30 * time.Minute)
+		a.reads(config.Graph, "")
+		exact(t, a.sim, a.of("a"))
+		a.blank.Store(false)
+		a.wait(15 * time.Minute)
+		a.reads(config.Defender, "")
+		exact(t, a.sim, a.of("a"))
+		a.frugal()
+	})
+}
+
+// TestAutoBlankAlone: where Graph does not let the application read, a native API
+// without incidents is what there is.
+func TestAutoBlankAlone(t *testing.T) {
+	inAuto(t, []string{simulator.DefaultRole}, func(a *auto) {
+		a.blank.Store(true)
+		a.replace(a.cfg.By(config.Graph))
+		a.wait(time.Minute)
+		a.replace(a.cfg)
+		a.wait(15 * time.Minute)
+		a.reads(config.Defender, "")
+	})
+}
+
+// TestAutoBlankEarly: a native API without incidents says nothing as long as Graph,
+// which can be read, has not been.
+func TestAutoBlankEarly(t *testing.T) {
+	inAuto(t, bothRoles, func(a *auto) {
+		a.blank.Store(true)
+		a.sim.Fault(simulator.Faults{Delay: 5 * time.Second}) // Graph has its open incidents after a minute
+		a.replace(a.cfg.By(config.Graph))
+		a.replace(a.cfg)
+		a.wait(time.Hour)
+		a.reads(config.Graph, "")
+		exact(t, a.sim, a.of("a"))
 	})
 }
 
@@ -408,7 +466,7 @@ func TestAutoFromGraph(t *testing.T) {
 	inAuto(t, bothRoles, func(a *auto) {
 		a.replace(a.cfg.By(config.Graph))
 		a.wait(10 * time.Minute)
-		if got := a.of("a").Config().API; got != config.Graph || len(series(t, a.of("a"), "api_fallback")) > 0 {
+		if got := a.of("a").Config().API; got != config.Graph || len(series(t, a.of("a"))["api_fallback"]) > 0 {
 			t.Errorf("it is read by %s", got)
 		}
 		a.replace(a.cfg)
@@ -632,6 +690,31 @@ func TestAutoFileChanged(t *testing.T) {
 		if a.reads(config.Graph, "gone"); a.native() != calls {
 			t.Errorf("%d calls of the native API", a.native()-calls)
 		}
+		exact(t, a.sim, a.of("a"))
+	})
+}
+
+// TestAutoBlankLater: that Graph did not let the application read for a while makes no
+// native API without incidents what there is, once Graph is read again.
+func TestAutoBlankLater(t *testing.T) {
+	inAuto(t, bothRoles, func(a *auto) {
+		a.replace(a.cfg.By(config.Graph))
+		a.wait(10 * time.Minute)
+		a.sim.Fault(simulator.Faults{Retired: simulator.Retired{Status: 503}})
+		a.replace(a.cfg) // the native API is tried every ten minutes
+		a.wait(time.Minute)
+		exact(t, a.sim, a.of("a"))
+		a.sim.SetRoles(simulator.DefaultRole) // Graph does not let it read
+		a.wait(15 * time.Minute)
+		a.sim.SetRoles(bothRoles...)
+		for n := 0; n < 2000 && series(t, a.of("a"))["up"][""] == 0; n++ {
+			a.wait(2 * time.Second)
+		}
+		exact(t, a.sim, a.of("a"))
+		a.blank.Store(true)
+		a.sim.Fault(simulator.Faults{})
+		a.wait(15 * time.Minute)
+		a.reads(config.Graph, "")
 		exact(t, a.sim, a.of("a"))
 	})
 }

@@ -88,6 +88,9 @@ type slot struct {
 	before *tenant.Tenant
 	taken  bool        // it is not a replacement
 	lost   atomic.Bool // its state is another replica's by now
+	// held: the state was had under this name, by this slot or one before it, and its
+	// loss is not counted yet.
+	held *atomic.Bool
 }
 
 // shown is the tenant that is served.
@@ -297,6 +300,7 @@ func (f *Fleet) Census() (configured, owned int, openFailures uint64) {
 
 // took counts a tenant that came here.
 func (f *Fleet) took(r *slot) {
+	r.held.Store(true)
 	if f.replicas != nil && r.taken {
 		f.replicas.takeovers[r.TakenFrom()].Add(1)
 	}
@@ -308,7 +312,9 @@ func (f *Fleet) lose(r *slot) {
 	if f.replicas == nil || r.lost.Swap(true) {
 		return
 	}
-	f.replicas.lost.Add(1)
+	if r.held.Swap(false) {
+		f.replicas.lost.Add(1)
+	}
 	signal(f.replicas.wake)
 }
 
@@ -429,6 +435,9 @@ func (f *Fleet) replacement(old *slot, cfg config.Tenant, staggered bool) (*slot
 
 // make puts the tenant of a slot together, which goes on in the place of an old one.
 func (f *Fleet) make(r, old *slot) (err error) {
+	if r.held = new(atomic.Bool); f.slots[r.written.Name] != nil {
+		r.held = f.slots[r.written.Name].held
+	}
 	cfg, d := r.written, tenant.Dependencies{Store: f.store, Transport: r.transport, Logger: f.logger, Lost: func() { f.lose(r) }}
 	if f.replicas != nil {
 		d.Heard = f.replicas.heard

@@ -224,27 +224,17 @@ func exact(t testing.TB, sim *simulator.Tenant, of *tenant.Tenant) {
 		return
 	}
 	truth := sim.Truth(s.Snapshot.At, cfg.Lookback)
-	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), func(name string) map[string]float64 { return series(t, of, name) }) {
+	for _, line := range tenanttest.Differences(tenanttest.Expected(truth, cfg.AgeThresholds), series(t, of)) {
 		t.Errorf("%s: %s", of, line)
 	}
 }
 
-// series are the samples of one metric of a tenant.
-func series(t testing.TB, of *tenant.Tenant, name string) map[string]float64 {
+// series are the samples of a tenant.
+func series(t testing.TB, of *tenant.Tenant) map[string]map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	for _, source := range of.Series().Sources() {
 		registry.MustRegister(source)
 	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, family := range families {
-		if family.GetName() == "m365_defender_"+name {
-			tenanttest.AddSamples(out, family)
-		}
-	}
-	return out
+	return tenanttest.Scrape(t, registry)
 }

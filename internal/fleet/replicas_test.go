@@ -262,7 +262,7 @@ func TestSameName(t *testing.T) {
 		a := h.begin("a", 0, configs...)
 		h.wait(time.Minute)
 		b := h.begin("a", 0, configs...)
-		h.wait(10 * time.Second)
+		h.wait(20 * time.Second) // who has not left is struck off after ten
 		s, _ := a.Replicas()
 		other, _ := b.Replicas()
 		if s.Conflicts != 1 || other.Conflicts > 1 || !strings.HasPrefix(s.Name, "a~") || s.Name == other.Name {
