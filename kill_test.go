@@ -130,16 +130,12 @@ func expositionOf(t *testing.T, url, tenant string) map[string]map[string]float6
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]map[string]float64{}
-	for name, family := range families {
+	for _, family := range families {
 		family.Metric = slices.DeleteFunc(family.Metric, func(m *dto.Metric) bool {
 			return tenant != "" && slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetName() == "tenant" && l.GetValue() != tenant })
 		})
-		series := map[string]float64{}
-		tenanttest.AddSamples(series, family)
-		out[strings.TrimPrefix(name, "m365_defender_")] = series
 	}
-	return out
+	return tenanttest.Samples(slices.Collect(maps.Values(families)))
 }
 
 // until polls the metrics until they are as wanted.
@@ -166,7 +162,7 @@ func (p *program) exact(wait time.Duration) {
 	}()
 	p.until("exact counts", wait, func(m map[string]map[string]float64) bool {
 		want := tenanttest.Expected(p.sim.Truth(time.Now(), p.lookback), config.Default().AgeThresholds)
-		lines = tenanttest.Differences(want, func(name string) map[string]float64 { return maps.Clone(m[name]) })
+		lines = tenanttest.Differences(want, m)
 		return m["first_sync_complete"]["stage=all"] == 1 && len(lines) == 0
 	})
 }

@@ -28,7 +28,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"client/quota":        {[]string{"internal/pass", "internal/retryafter"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/listing":    {[]string{"internal/incident", "internal/reason"}, []string{"net/http", "os", prom, "time.Now"}},
 	"internal/scrub":      {nil, []string{"net/http", "os", prom, "time.Now"}},
-	"client":              {[]string{"internal/incident", "internal/listing", "internal/once", "internal/reason", "internal/scrub", "internal/timeout"}, []string{prom}},
+	"client":              {[]string{"internal/incident", "internal/listing", "internal/once", "internal/reason", "internal/retryafter", "internal/scrub", "internal/timeout"}, []string{prom}},
 	"client/auth":         {[]string{"internal/once", "internal/reason", "internal/retryafter", "internal/scrub", "internal/textfile", "internal/timeout"}, []string{prom}},
 	"collector/refresh":   {[]string{"internal/incident", "internal/listing", "internal/pass", "internal/reason"}, []string{"net/http", prom}},
 	"collector":           {[]string{"internal/incident", "internal/listing", "internal/pass", "internal/reason", "collector/refresh"}, []string{"net/http", "os", "time.Now"}},

@@ -250,7 +250,7 @@ func (r *replicas) exact() string {
 		}
 		got := r.series(owner, a)
 		want := tenanttest.Expected(a.Truth(time.Now(), config.Default().Lookback), config.Default().AgeThresholds)
-		lines := tenanttest.Differences(want, func(name string) map[string]float64 { return maps.Clone(got[name]) })
+		lines := tenanttest.Differences(want, got)
 		if got["first_sync_complete"]["stage=all"] != 1 {
 			lines = append(lines, "the first sync is not complete")
 		}
