@@ -62,6 +62,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/rawtest":    {nil, []string{"os", prom}},
 	"internal/statetest":  {[]string{"internal/incident", "internal/state"}, nil},
 	"internal/tenanttest": {[]string{"internal/config", "internal/simulator", "internal/state"}, nil},
+	"internal/testmain":   {nil, []string{"net/http", prom, "time.Now"}},
 	// The simulator imports nothing of ours besides itself. Its tests are held
 	// to that, too.
 	"internal/simulator/life":     {nil, []string{prom, "net/http", "os"}},
@@ -84,7 +85,7 @@ var rules = map[string]struct{ ours, not []string }{
 	"internal/simulator": {[]string{
 		"internal/simulator/defender", "internal/simulator/entra", "internal/simulator/faults", "internal/simulator/graph",
 		"internal/simulator/life", "internal/simulator/odata", "internal/simulator/service", "internal/simulator/wire",
-		"internal/simulator/workload",
+		"internal/simulator/workload", "internal/testmain",
 	}, []string{prom}},
 	"internal/simulator/cmd/fleet": {[]string{
 		"internal/simulator/life", "internal/simulator/odata", "internal/simulator/service",
@@ -183,7 +184,7 @@ func TestImports(t *testing.T) {
 
 // testsOnly are packages that the program must not link: what the simulated
 // tenant of the demo does wrong, and how tests prove themselves to it.
-var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/rawtest", "internal/statetest", "internal/tenanttest"}
+var testsOnly = []string{"internal/simulator", "internal/simulator/faults", "internal/simulator/workload", "internal/rawtest", "internal/statetest", "internal/tenanttest", "internal/testmain"}
 
 // TestProgramLinks follows the imports of main.
 func TestProgramLinks(t *testing.T) {

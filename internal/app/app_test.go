@@ -38,6 +38,7 @@ func TestStateOfOthers(t *testing.T) {
 // TestStopUndoesInReverse: also what a start that failed has begun.
 func TestStopUndoesInReverse(t *testing.T) {
 	withoutEnvironment(t)
+	t.Setenv("GOGC", "")
 	taken := started(t, &http.Client{}, "http", "--demo", "--web.probe-listen-address=127.0.0.1:0")
 	for _, test := range []struct {
 		args []string

@@ -1,0 +1,9 @@
+package web
+
+import (
+	"testing"
+
+	"m365_defender_exporter/internal/testmain"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m) }
