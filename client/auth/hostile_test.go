@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -235,6 +236,58 @@ func TestTokenType(t *testing.T) {
 		if token.SetAuthHeader(req); req.Header.Get("Authorization") != "Bearer token" {
 			t.Errorf("%s: sent %q", kind, req.Header)
 		}
+	}
+}
+
+// TestLegible: a token is read whatever its answer is sent as, and whatever its life
+// looks like.
+func TestLegible(t *testing.T) {
+	const never = time.Duration(math.MaxInt64)
+	answer := func(life string) string {
+		return `{"token_type":"Bearer",` + life + `"access_token":"token"}`
+	}
+	for _, test := range []struct {
+		kind, body string
+		life       time.Duration
+	}{
+		{"application/json", answer(`"expires_in":3600,`), time.Hour},
+		{"application/json", bom + answer(`"expires_in":3600,`), time.Hour},
+		{"text/plain; charset=utf-8", answer(`"expires_in":3600,`), time.Hour},
+		{"application/x-www-form-urlencoded", "\r\n" + answer(`"expires_in":3600,`), time.Hour},
+		{"text/html", answer(`"expires_in":3600,`), time.Hour},
+		{"application/x-www-form-urlencoded", "access_token=token&expires_in=3600", time.Hour},
+		{"", answer(`"expires_in":"3600",`), time.Hour},
+		{"", answer(`"expires_in":" 3600 ",`), time.Hour},
+		{"", answer(`"expires_in":3600.0,`), time.Hour},
+		{"", answer(`"expires_in":"3600.9",`), time.Hour},
+		{"", answer(`"expires_in":3.6e3,`), time.Hour},
+		{"", answer(`"expires_in":99999999999999999999,`), math.MaxInt32 * time.Second},
+		{"", answer(`"expires_in":1e999,`), math.MaxInt32 * time.Second},
+		{"", answer(`"expires_in":"Infinity",`), math.MaxInt32 * time.Second},
+		{"", answer(`"expires_in":null,`), never},
+		{"", answer(`"expires_in":"",`), never},
+		{"", answer(`"expires_in":"NaN",`), never},
+		{"", answer(`"expires_in":"an hour",`), never},
+		{"", answer(`"expires_in":{"seconds":3600},`), never},
+		{"", answer(``), never},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := ClientSecret(Options{TokenURL: "http://login.example/token", HTTP: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {test.kind}}, Body: io.NopCloser(strings.NewReader(test.body))}, nil
+			})}}, fixed("x-secret"))
+			token, err := s.Token()
+			if err != nil {
+				t.Errorf("%s %s: %v", test.kind, test.body, err)
+				return
+			}
+			life := never
+			if !token.Expiry.IsZero() {
+				life = time.Until(token.Expiry)
+			}
+			if token.AccessToken != "token" || life != test.life {
+				t.Errorf("%s %s: %q for %v, want %v", test.kind, test.body, token.AccessToken, life, test.life)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -49,7 +50,8 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, opts.HTTP))
+	client := &http.Client{Transport: legible{opts.HTTP.Transport}, CheckRedirect: stay}
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // the library makes a text of it
 	}
