@@ -23,28 +23,35 @@ func Of(answer http.Header, now time.Time) string {
 	if date, err := http.ParseTime(answer.Get("Date")); err == nil {
 		now = date
 	}
-	lines, longest := answer.Values("Retry-After"), time.Duration(-1)
+	lines, longest, told := answer.Values("Retry-After"), time.Duration(0), false
 	for _, line := range lines {
-		wait, told := Parse(line, now)
-		if !told { // a proxy may join lines with commas, of which a date has one
-			parts := strings.Split(line, ",")
-			for i := range parts {
-				for end := i + 1; end <= min(i+2, len(parts)); end++ {
-					if of, ok := Parse(strings.Join(parts[i:end], ","), now); ok {
-						wait, told = max(wait, of), true
-					}
-				}
-			}
-		}
-		if told {
-			longest = max(longest, wait)
+		if wait, ok := joined(line, now); ok {
+			longest, told = max(longest, wait), true
 		}
 	}
-	if longest < 0 {
+	if !told {
 		first := cmp.Or(lines...)
 		return first[:min(len(first), limit)]
 	}
 	return strconv.FormatInt(int64(math.Ceil(longest.Seconds())), 10)
+}
+
+// joined reads a line that a proxy may have joined of several with commas: the longest
+// of its waits.
+func joined(line string, now time.Time) (longest time.Duration, told bool) {
+	if wait, ok := Parse(line, now); ok {
+		return wait, true
+	}
+	before := ""
+	for part := range strings.SplitSeq(line, ",") {
+		for _, text := range []string{part, before + "," + part} { // a date has a comma of its own
+			if wait, ok := Parse(text, now); ok {
+				longest, told = max(longest, wait), true
+			}
+		}
+		before = part
+	}
+	return longest, told
 }
 
 // Parse reads the header: seconds, of which a fraction is rounded up, or an HTTP
