@@ -35,8 +35,9 @@ type behind struct {
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
 	// checks: the last rows have to come again, for positions may show nothing from some on.
-	checks bool
-	sames  int // pages in a row that were the same
+	checks  bool
+	doubted bool // they came, and others behind them where a page had been empty
+	sames   int  // pages in a row that were the same
 }
 
 // asks is what is asked for to prove an end.
@@ -268,7 +269,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		return nil
 	}
 	if b.link = ""; rows > 0 {
-		b.links = 0
+		b.links, b.doubted = 0, false
 	}
 	if rows == 0 {
 		if believed, err := l.endEmpty(r, req, now); !believed {
@@ -276,8 +277,10 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		}
 	}
 	if b.checks {
-		b.checks, b.Ended = false, true
-		l.ended(b)
+		b.checks, b.doubted = false, req.Skip+rows > b.From+b.Seen
+		if b.Ended = !b.doubted; b.Ended {
+			l.ended(b)
+		}
 		return nil
 	}
 	if same := func(a, b incident.Incident) bool { return a.ID == b.ID }; rows == 0 || req.Skip <= b.at || !slices.EqualFunc(page.Rows, b.last, same) {
@@ -337,7 +340,7 @@ func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool
 		}
 	}
 	switch {
-	case b.checks, fewer && lacks(l.read-b.From, b.Known):
+	case b.checks, b.doubted, fewer && lacks(l.read-b.From, b.Known):
 		// Positions show nothing from some row on: what was read by them may have ended
 		// early, too.
 		l.server.refuse(OptionSkip, now)

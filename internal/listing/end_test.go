@@ -108,3 +108,20 @@ func TestEndBeyondPositions(t *testing.T) {
 		}
 	}
 }
+
+// TestEndOfSmallPages: where a position shows nothing, a page that begins before it may show
+// a row all the same. A row that is refused has pages be so small there that they end with it.
+func TestEndOfSmallPages(t *testing.T) {
+	for seed := range uint64(20) {
+		m := newModel(rand.New(rand.NewPCG(seed, 7)), 390, false)
+		for _, name := range []string{"lt ignored", "one row is refused", "nothing beyond a skip"} {
+			ways[name](m)
+		}
+		m.script()
+		l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+		got, err := m.read(l, 5000)
+		if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 1 {
+			t.Errorf("seed %d: %d are missing after %d calls", seed, len(missing), m.calls)
+		}
+	}
+}
