@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -50,8 +49,9 @@ func exchange(ctx context.Context, opts Options, secret string, more url.Values)
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
-	client := &http.Client{Transport: legible{opts.HTTP.Transport}, CheckRedirect: stay}
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	client := *opts.HTTP
+	client.Transport = legible{client.Transport}
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // the library makes a text of it
 	}
