@@ -34,6 +34,10 @@ type behind struct {
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
+	// filled: the last page had as many rows as were asked for, so that it may have ended
+	// before the list. Then an empty one behind it is asked for again: one answer may be so
+	// for no reason.
+	filled, again bool
 	// checks: the last rows have to come again, for positions may show nothing from some on.
 	checks  bool
 	doubted bool // they came, and others behind them where a page had been empty
@@ -269,7 +273,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		return nil
 	}
 	if b.link = ""; rows > 0 {
-		b.links, b.doubted = 0, false
+		b.links, b.again, b.doubted = 0, false, false
 	}
 	if rows == 0 {
 		if believed, err := l.endEmpty(r, req, now); !believed {
@@ -293,7 +297,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		return nil
 	}
 	if rows > 0 {
-		b.last, b.at = page.Rows, req.Skip
+		b.last, b.at, b.filled = page.Rows, req.Skip, req.Top > 0 && rows >= req.Top
 	}
 	b.Known, b.Nameless, b.Seen = b.Known+n.known, b.Nameless+n.nameless, b.Seen+rows
 	// Pages may end anywhere, if they have not shown all that has to come again, or links
@@ -347,6 +351,8 @@ func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool
 		l.afresh()
 	case !nothing && (b.Back > 0 || fewer):
 		b.checks = true
+	case b.filled && !b.again:
+		b.again = true
 	default:
 		return true, nil
 	}
