@@ -104,3 +104,30 @@ func TestNothingLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyOnce: one answer is empty for no reason, after pages have become so small that the
+// one before it ends a list just where it was believed to.
+func TestEmptyOnce(t *testing.T) {
+	for _, name := range []string{"creation, sorted pages", "sorted on each page", "two groups", "as documented"} {
+		for small := 1; small < 4; small++ {
+			for from, calls := small+1, small+2; from <= calls && from < small+30; from++ {
+				m := newModel(rand.New(rand.NewPCG(1, 7)), 318, false)
+				ways[name](m)
+				m.odd = func(page *Page) {
+					if m.calls == small {
+						m.weight = 1
+					}
+					if m.calls == from {
+						page.Rows, page.Link = nil, ""
+					}
+				}
+				l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
+				got, err := m.read(l, 60) // what ends too early does so by then
+				if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 0 {
+					t.Errorf("%s, small from answer %d on, %d empty: %d are missing after %d calls", name, small, from, len(missing), m.calls)
+				}
+				calls = m.calls
+			}
+		}
+	}
+}
