@@ -27,18 +27,33 @@ func (l legible) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	body = bytes.TrimPrefix(body, []byte(bom))
-	var answer map[string]json.RawMessage
-	if json.Unmarshal(body, &answer) == nil {
-		resp.Header.Set("Content-Type", "application/json")
-		if life, ok := answer["expires_in"]; ok {
-			answer["expires_in"] = wholeSeconds(life)
-			if changed, err := json.Marshal(answer); err == nil {
-				body = changed
-			}
+	if json.Valid(body) {
+		if resp.Header == nil {
+			resp.Header = http.Header{}
 		}
+		resp.Header.Set("Content-Type", "application/json")
+		body = withWholeLife(body)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// withWholeLife is an answer that brings a token, and tells its life in a way that the
+// library reads. Others are as they were.
+func withWholeLife(body []byte) []byte {
+	var answer struct { // of several members, in whatever case, the same one as there
+		Token string          `json:"access_token"`
+		Life  json.RawMessage `json:"expires_in"`
+		Error any             `json:"error"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Token == "" || answer.Life == nil || answer.Error != nil && answer.Error != "" {
+		return body
+	}
+	changed, err := json.Marshal(map[string]any{"access_token": answer.Token, "expires_in": wholeSeconds(answer.Life)})
+	if err != nil {
+		return body
+	}
+	return changed
 }
 
 // wholeSeconds is a number in JSON, null for what is none: a token whose end is not

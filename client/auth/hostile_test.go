@@ -264,6 +264,10 @@ func TestLegible(t *testing.T) {
 		{"", answer(`"expires_in":99999999999999999999,`), math.MaxInt32 * time.Second},
 		{"", answer(`"expires_in":1e999,`), math.MaxInt32 * time.Second},
 		{"", answer(`"expires_in":"Infinity",`), math.MaxInt32 * time.Second},
+		{"", answer(`"Expires_In":3600.0,"error":null,`), time.Hour},
+		{"", answer(`"expires_in":3600.0,"error":"","scope":"` + strings.Repeat("<", 300<<10) + `",`), time.Hour},
+		{"", answer(`"expires_in":7200,"expires_in":3600.0,"access_token":"other",`), time.Hour},
+		{"", `{"access_token":"other","Access_Token":"token","access_token":null,"expires_in":3600}`, time.Hour},
 		{"", answer(`"expires_in":null,`), never},
 		{"", answer(`"expires_in":"",`), never},
 		{"", answer(`"expires_in":"NaN",`), never},
@@ -273,7 +277,11 @@ func TestLegible(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := ClientSecret(Options{TokenURL: "http://login.example/token", HTTP: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {test.kind}}, Body: io.NopCloser(strings.NewReader(test.body))}, nil
+				header := http.Header{"Content-Type": {test.kind}}
+				if test.kind == "" {
+					header = nil
+				}
+				return &http.Response{StatusCode: 200, Header: header, Body: io.NopCloser(strings.NewReader(test.body))}, nil
 			})}}, fixed("x-secret"))
 			token, err := s.Token()
 			if err != nil {

@@ -29,19 +29,19 @@ type behind struct {
 	// Unread: one of them had not been read.
 	Unread bool `json:"unread,omitempty"`
 	Asks   asks `json:"asks,omitempty"`
+	// Filled: there may be more behind the last page, as far as it showed. Then an empty one
+	// is asked for again: one answer may be so for no reason.
+	Filled bool `json:"filled,omitempty"`
 
 	link  string              // to follow: of an empty page, or of a redirect
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
-	// filled: the last page had as many rows as were asked for, so that it may have ended
-	// before the list. Then an empty one behind it is asked for again: one answer may be so
-	// for no reason.
-	filled, again bool
+	again bool                // it was
 	// checks: the last rows have to come again, for positions may show nothing from some on.
 	checks  bool
-	doubted bool // they came, and others behind them where a page had been empty
-	sames   int  // pages in a row that were the same
+	doubted int // how often they came with others behind them, where a page had been empty
+	sames   int // pages in a row that were the same
 }
 
 // asks is what is asked for to prove an end.
@@ -273,7 +273,10 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		return nil
 	}
 	if b.link = ""; rows > 0 {
-		b.links, b.again, b.doubted = 0, false, false
+		b.links, b.again = 0, false
+		if !b.checks {
+			b.doubted = 0
+		}
 	}
 	if rows == 0 {
 		if believed, err := l.endEmpty(r, req, now); !believed {
@@ -281,9 +284,12 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		}
 	}
 	if b.checks {
-		b.checks, b.doubted = false, req.Skip+rows > b.From+b.Seen
-		if b.Ended = !b.doubted; b.Ended {
+		b.checks = false
+		if b.Ended = req.Skip+rows <= b.From+b.Seen; b.Ended {
+			b.doubted = 0
 			l.ended(b)
+		} else {
+			b.doubted++
 		}
 		return nil
 	}
@@ -297,7 +303,7 @@ func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.
 		return nil
 	}
 	if rows > 0 {
-		b.last, b.at, b.filled = page.Rows, req.Skip, req.Top > 0 && rows >= req.Top
+		b.last, b.at, b.Filled = page.Rows, req.Skip, more
 	}
 	b.Known, b.Nameless, b.Seen = b.Known+n.known, b.Nameless+n.nameless, b.Seen+rows
 	// Pages may end anywhere, if they have not shown all that has to come again, or links
@@ -344,14 +350,14 @@ func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool
 		}
 	}
 	switch {
-	case b.checks, b.doubted, fewer && lacks(l.read-b.From, b.Known):
+	case b.checks, b.doubted > 1, fewer && lacks(l.read-b.From, b.Known):
 		// Positions show nothing from some row on: what was read by them may have ended
 		// early, too.
 		l.server.refuse(OptionSkip, now)
 		l.afresh()
-	case !nothing && (b.Back > 0 || fewer):
+	case b.doubted > 0, !nothing && (b.Back > 0 || fewer):
 		b.checks = true
-	case b.filled && !b.again:
+	case b.Filled && !b.again:
 		b.again = true
 	default:
 		return true, nil

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,5 +124,52 @@ func TestEndOfSmallPages(t *testing.T) {
 		if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 1 {
 			t.Errorf("seed %d: %d are missing after %d calls", seed, len(missing), m.calls)
 		}
+	}
+}
+
+// TestEndOfMovingList: positions are not blamed because an incident is opened after a page
+// was empty, and another one closed after the last rows have come again.
+func TestEndOfMovingList(t *testing.T) {
+	var rows []incident.Incident
+	open := func(at int) {
+		in := rowsAt(at)[0]
+		in.ID, in.Status, in.Created = int64(1000+at), incident.StatusActive, in.Updated
+		rows = slices.Insert(rows, 0, in)
+	}
+	for i := range 40 {
+		open(-900 + i*10)
+	}
+	s := NewServer(Offer{MaxTop: 100, Skip: true})
+	l := New(s, false, Everything(incident.StatusActive, time.Time{}))
+	checked := false
+	for now := noon; ; now = now.Add(time.Second) {
+		req, more := l.Next(now)
+		if !more {
+			break
+		}
+		switch b := l.Todo[len(l.Todo)-1].Behind; {
+		case b == nil || b.From < 0:
+		case b.Seen == 0 && b.Back == 0 && len(rows) == 40:
+			rows = rows[:32]
+		case b.checks && b.doubted == 0:
+			open(60)
+			checked = true
+		case b.doubted == 1 && !b.checks:
+			rows = rows[:len(rows)-1]
+		}
+		page := Page{Count: -1, Date: now}
+		for _, in := range rows {
+			if !in.Updated.Before(req.Since) && (req.Before.IsZero() || in.Updated.Before(req.Before)) {
+				page.Rows = append(page.Rows, in)
+			}
+		}
+		page.Rows = page.Rows[min(req.Skip, len(page.Rows)):]
+		page.Rows = slices.Clone(page.Rows[:min(req.Top, len(page.Rows))])
+		if _, err := l.Apply(now, req, page); err != nil && err.Reason != reason.Partial {
+			t.Fatal(err)
+		}
+	}
+	if s.Unsupported(OptionSkip) || !checked {
+		t.Errorf("positions are blamed: %t; the end was checked: %t", s.Unsupported(OptionSkip), checked)
 	}
 }

@@ -106,27 +106,44 @@ func TestNothingLeft(t *testing.T) {
 }
 
 // TestEmptyOnce: one answer is empty for no reason, after pages have become so small that the
-// one before it ends a list just where it was believed to.
+// one before it ends a list just where it was believed to: because larger ones fail, because
+// the server cuts them, without a size that is asked for, or before a restart.
 func TestEmptyOnce(t *testing.T) {
+	becomes := map[string]func(m *model, s *Server, rows int){
+		"too heavy":      func(m *model, _ *Server, rows int) { m.weight = rows },
+		"cut":            func(m *model, _ *Server, rows int) { m.cap = rows },
+		"of no set size": func(m *model, s *Server, rows int) { m.cap = rows; s.refuse(OptionPageSize, m.now) },
+	}
 	for _, name := range []string{"creation, sorted pages", "sorted on each page", "two groups", "as documented"} {
-		for small := 1; small < 4; small++ {
-			for from, calls := small+1, small+2; from <= calls && from < small+30; from++ {
-				m := newModel(rand.New(rand.NewPCG(1, 7)), 318, false)
-				ways[name](m)
-				m.odd = func(page *Page) {
-					if m.calls == small {
-						m.weight = 1
+		for how, become := range becomes {
+			for n := range 8 {
+				rows, small, restart := []int{1, rereads}[n%2], n/2%3, n/2 == 3
+				for from, calls := small+1, small+2; from <= calls && from < small+20; from++ {
+					m := newModel(rand.New(rand.NewPCG(1, 7)), 318, false)
+					ways[name](m)
+					s := NewServer(m.offer)
+					if small == 0 {
+						become(m, s, rows)
 					}
-					if m.calls == from {
-						page.Rows, page.Link = nil, ""
+					m.odd = func(page *Page) {
+						if m.calls == small {
+							become(m, s, rows)
+						}
+						if m.restarts = 0; restart && m.calls == from-1 {
+							m.restarts = 1
+						}
+						if m.calls == from {
+							page.Rows, page.Link = nil, ""
+						}
 					}
+					l := New(s, true, kinds["scan"].ranges(m.now)...)
+					got, err := m.read(l, 60) // what ends too early does so by then
+					if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 0 {
+						t.Errorf("%s, pages of %d, %s from answer %d on, %d empty, restarted %t: %d are missing after %d calls",
+							name, rows, how, small, from, restart, len(missing), m.calls)
+					}
+					calls = m.calls
 				}
-				l := New(NewServer(m.offer), true, kinds["scan"].ranges(m.now)...)
-				got, err := m.read(l, 60) // what ends too early does so by then
-				if missing := m.missing(got, m.now, l.Whole...); err == nil && len(missing) > 0 {
-					t.Errorf("%s, small from answer %d on, %d empty: %d are missing after %d calls", name, small, from, len(missing), m.calls)
-				}
-				calls = m.calls
 			}
 		}
 	}
