@@ -281,7 +281,7 @@ func TestLegible(t *testing.T) {
 				if test.kind == "" {
 					header = nil
 				}
-				return &http.Response{StatusCode: 200, Header: header, Body: io.NopCloser(strings.NewReader(test.body))}, nil
+				return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(test.body))}, nil
 			})}}, fixed("x-secret"))
 			token, err := s.Token()
 			if err != nil {
