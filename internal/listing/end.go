@@ -37,10 +37,10 @@ type behind struct {
 	links int                 // that were followed in a row
 	last  []incident.Incident // page from there on
 	at    int                 // position of it
-	again bool                // it was
+	again bool                // the empty page was asked for again
 	// checks: the last rows have to come again, for positions may show nothing from some on.
 	checks  bool
-	doubted int // how often they came with others behind them, where a page had been empty
+	doubted int // checks that showed rows where a page had been empty
 	sames   int // pages in a row that were the same
 }
 
