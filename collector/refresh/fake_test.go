@@ -573,6 +573,15 @@ func (r *running) synced(t *testing.T) {
 	until(t, "synced", func() bool { s := r.Snapshot(); return s != nil && s.Coverage.All })
 }
 
+// syncs fails the test if all is not known after that time.
+func (r *running) syncs(t *testing.T, within time.Duration) {
+	t.Helper()
+	sleep(within)
+	if s := r.Snapshot(); s == nil || !s.Coverage.All {
+		t.Fatalf("not synced after %v and %d calls: %s", within, r.f.made(), r.Status().LastError)
+	}
+}
+
 // equal fails the test if the snapshot is not the truth.
 func (r *running) equal(t *testing.T) {
 	t.Helper()
