@@ -35,9 +35,6 @@ type api struct {
 	offer    listing.Offer
 }
 
-func (is *api) tagsMember() string    { return strconv.Quote(is.tags) }
-func (is *api) devicesMember() string { return strconv.Quote(is.devices) }
-
 // tick is the resolution of the times that the APIs show: up to seven digits of a
 // second were observed of both.
 const tick = 100 * time.Nanosecond

@@ -72,7 +72,7 @@ func newDecoder(is *api, dimensions Dimensions) *decoder {
 		`"determination"`: func(r *reading) {
 			r.in.Determination = enum(r, incident.ParseDetermination, incident.FieldDetermination)
 		},
-		is.tagsMember():           (*reading).note,
+		strconv.Quote(is.tags):    (*reading).note,
 		`"comments"`:              (*reading).note,
 		`"priorityScore"`:         func(r *reading) { r.in.Priority = incident.PriorityOf(integer(r.value())) },
 		`"alerts"`:                (*reading).readAlerts,

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 		}
 	}
 	if len(d.Tags) > 0 {
-		to.row[is.tagsMember()] = func(r *reading) { r.in.Kept.Tags = r.tags(d.Tags) }
+		to.row[strconv.Quote(is.tags)] = func(r *reading) { r.in.Kept.Tags = r.tags(d.Tags) }
 	}
 	if d.Techniques {
 		to.alertRow[`"mitreTechniques"`] = func(r *reading) {
@@ -50,7 +51,7 @@ func (d *Dimensions) addTo(to *decoder, is *api) {
 		device := members{`"rbacGroupName"`: func(r *reading) {
 			r.keep(func(k *incident.KeptOfAlert) { k.DeviceGroups = with(k.DeviceGroups, d.deviceGroup(r.text())) })
 		}}
-		to.alertRow[is.devicesMember()] = func(r *reading) {
+		to.alertRow[strconv.Quote(is.devices)] = func(r *reading) {
 			r.loop('[', ']', func(r *reading) { r.object(device) })
 		}
 	}
