@@ -434,13 +434,8 @@ func (r *reading) object(known members) {
 
 // isError tells whether a member is an error by a name that is not the usual one.
 func isError(name []byte) bool {
-	const end, longest = `error"`, `"@odata.error"`
-	if len(name) <= len(end) || len(name) > len(longest) {
-		return false
-	}
-	before, rest := name[:len(name)-len(end)], name[len(name)-len(end):]
-	return bytes.EqualFold(rest, []byte(end)) && slices.ContainsFunc([]string{`"`, `"odata.`, `"@odata.`}, func(prefix string) bool {
-		return strings.EqualFold(string(before), prefix)
+	return slices.ContainsFunc([]string{`"error"`, `"odata.error"`, `"@odata.error"`}, func(one string) bool {
+		return bytes.EqualFold(name, []byte(one))
 	})
 }
 
