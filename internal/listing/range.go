@@ -1,7 +1,9 @@
 package listing
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 
 	"m365_defender_exporter/internal/incident"
@@ -120,21 +122,15 @@ type seconds struct {
 }
 
 func secondsOf(rows []incident.Incident) (s seconds) {
-	s.asc, s.desc = true, true
 	for i := range rows {
-		in := &rows[i]
-		if in.ID == 0 || in.Updated.IsZero() {
-			continue
+		if in := &rows[i]; in.ID != 0 && !in.Updated.IsZero() {
+			s.all = append(s.all, in.Updated.Unix())
 		}
-		at := in.Updated.Unix()
-		if n := len(s.all); n == 0 {
-			s.min, s.max = at, at
-		} else {
-			s.asc = s.asc && at >= s.all[n-1]
-			s.desc = s.desc && at <= s.all[n-1]
-			s.min, s.max = min(s.min, at), max(s.max, at)
-		}
-		s.all = append(s.all, at)
+	}
+	s.asc = slices.IsSorted(s.all)
+	s.desc = slices.IsSortedFunc(s.all, func(a, b int64) int { return cmp.Compare(b, a) })
+	if len(s.all) > 0 {
+		s.min, s.max = slices.Min(s.all), slices.Max(s.all)
 	}
 	return s
 }
