@@ -354,11 +354,7 @@ const (
 func classify(err *Error) (refused, failed bool) {
 	switch {
 	case err.Reason == reason.Throttled || err.Reason == reason.Auth || err.Reason == reason.Forbidden || err.Reason == reason.Partial:
-	case err.TooLarge, err.Reason == reason.Timeout, err.Reason == reason.Decode:
-		failed = true
-	case err.Status == notImplemented:
-		refused = true
-	case err.Status >= serverError:
+	case err.TooLarge, err.Reason == reason.Timeout, err.Reason == reason.Decode, err.Status >= serverError && err.Status != notImplemented:
 		failed = true
 	case err.Status >= badRequest:
 		refused = true
