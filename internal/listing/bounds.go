@@ -104,13 +104,9 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
 		l.split(r, secs, n)
-	case !more, r.second(), req.Top == 1, n < s.rows(req.Top):
-		// Pages may end anywhere, or the link means nothing.
+	case !more, r.second(), req.Top == 1, n < s.rows(req.Top), !l.halve(r, secs, now):
+		// Pages may end anywhere, or the link means nothing, or bounds do not lead on.
 		return l.fromHere(r, req, page, secs, false, now)
-	default:
-		if !l.halve(r, secs, now) {
-			return l.fromHere(r, req, page, secs, false, now)
-		}
 	}
 	return nil
 }
