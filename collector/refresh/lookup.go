@@ -212,7 +212,7 @@ func (l *Loop) completeSweep(ctx context.Context, now time.Time) {
 		l.NextSweep = earlier(l.NextSweep, now.Add(longestScanRetry))
 		if m.Unlisted && l.takesOpen(now) {
 			// Everything is read without, and soon.
-			l.Server.Ignores(listing.OptionStatus, now)
+			l.Server.Refuse(listing.OptionStatus, now)
 			l.noteOptions()
 			l.NextSweep = earlier(l.NextSweep, now.Add(sweepRetry))
 		}

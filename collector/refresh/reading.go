@@ -503,7 +503,7 @@ func (l *Loop) repace(now time.Time, calls int) {
 // among those that the server has selected by their status.
 func (l *Loop) withdrawOpen(now time.Time) {
 	l.opts.Logger.Warn("The server selects by status and leaves out incidents of that status: open counts are withdrawn until everything is read")
-	l.Server.Ignores(listing.OptionStatus, now)
+	l.Server.Refuse(listing.OptionStatus, now)
 	l.unlisted, l.Draft.Coverage, l.publishing = 0, incident.Coverage{}, false
 	l.snapshot.Store(nil)
 	l.Scan.Listing = l.newListing(now)

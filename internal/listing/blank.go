@@ -30,7 +30,7 @@ func (l *Listing) unblank(req *Request, page *Page, now time.Time) *Error {
 	switch {
 	case !l.belongs(page.Rows):
 	case l.Last().Status != incident.StatusUnknown:
-		l.server.Ignores(OptionStatus, now)
+		l.server.Refuse(OptionStatus, now)
 		for i := range l.Whole {
 			l.Unread |= 1 << l.Whole[i].Status
 		}

@@ -16,7 +16,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	more := l.more(req, page)
 	if n == 0 && more {
 		if page.Link == "" {
-			s.refuse(OptionCount, now) // and if there are none the next time it was that
+			s.Refuse(OptionCount, now) // and if there are none the next time it was that
 			return &Error{Operation: OperationList, Request: *req, Reason: reason.Partial, Err: errCount}
 		}
 		return l.fromHere(r, req, page, secs, false, now)

@@ -411,7 +411,7 @@ func (l *Listing) blame(o Option, now time.Time) {
 			return
 		}
 	}
-	s.refuse(o, now)
+	s.Refuse(o, now)
 }
 
 // everywhere tells that a failure may be that of every request at present, rather than of

@@ -220,8 +220,8 @@ func TestForeignLink(t *testing.T) {
 // refused one is not. Where that leads nowhere, what had been refused is tried again.
 func TestLinksThatFail(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 2, Skip: true})
-	s.refuse(OptionSkip, noon)
-	s.refuse(OptionUpperBound, noon)
+	s.Refuse(OptionSkip, noon)
+	s.Refuse(OptionUpperBound, noon)
 	s.Unsorted = true
 	l := New(s, false, Everything(incident.StatusUnknown, time.Time{}))
 	var asked []string
@@ -251,7 +251,7 @@ func TestBlamedInVain(t *testing.T) {
 		m := newModel(rand.New(rand.NewPCG(3, 7)), 1500, true)
 		m.links, m.skip = "lost", skip
 		s, began := NewServer(m.offer), m.now
-		s.refuse(OptionSkip, m.now)
+		s.Refuse(OptionSkip, m.now)
 		l := New(s, true, kinds["scan"].ranges(m.now)...)
 		got, err := m.read(l, 500)
 		if missing := m.missing(got, began, l.Whole...); err != nil || len(missing) > 0 {
@@ -270,7 +270,7 @@ func TestBlamedInVain(t *testing.T) {
 // refused. That a small page can be had shows otherwise.
 func TestSizeAfterAll(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 100, Skip: true})
-	s.refuse(OptionPageSize, noon)
+	s.Refuse(OptionPageSize, noon)
 	l := New(s, false, Everything(incident.StatusUnknown, noon.Add(-time.Minute)))
 	for n := 0; !s.Takes(OptionPageSize, noon); n++ {
 		req, _ := l.Next(noon)
@@ -458,7 +458,7 @@ func TestLimitThatExplainsNothing(t *testing.T) {
 // the request carries was tried again.
 func TestClockBack(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 100, Skip: true})
-	s.refuse(OptionStatus, noon.Add(-probeAfter))
+	s.Refuse(OptionStatus, noon.Add(-probeAfter))
 	l := New(s, false, Everything(incident.StatusActive, time.Time{}))
 	req, more := l.Next(noon)
 	if !more {

@@ -245,7 +245,7 @@ func (l *Listing) endFront(b *behind, req *Request, page *Page, now time.Time) *
 // leaveSkip is called when pages from different positions were the same. That tells nothing
 // of the list, but that there are rows which had not been read.
 func (l *Listing) leaveSkip(b *behind, now time.Time) {
-	l.server.refuse(OptionSkip, now)
+	l.server.Refuse(OptionSkip, now)
 	*b = behind{From: -1, Unread: b.Unread}
 }
 
@@ -353,7 +353,7 @@ func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool
 	case b.checks, b.doubted > 1, fewer && lacks(l.read-b.From, b.Known):
 		// Positions show nothing from some row on: what was read by them may have ended
 		// early, too.
-		l.server.refuse(OptionSkip, now)
+		l.server.Refuse(OptionSkip, now)
 		l.afresh()
 	case b.doubted > 0, !nothing && (b.Back > 0 || fewer):
 		b.checks = true

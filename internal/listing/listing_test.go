@@ -173,7 +173,7 @@ func TestCrowdedEnd(t *testing.T) {
 					}
 					s, began := NewServer(m.offer), m.now
 					if s.Unsorted = order == "created"; m.skip == refuses {
-						s.refuse(OptionSkip, m.now)
+						s.Refuse(OptionSkip, m.now)
 					}
 					l := New(s, k.prove, k.ranges(m.now)...)
 					got, err := m.read(l, 2000)
@@ -200,7 +200,7 @@ func TestGaps(t *testing.T) {
 				list = append(list, incident.Incident{ID: 100 + id, Updated: noon.Add(-time.Duration(1+id*7%15) * time.Hour)})
 			}
 			s := NewServer(Offer{MaxTop: top})
-			s.refuse(OptionUpperBound, noon)
+			s.Refuse(OptionUpperBound, noon)
 			l := New(s, true, Everything(incident.StatusUnknown, time.Time{}))
 			now, got := noon, map[int64]bool{}
 			for req, more := l.Next(now); more; req, more = l.Next(now) {

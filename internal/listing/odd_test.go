@@ -112,7 +112,7 @@ func TestEmptyOnce(t *testing.T) {
 	becomes := map[string]func(m *model, s *Server, rows int){
 		"too heavy":      func(m *model, _ *Server, rows int) { m.weight = rows },
 		"cut":            func(m *model, _ *Server, rows int) { m.cap = rows },
-		"of no set size": func(m *model, s *Server, rows int) { m.cap = rows; s.refuse(OptionPageSize, m.now) },
+		"of no set size": func(m *model, s *Server, rows int) { m.cap = rows; s.Refuse(OptionPageSize, m.now) },
 	}
 	for _, name := range []string{"creation, sorted pages", "sorted on each page", "two groups", "as documented"} {
 		for how, become := range becomes {

@@ -89,7 +89,7 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		return true // one answer shows nothing
 	}
 	if other {
-		s.refuse(OptionStatus, now)
+		s.Refuse(OptionStatus, now)
 		again = true
 	}
 	if tooNew {
@@ -97,14 +97,14 @@ func (l *Listing) check(r *Range, req *Request, page *Page, secs *seconds, now t
 		again = true
 	}
 	if tooOld {
-		s.refuse(OptionLowerBound, now)
+		s.Refuse(OptionLowerBound, now)
 		again = again || disturbs
 	}
 	if req.Alerts && usable > 0 && bare == usable {
-		s.refuse(OptionAlerts, now)
+		s.Refuse(OptionAlerts, now)
 	}
 	if req.Count && page.Count < 0 {
-		s.refuse(OptionCount, now)
+		s.Refuse(OptionCount, now)
 	}
 	return again
 }
@@ -115,7 +115,7 @@ func (l *Listing) refuseUpper(now time.Time) {
 		s.Bound = Le
 	} else {
 		s.Bound = Lt
-		s.refuse(OptionUpperBound, now)
+		s.Refuse(OptionUpperBound, now)
 	}
 }
 
@@ -170,7 +170,7 @@ func (l *Listing) learn(r *Range, req *Request, page *Page, secs *seconds, now t
 		}
 	}
 	if req.Order != Unordered && (!secs.sorted() || secs.asc != secs.desc && secs.asc != (req.Order == Ascending)) {
-		s.refuse(OptionOrder, now)
+		s.Refuse(OptionOrder, now)
 	}
 	if !secs.sorted() {
 		if l.sorted() {

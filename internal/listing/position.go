@@ -167,7 +167,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case (p.sames >= manySames || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
 		if p.byLink {
-			s.refuse(OptionSkip, now)
+			s.Refuse(OptionSkip, now)
 			return l.incomplete(req, errNoProgress, now)
 		}
 		l.leavePositions(p, now)
@@ -282,7 +282,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 
 // leavePositions goes on by the server's links, where positions do not lead on.
 func (l *Listing) leavePositions(p *place, now time.Time) {
-	l.server.refuse(OptionSkip, now)
+	l.server.Refuse(OptionSkip, now)
 	p.byLink, p.gaps = true, never
 	p.restart()
 }

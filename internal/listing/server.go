@@ -169,12 +169,8 @@ func (s *Server) TakesSince(since, now time.Time) bool {
 	return s.Takes(OptionLowerBound, now) && (s.OldBound == 0 || now.Sub(since) < s.OldBound || s.Old.over(now))
 }
 
-// Ignores notes that the server was seen not to take an option, by what no listing
-// alone can show.
-func (s *Server) Ignores(o Option, now time.Time) { s.refuse(o, now) }
-
-// refuse leaves an option out from now on.
-func (s *Server) refuse(o Option, now time.Time) {
+// Refuse leaves an option out from now on: the server was seen not to take it.
+func (s *Server) Refuse(o Option, now time.Time) {
 	if o == OptionAlerts {
 		s.Refused[o].extend(now, firstWait, longestWait)
 		return

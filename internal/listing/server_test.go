@@ -82,7 +82,7 @@ func TestTakes(t *testing.T) {
 		if !s.Takes(o, noon) || s.Unsupported(o) {
 			t.Errorf("%v: not taken although nothing is known", o)
 		}
-		s.refuse(o, noon)
+		s.Refuse(o, noon)
 		rest := probeAfter
 		if o == OptionAlerts {
 			rest = firstWait
@@ -103,7 +103,7 @@ func TestTakes(t *testing.T) {
 		OptionOrder:  {24, 24},
 	} {
 		for i, h := range hours {
-			s.refuse(o, noon)
+			s.Refuse(o, noon)
 			if want := time.Duration(h * float64(time.Hour)); s.Takes(o, noon.Add(want-1)) || !s.Takes(o, noon.Add(want)) {
 				t.Errorf("%v, refused %d times: not left out for %v", o, i+1, want)
 			}
@@ -113,7 +113,7 @@ func TestTakes(t *testing.T) {
 	if !s.Unsupported(OptionAlerts) {
 		t.Error("a link tells nothing of what a request carries")
 	}
-	s.refuse(OptionPageSize, noon)
+	s.Refuse(OptionPageSize, noon)
 	if got := s.size(noon); got != 0 {
 		t.Errorf("no page size is taken: got %d, want none", got)
 	}
@@ -146,7 +146,7 @@ func TestTakesPartly(t *testing.T) {
 	if s.TakesStatus(incident.StatusAwaitingAction, noon) || !s.TakesStatus(incident.StatusActive, noon) || !s.TakesStatus(incident.StatusAwaitingAction, noon.Add(day)) {
 		t.Error("statuses")
 	}
-	s.refuse(OptionStatus, noon)
+	s.Refuse(OptionStatus, noon)
 	if s.TakesStatus(incident.StatusActive, noon) {
 		t.Error("no status is taken")
 	}
@@ -159,7 +159,7 @@ func TestDoubt(t *testing.T) {
 	const day = 24 * time.Hour
 	blame := func(now time.Time) {
 		for o := range Option(NumOptions) {
-			s.refuse(o, now)
+			s.Refuse(o, now)
 		}
 		s.OldBound = time.Hour
 		s.Old.extend(now, day, day)
@@ -191,7 +191,7 @@ func TestDoubt(t *testing.T) {
 // does no harm.
 func TestServerResume(t *testing.T) {
 	s := NewServer(Offer{MaxTop: 50, Order: true})
-	s.refuse(OptionOrder, noon)
+	s.Refuse(OptionOrder, noon)
 	s.shrink(50, noon)
 	s.Unsorted, s.LostLinks, s.PageMax = true, true, 20
 	data, err := json.Marshal(s)
@@ -208,8 +208,8 @@ func TestServerResume(t *testing.T) {
 		t.Errorf("got %+v, want %+v", next, s)
 	}
 	// A clock that was ahead when it was saved keeps nothing out for longer than a day.
-	s.refuse(OptionStatus, noon.AddDate(0, 7, 0))
-	s.refuse(OptionAlerts, noon.AddDate(0, 7, 0))
+	s.Refuse(OptionStatus, noon.AddDate(0, 7, 0))
+	s.Refuse(OptionAlerts, noon.AddDate(0, 7, 0))
 	s.Statuses[incident.StatusActive].extend(noon.AddDate(0, 7, 0), probeAfter, probeAfter)
 	s.OldBound = time.Hour
 	s.Old.extend(noon.AddDate(0, 7, 0), probeAfter, probeAfter)
