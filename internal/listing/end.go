@@ -180,12 +180,11 @@ func (l *Listing) settle(id int64, updated time.Time) {
 // end goes on with the proof of an end.
 func (l *Listing) end(r *Range, req *Request, page *Page, now time.Time) *Error {
 	n, b := l.tally(r, req, page), r.Behind
+	b.link = "" // it has been followed
 	switch b.Asks {
 	case asksFront:
-		b.link = ""
 		return l.endFront(b, req, page, now)
 	case asksCame:
-		b.link = ""
 		return l.endCame(b, req, page, n)
 	default:
 		return l.endRest(r, req, page, n, now)
@@ -269,10 +268,11 @@ func (l *Listing) endCame(b *behind, req *Request, page *Page, n tally) *Error {
 // endRest reads what is behind as many rows as were read.
 func (l *Listing) endRest(r *Range, req *Request, page *Page, n tally, now time.Time) *Error {
 	b, rows, more := r.Behind, reach(page.Rows), l.more(req, page)
-	if b.link, b.links = page.Link, b.links+1; rows == 0 && b.links < maxHops && b.link != req.Link && more {
+	if b.links++; rows == 0 && b.links < maxHops && page.Link != req.Link && more {
+		b.link = page.Link
 		return nil
 	}
-	if b.link = ""; rows > 0 {
+	if rows > 0 {
 		b.links, b.again = 0, false
 		if !b.checks {
 			b.doubted = 0
