@@ -253,7 +253,7 @@ func (l *Listing) byPosition(r *Range, now time.Time) bool {
 // request asks for the range with all that the server takes.
 func (l *Listing) request(r *Range, now time.Time) Request {
 	s := l.server
-	req := Request{Status: r.Status}
+	req := Request{Status: r.Status, Top: s.size(now)}
 	if r.Since != noSince && s.TakesSince(instant(r.Since), now) {
 		req.Since = instant(r.Since)
 	}
@@ -277,12 +277,6 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 			p.form = form
 		}
 		req.Skip, req.Link = p.skip, p.link
-	}
-	if b := r.Behind; b != nil && l.failed == nil {
-		b.ask(&req, l.Started, s, now)
-	}
-	req.Top = s.size(now)
-	if p := r.place; p != nil {
 		if p.top > 0 {
 			req.Top = min(p.top, cmp.Or(req.Top, p.top))
 		}
@@ -290,6 +284,9 @@ func (l *Listing) request(r *Range, now time.Time) Request {
 			// Pages that end elsewhere show what lies in the gaps.
 			req.Top = max(3, min(req.Top, cmp.Or(l.Largest, req.Top))*(7-(p.round-1)%3)/8)
 		}
+	}
+	if b := r.Behind; b != nil && l.failed == nil {
+		b.ask(&req, l.Started, s, now)
 	}
 	req.Alerts = s.offer.Expand && s.Takes(OptionAlerts, now)
 	req.Count = req.Skip == 0 && req.Link == "" && s.Takes(OptionCount, now)
