@@ -215,9 +215,7 @@ func (s *Server) doubt(now time.Time) bool {
 		return false
 	}
 	s.DoubtedAt = now
-	alerts := s.Refused[OptionAlerts]
-	clear(s.Refused[:])
-	s.Refused[OptionAlerts] = alerts
+	s.Refused = [NumOptions]pause{OptionAlerts: s.Refused[OptionAlerts]}
 	clear(s.Statuses[:])
 	s.OldBound = 0
 	s.PageOrder = pause{}
