@@ -52,9 +52,10 @@ type progress struct {
 	Alerts  alertWatch `json:"alerts"`
 }
 
-// save keeps what has changed. If it fails, or panics, the next one brings it
-// along.
-func (l *Loop) save() {
+// Save keeps what has changed. If it fails, or panics, the next one brings it
+// along. Run calls it; before Run it may be called to keep what takes the place
+// of what Load was not given.
+func (l *Loop) Save() {
 	l.unsaved = false
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -67,10 +68,6 @@ func (l *Loop) save() {
 	}
 	l.mirror.Kept()
 }
-
-// Save keeps what is known now, before Run: it takes the place of what Load was not
-// given.
-func (l *Loop) Save() { l.save() }
 
 func (l *Loop) export(full bool) (*incident.Saved, error) {
 	s, err := l.mirror.Export(full)

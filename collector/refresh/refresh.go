@@ -207,7 +207,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.turned()
 		l.step(ctx)
 	}
-	l.save()
+	l.Save()
 	return ctx.Err()
 }
 
@@ -234,7 +234,7 @@ func (l *Loop) step(ctx context.Context) {
 		l.sleep(ctx, until)
 		return
 	case save:
-		l.save()
+		l.Save()
 		l.publish()
 		return
 	}
