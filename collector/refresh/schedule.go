@@ -75,8 +75,7 @@ func next(now time.Time, v view) (task, time.Time) {
 	if later(now, due).Add(v.answer + v.answer/2).After(deltaAt) {
 		return wait, deltaAt
 	}
-	background, due = at(now, background, due)
-	return background, earlier(due, deltaAt)
+	return at(now, background, due)
 }
 
 // background is what runs beside the deltas, and when.
