@@ -332,10 +332,8 @@ func (l *Loop) scanListing(now time.Time) *listing.Listing {
 // readFailed decides when to go on after a failure.
 func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
 	now, retry := l.now(), &l.retries[p]
-	if verdict != listing.Failed && !retry.due.After(now) { // when the server does not ask for more
-		if verdict == listing.RetryNow || retry.again(now) {
-			return
-		}
+	if verdict != listing.Failed && !retry.due.After(now) && (verdict == listing.RetryNow || retry.again(now)) {
+		return // unless the server asks to wait for longer
 	}
 	retry.tries = 0
 	r, pause, longest := l.Scan, l.Draft.Interval, longestScanRetry
