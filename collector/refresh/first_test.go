@@ -686,7 +686,7 @@ func TestRowTooHeavy(t *testing.T) {
 		var log journal
 		r := start(t, f, Options{Logger: log.logger()})
 		r.synced(t)
-		if r.Status().Skipped[SkippedTooHeavy] == 0 || !strings.Contains(log.String(), "cannot deliver") {
+		if r.Status().Skipped[skippedTooHeavy] == 0 || !strings.Contains(log.String(), "cannot deliver") {
 			t.Errorf("skipped: %v, log:\n%s", r.Status().Skipped, log.String())
 		}
 		f.drop(27) // no count has it
@@ -712,12 +712,12 @@ func TestRowsThatCannotBeUsed(t *testing.T) {
 			t.Errorf("counts\ngot  %v\nwant %v", got, truth)
 		}
 		before := r.Status().Skipped
-		if before[SkippedNoID] == 0 || before[SkippedTooHeavy] != 0 {
+		if before[skippedNoID] == 0 || before[skippedTooHeavy] != 0 {
 			t.Errorf("skipped: %v", before)
 		}
 		f.resolve(7)
 		sleep(time.Minute)
-		if got := r.Status(); got.Skipped[SkippedNoID] <= before[SkippedNoID] || !got.Up {
+		if got := r.Status(); got.Skipped[skippedNoID] <= before[skippedNoID] || !got.Up {
 			t.Errorf("skipped: %v, before %v, up %v", got.Skipped, before, got.Up)
 		}
 	})

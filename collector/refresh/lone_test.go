@@ -280,7 +280,7 @@ func TestLossIsNotLone(t *testing.T) {
 				sleep(5 * time.Minute)
 				r.equal(t)
 				s := r.Status()
-				if slices.Contains(s.Unsupported[:], true) || s.Skipped[SkippedTooHeavy] > 0 {
+				if slices.Contains(s.Unsupported[:], true) || s.Skipped[skippedTooHeavy] > 0 {
 					t.Errorf("%d %% are lost, seed %d: left out %v, skipped %v", percent, seed, s.Unsupported, s.Skipped)
 				}
 			})

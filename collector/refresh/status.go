@@ -25,10 +25,9 @@ const (
 // that is a number, or the server cannot deliver them.
 var Skipped = [...]string{"no_id", "too_heavy"}
 
-// The members of Skipped.
 const (
-	SkippedNoID = iota
-	SkippedTooHeavy
+	skippedNoID = iota
+	skippedTooHeavy
 )
 
 // Status is an immutable account of a loop. What is true of a process alone is
@@ -144,11 +143,11 @@ func (l *Loop) noteOptions() {
 func (l *Loop) noteSkipped(p pass.Pass, rows []incident.Incident, skipped int, failure *listing.Error) {
 	for i := range rows {
 		if rows[i].ID == 0 {
-			l.Draft.Skipped[SkippedNoID]++
+			l.Draft.Skipped[skippedNoID]++
 		}
 	}
 	if skipped > 0 {
-		l.Draft.Skipped[SkippedTooHeavy] += uint64(skipped)
+		l.Draft.Skipped[skippedTooHeavy] += uint64(skipped)
 		l.opts.Logger.Warn("The server cannot deliver an incident, it is left out", "pass", p.String(), "err", failure)
 	}
 }
