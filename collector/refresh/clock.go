@@ -31,13 +31,16 @@ type clock struct {
 	farBeyond bool
 }
 
-// at is the server's clock at an instant of ours: what its header Date says, or did
-// the last time, as far as that can be believed. By one that is ahead, rows that are
-// ahead would seem to be right. The rows that came with it tell which clock to believe
-// next time.
-func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
+// at is the server's clock at an instant of ours: what its header Date has said last,
+// as far as that can be believed.
+func (c *clock) at(now time.Time) time.Time { return now.Add(c.skew).Round(0) }
+
+// learn takes in the header Date of an answer, zero if there was none. By one that is
+// ahead, rows that are ahead would seem to be right. The rows that came with it tell
+// which clock to believe next time.
+func (c *clock) learn(now, date time.Time, rows []incident.Incident) {
 	if date.IsZero() {
-		return now.Add(c.skew).Round(0)
+		return
 	}
 	c.skew = date.Sub(now)
 	if c.skew > dateSlack || c.skew < -maxDateOff && len(c.beyond) >= manyWitnesses {
@@ -49,7 +52,6 @@ func (c *clock) at(now, date time.Time, rows []incident.Incident) time.Time {
 			c.farBeyond = c.farBeyond || at.After(date.Add(maxDateOff))
 		}
 	}
-	return now.Add(c.skew).Round(0)
 }
 
 // date stands for a header Date at an instant of ours: none that is ahead, nor one that
@@ -58,7 +60,7 @@ func (c *clock) date(now time.Time) time.Time {
 	if c.skew < -maxDateOff {
 		return c.present(now)
 	}
-	return now.Add(c.skew).Round(0)
+	return c.at(now)
 }
 
 // present is the instant, of ours, by which incidents age and leave the look-back. It
@@ -67,7 +69,7 @@ func (c *clock) date(now time.Time) time.Time {
 // the header Date says tell that the Date is wrong.
 func (c *clock) present(now time.Time) time.Time {
 	if c.skew < -maxDateOff && len(c.beyond) < dateWitnesses && !c.farBeyond {
-		return now.Add(c.skew).Round(0)
+		return c.at(now)
 	}
 	return now
 }

@@ -251,7 +251,7 @@ func TestServerClock(t *testing.T) {
 		for i := range rows {
 			rows[i] = incident.Incident{ID: int64(i + 1), Updated: now.Add(-time.Minute)}
 		}
-		c.at(now, now.Add(test.off), rows)
+		c.learn(now, now.Add(test.off), rows)
 		if n := len(c.beyond); n > manyWitnesses {
 			t.Errorf("%d incidents are kept in mind", n)
 		}
@@ -259,7 +259,8 @@ func TestServerClock(t *testing.T) {
 		if test.believe {
 			want = now.Add(test.off)
 		}
-		if got := c.at(now, now.Add(test.off), nil); !got.Equal(want) {
+		c.learn(now, now.Add(test.off), nil)
+		if got := c.at(now); !got.Equal(want) {
 			t.Errorf("%v off, %d incidents newer: got %v, want %v", test.off, test.newer, got, want)
 		}
 	}

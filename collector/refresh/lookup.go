@@ -130,7 +130,7 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Found++
 		m.Merged = m.Merged || in.Status == incident.StatusRedirected
 		l.noteFound(&in, now)
-		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
+		l.apply(&in, pass.Sweep, l.clock.at(now), true)
 		return true
 	case errors.Is(failure, listing.ErrNotFound):
 		m.Gone = append(m.Gone, id)
@@ -292,7 +292,7 @@ func (l *Loop) rereadStep(ctx context.Context) {
 	l.Doubts = append(l.Doubts[1:], doubt{id, l.reread.Add(rereadEvery)})
 	if in, failure := l.lookUp(ctx, id); failure == nil {
 		now := l.now()
-		l.apply(&in, pass.Sweep, l.clock.at(now, time.Time{}, nil), true)
+		l.apply(&in, pass.Sweep, l.clock.at(now), true)
 		l.PublishedAt, l.publishing = now, true
 	}
 }

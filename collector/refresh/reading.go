@@ -166,7 +166,8 @@ func (l *Loop) readStep(ctx context.Context, p pass.Pass) {
 		return
 	}
 	now := l.now()
-	clock := l.clock.at(now, page.Date, page.Rows)
+	l.clock.learn(now, page.Date, page.Rows)
+	clock := l.clock.at(now)
 	r.Calls++
 	var rows []incident.Incident
 	var newest time.Time
