@@ -115,7 +115,7 @@ func (l *Loop) ended(ctx context.Context, p pass.Pass, start time.Time, failure 
 // succeeded notes that the API did as it was asked. A list that hides incidents
 // is no success, however it is answered.
 func (l *Loop) succeeded(p pass.Pass) {
-	if l.deltaFailed && p != pass.Delta {
+	if l.deltaFailed {
 		return // what is published grows old
 	}
 	up := !l.Hidden && !l.Lags
