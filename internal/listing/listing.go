@@ -425,7 +425,7 @@ func (l *Listing) coarse(req *Request, now time.Time) *Error {
 		return l.incomplete(req, errCoarse, now)
 	}
 	if l.Coarse {
-		s.Coarse = s.Coarse || l.Known == nil
+		s.Coarse = true // it is, or this is a scan
 		if !s.leaveOut(now, OptionUpperBound, OptionLowerBound) {
 			return l.incomplete(req, errCoarse, now)
 		}
