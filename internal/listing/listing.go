@@ -319,7 +319,8 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 		return rows, l.failed
 	}
 	l.hollow = l.hollow && len(page.Rows) == 0
-	l.shown(&req, &page)
+	secs := secondsOf(page.Rows)
+	l.shown(&req, &page, &secs)
 	if l.diagnosis.succeeded(l, now) {
 		return rows, nil
 	}
@@ -330,7 +331,6 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if r == nil {
 		return rows, nil
 	}
-	secs := secondsOf(page.Rows)
 	if l.check(r, &req, &page, &secs, now) {
 		return rows, nil
 	}

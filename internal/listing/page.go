@@ -13,11 +13,10 @@ import (
 
 // shown notes that the range has rows, if it comes without: it was asked for before, by
 // the diagnosis, and had some, or it is a list that no row leaves, which has shown some.
-func (l *Listing) shown(req *Request, page *Page) {
+func (l *Listing) shown(req *Request, page *Page, secs *seconds) {
 	r, form := &l.Todo[len(l.Todo)-1], req.form()
 	form.Order = Unordered
-	if n := len(page.Rows); n > 0 {
-		secs := secondsOf(page.Rows)
+	if len(page.Rows) > 0 {
 		if l.Latest = max(l.Latest, secs.max); len(secs.all) > 0 {
 			l.Earliest = min(cmp.Or(l.Earliest, secs.min), secs.min)
 		}
