@@ -289,25 +289,24 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 	}
 	v := d.variations[0]
 	switch {
-	case d.confirming && v.step == beyond:
-		if b != nil {
-			b.Seen++ // it was skipped before
-			l.Skipped = max(l.Skipped, 1)
-		} else {
-			p := l.placed()
-			p.skipped = true
-			p.skip++
-			l.Skipped++
-		}
-		l.server.Top = 0 // the pages were not too heavy
-		*d = diagnosis{}
-		return RetryNow
-	case d.confirming && v.step == small:
-		l.server.shrink(2*d.base.Top/lighter[v.n], now)
-		*d = diagnosis{}
-		return RetryNow
 	case d.confirming:
-		l.blame(d.options[v.n-1], now)
+		switch v.step {
+		case beyond:
+			if b != nil {
+				b.Seen++ // it was skipped before
+				l.Skipped = max(l.Skipped, 1)
+			} else {
+				p := l.placed()
+				p.skipped = true
+				p.skip++
+				l.Skipped++
+			}
+			l.server.Top = 0 // the pages were not too heavy
+		case small:
+			l.server.shrink(2*d.base.Top/lighter[v.n], now)
+		default:
+			l.blame(d.options[v.n-1], now)
+		}
 		*d = diagnosis{}
 		return RetryNow
 	case v.step == without && d.refused && failed:
