@@ -203,7 +203,7 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 
 // placed is the place in the range that is being read.
 func (l *Listing) placed() *place {
-	r := &l.Todo[len(l.Todo)-1]
+	r := l.first()
 	if r.place == nil {
 		r.place = newPlace()
 	}
@@ -246,7 +246,7 @@ func (l *Listing) Fail(now time.Time, err *Error) Verdict {
 		}
 	}
 	d := &l.diagnosis
-	b := l.Todo[len(l.Todo)-1].Behind
+	b := l.first().Behind
 	switch {
 	case b == nil:
 	case err.Location != "":
@@ -435,7 +435,7 @@ func everywhere(err *Error) bool {
 
 // redirected tells that what is read now is at the end of a redirect, or behind empty pages.
 func (l *Listing) redirected() bool {
-	r := &l.Todo[len(l.Todo)-1]
+	r := l.first()
 	return r.Behind != nil && r.Behind.links > 0 || r.place != nil && r.place.hops > 0
 }
 
@@ -484,7 +484,7 @@ func (l *Listing) linkFailed(mayPass bool, now time.Time) Verdict {
 		l.broken++
 		l.server.doubt(now)
 		// By bounds, if they are taken.
-		l.Todo[len(l.Todo)-1].place = nil
+		l.first().place = nil
 		l.server.Unsorted, l.Distrust = true, true
 		return Failed
 	}

@@ -201,6 +201,9 @@ func (l *Listing) Next(now time.Time) (Request, bool) {
 // Done tells that everything is read.
 func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 && !l.doubted() }
 
+// first is the range that is being read, or is read next.
+func (l *Listing) first() *Range { return &l.Todo[len(l.Todo)-1] }
+
 // Last is the range that is read last.
 func (l *Listing) Last() *Range { return &l.Whole[0] }
 
@@ -211,7 +214,7 @@ func (l *Listing) LeftOut(status incident.Status) bool { return l.Unread>>status
 // current is the range to read next, in a form that can be asked for; nil: none.
 func (l *Listing) current(now time.Time) *Range {
 	for len(l.Todo) > 0 {
-		r := &l.Todo[len(l.Todo)-1]
+		r := l.first()
 		if l.diagnosis.active() {
 			return r
 		}
@@ -338,7 +341,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	counts := l.Known == nil && r.Behind == nil
 	if counts {
 		l.count(r, &page)
-		r = &l.Todo[len(l.Todo)-1]
+		r = l.first()
 	}
 	var err *Error
 	switch {
@@ -368,7 +371,7 @@ func (l *Listing) pop() { l.replace() }
 // replace puts ranges in the place of the one that is being read, the first to
 // be read first.
 func (l *Listing) replace(ranges ...Range) {
-	was, still := l.Todo[len(l.Todo)-1], l.still
+	was, still := *l.first(), l.still
 	l.Todo, l.still = l.Todo[:len(l.Todo)-1], 0
 	for _, r := range slices.Backward(ranges) {
 		if !r.empty() {

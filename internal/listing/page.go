@@ -14,7 +14,7 @@ import (
 // shown notes that the range has rows, if it comes without: it was asked for before, by
 // the diagnosis, and had some, or it is a list that no row leaves, which has shown some.
 func (l *Listing) shown(req *Request, page *Page, secs *seconds) {
-	r, form := &l.Todo[len(l.Todo)-1], req.form()
+	r, form := l.first(), req.form()
 	form.Order = Unordered
 	if len(page.Rows) > 0 {
 		if l.Latest = max(l.Latest, secs.max); len(secs.all) > 0 {
