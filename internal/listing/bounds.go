@@ -34,7 +34,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	l.Bounded = l.Bounded || n > 0 && !req.Before.IsZero()
-	if n == 0 && l.Prove && l.Known == nil && !r.Again && slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
+	if n == 0 && l.Prove && l.Known == nil && !r.Again && l.undivided(r) {
 		// A server that has just started may have none yet.
 		again := *r
 		again.Again = true

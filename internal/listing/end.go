@@ -119,7 +119,7 @@ func lacks(all, some int) bool { return all > some+some/10+rereads }
 func (l *Listing) count(r *Range, page *Page) {
 	whole, n := r.part(r.Since, r.Before), reach(page.Rows)
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
-	if !begun && slices.Contains(l.Whole, whole) {
+	if !begun && l.undivided(r) {
 		if l.part != whole || l.ids == nil {
 			l.part, l.ids, l.resumed, l.read, l.Settled, l.Nameless, l.Total, l.Moved = whole, map[int64]bool{}, false, 0, 0, 0, 0, 0
 		}
@@ -129,7 +129,7 @@ func (l *Listing) count(r *Range, page *Page) {
 			l.Todo = append(l.Todo[:len(l.Todo)-1], whole, now)
 		}
 	}
-	if slices.Contains(l.Whole, r.part(r.Since, r.Before)) {
+	if l.undivided(r) {
 		l.Total = max(l.Total, page.Count)
 	}
 	l.length = n

@@ -204,6 +204,11 @@ func (l *Listing) Done() bool { return len(l.Todo) == 0 && len(l.Pending) == 0 &
 // first is the range that is being read, or is read next.
 func (l *Listing) first() *Range { return &l.Todo[len(l.Todo)-1] }
 
+// undivided tells that a range is one of those that the listing is of.
+func (l *Listing) undivided(r *Range) bool {
+	return slices.Contains(l.Whole, r.part(r.Since, r.Before))
+}
+
 // Last is the range that is read last.
 func (l *Listing) Last() *Range { return &l.Whole[0] }
 

@@ -25,7 +25,7 @@ func (l *Listing) shown(req *Request, page *Page, secs *seconds) {
 		}
 		return
 	}
-	whole := r.Status == incident.StatusUnknown && r.Before == noBefore && slices.Contains(l.Whole, r.part(r.Since, r.Before))
+	whole := r.Status == incident.StatusUnknown && r.Before == noBefore && l.undivided(r)
 	some := l.Largest > 0 || l.Latest > 0
 	switch {
 	case req.Link != "" || req.Skip > 0:
