@@ -136,8 +136,8 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 		m.Gone = append(m.Gone, id)
 		return true
 	}
-	// Silent: no answer, which may be due to this one incident. Nothing: the failure is none
-	// of the incident's.
+	// Silent: no answer, or 401, either of which may be due to this one incident. Nothing: the
+	// failure is none of the incident's.
 	silent := failure.Reason == reason.Timeout || failure.Reason == reason.Network || failure.Reason == reason.Auth && failure.Status != 0
 	nothing := failure.Reason == reason.Throttled || failure.Reason == reason.Auth && !silent || failure.Reason == reason.State
 	switch {
@@ -158,8 +158,9 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	return true
 }
 
-// noteFound tells whether the list hides an incident that exists. It should have been on the
-// list, unless it has moved since or just before, or was merged: a list may leave those out.
+// noteFound counts an incident that exists as hidden if it should have been on the list: not
+// one that has moved since or just before, or was merged, for a list may leave those out; and
+// as beyond if it is older than all that the list goes back to.
 func (l *Loop) noteFound(in *incident.Incident, now time.Time) {
 	m, oldest := &l.Scan.Missing, l.Scan.Oldest
 	since, open := l.swept(now)

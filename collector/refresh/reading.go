@@ -60,7 +60,7 @@ const (
 	proveEvery = 20
 )
 
-// again has the next request made in a moment, unless too many have failed.
+// again has the next request made in a moment, unless too many have failed. It tells which.
 func (r *retry) again(now time.Time) bool {
 	const moment = 500 * time.Millisecond
 	if r.tries++; r.tries >= maxTries {

@@ -201,7 +201,7 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 	return true
 }
 
-// placed is the place in the range that is being read.
+// placed is the place in the range that is being read, a new one if there was none.
 func (l *Listing) placed() *place {
 	r := l.first()
 	if r.place == nil {

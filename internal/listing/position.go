@@ -41,7 +41,7 @@ type place struct {
 	fails   int                 // of the link
 	ended   int                 // rows of the last page, if it looked like the end
 	links   map[string]struct{} // that were followed in this round
-	hops    int                 // empty pages in a row
+	hops    int                 // empty pages in a row, and redirects
 	hollow  int                 // pages in a row that were empty although they had to join on
 	sames   int                 // rows of pages in a row that were the same once more
 	pages   int                 // that had something new
@@ -71,7 +71,7 @@ func newPlace() *place {
 // never is a gap that no page closes: a round with it cannot be compared with.
 var never = []int{0}
 
-// maxHops bounds the empty pages with a link in a row. A server that searches bit by
+// maxHops bounds the empty pages with a link, and the redirects, in a row. A server that searches bit by
 // bit sends many; one whose links lead nowhere costs as many, once.
 const maxHops = 40
 
