@@ -144,13 +144,13 @@ func (l *Loop) lookUpMissing(ctx context.Context, id int64) (settled bool) {
 	case !nothing && retry.due.After(now.Add(longestDeltaRetry)):
 		// The server asks to wait for long. The next sweep may look the others up.
 		m.Left, m.Rest = m.Left[:1], append(m.Rest, m.Left[1:]...)
-	case nothing, silent && !m.Hangs && retry.again(now):
+	case nothing, silent && !m.Hangs && retry.soon(now):
 		// Once one was given up for its silence this is no outage: incidents are looked up
 		// only while deltas succeed.
 		retry.due = later(retry.due, now.Add(sweepRetry))
 		l.ended(ctx, pass.Sweep, l.Scan.Started, failure)
 		return false
-	case failure.Reason == reason.Server && retry.again(now):
+	case failure.Reason == reason.Server && retry.soon(now):
 		return false
 	}
 	m.Hangs = m.Hangs || silent

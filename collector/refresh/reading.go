@@ -60,8 +60,8 @@ const (
 	proveEvery = 20
 )
 
-// again has the next request made in a moment, unless too many have failed. It tells which.
-func (r *retry) again(now time.Time) bool {
+// soon has the next request made in a moment, unless too many have failed. It tells which.
+func (r *retry) soon(now time.Time) bool {
 	const moment = 500 * time.Millisecond
 	if r.tries++; r.tries >= maxTries {
 		return false
@@ -333,7 +333,7 @@ func (l *Loop) scanListing(now time.Time) *listing.Listing {
 // readFailed decides when to go on after a failure.
 func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
 	now, retry := l.now(), &l.retries[p]
-	if verdict != listing.Failed && !retry.due.After(now) && (verdict == listing.RetryNow || retry.again(now)) {
+	if verdict != listing.Failed && !retry.due.After(now) && (verdict == listing.RetryNow || retry.soon(now)) {
 		return // unless the server asks to wait for longer
 	}
 	retry.tries = 0
@@ -541,12 +541,12 @@ func (l *Loop) apply(in *incident.Incident, p pass.Pass, clock time.Time, presen
 	// sweeps in a row have to say so, each by the newest version that it has seen.
 	first := p == pass.Sweep && !l.mirror.Seen(in.ID)
 	older := first && known && before.Before(since) && in.Updated.Before(before)
-	apply := l.mirror.Apply
+	take := l.mirror.Apply
 	if present || before.After(limit) || older && l.mirror.Older(in.ID) {
-		apply = l.mirror.Correct
+		take = l.mirror.Correct
 	}
 	l.mirror.KnownUntil(l.Watermark.At)
-	change := apply(in)
+	change := take(in)
 	switch {
 	case change == incident.Stale && (first || p != pass.Sweep):
 		// It has gone backwards, unless the server is late to show what it has shown

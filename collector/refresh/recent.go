@@ -31,7 +31,7 @@ const (
 	edge = time.Minute
 )
 
-const errLag = "the list of what was updated lately does not show again what it has shown: the server is behind, or does not select by the last update"
+const lagText = "the list of what was updated lately does not show again what it has shown: the server is behind, or does not select by the last update"
 
 // expect notes a version that was taken in.
 func (l *Loop) expect(in *incident.Incident) {
@@ -97,6 +97,6 @@ func (l *Loop) noteLag(blind bool, now time.Time) {
 	if l.laggedAt.IsZero() || now.Sub(l.laggedAt) > longestWait {
 		l.laggedAt, l.NextSweep = now, earlier(l.NextSweep, now)
 	}
-	l.Draft.LastError, l.Draft.LastErrorAt, l.Draft.LastReason = errLag, now, reason.Incomplete
-	l.opts.Logger.Warn("The counts may be behind, everything is read again", "err", errLag)
+	l.Draft.LastError, l.Draft.LastErrorAt, l.Draft.LastReason = lagText, now, reason.Incomplete
+	l.opts.Logger.Warn("The counts may be behind, everything is read again", "err", lagText)
 }

@@ -108,7 +108,7 @@ func TestBlindDeltas(t *testing.T) {
 			t.Errorf("up is 0 at once: %s", s.LastError)
 		}
 		sleep(4 * time.Minute)
-		if s := r.Status(); s.Up || s.LastError != errLag {
+		if s := r.Status(); s.Up || s.LastError != lagText {
 			t.Errorf("up %v, %q", s.Up, s.LastError)
 		}
 		if len(f.of(pass.Sweep)) == 0 {

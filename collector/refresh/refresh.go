@@ -149,7 +149,7 @@ type Loop struct {
 	reread   time.Time // when a doubt was last looked up
 
 	deltaOK     bool          // the last delta succeeded
-	others      int           // moves which ones of too many a sweep looks up
+	others      int           // shifts which of too many missing incidents a sweep looks up
 	deltaFailed bool          // it has failed; neither before there is one
 	answer      time.Duration // see view
 	unlisted    int           // open incidents that the lists of their statuses have not shown
@@ -161,7 +161,7 @@ type Loop struct {
 
 	status    atomic.Pointer[Status]
 	snapshot  atomic.Pointer[incident.Snapshot]
-	heartbeat atomic.Pointer[time.Time] // whose age the wall clock does not change
+	heartbeat atomic.Pointer[time.Time] // its age does not change with the wall clock
 }
 
 // New returns a loop that has not made a call yet, and knows nothing: see

@@ -22,7 +22,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return l.fromHere(r, req, page, secs, false, now)
 	}
 	if n == 0 && max(r.Holds, r.EdgeRows) > 0 {
-		if err := l.empty(req); err != nil {
+		if err := l.noneCame(req); err != nil {
 			return err
 		}
 	}
@@ -49,7 +49,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 	}
 	switch {
 	case r.Check > 0 && l.before(r, page.Rows) > r.Check:
-		l.short(r.LastRows)
+		l.notLast(r.LastRows)
 		l.restart()
 		return nil
 	case r.Check > 0:
@@ -61,7 +61,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		if l.Lost++; l.Lost > l.Kept+1 {
 			return l.coarse(req, now)
 		}
-		l.proven(r, page, secs, more)
+		l.edgeOnly(r, page, secs, more)
 		return nil
 	case r.passed(secs):
 		// The second has to come again, but for rows that moved. A server that
@@ -76,7 +76,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		}
 		if r.LastRows > 0 {
 			// The page before was not the last one, whatever it looked like.
-			l.short(r.LastRows)
+			l.notLast(r.LastRows)
 			if !l.sorted() {
 				l.afresh() // nor did it have all of its time
 				return nil
@@ -84,7 +84,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 			more = l.more(req, page)
 		}
 	default:
-		l.proven(r, page, secs, more)
+		l.edgeOnly(r, page, secs, more)
 		return nil
 	}
 	switch {
@@ -104,7 +104,7 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		l.pop()
 	case !more && page.Link == "" && !s.ShortPages && !s.Takes(OptionSkip, now):
 		l.split(r, secs, n)
-	case !more, r.second(), req.Top == 1, n < s.rows(req.Top), !l.halve(r, secs, now):
+	case !more, r.second(), req.Top == 1, n < s.fullPage(req.Top), !l.halve(r, secs, now):
 		// Pages may end anywhere, or the link means nothing, or bounds do not lead on.
 		return l.fromHere(r, req, page, secs, false, now)
 	}
@@ -162,10 +162,10 @@ func (l *Listing) crowded(r *Range, second int64, rows int, first *Page, secs *s
 	l.replace(over, under, alone)
 }
 
-// proven is called when a page that goes on from the second of the last row has
+// edgeOnly is called when a page that goes on from the second of the last row has
 // nothing but rows of that second. Where it may have more, it is read by
 // position.
-func (l *Listing) proven(r *Range, page *Page, secs *seconds, more bool) {
+func (l *Listing) edgeOnly(r *Range, page *Page, secs *seconds, more bool) {
 	n, s := len(page.Rows), l.server
 	doubtful := n > 1 && l.full(n) || n > 0 && (s.ShortPages || page.Link != "")
 	if !more && n >= r.EdgeRows && !doubtful {
@@ -226,16 +226,16 @@ func (l *Listing) split(r *Range, secs *seconds, n int) {
 	l.replace(upper, lower)
 }
 
-// fromHere reads the range on by position, of which the page is the first. Chain:
-// as long as pages follow one another, once is enough.
+// fromHere reads the range on by position, of which the page is the first. Chain: as long
+// as each page is sorted and joins on to the one before, one round is enough.
 func (l *Listing) fromHere(r *Range, req *Request, page *Page, secs *seconds, chain bool, now time.Time) *Error {
 	r.place = newPlace()
 	r.place.form, r.place.chain = req.form(), chain
 	return l.applyPosition(r, req, page, secs, now)
 }
 
-// short notes that a page of n rows was not the last, although it looked so.
-func (l *Listing) short(n int) {
+// notLast notes that a page of n rows was not the last, although it looked so.
+func (l *Listing) notLast(n int) {
 	s := l.server
 	s.FullPages = false
 	if l.Largest <= n && (s.PageMax == 0 || s.PageMax == n) {

@@ -36,9 +36,9 @@ type variation struct {
 type diagnosis struct {
 	base    Request // what failed
 	refused bool    // the server has refused it, rather than failed
-	// lone: it has failed as in an outage, and alone. It is said again of each variation,
-	// nothing is concluded from what passes once, no row is given up, and what is blamed is
-	// left out for an hour.
+	// lone: it has failed as requests do in an outage, again and again, while the smallest
+	// one succeeds. Variations are judged in the same way: one success proves nothing. No
+	// row is given up, and the option that is blamed is left out for an hour only.
 	lone bool
 	// variations are still to be tried, the next one first; none: nothing is wrong.
 	variations []variation
@@ -96,7 +96,7 @@ func (d *diagnosis) plan() {
 		}
 		d.shrink()
 	}
-	d.leaveOut(which[0])
+	d.planWithout(which[0])
 	if d.refused {
 		d.shrink() // one of the rows may be why
 	}
@@ -105,7 +105,7 @@ func (d *diagnosis) plan() {
 			d.variations = append(d.variations, variation{beyond, n})
 		}
 	}
-	d.leaveOut(which[1])
+	d.planWithout(which[1])
 	if !d.lone && !d.refused && d.base.Top > 1 { // it may be both, an option and the size
 		for n := range d.options {
 			d.variations = append(d.variations, variation{bare, n + 1})
@@ -122,8 +122,8 @@ func (d *diagnosis) shrink() {
 	}
 }
 
-// leaveOut plans to do without those options that the request carries.
-func (d *diagnosis) leaveOut(options []Option) {
+// planWithout plans to do without those options that the request carries.
+func (d *diagnosis) planWithout(options []Option) {
 	for _, o := range options {
 		if d.base.carries(o) {
 			d.options = append(d.options, o)
@@ -151,7 +151,7 @@ func (d *diagnosis) vary(req *Request) {
 			v.n--
 		}
 		for _, o := range d.options[:v.n] {
-			req.leaveOut(o)
+			req.drop(o)
 		}
 		if req.Top = min(light, req.Top); v.step == bare {
 			req.Top = min(1, req.Top)
@@ -178,8 +178,8 @@ func (d *diagnosis) succeeded(l *Listing, now time.Time) bool {
 		if v.n == len(living)-1 && d.base.Top > 0 {
 			// Only without a page size.
 			d.variations, d.options = nil, nil
-			d.leaveOut([]Option{OptionPageSize})
-			d.leaveOut(slices.Concat(blames[0][:]...))
+			d.planWithout([]Option{OptionPageSize})
+			d.planWithout(slices.Concat(blames[0][:]...))
 		}
 	case v.step == small && !d.lone:
 		l.server.shrink(2*d.base.Top/lighter[v.n], now)
@@ -371,7 +371,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		s.shrink(top, now)
 		return RetryNow
 	case s.outages&(s.outages-1) != 0 && !d.lone:
-		return l.outage() // as the last times: one request tells
+		return l.outage() // it is found out about in full only after none, 1, 2, 4, 8 and so on
 	}
 	*d = diagnosis{base: err.Request, refused: refused, lone: d.lone}
 	d.plan()
@@ -388,7 +388,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 func (l *Listing) blame(o Option, now time.Time) {
 	s, base := l.server, &l.diagnosis.base
 	if l.diagnosis.lone {
-		s.leaveOut(now, o)
+		s.suspend(now, o)
 		return
 	}
 	switch o {

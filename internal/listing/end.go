@@ -115,8 +115,8 @@ func (l *Listing) provable(r *Range, now time.Time) bool {
 // lacks tells that so many more rows have to be there than are that those cannot have left.
 func lacks(all, some int) bool { return all > some+some/10+rereads }
 
-// count remembers the rows of a page, and that the end of the part is to be proven.
-func (l *Listing) count(r *Range, page *Page) {
+// remember takes note of the rows of a page, and that the end of the part is to be proven.
+func (l *Listing) remember(r *Range, page *Page) {
 	whole, n := r.part(r.Since, r.Before), reach(page.Rows)
 	begun := slices.ContainsFunc(l.Todo, func(r Range) bool { return r.Behind != nil })
 	if !begun && l.undivided(r) {
@@ -342,7 +342,7 @@ func (l *Listing) endEmpty(r *Range, req *Request, now time.Time) (believed bool
 	// All those that are to come again, of a list that no row leaves.
 	fewer := r.Status == incident.StatusUnknown && b.Known < l.read-b.From
 	if (nothing || fewer || b.checks) && l.read > 0 {
-		if err := l.empty(req); err != nil {
+		if err := l.noneCame(req); err != nil {
 			if nothing {
 				b.From, b.Back = -1, 0
 			}

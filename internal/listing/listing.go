@@ -46,9 +46,10 @@ type Listing struct {
 	// Started is the server's clock, or where it tells none the reader's, at the
 	// first page: what is updated later may be missing.
 	Started time.Time `json:"started,omitzero"`
-	// Up and Down count how often, in the pages of this listing that are sorted by
-	// last update, a row was created after the one before it, and before. Asked: an
-	// order was asked for. What the server's own is like does not follow from that.
+	// Up counts how often, in the pages of this listing that are sorted by last update, a
+	// row was created after the one before it, and Down how often before: both happen where
+	// rows are not sorted by creation. Asked: an order was asked for. What the server's own
+	// is like does not follow from that.
 	Up    int  `json:"up,omitempty"`
 	Down  int  `json:"down,omitempty"`
 	Asked bool `json:"asked,omitempty"`
@@ -111,7 +112,8 @@ type Listing struct {
 	still, linkFails, broken int
 	// alertFails counts the rows in a row whose further alerts could not be had.
 	alertFails int
-	// trusts: that rows are sorted can be believed at present.
+	// trusts: that rows are sorted can be believed at present, for no page has shown lately
+	// that only those are.
 	trusts bool
 	// ids are the rows that were read of the part, and whether they are settled; those
 	// since a restart, if resumed. Read is how many there are. The last page had length.
@@ -119,7 +121,7 @@ type Listing struct {
 	ids          map[int64]bool
 	read, length int
 	resumed      bool
-	had          Request // had rows, in any order
+	had          Request // the last list, in any order, of which a page had rows
 	// failed: the listing is incomplete, whatever the next page is.
 	failed *Error
 	// hollow: the last page had no rows although some had to come again.
@@ -128,8 +130,8 @@ type Listing struct {
 	odd bool
 }
 
-// New returns a listing of the ranges, the first of which is read first. See
-// [Listing.Prove] for prove.
+// New returns a listing of the ranges, the first of which is read first. It keeps the slice.
+// See [Listing.Prove] for prove.
 func New(server *Server, prove bool, ranges ...Range) *Listing {
 	slices.Reverse(ranges)
 	return &Listing{Todo: slices.Clone(ranges), Whole: ranges, Prove: prove, server: server}
@@ -345,7 +347,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	s.accept(&req, now)
 	counts := l.Known == nil && r.Behind == nil
 	if counts {
-		l.count(r, &page)
+		l.remember(r, &page)
 		r = l.first()
 	}
 	var err *Error
@@ -393,9 +395,9 @@ func (l *Listing) replace(ranges ...Range) {
 	}
 }
 
-// empty is called where rows had to come again and none did. They may have left, or
+// noneCame is called where rows had to come again and none did. They may have left, or
 // something is wrong with the server: a scan makes the request again in a while.
-func (l *Listing) empty(req *Request) *Error {
+func (l *Listing) noneCame(req *Request) *Error {
 	if l.hollow || l.Known != nil {
 		return nil
 	}
@@ -434,7 +436,7 @@ func (l *Listing) coarse(req *Request, now time.Time) *Error {
 	}
 	if l.Coarse {
 		s.Coarse = true // it is, or this is a scan
-		if !s.leaveOut(now, OptionUpperBound, OptionLowerBound) {
+		if !s.suspend(now, OptionUpperBound, OptionLowerBound) {
 			return l.incomplete(req, errCoarse, now)
 		}
 		l.Distrust = true

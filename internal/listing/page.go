@@ -127,7 +127,7 @@ func (l *Listing) more(req *Request, page *Page) bool {
 	if n == 0 {
 		return page.Link != "" && (s.EmptyPages || !s.DirectRows || !s.LostLinks && (l.Prove && l.Known == nil || !s.LinkNoise))
 	}
-	return n >= s.rows(req.Top) || page.Link != "" && !s.LinkNoise
+	return n >= s.fullPage(req.Top) || page.Link != "" && !s.LinkNoise
 }
 
 // counted tells that the server has said how many rows the range has. A count of

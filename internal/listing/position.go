@@ -23,8 +23,8 @@ type place struct {
 	round   int     // 0 is the first
 	skip    int
 	link    string
-	byLink  bool
-	top     int // of smaller pages, which show whether links lead on; 0: of pages as usual
+	byLink  bool // it goes on by links alone: positions do not lead on
+	top     int  // of smaller pages, which show whether links lead on; 0: of pages as usual
 	seen    map[int64]struct{}
 	fresh   int             // rows of this round that no round before has seen
 	sights  map[int64]sight // of this round
@@ -44,7 +44,7 @@ type place struct {
 	hops    int                 // empty pages in a row, and redirects
 	hollow  int                 // pages in a row that were empty although they had to join on
 	sames   int                 // rows of pages in a row that were the same once more
-	pages   int                 // that had something new
+	pages   int                 // that had something new, one more for each gap
 	total   int                 // rows of a second, where the server has counted them
 	skipped bool                // a row that makes its page fail, just before this position
 	// chain: no row can have been missed, because each page of the first round was sorted
@@ -71,8 +71,8 @@ func newPlace() *place {
 // never is a gap that no page closes: a round with it cannot be compared with.
 var never = []int{0}
 
-// maxHops bounds the empty pages with a link, and the redirects, in a row. A server that searches bit by
-// bit sends many; one whose links lead nowhere costs as many, once.
+// maxHops bounds the empty pages with a link, and the redirects, in a row. A server that
+// searches bit by bit sends many; one whose links lead nowhere costs as many, once.
 const maxHops = 40
 
 // maxHollow bounds the pages in a row that show nothing where a row has to be.
@@ -162,7 +162,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		}
 		p.first, p.at = secs.all[0], req.Skip
 	}
-	beyond := req.Skip > 3*(len(p.seen)+s.rows(req.Top)) // no list is that long
+	beyond := req.Skip > 3*(len(p.seen)+s.fullPage(req.Top)) // no list is that long
 	switch {
 	case (p.sames >= manySames || beyond && n > 0) && req.Link == "":
 		// The position was ignored.
@@ -175,14 +175,14 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	case n == 0 && req.Link == "" && p.skip > 0 && p.joins:
 		// A row of the last page has to come again. It may have left, with those before it;
 		// or positions show nothing from here on.
-		if err := l.empty(req); err != nil {
+		if err := l.noneCame(req); err != nil {
 			return err
 		}
 		if p.hollow++; p.hollow > maxHollow {
 			l.leavePositions(p, now)
 			return nil
 		}
-		p.skip = max(0, p.skip-1-p.hollow*s.rows(req.Top)/8)
+		p.skip = max(0, p.skip-1-p.hollow*s.fullPage(req.Top)/8)
 		return nil
 	case (!joined || p.chain && !anchored) && req.Link == "" && p.skip > 0 && p.joins:
 		// Rows have left, and what was next is now before this page. One page does not
@@ -218,7 +218,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		more = page.Link != ""
 	}
 	if p.ended > 0 && news && p.round == 0 {
-		l.short(p.ended) // what looked like the end was none
+		l.notLast(p.ended) // what looked like the end was none
 	}
 	if p.ended = 0; !more {
 		p.ended = n
@@ -236,7 +236,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		more = false
 	}
 	if p.skipped && n > 0 {
-		if p.skipped = false; l.passed(r, req, secs) {
+		if p.skipped = false; l.backToBounds(r, req, secs) {
 			return nil
 		}
 	}
@@ -249,7 +249,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 		case !p.chain:
 		case 2*ties < n:
 			again, p.anchor = ties+1, page.Rows[n-1-ties].ID
-		case n < s.rows(req.Top):
+		case n < s.fullPage(req.Top):
 			p.chain = false
 		default:
 			l.restart() // a crowded second
@@ -259,7 +259,7 @@ func (l *Listing) applyPosition(r *Range, req *Request, page *Page, secs *second
 	}
 	switch {
 	case (len(p.sights) == 0 || n == 0 && req.Skip == 0 && req.Link == "") && max(r.EdgeRows, r.Holds, len(p.seen)) > 0:
-		if err := l.empty(req); err != nil {
+		if err := l.noneCame(req); err != nil {
 			return err
 		}
 		l.pop()
@@ -365,7 +365,7 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	switch {
 	case s.LostLinks && skips, page.Link == "" && (p.top > 0 || reached < 2):
 		return l.incomplete(req, errNoProgress, now)
-	case s.LostLinks && (s.doubt(now) || s.leaveOut(now, p.conditions()...)):
+	case s.LostLinks && (s.doubt(now) || s.suspend(now, p.conditions()...)):
 		// Positions may have been blamed in vain. If not, there is the whole list.
 		p.byLink = false
 		p.rewind()
@@ -394,11 +394,11 @@ func (l *Listing) follow(r *Range, req *Request, page *Page, again int, now time
 	return nil
 }
 
-// passed leaves the reading by position behind a row that makes its page fail:
+// backToBounds leaves the reading by position behind a row that makes its page fail:
 // from the second of the next row on, pages are asked for as before, and what
 // lies before it is read by position until nothing new comes. It is false where
 // rows are not known to be sorted.
-func (l *Listing) passed(r *Range, req *Request, secs *seconds) bool {
+func (l *Listing) backToBounds(r *Range, req *Request, secs *seconds) bool {
 	p := r.place
 	order := l.order(req, secs)
 	if !l.sorted() || order == Unordered || len(secs.all) == 0 || p.round > 0 {

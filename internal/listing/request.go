@@ -54,8 +54,8 @@ type Request struct {
 	AlertsOf int64
 }
 
-// leaveOut takes an option out of a request.
-func (r *Request) leaveOut(o Option) {
+// drop takes an option out of a request.
+func (r *Request) drop(o Option) {
 	switch o {
 	case OptionOrder:
 		r.Order = Unordered
@@ -79,7 +79,7 @@ func (r *Request) leaveOut(o Option) {
 // carries tells whether a request has an option.
 func (r *Request) carries(o Option) bool {
 	bare := *r
-	bare.leaveOut(o)
+	bare.drop(o)
 	return bare != *r
 }
 

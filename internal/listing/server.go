@@ -178,8 +178,8 @@ func (s *Server) Refuse(o Option, now time.Time) {
 	s.Refused[o].extend(now, probeAfter, probeAfter)
 }
 
-// leaveOut leaves options out for an hour, and tells whether one of them was not yet.
-func (s *Server) leaveOut(now time.Time, options ...Option) (some bool) {
+// suspend leaves options out for an hour, and tells whether one of them was not yet.
+func (s *Server) suspend(now time.Time, options ...Option) (some bool) {
 	for _, o := range options {
 		some = some || s.Takes(o, now)
 		s.Refused[o].extend(now, longestWait, longestWait)
@@ -260,8 +260,8 @@ func (s *Server) shrink(top int, now time.Time) {
 	s.Grow.extend(now, firstWait, longestWait)
 }
 
-// rows is how many rows a full page has.
-func (s *Server) rows(top int) int {
+// fullPage is how many rows a full page has.
+func (s *Server) fullPage(top int) int {
 	return min(cmp.Or(top, s.offer.MaxTop), cmp.Or(s.PageMax, s.offer.MaxTop))
 }
 
