@@ -3,6 +3,7 @@ package collector
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -133,6 +134,21 @@ func TestExposition(t *testing.T) {
 				t.Errorf("lint: %v, %v", problems, err)
 			}
 		})
+	}
+}
+
+// TestUpWhileRefreshingHangs: the last status says up for ever then, and is not believed.
+func TestUpWhileRefreshingHangs(t *testing.T) {
+	hangs := false
+	tenant := tenantIn(complete, true, epoch)
+	tenant.opts.Hangs = func() bool { return hangs }
+	for _, hangs = range []bool{false, true, false} {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(tenant)
+		want := fmt.Sprintf("\nm365_defender_up %v\n", number(!hangs))
+		if got := exposition(t, registry); !bytes.Contains(got, []byte(want)) {
+			t.Errorf("hangs %v: want %q in\n%s", hangs, want, got)
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ type Options struct {
 	Refresher Refresher
 	// MaxAge is how long the last good snapshot is shown. 0: for ever.
 	MaxAge time.Duration
+	// Hangs tells that the status cannot change any more, whatever it says: refreshing
+	// hangs. nil: it never does.
+	Hangs func() bool
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -62,12 +65,15 @@ type tenantVersion struct {
 	snapshot *incident.Snapshot
 	status   *refresh.Status
 	shown    bool
+	hangs    bool
 }
 
 func (t *Tenant) version() any {
 	s := t.opts.Refresher.Snapshot()
-	return tenantVersion{s, t.opts.Refresher.Status(), t.shown(s)}
+	return tenantVersion{s, t.opts.Refresher.Status(), t.shown(s), t.hangs()}
 }
+
+func (t *Tenant) hangs() bool { return t.opts.Hangs != nil && t.opts.Hangs() }
 
 // shown is false when the counts have become too old.
 func (t *Tenant) shown(s *incident.Snapshot) bool {
@@ -78,7 +84,7 @@ func (t *Tenant) samples(to *sink) {
 	// In this order: the status tells at least as much as the counts.
 	s := t.opts.Refresher.Snapshot()
 	status := t.opts.Refresher.Status()
-	collectStatus(to, status)
+	collectStatus(to, status, t.hangs())
 	if s == nil {
 		return
 	}
@@ -107,9 +113,9 @@ func (t *Tenant) samples(to *sink) {
 	}
 }
 
-func collectStatus(to *sink, s *refresh.Status) {
+func collectStatus(to *sink, s *refresh.Status, hangs bool) {
 	to.start = s.ProcessStart
-	to.value(up, number(s.Up))
+	to.value(up, number(s.Up && !hangs))
 	to.value(firstSyncComplete, number(s.Coverage.Open), "open")
 	to.value(firstSyncComplete, number(s.Coverage.All), "all")
 	to.value(refreshInterval, s.Interval.Seconds())

@@ -12,7 +12,7 @@ import (
 // a scrape is here and not in package collector.
 func (t *Tenant) sources() []collector.Source {
 	return []collector.Source{
-		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Now: t.now}),
+		collector.NewTenant(collector.Options{Refresher: t.loop, MaxAge: t.config.MaxAge, Hangs: func() bool { return !t.Healthy(t.now()) }, Now: t.now}),
 		t.api,
 		t.quotaGauge(collector.QuotaLimit, func(u quota.Usage) int { return u.Window.Limit }),
 		t.quotaGauge(collector.QuotaEffectiveLimit, func(u quota.Usage) int { return u.Effective }),

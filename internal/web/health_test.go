@@ -73,6 +73,11 @@ func TestHealth(t *testing.T) {
 		f.wait(3 * time.Minute)
 		ask(http.StatusServiceUnavailable, "tenant first: the refresh loop has had no heartbeat for ")
 		state("stuck")
+		scraped := httptest.NewRecorder()
+		full.ServeHTTP(scraped, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if !strings.Contains(scraped.Body.String(), `m365_defender_up{tenant="first"} 0`) {
+			t.Error("it hangs and is up")
+		}
 		release()
 		f.wait(2 * time.Minute)
 		ask(http.StatusOK)

@@ -74,7 +74,7 @@ func statusOf(t *tenant.Tenant, now time.Time) tenantStatus {
 	cfg, s := t.Config(), t.Status(now)
 	out := tenantStatus{
 		Name: cfg.Name, API: cfg.API, Fallback: string(t.Fallback()), Cloud: cfg.Cloud,
-		Up: s.Refresh.Up, FirstSync: firstSync(&s), Synced: s.Refresh.Coverage.All, Interval: s.Refresh.Interval.String(), Error: s.Refresh.LastError,
+		Up: s.Refresh.Up && s.Condition != tenant.Stuck, FirstSync: firstSync(&s), Synced: s.Refresh.Coverage.All, Interval: s.Refresh.Interval.String(), Error: s.Refresh.LastError,
 		State: s.Condition.String(), Condition: s.Condition, Class: classes[s.Condition],
 		Old:        !s.LastDelta.IsZero() && now.Sub(s.LastDelta) > max(5*time.Minute, 3*s.Refresh.Interval),
 		WaitingFor: s.WaitingFor, WaitingUntil: instant(s.WaitingUntil), BlockedUntil: instant(s.BlockedUntil),
