@@ -3,8 +3,10 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,11 +27,12 @@ import (
 )
 
 // After the order to stop open scrapes may take as long as drain, and then tenants,
-// and before both an open probe as long as drainProbes: together less than the half
-// minute after which platforms kill.
+// before both an open probe as long as drainProbes, and after both the state as long as
+// drainState: together less than the half minute after which platforms kill.
 const (
 	drain       = 10 * time.Second
 	drainProbes = time.Second
+	drainState  = 5 * time.Second
 )
 
 // How much garbage the heap may hold, in percent of what is in use, unless GOGC says
@@ -107,11 +110,7 @@ func (a *App) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.cleanup("state", func() {
-		if err := store.Close(); err != nil {
-			a.logger.Error("The state was not closed", "err", err)
-		}
-	})
+	a.cleanup("state", func() { a.closeState(store) })
 	a.warnOfOthers(o.stateURL())
 
 	// The tenants before the listeners: the first scrape has the saved counts.
@@ -166,6 +165,21 @@ func (a *App) replicas(store state.Store) *fleet.Replicas {
 	})
 }
 
+// closeState closes the store, and does not wait for a disk that does not answer: all that
+// it had to keep is in its log.
+func (a *App) closeState(store state.Store) {
+	closed := make(chan error, 1)
+	go func() { closed <- store.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			a.logger.Error("The state was not closed", "err", err)
+		}
+	case <-time.After(drainState):
+		a.logger.Error("The state was not closed in time", "waited", drainState)
+	}
+}
+
 // warnOfOthers says so if the directory of the state may be written by any user
 // of the machine: such a user can lose a ledger, or put another in its place.
 func (a *App) warnOfOthers(stateURL string) {
@@ -189,7 +203,7 @@ func (a *App) listen(ctx context.Context, what string, handler http.Handler, wit
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&serverLog{logger: a.logger}, "", 0),
 		BaseContext: func(l net.Listener) context.Context {
 			once.Do(func() { began <- l.Addr() })
 			return context.WithoutCancel(ctx)
@@ -205,6 +219,23 @@ func (a *App) listen(ctx context.Context, what string, handler http.Handler, wit
 		a.cleanup(what+" listener", func() { a.shutDown(ctx, server, within) })
 		return addr, nil
 	}
+}
+
+// serverLog is what a server says of its connections. That of single ones is of scanners as
+// a rule. That it can take none at all, because no file descriptor is left, is said each
+// minute.
+type serverLog struct {
+	logger *slog.Logger
+	said   time.Time
+}
+
+func (l *serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if now := time.Now(); bytes.HasPrefix(line, []byte("http: Accept error")) && now.Sub(l.said) >= time.Minute {
+		level, l.said = slog.LevelError, now
+	}
+	l.logger.Log(context.Background(), level, string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // shutDown lets open requests end, for a while.

@@ -2,12 +2,16 @@ package app
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"m365_defender_exporter/internal/state"
 
 	"github.com/prometheus/common/promslog"
 )
@@ -33,6 +37,30 @@ func TestStateOfOthers(t *testing.T) {
 			t.Errorf("%v: said so is %v, want %v: %s", mode, got, want, p.log.String())
 		}
 	}
+}
+
+// hanging is a store on a disk that does not answer.
+type hanging struct {
+	state.Store
+	until chan struct{}
+}
+
+func (h hanging) Close() error {
+	<-h.until
+	return nil
+}
+
+// TestStopDoesNotWaitForTheDisk: it is said, and the exporter ends.
+func TestStopDoesNotWaitForTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log output
+		a, until := New(&Options{}, slog.New(slog.NewTextHandler(&log, nil))), make(chan struct{})
+		a.closeState(hanging{until: until})
+		if !strings.Contains(log.String(), "The state was not closed in time") {
+			t.Errorf("log: %s", log.String())
+		}
+		close(until)
+	})
 }
 
 // TestStopUndoesInReverse: also what a start that failed has begun.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -65,22 +66,40 @@ func checkWebConfig(path string) error {
 // can no longer be used, and when it can. What the client is told is less, and what the
 // server says of each failed handshake is of scanners as a rule.
 func (a *App) watchWebConfig(ctx context.Context) {
-	failing := ""
+	failing, began := "", hasTLS(*a.opts.web.WebConfigFile)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Minute):
 		}
-		switch err := checkWebConfig(*a.opts.web.WebConfigFile); {
+		err, what := checkWebConfig(*a.opts.web.WebConfigFile), "The web configuration can no longer be used: new connections fail"
+		switch has := hasTLS(*a.opts.web.WebConfigFile); {
+		case err != nil:
+		case began && !has:
+			err = errors.New("tls_server_config is gone; it is left out after a restart")
+		case has && !began:
+			err, what = errors.New("tls_server_config is new"), "The web configuration asks for TLS, which is served only after a restart: connections go on without"
+		}
+		switch {
 		case err != nil && err.Error() != failing:
 			failing = err.Error()
-			a.logger.Error("The web configuration can no longer be used: new connections fail", "err", err)
+			a.logger.Error(what, "err", err)
 		case err == nil && failing != "":
 			failing = ""
 			a.logger.Info("The web configuration can be used again")
 		}
 	}
+}
+
+// hasTLS tells whether the web configuration asks for TLS. The toolkit listens with it or
+// without from the start on, whatever it reads later.
+func hasTLS(path string) bool {
+	var is struct {
+		TLS map[string]any `yaml:"tls_server_config"`
+	}
+	text, err := textfile.Read(path)
+	return err == nil && yaml.Unmarshal(text, &is) == nil && len(is.TLS) > 0
 }
 
 // checkWebFiles makes sure that the web configuration, and what it names, can be read

@@ -56,3 +56,56 @@ func TestWebConfigIsWatched(t *testing.T) {
 		wants("can be used again", 1)
 	})
 }
+
+// TestTLSIsSwitched: TLS that a running exporter is to begin or to end with is not, and that is said.
+func TestTLSIsSwitched(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir)
+	config := filepath.Join(dir, "web.yml")
+	write := func(text string) {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const with, without = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n", "basic_auth_users: {}\n"
+	for _, test := range []struct{ first, then, said string }{
+		{with, without, "new connections fail"},
+		{without, with, "connections go on without"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var said bytes.Buffer
+			a := New(&Options{web: &toolkit.FlagConfig{WebConfigFile: &config}}, slog.New(slog.NewTextHandler(&said, nil)))
+			write(test.first)
+			go a.watchWebConfig(ctx)
+			synctest.Wait()
+			write(test.then)
+			time.Sleep(3 * time.Minute)
+			write(test.first)
+			time.Sleep(3 * time.Minute)
+			if got := said.String(); strings.Count(got, test.said) != 1 || strings.Count(got, "can be used again") != 1 || strings.Count(got, "\n") != 2 {
+				t.Errorf("want %q once, then that it is right again, got:\n%s", test.said, got)
+			}
+		})
+	}
+}
+
+// TestServerLog: what single connections do is of no interest. That none can be taken is, once a minute.
+func TestServerLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		to := &serverLog{logger: slog.New(slog.NewTextHandler(&said, nil))}
+		for range 90 {
+			for _, line := range []string{"http: TLS handshake error from 192.0.2.1:50000: EOF\n", "http: Accept error: accept tcp [::]:10058: accept4: too many open files; retrying in 1s\n"} {
+				if n, err := to.Write([]byte(line)); n != len(line) || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if got := said.String(); strings.Count(got, "level=ERROR") != 2 || strings.Count(got, "too many open files") != 2 || strings.Count(got, "\n") != 2 {
+			t.Errorf("got\n%s", got)
+		}
+	})
+}
