@@ -427,7 +427,7 @@ func (d *database) setAside(suffix string, why error) error {
 			return fmt.Errorf("%w; it cannot be set aside: %w", why, err)
 		}
 	}
-	d.aside = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
+	d.aside = fmt.Errorf("%w and was set aside as %s: %w", ErrSetAside, to, why)
 	return d.aside
 }
 
@@ -444,7 +444,7 @@ func (d *database) asideName(suffix string) string {
 // setTenantAside moves all records of a tenant to a database under a dated name.
 func (d *database) setTenantAside(tenant int64, why error) error {
 	if d.readOnly {
-		d.aside = fmt.Errorf("%w later: %w", ErrSetAside, why)
+		d.aside = fmt.Errorf("%w: %w", ErrSetAside, why)
 		return d.aside
 	}
 	to := d.asideName("damaged")
@@ -461,7 +461,7 @@ func (d *database) setTenantAside(tenant int64, why error) error {
 	if err := d.conn.exec("DELETE FROM main.records WHERE tenant = ?", tenant); err != nil {
 		return err
 	}
-	d.aside = fmt.Errorf("%w as %s: %w", ErrSetAside, to, why)
+	d.aside = fmt.Errorf("%w and was set aside as %s: %w", ErrSetAside, to, why)
 	return d.aside
 }
 

@@ -32,7 +32,7 @@ func (t *fileTenant) LoadLedger() (ledger Written, spent []Written, err error) {
 		var saves uint64
 		if saves, ledger = t.store.openLedger(head); saves < t.saves {
 			// A copy of an older day, or its log is gone.
-			return fmt.Errorf("%w later: it is older than the incidents", ErrSetAside)
+			return fmt.Errorf("%w: the ledger is older than the incidents", ErrSetAside)
 		}
 		t.saves = saves
 		return nil

@@ -338,7 +338,7 @@ func (t *redisTenant) setAside(why error, rows ...string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", ErrSetAside, why), err)
 	}
-	return fmt.Errorf("%w as %s: %w", ErrSetAside, aside, why)
+	return fmt.Errorf("%w and was set aside as %s: %w", ErrSetAside, aside, why)
 }
 
 // isForeign tells that an exchange has failed for a key that holds what no program of

@@ -172,7 +172,7 @@ var (
 	// ErrNowhere says that there is no state to hand something in to; none is made.
 	ErrNowhere = errors.New("there is no state yet")
 	// ErrSetAside says that there was a state and that it is not usable.
-	ErrSetAside = errors.New("the saved state is not usable and was set aside")
+	ErrSetAside = errors.New("the saved state is not usable")
 )
 
 // Operation is what a store was asked for, as the value of a label.

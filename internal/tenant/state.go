@@ -238,7 +238,7 @@ func (s *tenantState) sayFailing(f *failing, err error) {
 	case f.said:
 	case !away:
 		f.said = true
-		s.logger.Error("The state cannot be saved, the counts go on from memory", "err", err)
+		s.logger.Error("The state cannot be saved, what is known is kept in memory", "err", err)
 	case s.heard != nil && s.heard().After(f.since):
 		f.said = true
 		s.logger.Error("The shared state does not take what is this tenant's: no call is made for it", "err", err)
