@@ -34,12 +34,14 @@ func (l *Listing) applyBounds(r *Range, req *Request, page *Page, secs *seconds,
 		return nil
 	}
 	l.Bounded = l.Bounded || n > 0 && !req.Before.IsZero()
-	if n == 0 && l.Prove && l.Known == nil && !r.Again && l.undivided(r) {
-		// A server that has just started may have none yet.
+	if n == 0 && l.Prove && l.Known == nil && !r.Again && (l.undivided(r) || r.Edge != 0 && r.EdgeRows == 0) {
+		// One answer may be empty for no reason, or for its bounds: then nothing that has to
+		// come again tells. A server that has just started may have none yet.
 		again := *r
 		again.Again = true
 		l.pop()
-		l.Todo = slices.Insert(l.Todo, 0, again)
+		last := 1 + slices.IndexFunc(l.Todo, func(r Range) bool { return r.Behind != nil }) // before the end is proven
+		l.Todo = slices.Insert(l.Todo, last, again)
 		return nil
 	}
 	sorted := !s.Unsorted

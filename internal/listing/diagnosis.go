@@ -384,14 +384,9 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 	return RetryLater
 }
 
-// blame leaves the option out that made the request fail. If the last request with it has
-// brought no rows, what was empty may have been so for that.
+// blame leaves the option out that made the request fail.
 func (l *Listing) blame(o Option, now time.Time) {
 	s, base := l.server, &l.diagnosis.base
-	if l.Vain>>o&1 != 0 {
-		l.Vain &^= 1 << o
-		l.afresh()
-	}
 	if l.diagnosis.lone {
 		s.suspend(now, o)
 		return

@@ -61,8 +61,6 @@ type Listing struct {
 	Lost int `json:"lost,omitempty"`
 	// Bounded: an upper bound has selected rows.
 	Bounded bool `json:"bounded,omitempty"`
-	// Vain has a bit for each option with which the last request has brought no rows.
-	Vain uint16 `json:"vain,omitempty"`
 	// Coarse: more were lost than kept. All was begun again.
 	Coarse bool `json:"coarse,omitempty"`
 	// Distrust: rows were taken to be sorted, and then were not. All was begun again.
@@ -346,15 +344,9 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if l.check(r, &req, &page, &secs, now) {
 		return rows, nil
 	}
-	s.accept(&req, now)
-	for o := range Option(NumOptions) {
-		if req.carries(o) {
-			l.Vain &^= 1 << o
-			if len(page.Rows) == 0 {
-				l.Vain |= 1 << o
-			}
-		}
-	}
+	taken := req
+	taken.Alerts = req.Alerts && len(page.Rows) > 0 // where there are none, nothing was asked for
+	s.accept(&taken, now)
 	counts := l.Known == nil && r.Behind == nil
 	if counts {
 		l.remember(r, &page)
