@@ -117,7 +117,7 @@ var (
 // How refreshing goes is not cached: it is true at the scrape.
 var (
 	up = define("up", Gauge,
-		"Whether the last refresh succeeded, and the next ones do not hang (1). On 0 the last good counts are still shown.")
+		"Whether the last refresh succeeded, and refreshing does not hang (1). On 0 the last good counts are still shown.")
 	firstSyncComplete = define("first_sync_complete", Gauge,
 		"Whether a stage of the first sync is complete (1): first open incidents, then all within the look-back.",
 		"stage")

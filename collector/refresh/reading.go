@@ -60,7 +60,7 @@ const (
 	proveEvery = 20
 )
 
-// soon has the next request made in a moment, unless too many have failed. It tells which.
+// soon has the next request made in a moment, and is true then; unless too many have failed.
 func (r *retry) soon(now time.Time) bool {
 	const moment = 500 * time.Millisecond
 	if r.tries++; r.tries >= maxTries {

@@ -165,8 +165,8 @@ func (a *App) replicas(store state.Store) *fleet.Replicas {
 	})
 }
 
-// closeState closes the store, and does not wait for a disk that does not answer: all that
-// it had to keep is in its log.
+// closeState closes the store, and does not wait long for a disk that does not answer: what
+// was saved is in the database, or in its log, and what hangs is lost.
 func (a *App) closeState(store state.Store) {
 	closed := make(chan error, 1)
 	go func() { closed <- store.Close() }()

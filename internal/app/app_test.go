@@ -50,7 +50,7 @@ func (h hanging) Close() error {
 	return nil
 }
 
-// TestStopDoesNotWaitForTheDisk: it is said, and the exporter ends.
+// TestStopDoesNotWaitForTheDisk: it is said, and goes on.
 func TestStopDoesNotWaitForTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log output

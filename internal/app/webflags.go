@@ -75,11 +75,10 @@ func (a *App) watchWebConfig(ctx context.Context) {
 		}
 		err, what := checkWebConfig(*a.opts.web.WebConfigFile), "The web configuration can no longer be used: new connections fail"
 		switch has := hasTLS(*a.opts.web.WebConfigFile); {
-		case err != nil:
-		case began && !has:
-			err = errors.New("tls_server_config is gone; it is left out after a restart")
-		case has && !began:
-			err, what = errors.New("tls_server_config is new"), "The web configuration asks for TLS, which is served only after a restart: connections go on without"
+		case has && !began: // a plain listener does not look at certificates
+			err, what = errors.New("tls_server_config is new"), "The web configuration asks for TLS, which begins with a restart: connections go on without"
+		case began && !has && err == nil:
+			err = errors.New("tls_server_config is gone: after a restart connections are plain")
 		}
 		switch {
 		case err != nil && err.Error() != failing:
@@ -96,10 +95,10 @@ func (a *App) watchWebConfig(ctx context.Context) {
 // without from the start on, whatever it reads later.
 func hasTLS(path string) bool {
 	var is struct {
-		TLS map[string]any `yaml:"tls_server_config"`
+		TLS toolkit.TLSConfig `yaml:"tls_server_config"`
 	}
 	text, err := textfile.Read(path)
-	return err == nil && yaml.Unmarshal(text, &is) == nil && len(is.TLS) > 0
+	return err == nil && yaml.Unmarshal(text, &is) == nil && is.TLS.IsEnabled()
 }
 
 // checkWebFiles makes sure that the web configuration, and what it names, can be read

@@ -371,7 +371,7 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		s.shrink(top, now)
 		return RetryNow
 	case s.outages&(s.outages-1) != 0 && !d.lone:
-		return l.outage() // it is found out about in full only after none, 1, 2, 4, 8 and so on
+		return l.outage() // after 0, 1, 2, 4, 8 and so on in a row it is looked into, otherwise taken for one more
 	}
 	*d = diagnosis{base: err.Request, refused: refused, lone: d.lone}
 	d.plan()
