@@ -51,28 +51,6 @@ func TestAlertsByLinkAlone(t *testing.T) {
 	}
 }
 
-// TestAlertsOfNothing: a page without rows does not show that alerts can be had, and what is
-// left out waits twice as long the next time.
-func TestAlertsOfNothing(t *testing.T) {
-	s := NewServer(Offer{MaxTop: 100, Skip: true, Expand: true})
-	s.Refuse(OptionAlerts, noon)
-	now := noon.Add(firstWait)
-	l := New(s, true, Everything(incident.StatusUnknown, noon.AddDate(0, 0, -1)))
-	for range 2 {
-		req, _ := l.Next(now)
-		if !req.Alerts {
-			t.Fatalf("alerts are not tried again: %+v", req)
-		}
-		if _, err := l.Apply(now, req, Page{Count: -1}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.Refuse(OptionAlerts, now)
-	if at := now.Add(2*firstWait - time.Second); s.Takes(OptionAlerts, at) || !s.Takes(OptionAlerts, at.Add(2*time.Second)) {
-		t.Error("alerts are not left out for twice as long")
-	}
-}
-
 // TestAlertsAreFollowed to their end, in parts.
 func TestAlertsAreFollowed(t *testing.T) {
 	l := begun(t)

@@ -344,9 +344,7 @@ func (l *Listing) Apply(now time.Time, req Request, page Page) ([]incident.Incid
 	if l.check(r, &req, &page, &secs, now) {
 		return rows, nil
 	}
-	taken := req
-	taken.Alerts = req.Alerts && len(page.Rows) > 0 // where there are none, nothing was asked for
-	s.accept(&taken, now)
+	s.accept(&req, now)
 	counts := l.Known == nil && r.Behind == nil
 	if counts {
 		l.remember(r, &page)
