@@ -3,10 +3,8 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -203,7 +201,7 @@ func (a *App) listen(ctx context.Context, what string, handler http.Handler, wit
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          log.New(&serverLog{logger: a.logger}, "", 0),
+		ErrorLog:          slog.NewLogLogger(&serverLog{Handler: a.logger.Handler()}, slog.LevelDebug),
 		BaseContext: func(l net.Listener) context.Context {
 			once.Do(func() { began <- l.Addr() })
 			return context.WithoutCancel(ctx)
@@ -225,17 +223,20 @@ func (a *App) listen(ctx context.Context, what string, handler http.Handler, wit
 // a rule. That it can take none at all, because no file descriptor is left, is said each
 // minute.
 type serverLog struct {
-	logger *slog.Logger
-	said   time.Time
+	slog.Handler
+	said time.Time
 }
 
-func (l *serverLog) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	if now := time.Now(); bytes.HasPrefix(line, []byte("http: Accept error")) && now.Sub(l.said) >= time.Minute {
-		level, l.said = slog.LevelError, now
+func (l *serverLog) Enabled(context.Context, slog.Level) bool { return true } // see Handle
+
+func (l *serverLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "http: Accept error") && r.Time.Sub(l.said) >= time.Minute {
+		r.Level, l.said = slog.LevelError, r.Time
 	}
-	l.logger.Log(context.Background(), level, string(bytes.TrimSpace(line)))
-	return len(line), nil
+	if !l.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
 }
 
 // shutDown lets open requests end, for a while.
