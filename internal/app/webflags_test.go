@@ -90,10 +90,11 @@ func TestTLSIsSwitched(t *testing.T) {
 			write(test.first)
 			go a.watchWebConfig(ctx)
 			synctest.Wait()
-			write(test.then)
-			time.Sleep(3 * time.Minute)
-			write(test.first)
-			time.Sleep(3 * time.Minute)
+			for _, text := range []string{test.then, test.first} {
+				write(text)
+				time.Sleep(3 * time.Minute)
+				synctest.Wait()
+			}
 			got, want := said.String(), 1
 			if test.said == "" {
 				want = 0
