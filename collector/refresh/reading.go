@@ -60,7 +60,7 @@ const (
 	proveEvery = 20
 )
 
-// soon has the next request made in a moment, and is true then; unless too many have failed.
+// soon has the next request made in a moment, and is false if too many have failed for that.
 func (r *retry) soon(now time.Time) bool {
 	const moment = 500 * time.Millisecond
 	if r.tries++; r.tries >= maxTries {
@@ -334,7 +334,7 @@ func (l *Loop) scanListing(now time.Time) *listing.Listing {
 func (l *Loop) readFailed(ctx context.Context, p pass.Pass, failure *listing.Error, verdict listing.Verdict) {
 	now, retry := l.now(), &l.retries[p]
 	if verdict != listing.Failed && !retry.due.After(now) && (verdict == listing.RetryNow || retry.soon(now)) {
-		return // unless the server asks to wait for longer
+		return // it goes on, unless the server asks to wait for longer
 	}
 	retry.tries = 0
 	r, pause, longest := l.Scan, l.Draft.Interval, longestScanRetry

@@ -164,7 +164,8 @@ func (a *App) replicas(store state.Store) *fleet.Replicas {
 }
 
 // closeState closes the store, and does not wait long for a disk that does not answer: what
-// was saved is in the database, or in its log, and what hangs is lost.
+// was saved is in the database, or in its log, and what hangs may be lost. The kernel may
+// keep the process until the disk is back all the same.
 func (a *App) closeState(store state.Store) {
 	closed := make(chan error, 1)
 	go func() { closed <- store.Close() }()

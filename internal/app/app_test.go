@@ -11,9 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"m365_defender_exporter/internal/state"
-
 	"github.com/prometheus/common/promslog"
+
+	"m365_defender_exporter/internal/state"
 )
 
 // TestStateOfOthers: a directory that any user may write is used, but not
@@ -50,7 +50,7 @@ func (h hanging) Close() error {
 	return nil
 }
 
-// TestStopDoesNotWaitForTheDisk: it is said, and goes on.
+// TestStopDoesNotWaitForTheDisk: after a while it is said, and the rest is undone.
 func TestStopDoesNotWaitForTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log output

@@ -371,7 +371,8 @@ func (l *Listing) begin(err *Error, refused bool, now time.Time) Verdict {
 		s.shrink(top, now)
 		return RetryNow
 	case s.outages&(s.outages-1) != 0 && !d.lone:
-		return l.outage() // after 0, 1, 2, 4, 8 and so on in a row it is looked into, otherwise taken for one more
+		// One more outage, as the last times. After 0, 1, 2, 4, 8 and so on it is looked into.
+		return l.outage()
 	}
 	*d = diagnosis{base: err.Request, refused: refused, lone: d.lone}
 	d.plan()
